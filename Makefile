@@ -1,0 +1,55 @@
+# make demo: train, evaluate and detect on the embedded digits. make test: lint, type-check, test.
+# Needs Python >= 3.10 and nothing else; another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+
+.PHONY: demo test lint types unit format clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.run
+	$(BIN)/python train.py --project $(DEMO) --name train --exist-ok
+	$(BIN)/python val.py --weights $(DEMO)/train/weights/best.pt --data digits.yaml --img 64 \
+		--project $(DEMO) --name val --exist-ok
+	$(BIN)/python detect.py --weights $(DEMO)/train/weights/best.pt --source data/images --img 64 \
+		--project $(DEMO) --name detect --exist-ok
+	@echo
+	@echo "weights, curves and results.csv:     $(DEMO)/train"
+	@echo "accuracy: curves, confusion matrix:  $(DEMO)/val"
+	@echo "pictures with detections:            $(DEMO)/detect"
+
+test: lint types unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest -q
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+
+# The stamps are younger than the lists that they were installed from, so a second run starts at once.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "$(PYTHON) is missing or older than 3.10; name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: requirements.txt | $(VENV)/.python
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt requirements.txt | $(VENV)/.python
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,204 @@
+"""A data set's YAML file, read and resolved into a `DataConfig`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.coco_json import read_categories
+from data.digits import make_digits
+from data.yaml_file import read_yaml_mapping
+
+SHIPPED_FOLDER = Path(__file__).resolve().parent
+SPLITS = ("train", "val", "test")
+KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", "imgsz", "epochs")
+# Written by other tools for people to read; they change nothing here.
+INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A data set: where its splits are, and what its classes are called."""
+
+    yaml_path: Path
+    root: Path  # the folder that relative split paths start from
+    train: tuple[str, ...]  # each entry: image folder, .txt list, or (alone) a COCO .json file; absolute paths
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    names: tuple[str, ...]  # by class index
+    category_ids: tuple[int, ...]  # the COCO category id of each class
+    download: str | None = None  # the YAML's `download` entry as text for people; never executed
+    imgsz: int | None = None  # training size in pixels that suits the images, where the user gives none
+    epochs: int | None = None  # length of training that suits the set, where the user gives none
+
+    def split(self, name: str) -> tuple[str, ...]:
+        """The sources of split `name`, which is 'train', 'val' or 'test'."""
+        if name not in SPLITS:
+            raise ValueError(f"split {name!r} is not one of {', '.join(SPLITS)}")
+        sources: tuple[str, ...] = getattr(self, name)
+        return sources
+
+
+def load_data_config(path: str | Path) -> DataConfig:
+    """Read a data set YAML.
+
+    Keys:
+        path: the data set's folder, relative to the YAML's own folder, which is also the default.
+        train, val, test: each a folder of images, a .txt list of images, a list of these, or one COCO .json file;
+            relative to `path`.
+        names: a list, or a mapping from 0 upwards; may be left out when a split is a COCO .json.
+        nc: optional; must equal the number of names.
+        category_ids: optional, the COCO category id of each class; else a COCO .json's, else 1 to nc.
+        download, convert: optional, what `data.download` fetches and how it is rewritten after.
+        generate: optional; `digits` is made on first use by `data.digits`.
+        imgsz, epochs: optional, what to train with unless the user says otherwise.
+
+    Args:
+        path: the file; a bare name such as `coco.yaml` is also looked for among the shipped ones in data/.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a key that is not known, or a value that makes no sense; names the file and the value.
+    """
+    yaml_path = find_data_yaml(path)
+    content = read_yaml_mapping(yaml_path)
+    _check_keys(content, yaml_path)
+    root = _read_root(content, yaml_path)
+    if content.get("generate") is not None:
+        if content["generate"] != "digits":
+            raise ValueError(f"{yaml_path}: generate: {content['generate']!r} is not known; only 'digits' is")
+        root = make_digits(root)
+    sources = {split: _read_split(content.get(split), split, root, yaml_path) for split in SPLITS}
+    if not any(sources.values()):
+        raise ValueError(f"{yaml_path}: gives neither train, val nor test")
+    names = _read_names(content, yaml_path)
+    names, category_ids = _with_categories(names, content, sources, yaml_path)
+    if "nc" in content and content["nc"] != len(names):
+        raise ValueError(f"{yaml_path}: nc is {content['nc']!r} but there are {len(names)} names")
+    return DataConfig(
+        yaml_path,
+        root,
+        **sources,
+        names=names,
+        category_ids=category_ids,
+        download=_describe(content.get("download")),
+        imgsz=_read_count(content, "imgsz", yaml_path),
+        epochs=_read_count(content, "epochs", yaml_path),
+    )
+
+
+def find_data_yaml(path: str | Path) -> Path:
+    """The file itself, or for a bare name the shipped data/<name>, whatever its capitals.
+
+    Raises:
+        FileNotFoundError: neither is there; names the nearest shipped one.
+    """
+    path = Path(path)
+    if path.is_file():
+        return Path(os.path.abspath(path))
+    shipped = {file.name.lower(): file for file in SHIPPED_FOLDER.glob("*.yaml")}
+    if path.parent == Path(".") and path.name:
+        for name in (path.name.lower(), f"{path.name.lower()}.yaml"):
+            if name in shipped:
+                return shipped[name]
+    nearest = difflib.get_close_matches(path.name.lower(), shipped, n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"shipped ones: {', '.join(sorted(shipped))}"
+    raise FileNotFoundError(f"data set file {path} not found; {hint}")
+
+
+def _check_keys(content: dict[str, Any], yaml_path: Path) -> None:
+    for key in content:
+        if key not in KEYS and key not in INFORMATION_KEYS:
+            nearest = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(KEYS)}"
+            raise ValueError(f"{yaml_path}: unknown key {key!r}; {hint}")
+
+
+def _read_count(content: dict[str, Any], key: str, yaml_path: Path) -> int | None:
+    value = content.get(key)
+    if value is not None and (type(value) is not int or value < 1):
+        raise ValueError(f"{yaml_path}: {key} is {value!r}, must be an integer of 1 or more")
+    return value
+
+
+def _read_root(content: dict[str, Any], yaml_path: Path) -> Path:
+    value = content.get("path")
+    if value is None:
+        value = "."
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(f"{yaml_path}: path {value!r} is not the name of a folder")
+    return Path(os.path.normpath(yaml_path.parent / Path(value).expanduser()))
+
+
+def _read_split(value: Any, split: str, root: Path, yaml_path: Path) -> tuple[str, ...]:
+    entries = [] if value is None else value if isinstance(value, list) else [value]
+    for entry in entries:
+        if not isinstance(entry, str) or not entry.strip() or "\0" in entry:
+            raise ValueError(f"{yaml_path}: {split}: {entry!r} is not the name of a folder or file")
+    paths = tuple(_resolve(entry.strip(), root) for entry in entries)
+    if len(paths) > 1 and any(path.lower().endswith(".json") for path in paths):
+        raise ValueError(f"{yaml_path}: {split}: a COCO .json must be the split's only entry, found {len(paths)}")
+    return paths
+
+
+def _resolve(entry: str, root: Path) -> str:
+    path = os.path.normpath(root / Path(entry).expanduser())
+    if entry.startswith("../") and not os.path.exists(path) and os.path.exists(root / entry[3:]):
+        return os.path.normpath(root / entry[3:])  # Roboflow writes ../train/images for a folder beside the YAML
+    return path
+
+
+def _read_names(content: dict[str, Any], yaml_path: Path) -> tuple[str, ...] | None:
+    value = content.get("names")
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        if sorted(key for key in value if type(key) is int) != list(range(len(value))):
+            raise ValueError(f"{yaml_path}: the keys of names must be 0 to {len(value) - 1}, each once")
+        value = [value[index] for index in range(len(value))]
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{yaml_path}: names must be a list or a mapping from class index to name, found {value!r}")
+    for index, name in enumerate(value):
+        if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
+            raise ValueError(f"{yaml_path}: name of class {index} is {name!r}, not text; put it in quotes")
+        if not str(name).isprintable():
+            raise ValueError(f"{yaml_path}: name of class {index} is {name!r}, which cannot be printed")
+    return tuple(str(name) for name in value)
+
+
+def _with_categories(
+    names: tuple[str, ...] | None, content: dict[str, Any], sources: dict[str, tuple[str, ...]], yaml_path: Path
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and category ids from the YAML, completed from a COCO .json where the YAML leaves them out."""
+    ids = content.get("category_ids")
+    if ids is not None and (
+        not isinstance(ids, list) or any(type(number) is not int for number in ids) or len(set(ids)) != len(ids)
+    ):
+        raise ValueError(f"{yaml_path}: category_ids must be a list of different whole numbers")
+    # The smallest of the files is enough: reading a split checks that its categories are the same.
+    json_paths = [paths[0] for paths in sources.values() if paths and paths[0].lower().endswith(".json")]
+    json_paths = sorted((path for path in json_paths if os.path.isfile(path)), key=os.path.getsize)
+    if json_paths and (names is None or ids is None):
+        categories = read_categories(json_paths[0])
+        if names is not None and len(names) != len(categories):
+            raise ValueError(f"{yaml_path}: {len(names)} names but {json_paths[0]} has {len(categories)} categories")
+        names = names or tuple(categories.values())
+        ids = ids or list(categories)
+    if names is None:
+        raise ValueError(f"{yaml_path}: has no names; add 'names:' with one name per class")
+    ids = ids or list(range(1, len(names) + 1))
+    if len(ids) != len(names):
+        raise ValueError(f"{yaml_path}: has {len(names)} names but {len(ids)} category_ids")
+    return names, tuple(ids)
+
+
+def _describe(download: Any) -> str | None:
+    """The `download` entry as text for people: what is behind each URL stays in the YAML."""
+    if download is None or download == "":
+        return None
+    entries = download if isinstance(download, list) else [download]
+    texts = (entry.get("url", entry) if isinstance(entry, dict) else entry for entry in entries)
+    return "\n".join(str(text).strip() for text in texts)

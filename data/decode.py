@@ -1,0 +1,132 @@
+"""From an image file to pixels: always uint8 RGB, upright, at the size that is needed."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from data.image_list import printable
+from data.image_probe import FORMATS, ORIENTATION_TAG
+from data.letterbox import fitted_size_hw, resize_image
+
+# OpenCV decodes these as Pillow shows them; CMYK, palettes with odd depths and rarer formats are left to Pillow.
+OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF")
+# Pillow knows more, but some of those run other programs to decode.
+READABLE_FORMATS = (*FORMATS, "GIF", "JPEG2000", "PPM")
+JPEG_REDUCTIONS = (
+    (8, cv2.IMREAD_REDUCED_COLOR_8),
+    (4, cv2.IMREAD_REDUCED_COLOR_4),
+    (2, cv2.IMREAD_REDUCED_COLOR_2),
+)
+# What Pillow's readers raise on damaged files.
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+
+
+def decode_resized(path: str, size: int, *, reduced: bool = True) -> tuple[np.ndarray, tuple[int, int]]:
+    """Read an image and bring its longer side to `size` pixels.
+
+    Args:
+        path: image file.
+        size: longer side of the result; smaller images are enlarged, as in YOLOv5.
+        reduced: let a JPEG be decoded at 1/2, 1/4 or 1/8 of its size when that is still no smaller than the result.
+            Several times faster, and a grey level or so different from decoding all of it.
+
+    Returns:
+        (H, W, 3) uint8 RGB and the original (height, width), after EXIF rotation.
+
+    Raises:
+        ValueError: the file is missing or cannot be decoded.
+    """
+    image, original_hw = _decode(path, size if reduced else None)
+    height, width = fitted_size_hw(original_hw, size).tolist()
+    return resize_image(image, (height, width)), original_hw
+
+
+def decode_image(path: str) -> np.ndarray:
+    """Read an image at its own size: (H, W, 3) uint8 RGB, after EXIF rotation.
+
+    Raises:
+        ValueError: the file is missing or cannot be decoded.
+    """
+    return _decode(path, None)[0]
+
+
+def _decode(path: str, needed: int | None) -> tuple[np.ndarray, tuple[int, int]]:
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        with Image.open(io.BytesIO(content), formats=READABLE_FORMATS) as header:
+            width, height = header.size
+            orientation = _orientation(header)
+            pixels = _decode_opencv(content, header, orientation, needed)
+            if pixels is None:
+                pixels = _decode_pillow(header)
+    except FileNotFoundError as error:
+        raise ValueError(f"{printable(path)}: image not found") from error
+    except (*PILLOW_ERRORS, Image.DecompressionBombError, cv2.error) as error:
+        raise ValueError(f"{printable(path)}: image cannot be decoded ({_one_line(error)})") from error
+    pixels = _upright(pixels, orientation)
+    return pixels, ((width, height) if orientation >= 5 else (height, width))
+
+
+def _decode_opencv(content: bytes, header: Image.Image, orientation: int, needed: int | None) -> np.ndarray | None:
+    """Decode with OpenCV, several times faster than Pillow; None where OpenCV cannot, or would show something else."""
+    is_jpeg = header.format in ("JPEG", "MPO")
+    if header.format not in OPENCV_FORMATS or header.mode == "CMYK" or (header.format == "TIFF" and orientation != 1):
+        return None
+    if is_jpeg and not _jpeg_is_whole(content):
+        raise ValueError("the file is truncated")
+    flags = cv2.IMREAD_COLOR
+    if is_jpeg and needed is not None:
+        longer = max(header.size)
+        flags = next((flag for step, flag in JPEG_REDUCTIONS if longer >= needed * step), flags)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _decode_pillow(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255 instead of scaling
+        return np.repeat((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("floating point pixels have no fixed brightness; convert the image to 8 bits")
+    return np.array(image.convert("RGB"))
+
+
+def _orientation(header: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) to 8."""
+    if header.format != "TIFF" and "exif" not in header.info:
+        return 1
+    orientation = header.getexif().get(ORIENTATION_TAG, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def _jpeg_is_whole(content: bytes) -> bool:
+    """Whether the end marker follows the picture's data; libjpeg would fill what is missing with grey."""
+    position = 2
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker == 0xDA:  # start of the picture's data
+            return content.rfind(b"\xff\xd9") > position
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return False
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

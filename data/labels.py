@@ -1,0 +1,189 @@
+"""Reading YOLO label files: a bad line costs that line, a bad image that image, and each is reported."""
+
+from __future__ import annotations
+
+import os
+import stat
+from array import array
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from data.image_list import printable
+from data.image_probe import ImageProblem, map_chunks, probe_image
+from data.scan import Scan, join_scans
+
+TOLERANCE = 0.01  # of the image's side: how far a centre or a size may leave 0..1 by rounding
+MAX_LABEL_BYTES = 64 << 20  # a larger file is no label file
+UNKNOWN_CLASS_CHECK = 2  # which of the checks of a row that is
+
+
+def label_path_of(image_path: str) -> str:
+    """The label file of an image: the last `/images/` of its path becomes `/labels/`, the suffix `.txt`."""
+    images, labels = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
+    return os.path.splitext(labels.join(image_path.rsplit(images, 1)))[0] + ".txt"
+
+
+def scan_yolo(image_paths: Sequence[str], num_classes: int | None) -> Scan:
+    """Read sizes and labels of images.
+
+    Args:
+        image_paths: absolute paths.
+        num_classes: class ids must be below this; None accepts every id.
+    """
+    return join_scans(map_chunks(lambda paths: _scan_chunk(paths, num_classes), image_paths))
+
+
+def parse_label_file(content: bytes) -> Iterator[tuple[int, tuple[float, ...] | str]]:
+    """Parse `class cx cy w h` lines, and `class x1 y1 x2 y2 x3 y3 ...` polygons, which become their box.
+
+    Yields:
+        (line number, numbers) or (line number, what is wrong with the line); empty lines are passed over.
+    """
+    seen: set[tuple[float, ...]] = set()
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+        columns = line.split()
+        if not columns:
+            continue
+        if len(columns) != 5 and (len(columns) < 7 or len(columns) % 2 == 0):
+            yield number, f"expected 5 columns (class cx cy w h) or a polygon, found {len(columns)}"
+            continue
+        try:
+            values = tuple(map(float, columns))
+        except ValueError:
+            values = None
+        if values is None or b"_" in line:  # Python reads 1_000 as a number; a label file has no such thing
+            yield number, f"{_first_not_a_number(columns)} is not a number"
+            continue
+        if len(values) > 5:
+            values = _box_of_polygon(values)
+        if values in seen:
+            yield number, "the same box as on an earlier line"
+            continue
+        seen.add(values)
+        yield number, values
+
+
+def _first_not_a_number(columns: list[bytes]) -> str:
+    for column in columns:
+        try:
+            float(column)
+        except ValueError:
+            break
+        if b"_" in column:
+            break
+    return repr(column[:20].decode("utf-8", "backslashreplace"))
+
+
+def _box_of_polygon(values: tuple[float, ...]) -> tuple[float, ...]:
+    x1, x2 = min(values[1::2]), max(values[1::2])
+    y1, y2 = min(values[2::2]), max(values[2::2])
+    if any(value != value for value in values):
+        x1 = float("nan")  # min and max may have passed over it
+    return (values[0], (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+
+
+def _scan_chunk(image_paths: Sequence[str], num_classes: int | None) -> Scan:
+    scan = Scan()
+    sizes, numbers, images, rows = array("i"), array("q"), array("q"), array("d")
+    label_paths: list[str] = []
+    for image_path in image_paths:
+        try:
+            sizes.extend(probe_image(image_path))
+        except ImageProblem as problem:
+            scan.counts.bad_images += 1
+            scan.problems.append(f"{printable(image_path)}: {problem}; image skipped")
+            continue
+        label_path = label_path_of(image_path)
+        for number, found in _read_label_file(label_path, scan):
+            if isinstance(found, str):
+                _drop(scan, label_path, number, found)
+                continue
+            images.append(len(label_paths))
+            numbers.append(number)
+            rows.extend(found)
+        scan.image_paths.append(image_path)
+        label_paths.append(label_path)
+    scan.sizes_hw = np.array(sizes, np.int32).reshape(-1, 2)
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    _keep_good_rows(scan, table, np.array(images, np.int64), np.array(numbers, np.int64), label_paths, num_classes)
+    return scan
+
+
+def _read_label_file(label_path: str, scan: Scan) -> Iterator[tuple[int, tuple[float, ...] | str]]:
+    try:
+        with open(label_path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_LABEL_BYTES:
+                scan.counts.empty += 1
+                scan.counts.dropped += 1
+                scan.problems.append(f"{printable(label_path)}: is not a label file; its image has no labels")
+                return
+            content = file.read()
+    except FileNotFoundError:
+        scan.counts.missing += 1
+        return
+    except OSError as error:
+        scan.counts.missing += 1
+        scan.counts.dropped += 1
+        scan.problems.append(f"{printable(label_path)}: cannot be read ({error.strerror}); its image has no labels")
+        return
+    if content.strip():
+        scan.counts.labelled += 1
+        yield from parse_label_file(content)
+    else:
+        scan.counts.empty += 1
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting, should the path be a pipe that nobody writes to."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _drop(scan: Scan, label_path: str, number: int, reason: str) -> None:
+    scan.counts.dropped += 1
+    scan.problems.append(f"{printable(label_path)}:{number}: {reason}; line dropped")
+
+
+def _keep_good_rows(
+    scan: Scan,
+    table: np.ndarray,
+    images: np.ndarray,
+    numbers: np.ndarray,
+    label_paths: list[str],
+    num_classes: int | None,
+) -> None:
+    """Check all (class, cx, cy, w, h) rows of a chunk at once, report the bad ones and keep the others.
+
+    Args:
+        images: the index of each row's image, ascending.
+        numbers: the line that each row is from.
+    """
+    class_ids, boxes = table[:, 0], table[:, 1:]
+    with np.errstate(invalid="ignore", over="ignore"):  # nan and inf are found by the checks
+        corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+        clipped = corners.clip(0, 1)
+        sides = clipped[:, 2:] - clipped[:, :2]
+        overshoot = np.abs(clipped - corners).max(1, initial=0) > TOLERANCE
+    checks = {
+        "nan and inf are not coordinates": np.isfinite(table).all(1),
+        "class id {0:g} is not a whole number from 0": (class_ids == np.floor(class_ids)) & (class_ids >= 0),
+        f"class id {{0:.0f}} is not one of the {num_classes} classes, 0 to {(num_classes or 0) - 1}": class_ids
+        < (2**31 if num_classes is None else num_classes),
+        "box {1:g} {2:g} {3:g} {4:g} has no width or no height": (boxes[:, 2:] > 0).all(1),
+        "box {1:g} {2:g} {3:g} {4:g} is not within 0..1 of the image": (
+            (boxes >= -TOLERANCE) & (boxes <= 1 + TOLERANCE) & (sides.astype(np.float32) > 0).all(1, keepdims=True)
+        ).all(1),
+    }
+    good = np.all(list(checks.values()), axis=0)
+    for row in map(int, np.flatnonzero(~good)):
+        failed = next(index for index, passed in enumerate(checks.values()) if not passed[row])
+        _drop(scan, label_paths[images[row]], int(numbers[row]), list(checks)[failed].format(*table[row]))
+        if failed == UNKNOWN_CLASS_CHECK:
+            scan.counts.unknown_class += 1
+            scan.unknown_classes = scan.unknown_classes or scan.problems[-1:]
+    scan.counts.clipped = int(np.count_nonzero(overshoot & good))
+    cut = (clipped != corners).any(1)[:, None]  # other boxes keep the numbers that the file gives
+    boxes = np.where(cut, np.concatenate([(clipped[:, :2] + clipped[:, 2:]) / 2, sides], 1), boxes)[good]
+    pixels = scan.sizes_hw[images[good]].prod(1, dtype=np.float64)
+    scan.set_boxes(images[good], boxes, class_ids[good], boxes[:, 2] * boxes[:, 3] * pixels)

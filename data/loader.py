@@ -1,0 +1,229 @@
+"""Training batches: images decoded once, augmented as a batch, made in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import numpy as np
+import torch
+
+from data.augment import AugmentConfig
+from data.batch import TrainBatch
+from data.boxes import LabelTable, plan_targets
+from data.eval_loader import EvalLoader
+from data.geometry import Plan, draw_plan
+from data.kernel_opencv import render_opencv
+from data.kernel_torch import render_torch
+from data.letterbox import fitted_size_hw, rect_shape_hw
+from data.prefetch import prefetched
+from data.stores import StoreName, TileReader, Tiles, TileStore, make_store
+
+if TYPE_CHECKING:
+    from data.samples import Samples
+
+__all__ = ["EvalLoader", "TrainLoader"]
+
+# Separates the streams of random numbers that are drawn from one seed.
+ORDER_STREAM, PLAN_STREAM = 0, 1
+
+
+class TrainLoader:
+    """Augmented training batches of one process.
+
+    Batch i of epoch e is a function of (seed, e, i), this rank and the arguments alone: not of the number of workers,
+    nor of what was drawn before. `batch` makes any one of them by itself. Making the loader decodes the images, unless
+    they are streamed.
+
+    Args:
+        samples: the split.
+        size: side of the square pictures in pixels.
+        batch_size: images per batch of this process.
+        augment: strengths of the augmentation.
+        seed: of everything random.
+        workers: decoding processes of the streamed store.
+        store: 'resident' (all images in memory), 'streamed' (decoded every epoch) or 'auto' (what fits).
+        memory_budget: bytes that 'auto' may fill; None is a third of what is free.
+        rect: plain images of like shape in the smallest rectangle that holds them, instead of mosaics in squares.
+        stride: with `rect`, sides are multiples of this.
+        rank: this process among `world_size`; each takes its part of every global batch.
+        world_size: processes that train together.
+        device: where batches are made; a CUDA device augments there.
+        drop_last: leave out the incomplete last batch (a set smaller than one batch is one smaller batch).
+        report: told which store was chosen and why.
+
+    Raises:
+        ValueError: no images, an impossible argument, or an image that cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        size: int,
+        batch_size: int,
+        augment: AugmentConfig,
+        *,
+        seed: int = 0,
+        workers: int = 0,
+        store: StoreName = "auto",
+        memory_budget: int | None = None,
+        rect: bool = False,
+        stride: int = 32,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+        drop_last: bool = True,
+        report: Callable[[str], None] = print,
+    ) -> None:
+        if size < 1 or batch_size < 1 or not 0 <= rank < world_size:
+            raise ValueError(f"size {size}, batch size {batch_size}, rank {rank} of {world_size}: out of range")
+        if not len(samples.image_paths):
+            raise ValueError("no training images")
+        if store not in ("auto", "resident", "streamed"):
+            raise ValueError(f"store {store!r}: choose auto, resident or streamed")
+        self.size = size
+        self.batch_size = batch_size
+        self.augment = augment
+        self.seed = seed
+        self.rect = rect
+        self.stride = stride
+        self.rank = rank
+        self.world_size = world_size
+        self.drop_last = drop_last
+        self.device = torch.device(device)
+        self.labels = LabelTable.from_samples(samples)
+        sizes_hw = np.asarray(samples.sizes_hw, np.int64)
+        self.tile_sizes_hw = fitted_size_hw(sizes_hw, size)
+        self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
+        self.image_weights: np.ndarray | None = None
+        self.store: TileStore = make_store(
+            samples,
+            size,
+            name=store,
+            batch_size=batch_size,
+            workers=workers,
+            memory_budget=memory_budget,
+            device=self.device,
+            ranks=world_size,
+            report=report,
+        )
+        self._epochs: WeakSet[Generator[TrainBatch, None, None]] = WeakSet()  # those that may still run
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        whole, rest = divmod(len(self.aspects), self.batch_size * self.world_size)
+        return whole + bool(rest and (whole == 0 or not self.drop_last))
+
+    def __enter__(self) -> TrainLoader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop what runs in the background; epochs that were not used up end."""
+        for batches in list(self._epochs):
+            batches.close()
+
+    def set_image_weights(self, weights: np.ndarray | None) -> None:
+        """Draw the images of later epochs with these probabilities (they need not sum to one); None: each image once.
+
+        Raises:
+            ValueError: not one finite number >= 0 per image, or all zero.
+        """
+        if weights is not None:
+            weights = np.asarray(weights, np.float64)
+            bad = weights.shape != self.aspects.shape or not np.isfinite(weights).all() or (weights < 0).any()
+            if bad or not weights.sum() > 0:
+                raise ValueError(f"image weights: need {len(self.aspects)} numbers >= 0, not all 0; got {weights!r}")
+            weights = weights / weights.sum()
+        self.image_weights = weights
+
+    def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[TrainBatch]:
+        """The batches of an epoch, in order; the next ones are made in the background.
+
+        Args:
+            epoch: number of the epoch.
+            first_batch: batch to begin with, to go on within an epoch.
+
+        Raises:
+            ValueError: an image cannot be decoded.
+        """
+        batches = self._run_epoch(epoch, first_batch)
+        self._epochs.add(batches)
+        return batches
+
+    def batch(self, epoch: int, index: int) -> TrainBatch:
+        """One batch of an epoch, made alone: equal to the one that `epoch` gives at this place."""
+        sequence = self.sequence(epoch)
+        plan = self._plan(epoch, index, sequence)
+        return self._render(plan, sequence, *self.store.tiles_of(_images_of(plan, sequence)))
+
+    def _run_epoch(self, epoch: int, first_batch: int) -> Generator[TrainBatch, None, None]:
+        sequence = self.sequence(epoch)
+        reader = self.store.open(sequence, self._window(sequence, first_batch)[0])
+        try:
+            numbers = range(first_batch, len(self))
+            yield from prefetched(lambda index: self._make(epoch, index, sequence, reader), numbers)
+        finally:
+            reader.close()
+
+    def sequence(self, epoch: int) -> np.ndarray:
+        """Data set indices in the order in which this rank visits them in an epoch: (len(self) batches,)."""
+        rng = np.random.default_rng([self.seed, ORDER_STREAM, epoch])
+        count = len(self.aspects)
+        order = rng.permutation(count)
+        if self.image_weights is not None:
+            order = rng.choice(count, count, p=self.image_weights)
+        share = self.batch_size * self.world_size
+        used = len(self) * share if len(self) * share <= count else -(-count // self.world_size) * self.world_size
+        order = np.resize(order, used)  # cut, or filled up from its start so that every rank gets as many
+        if self.rect:
+            order = order[np.argsort(self.aspects[order], kind="stable")]
+        parts = [order[start : start + share] for start in range(0, used, share)]
+        if self.rect:  # a smaller last batch stays last
+            whole = used // share
+            parts = [parts[place] for place in (*rng.permutation(whole), *range(whole, len(parts)))]
+        return np.concatenate([np.array_split(part, self.world_size)[self.rank] for part in parts])
+
+    def _span(self, sequence: np.ndarray, index: int) -> tuple[int, int]:
+        """First and last + 1 position of a batch."""
+        return index * self.batch_size, min((index + 1) * self.batch_size, len(sequence))
+
+    def _window(self, sequence: np.ndarray, index: int) -> tuple[int, int]:
+        """Positions that a batch may draw from: those that the store holds when it has the whole batch."""
+        if self.store.window is None:
+            return 0, len(sequence)
+        stop = self._span(sequence, index)[1]
+        return max(0, stop - self.store.window), stop
+
+    def _plan(self, epoch: int, index: int, sequence: np.ndarray) -> Plan:
+        rng = np.random.default_rng([self.seed, PLAN_STREAM, epoch, index, self.rank])
+        primaries = np.arange(*self._span(sequence, index))
+        output_hw = (self.size, self.size)
+        if self.rect:
+            output_hw = rect_shape_hw(self.aspects[sequence[primaries]], self.size, self.stride, 0.0)
+        window = self._window(sequence, index)
+        sizes_hw = self.tile_sizes_hw[sequence]
+        return draw_plan(rng, self.augment, primaries, window, sizes_hw, output_hw, mosaic=not self.rect)
+
+    def _make(self, epoch: int, index: int, sequence: np.ndarray, reader: TileReader) -> TrainBatch:
+        plan = self._plan(epoch, index, sequence)
+        return self._render(plan, sequence, *reader.tiles(plan.positions, self._span(sequence, index)[1]))
+
+    def _render(self, plan: Plan, sequence: np.ndarray, tiles: Tiles, slots: np.ndarray) -> TrainBatch:
+        if isinstance(tiles, np.ndarray) and self.device.type == "cuda":
+            used, rows = np.unique(slots, return_inverse=True)
+            tiles, slots = torch.from_numpy(tiles[used]).to(self.device), rows.reshape(slots.shape)
+        if isinstance(tiles, np.ndarray):
+            images = render_opencv(plan, tiles, slots)
+        else:
+            images = render_torch(plan, tiles, slots)
+        targets = plan_targets(plan, self.labels, _images_of(plan, sequence), self.augment)
+        return TrainBatch(images, torch.from_numpy(targets), sequence[plan.primaries])
+
+
+def _images_of(plan: Plan, sequence: np.ndarray) -> np.ndarray:
+    """(L, 4) data set index in each slot of a plan, -1 where it is empty."""
+    return np.where(plan.positions >= 0, sequence[plan.positions], -1)

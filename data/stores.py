@@ -1,0 +1,316 @@
+"""Where decoded training images live: all of them in memory, or a ring of those decoded last.
+
+Both stores bring an image's longer side to the training size once. A training epoch visits the images in a sequence;
+positions are indices into that sequence, and a reader, opened per epoch, gives the tiles for positions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from data.decode import decode_resized
+from data.image_list import printable
+from data.letterbox import fitted_size_hw
+from data.memory import free_ram_bytes
+
+if TYPE_CHECKING:
+    from data.samples import Samples
+
+Tiles = np.ndarray | torch.Tensor
+StoreName = Literal["auto", "resident", "streamed"]
+
+RING_BYTES = 256 << 20  # the ring holds at most this much, and at most RING_TILES images
+RING_TILES = 4096
+UPLOAD_BYTES = 1 << 30  # the resident store is filled in parts of this size
+CHUNK_BYTES = 4 << 20  # what a worker process hands over at once; small, as containers have little shared memory
+
+
+class TileReader(Protocol):
+    """Gives the tiles of one epoch."""
+
+    def tiles(self, positions: np.ndarray, stop: int) -> tuple[Tiles, np.ndarray]:
+        """Tiles for positions of the sequence.
+
+        Args:
+            positions: (...) int64, below `stop` and within the store's window before it; -1 for none.
+            stop: end of the batch in the sequence; never decreases.
+
+        Returns:
+            (K, S, S, 3) uint8 tiles, each image in the top-left corner, and the (...) row of each position.
+
+        Raises:
+            ValueError: an image cannot be decoded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the reader holds, worker processes first of all."""
+        ...
+
+
+class TileStore(Protocol):
+    """Decoded images under one interface."""
+
+    @property
+    def window(self) -> int | None:
+        """How many positions, up to the end of a batch, can be asked for; None: all of the sequence."""
+        ...
+
+    def tiles_of(self, images: np.ndarray) -> tuple[Tiles, np.ndarray]:
+        """Tiles of any images, outside of an epoch.
+
+        Args:
+            images: (...) data set indices, -1 for none.
+
+        Returns:
+            As `TileReader.tiles`.
+        """
+        ...
+
+    def open(self, sequence: np.ndarray, first: int) -> TileReader:
+        """Start an epoch that visits the images in `sequence`, of which positions below `first` will not be used."""
+        ...
+
+
+class TileDecoder:
+    """Decodes images of a split at the training size."""
+
+    def __init__(self, samples: Samples, size: int) -> None:
+        self.image_paths = samples.image_paths
+        self.image_sizes_hw = np.asarray(samples.sizes_hw, np.int64).reshape(-1, 2)
+        self.sizes_hw = fitted_size_hw(self.image_sizes_hw, size) if len(self.image_sizes_hw) else self.image_sizes_hw
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.image_paths)
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes that one image takes in a store."""
+        return self.size * self.size * 3
+
+    def decode_into(self, index: int, tile: np.ndarray) -> None:
+        """Decode image `index` into the top-left corner of `tile`, (S, S, 3) uint8.
+
+        Raises:
+            ValueError: the image is gone, cannot be decoded, or is not the one that was scanned.
+        """
+        path = self.image_paths[index]
+        image, original_hw = decode_resized(path, self.size)
+        if original_hw != tuple(self.image_sizes_hw[index].tolist()):
+            height, width = self.image_sizes_hw[index]
+            found = f"{original_hw[1]}x{original_hw[0]}"
+            raise ValueError(f"{printable(path)}: image is {found}, but was {width}x{height} when the labels were read")
+        tile[: image.shape[0], : image.shape[1]] = image
+
+    def decode_many(self, indices: np.ndarray) -> np.ndarray:
+        """Decode images one after another: (K, S, S, 3) uint8."""
+        tiles = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        for tile, index in zip(tiles, indices.tolist(), strict=True):
+            self.decode_into(index, tile)
+        return tiles
+
+
+class ResidentStore:
+    """Every image of the split, decoded once, in RAM or on the GPU."""
+
+    def __init__(self, decoder: TileDecoder, *, device: torch.device | None = None, progress: bool = True) -> None:
+        """Decode all images with a thread per core (OpenCV and libjpeg work outside Python's lock).
+
+        Args:
+            decoder: of the split.
+            device: GPU to hold the images; None holds them in RAM.
+            progress: show a progress bar.
+        """
+        self.window: int | None = None
+        shape = (len(decoder), decoder.size, decoder.size, 3)
+        self.pixels: Tiles = np.empty(shape, np.uint8)
+        if device is not None:
+            self.pixels = torch.empty(shape, dtype=torch.uint8, device=device)
+        part = max(1, UPLOAD_BYTES // decoder.tile_bytes)
+        with tqdm(total=len(decoder), desc="decoding", unit="image", leave=False, disable=not progress) as bar:
+            for start in range(0, len(decoder), part):
+                indices = np.arange(start, min(start + part, len(decoder)))
+                if isinstance(self.pixels, np.ndarray):
+                    _decode_in_threads(decoder, indices, self.pixels[start : start + part], bar)
+                else:
+                    host = np.empty((len(indices), *shape[1:]), np.uint8)
+                    _decode_in_threads(decoder, indices, host, bar)
+                    self.pixels[start : start + part] = torch.from_numpy(host).to(device)
+
+    def tiles_of(self, images: np.ndarray) -> tuple[Tiles, np.ndarray]:
+        """See `TileStore`."""
+        return self.pixels, images
+
+    def open(self, sequence: np.ndarray, first: int) -> TileReader:
+        """See `TileStore`."""
+        return _ResidentReader(self.pixels, sequence)
+
+
+def _decode_in_threads(decoder: TileDecoder, indices: np.ndarray, tiles: np.ndarray, bar: tqdm) -> None:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as executor:
+        futures = [executor.submit(decoder.decode_into, *job) for job in zip(indices.tolist(), tiles, strict=True)]
+        try:
+            for future in futures:
+                future.result()
+                bar.update()
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _ResidentReader:
+    def __init__(self, pixels: Tiles, sequence: np.ndarray) -> None:
+        self.pixels = pixels
+        self.sequence = sequence
+
+    def tiles(self, positions: np.ndarray, stop: int) -> tuple[Tiles, np.ndarray]:
+        return self.pixels, self.sequence[positions]
+
+    def close(self) -> None:
+        pass
+
+
+class StreamedStore:
+    """Only the images decoded last; each epoch decodes every image of its sequence once, in worker processes."""
+
+    def __init__(self, decoder: TileDecoder, *, batch_size: int, workers: int = 0) -> None:
+        """Decode nothing yet.
+
+        Args:
+            decoder: of the split.
+            batch_size: images per batch; the ring holds at least four batches.
+            workers: processes that decode; 0 decodes in this one.
+        """
+        self.decoder = decoder
+        self.workers = workers
+        # The window decides which partners a mosaic can have, so it must not depend on the memory of the day.
+        self.window = max(4 * batch_size, min(RING_BYTES // decoder.tile_bytes, RING_TILES))
+
+    def tiles_of(self, images: np.ndarray) -> tuple[Tiles, np.ndarray]:
+        """See `TileStore`."""
+        used = np.unique(images[images >= 0])
+        return self.decoder.decode_many(used), np.searchsorted(used, images)
+
+    def open(self, sequence: np.ndarray, first: int) -> TileReader:
+        """See `TileStore`."""
+        ring = min(self.window, max(len(sequence) - first, 1))
+        return _RingReader(_arrivals(self.decoder, sequence[first:], self.workers), ring, self.decoder.size, first)
+
+
+class _RingReader:
+    def __init__(self, arrivals: Generator[np.ndarray, None, None], ring: int, size: int, first: int) -> None:
+        self.arrivals = arrivals
+        self.ring = np.empty((ring, size, size, 3), np.uint8)
+        self.first = first
+        self.decoded = first  # positions below this have arrived
+
+    def tiles(self, positions: np.ndarray, stop: int) -> tuple[Tiles, np.ndarray]:
+        for position in range(self.decoded, stop):
+            self.ring[(position - self.first) % len(self.ring)] = next(self.arrivals)
+            self.decoded = position + 1
+        return self.ring, (positions - self.first) % len(self.ring)
+
+    def close(self) -> None:
+        self.arrivals.close()
+
+
+def _arrivals(decoder: TileDecoder, sequence: np.ndarray, workers: int) -> Generator[np.ndarray, None, None]:
+    """The decoded tiles of a sequence, in order. Worker processes are started here, not when the first is asked for:
+    that may happen in a background thread, from where starting processes is not safe."""
+    chunk = max(1, min(16, CHUNK_BYTES // decoder.tile_bytes))
+    chunks = [sequence[start : start + chunk] for start in range(0, len(sequence), chunk)]
+    if workers == 0:
+        return _in_this_process(decoder, chunks)
+    loader = DataLoader(
+        _TileDataset(decoder),
+        batch_size=None,
+        sampler=chunks,
+        num_workers=min(workers, len(chunks)),
+        prefetch_factor=2,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # otherwise the workers' seed is drawn from the global generator
+    )
+    return _from_workers(iter(loader))
+
+
+def _in_this_process(decoder: TileDecoder, chunks: list[np.ndarray]) -> Generator[np.ndarray, None, None]:
+    for indices in chunks:
+        yield from decoder.decode_many(indices)
+
+
+def _from_workers(arrivals: Iterator[torch.Tensor | str]) -> Generator[np.ndarray, None, None]:
+    for tiles in arrivals:
+        if isinstance(tiles, str):
+            raise ValueError(tiles)
+        yield from tiles.numpy()
+
+
+class _TileDataset(Dataset):
+    def __init__(self, decoder: TileDecoder) -> None:
+        self.decoder = decoder
+
+    def __len__(self) -> int:
+        return len(self.decoder)
+
+    def __getitem__(self, indices: np.ndarray) -> torch.Tensor | str:
+        try:
+            return torch.from_numpy(self.decoder.decode_many(indices))
+        except ValueError as error:  # as text: DataLoader would wrap it in the traceback of the worker
+            return str(error)
+
+
+def _start_worker(worker: int) -> None:
+    cv2.setNumThreads(0)  # one core per worker
+
+
+def make_store(
+    samples: Samples,
+    size: int,
+    *,
+    name: StoreName,
+    batch_size: int,
+    workers: int,
+    memory_budget: int | None,
+    device: torch.device,
+    ranks: int = 1,
+    report: Callable[[str], None],
+) -> TileStore:
+    """Choose and make the store of a split.
+
+    Args:
+        samples: the split.
+        size: longer side of the stored images.
+        name: 'auto' takes the resident store when the split fits the budget: GPU memory first, then RAM.
+        batch_size: images per batch.
+        workers: decoding processes of the streamed store.
+        memory_budget: bytes; None is a third of what is free.
+        device: where batches are made.
+        ranks: processes that share this machine's RAM, each with a store of its own.
+        report: told what was chosen and why.
+    """
+    decoder = TileDecoder(samples, size)
+    needed = len(decoder) * decoder.tile_bytes
+    ram = free_ram_bytes() // 3 // ranks if memory_budget is None else memory_budget
+    fits_gpu = False
+    if device.type == "cuda":
+        fits_gpu = needed <= (torch.cuda.mem_get_info(device)[0] // 3 if memory_budget is None else memory_budget)
+    what = f"{len(decoder)} images at {size} px are {_mebibytes(needed)}"
+    if name == "streamed" or (name == "auto" and needed > ram and not fits_gpu):
+        why = "as asked" if name == "streamed" else f"more than the budget of {_mebibytes(ram)}"
+        report(f"images: streamed ({what}, {why}); {workers} decoding processes")
+        return StreamedStore(decoder, batch_size=batch_size, workers=workers)
+    report(f"images: resident in {'GPU memory' if fits_gpu else 'RAM'} ({what})")
+    return ResidentStore(decoder, device=device if fits_gpu else None)
+
+
+def _mebibytes(number: int) -> str:
+    return f"{number / 2**20:,.0f} MiB"

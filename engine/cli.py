@@ -1,0 +1,97 @@
+"""What the command-line doors share: argument types, and errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+USER_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: missing and unwritable files
+
+
+def run_cli(main: Callable[[], None]) -> None:
+    """Run a door; what the user can mend ends in one line on standard error and exit code 1, not in a traceback."""
+    try:
+        main()
+    except USER_ERRORS as error:
+        fail(describe(error))
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def describe(error: BaseException) -> str:
+    """An error as one line."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def fail(message: str) -> NoReturn:
+    """End the program with an error message."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that takes no abbreviations (a guessed flag is a wrong one) and can refuse flags by name."""
+
+    def __init__(self, description: str, defaults: type | None = None) -> None:
+        """Make a parser.
+
+        Args:
+            description: First line of the help.
+            defaults: A config class whose fields have defaults; the namespace then holds the flags that were given and
+                no others, and the help shows the class's values.
+        """
+        self.defaults = defaults  # before the base class, which adds --help itself
+        super().__init__(
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.HelpFormatter if defaults else argparse.ArgumentDefaultsHelpFormatter,
+            argument_default=argparse.SUPPRESS if defaults else None,
+        )
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:  # type: ignore[override]
+        """Add a flag, with its default in the help where that says something."""
+        action = super().add_argument(*names, **options)
+        value = getattr(self.defaults, action.dest, None)
+        if action.help and action.help is not argparse.SUPPRESS and value not in (None, "", False, 0):
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            action.help += f" (default: {shown})"
+        return action
+
+    def left_out(self, *flags: str, why: str, nargs: str | int | None = "?") -> None:
+        """Name a flag of YOLOv5 that is not here: using it ends with the reason."""
+
+        class Refuse(argparse.Action):
+            def __call__(self, *_: object) -> NoReturn:
+                fail(f"{flags[0]} is not available: {why}")
+
+        self.add_argument(*flags, action=Refuse, nargs=nargs, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
+
+
+def positive_int(text: str) -> int:
+    """An argument that must be an integer above 0."""
+    return int(_bounded(int, text, 1, float("inf"), "an integer of 1 or more"))
+
+
+def natural_int(text: str) -> int:
+    """An argument that must be an integer of 0 or more."""
+    return int(_bounded(int, text, 0, float("inf"), "an integer of 0 or more"))
+
+
+def fraction(text: str) -> float:
+    """An argument that must lie in 0..1."""
+    return _bounded(float, text, 0, 1, "a number from 0 to 1")
+
+
+def _bounded(kind: Callable[[str], float], text: str, low: float, high: float, wanted: str) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value

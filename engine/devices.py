@@ -1,0 +1,48 @@
+"""Choosing the device to compute on."""
+
+from __future__ import annotations
+
+import torch
+
+from engine.distributed import local_rank, world_size
+
+
+def select_device(text: str = "", batch_size: int = 0) -> torch.device:
+    """Turn YOLOv5's `--device` into a device.
+
+    Args:
+        text: "" (the first GPU if there is one, else the CPU), "cpu", "mps", a GPU number, or under torchrun a list of
+            them, of which this process takes its own.
+        batch_size: The whole batch, to check that the processes can share it; 0 does not check.
+
+    Raises:
+        ValueError: No such device, or a batch that the processes cannot share equally.
+    """
+    processes = world_size()
+    if batch_size > 0 and batch_size % processes:
+        raise ValueError(f"--batch-size {batch_size} is not a multiple of the {processes} processes")
+    text = str(text).strip().lower().replace("cuda:", "").replace(" ", "")
+    if text == "cpu":
+        return torch.device("cpu")
+    if text == "mps":
+        if not torch.backends.mps.is_available():
+            raise ValueError("--device mps: this PyTorch or machine has no Metal support; use --device cpu")
+        return torch.device("mps")
+    if text in ("", "cuda"):
+        return torch.device("cuda", local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+    return _numbered(text, processes)
+
+
+def _numbered(text: str, processes: int) -> torch.device:
+    numbers = text.split(",")
+    if not all(number.isdigit() for number in numbers):
+        raise ValueError(f"--device {text!r}: give cpu, mps, a GPU number such as 0, or 0,1 under torchrun")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    missing = [number for number in numbers if int(number) >= count]
+    if missing:
+        raise ValueError(f"--device {text}: there is no GPU {missing[0]} here ({count} found); use --device cpu")
+    if len(numbers) > 1 and processes == 1:
+        raise ValueError(
+            f"--device {text}: several GPUs need one process each; run torchrun --nproc_per_node {len(numbers)} train.py ..."
+        )
+    return torch.device("cuda", int(numbers[local_rank() % len(numbers)]))

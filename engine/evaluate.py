@@ -1,0 +1,270 @@
+"""Evaluation of a detector on one split: predictions mapped to original pixels, then every metric from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from engine.augmented_inference import predict_augmented
+from engine.coco_results import CocoAverages, SizeBin, coco_averages
+from engine.confusion import confusion_matrix
+from engine.matching import Detections, GroundTruth
+from engine.metrics import Curves, confidence_curves
+from engine.nms import non_max_suppression
+
+if TYPE_CHECKING:
+    from data.batch import EvalBatch
+    from data.samples import Samples
+
+# Receives the batch's number, the batch, and its detections in pixels of the network input, (n, 6) per image.
+BatchHook = Callable[[int, "EvalBatch", list[torch.Tensor]], None]
+# Maps raw maps and targets to (total, (3,) box, objectness and class loss).
+LossFunction = Callable[[list[torch.Tensor], torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One row of the per-class table; precision, recall and F1 at the confidence of the best mean F1."""
+
+    name: str
+    images: int  # with at least one label of the class
+    instances: int
+    precision: float
+    recall: float
+    f1: float
+    ap50: float
+    ap50_95: float
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """What an evaluation found. AP is COCO's; nan where there is no label to be found."""
+
+    map50_95: float
+    map50: float
+    map75: float
+    map_small: float
+    map_medium: float
+    map_large: float
+    precision: float
+    recall: float
+    f1: float
+    best_confidence: float
+    images: int
+    instances: int
+    per_class: tuple[ClassResult, ...]
+    size_bins: tuple[SizeBin, ...]
+    class_precision: np.ndarray  # (C, 101) at IoU .5 over recall
+    curves: Curves
+    confusion: np.ndarray  # (C + 1, C + 1), predicted by labelled
+    detections: Detections  # original pixels
+    val_losses: tuple[float, float, float]  # box, objectness, class; zeros when no loss was asked for
+    speeds_ms: tuple[float, float, float]  # pre-process, inference, NMS, per image
+    size_hw: tuple[int, int]  # largest network input seen
+
+
+@torch.no_grad()
+def evaluate(
+    model: torch.nn.Module,
+    loader: Iterable[EvalBatch],
+    samples: Samples,
+    config: Any,
+    *,
+    conf_thres: float = 0.001,
+    iou_thres: float = 0.6,
+    max_det: int = 300,
+    device: torch.device | None = None,
+    half: bool = False,
+    loss: LossFunction | None = None,
+    progress: bool = False,
+    single_cls: bool = False,
+    augment: bool = False,
+    on_batch: BatchHook | None = None,
+) -> EvalResult:
+    """Run ``model`` over a split and score it.
+
+    Args:
+        model: maps (B, 3, H, W) float 0..1 to (B, N, 5 + classes); set to evaluation mode for the run and put back.
+        loader: batches of the split.
+        samples: the split's labels.
+        config: anything with ``names`` and ``category_ids`` by class index, such as DataConfig.
+        conf_thres: lowest score kept.
+        iou_thres: NMS overlap.
+        max_det: boxes kept per image.
+        device: where the model is; by default that of its parameters.
+        half: float16 arithmetic, CUDA only.
+        loss: validation loss, computed from the same forward pass; a model without ``raw`` has none.
+        progress: show a progress bar.
+        single_cls: every object counts as one class.
+        augment: test-time augmentation.
+        on_batch: called after each batch, for pictures.
+
+    Raises:
+        ValueError: ``half`` on a CPU, a bad threshold, labels beyond the class names.
+    """
+    device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
+    if half and device.type != "cuda":
+        raise ValueError(f"half precision needs a CUDA device, not {device}; leave --half out")
+    names, category_ids = class_table(config, single_cls)
+    truth = GroundTruth.from_samples(samples)
+    if len(truth) and truth.classes.max() >= len(names):
+        raise ValueError(f"a label has class {truth.classes.max()}, but there are only {len(names)} class names")
+    run = _Run(model, device, half, augment, loss)
+    suppress = partial(
+        non_max_suppression, conf_thres=conf_thres, iou_thres=iou_thres, max_det=max_det, multi_label=True,
+        agnostic=single_cls,
+    )  # fmt: skip
+    was_training = model.training
+    model.eval()
+    parts = []
+    try:
+        for number, batch in enumerate(tqdm(loader, desc="val", disable=None if progress else True, leave=False)):
+            found = run.step(batch, suppress)
+            if single_cls:
+                for boxes in found:
+                    boxes[:, 5] = 0
+            parts.append(to_original(found, batch, samples.sizes_hw))
+            if on_batch is not None:
+                on_batch(number, batch, found)
+    finally:
+        model.train(was_training)
+    return summarise(Detections.concatenate(parts), samples, names, category_ids, run)
+
+
+class _Run:
+    """The stages of one batch, their times, and the running loss."""
+
+    def __init__(
+        self, model: torch.nn.Module, device: torch.device, half: bool, augment: bool, loss: LossFunction | None
+    ) -> None:
+        self.model, self.device, self.half, self.augment = model, device, half, augment
+        self.loss = loss if hasattr(model, "raw") and not augment else None
+        self.images = 0
+        self.losses = torch.zeros(3, device=device)
+        self.seconds = [0.0, 0.0, 0.0]
+        self.size_hw = (0, 0)
+
+    def step(self, batch: EvalBatch, suppress: Callable[[torch.Tensor], list[torch.Tensor]]) -> list[torch.Tensor]:
+        """Pre-process, infer and suppress one batch -> (n, 6) per image, pixels of the network input."""
+        clock = [self._now()]
+        images = batch.images.to(self.device, non_blocking=True).float() / 255
+        clock.append(self._now())
+        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.half):
+            predictions, raws = self._predict(images)
+        clock.append(self._now())
+        found = suppress(predictions.float())
+        clock.append(self._now())
+        for stage in range(3):
+            self.seconds[stage] += clock[stage + 1] - clock[stage]
+        if self.loss is not None and raws is not None:
+            items = self.loss([raw.float() for raw in raws], batch.targets.to(self.device))[1]
+            self.losses += items.detach() * len(images)
+        self.images += len(images)
+        self.size_hw = (max(self.size_hw[0], images.shape[2]), max(self.size_hw[1], images.shape[3]))
+        return found
+
+    def _predict(self, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
+        if self.augment:
+            return predict_augmented(self.model, images, **augment_geometry(self.model)), None
+        if self.loss is None:
+            return self.model(images), None
+        raws = self.model.raw(images)
+        return self.model.head.decode(raws), raws
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def mean_losses(self) -> tuple[float, float, float]:
+        box, objectness, classes = (self.losses / max(self.images, 1)).tolist()
+        return box, objectness, classes
+
+    def speeds_ms(self) -> tuple[float, float, float]:
+        pre, inference, nms = (1000 * seconds / max(self.images, 1) for seconds in self.seconds)
+        return pre, inference, nms
+
+
+def class_table(config: Any, single_cls: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Class names and COCO category ids; with ``single_cls`` one class called item unless the data has one of its own."""
+    if single_cls and len(config.names) != 1:
+        return ("item",), (1,)
+    return tuple(config.names), tuple(config.category_ids)
+
+
+def augment_geometry(model: Any) -> dict[str, int]:
+    """The largest stride and the number of levels of a model, for predict_augmented."""
+    strides = [int(value) for value in model.stride]
+    return {"stride": max(strides), "levels": len(strides)}
+
+
+def to_original(found: Sequence[torch.Tensor], batch: EvalBatch, sizes_hw: np.ndarray) -> Detections:
+    """Map (n, 6) boxes per image from the letterboxed input to original pixels, clipped to the image."""
+    counts = [len(boxes) for boxes in found]
+    rows = torch.cat(list(found)).cpu().numpy().astype(np.float64) if found else np.zeros((0, 6))
+    local = np.repeat(np.arange(len(found)), counts)
+    image_index = batch.indices[local].astype(np.int64)
+    boxes = (rows[:, :4] - np.tile(batch.pads[local], 2)) / np.tile(batch.gains[local], 2)
+    size_wh = sizes_hw[image_index][:, ::-1]
+    boxes = np.clip(boxes, 0, np.tile(size_wh, 2))
+    return Detections(image_index, boxes, rows[:, 4], rows[:, 5].astype(np.int64))
+
+
+def summarise(
+    detections: Detections, samples: Samples, names: Sequence[str], category_ids: Sequence[int], run: _Run
+) -> EvalResult:
+    """Every figure from the detections of a whole split."""
+    truth = GroundTruth.from_samples(samples)
+    coco = coco_averages(samples, category_ids, detections)
+    curves = confidence_curves(detections, truth, len(names))
+    per_class = _per_class(curves, coco, truth, names)
+    labelled = [per_class[index] for index in curves.class_index]
+    return EvalResult(
+        map50_95=coco.ap, map50=coco.ap50, map75=coco.ap75,
+        map_small=coco.ap_small, map_medium=coco.ap_medium, map_large=coco.ap_large,
+        precision=_mean([row.precision for row in labelled]),
+        recall=_mean([row.recall for row in labelled]),
+        f1=_mean([row.f1 for row in labelled]),
+        best_confidence=curves.best_confidence,
+        images=len(samples.image_paths),
+        instances=int((~truth.iscrowd).sum()),
+        per_class=per_class,
+        size_bins=coco.size_bins,
+        class_precision=coco.class_precision,
+        curves=curves,
+        confusion=confusion_matrix(detections, truth, len(names)),
+        detections=detections,
+        val_losses=run.mean_losses(),
+        speeds_ms=run.speeds_ms(),
+        size_hw=run.size_hw,
+    )  # fmt: skip
+
+
+def _per_class(
+    curves: Curves, coco: CocoAverages, truth: GroundTruth, names: Sequence[str]
+) -> tuple[ClassResult, ...]:
+    single = ~truth.iscrowd
+    instances = np.bincount(truth.classes[single], minlength=len(names))
+    seen = np.unique(np.stack((truth.image_index[single], truth.classes[single])), axis=1)
+    images = np.bincount(seen[1], minlength=len(names))
+    at_best = np.full((3, len(names)), np.nan)
+    for values, table in zip(at_best, (curves.precision, curves.recall, curves.f1), strict=True):
+        values[curves.class_index] = table[:, curves.best]
+    return tuple(
+        ClassResult(
+            name, int(images[index]), int(instances[index]), *(float(value) for value in at_best[:, index]),
+            float(coco.class_ap50[index]), float(coco.class_ap[index]),
+        )
+        for index, name in enumerate(names)
+    )  # fmt: skip
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -1,0 +1,152 @@
+"""Hyper-parameters: the values of data/hyps/*.yaml, under YOLOv5's names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.augment import AugmentConfig
+from models.loss import LossGains
+
+FOLDER = Path(__file__).parent.parent / "data" / "hyps"
+LOW_RESOLUTION_PX = 320  # up to this size hyp.lowres.yaml is the default
+WITHOUT_EFFECT = {"iou_t"}  # stands in YOLOv5's files, where nothing reads it
+
+
+@dataclass(frozen=True)
+class Hyp:
+    """One training recipe; every field may stand in a hyp YAML.
+
+    Raises:
+        ValueError: A value that cannot be right, named.
+    """
+
+    lr0: float = 0.01  # learning rate after warm-up
+    lrf: float = 0.01  # the last epoch's learning rate, as a share of lr0
+    momentum: float = 0.937  # SGD momentum, or Adam's beta1
+    weight_decay: float = 5e-4  # at the nominal batch size
+    nbs: int = 64  # nominal batch size: gradients of smaller batches are accumulated up to it
+    warmup_epochs: float = 3.0  # at least 100 iterations
+    warmup_momentum: float = 0.8  # momentum at the start of warm-up
+    warmup_bias_lr: float = 0.1  # learning rate of the biases at the start of warm-up
+    box: float = 0.05  # gain of the box loss
+    obj: float = 1.0  # gain of the objectness loss at 640 px
+    cls: float = 0.5  # gain of the class loss at 80 classes
+    cls_pw: float = 1.0  # weight of positive class targets
+    obj_pw: float = 1.0  # weight of positive objectness targets
+    anchor_t: float = 4.0  # an anchor matches boxes within this factor on both sides
+    fl_gamma: float = 0.0  # focal-loss exponent, 0 is off
+    hsv_h: float = 0.015  # hue shift, share of the circle
+    hsv_s: float = 0.7  # saturation change
+    hsv_v: float = 0.4  # brightness change
+    degrees: float = 0.0  # rotation, +/- degrees
+    translate: float = 0.1  # shift, +/- share of the image
+    scale: float = 0.5  # zoom, 1 +/- this
+    shear: float = 0.0  # shear, +/- degrees
+    perspective: float = 0.0  # only 0: the data path moves pixels by affine maps
+    flipud: float = 0.0  # probability of an upside-down flip
+    fliplr: float = 0.5  # probability of a left-right flip
+    mosaic: float = 1.0  # probability of four images in one
+    mixup: float = 0.0  # probability of two images blended
+    copy_paste: float = 0.0  # only 0: it needs polygon labels
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"hyp {item.name}: {value!r} is not a number")
+            if value < 0:
+                raise ValueError(f"hyp {item.name}: {value!r} must not be negative")
+        for name in ("flipud", "fliplr", "mosaic", "mixup", "hsv_h", "hsv_s", "hsv_v", "translate", "scale", "lrf"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"hyp {name}: {getattr(self, name)!r} must be at most 1")
+        if not self.momentum < 1 or not self.warmup_momentum < 1:
+            raise ValueError(f"hyp momentum: {self.momentum!r} and {self.warmup_momentum!r} must be below 1")
+        if self.anchor_t <= 1:
+            raise ValueError(f"hyp anchor_t: {self.anchor_t!r} must be above 1")
+        if self.nbs < 1 or self.nbs != int(self.nbs):
+            raise ValueError(f"hyp nbs: {self.nbs!r} must be a whole number of images")
+        if self.perspective:
+            raise ValueError(f"hyp perspective: {self.perspective!r}; only 0 is supported, use degrees and shear")
+        if self.copy_paste:
+            raise ValueError(f"hyp copy_paste: {self.copy_paste!r}; only 0 is supported, it needs polygon labels")
+
+    def augment(self) -> AugmentConfig:
+        """The part that the data path needs."""
+        return AugmentConfig(**{item.name: getattr(self, item.name) for item in fields(AugmentConfig) if hasattr(self, item.name)})
+
+    def loss_gains(self, imgsz: int, num_classes: int, num_levels: int = 3, label_smoothing: float = 0.0) -> LossGains:
+        """The gains scaled to input size, classes and levels (YOLOv5's rule).
+
+        Objectness is a mean over cells, and cells grow with the area: its gain does too, so that each cell keeps its
+        weight. The class term is a mean over classes, and its gain grows with their number.
+        """
+        per_level = 3 / num_levels
+        return LossGains(
+            box=self.box * per_level,
+            obj=self.obj * (imgsz / 640) ** 2 * per_level,
+            cls=self.cls * num_classes / 80 * per_level,
+            cls_positive=self.cls_pw,
+            obj_positive=self.obj_pw,
+            label_smoothing=label_smoothing,
+            anchor_ratio=self.anchor_t,
+            focal_gamma=self.fl_gamma,
+        )
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain values, for hyp.yaml and checkpoints."""
+        return asdict(self)
+
+
+def default_hyp(imgsz: int) -> str:
+    """Name of the recipe for an input size in pixels."""
+    return "hyp.lowres.yaml" if imgsz <= LOW_RESOLUTION_PX else "hyp.scratch-low.yaml"
+
+
+def load_hyp(source: str | Path | Mapping[str, Any]) -> Hyp:
+    """Read a recipe.
+
+    Args:
+        source: A path, a name in data/hyps ("hyp.lowres.yaml", "scratch-low"), or a mapping.
+
+    Raises:
+        FileNotFoundError: No such recipe; the message lists the known ones.
+        ValueError: Not YAML, an unknown key (the nearest known one is named), or an impossible value.
+    """
+    if isinstance(source, Mapping):
+        return _from_mapping(source, "hyp")
+    path = _find(Path(source))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a valid YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: a hyp file is a mapping of names to numbers")
+    return _from_mapping(content, str(path))
+
+
+def _find(source: Path) -> Path:
+    names = (source.name, f"{source.name}.yaml", f"hyp.{source.name}.yaml", f"hyp.{source.name}")
+    for candidate in (source, *(FOLDER / name for name in names if source.parent == Path("."))):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(path.name for path in FOLDER.glob("*.yaml")))
+    raise FileNotFoundError(f"hyp file {source} does not exist; the shipped ones are {known}")
+
+
+def _from_mapping(content: Mapping[str, Any], where: str) -> Hyp:
+    known = [item.name for item in fields(Hyp)]
+    for key in content:
+        if key not in known and key not in WITHOUT_EFFECT:
+            near = get_close_matches(str(key), known, n=1)
+            raise ValueError(f"{where}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    try:
+        return Hyp(**{key: value for key, value in content.items() if key in known})
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -1,0 +1,135 @@
+"""Detections and labelled objects as flat arrays, and which of them overlap: the ground of every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from data.samples import Samples
+
+_DETECTIONS_PER_STEP = 1 << 15  # bounds the memory of the pairwise step, whatever the data set's size
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of a whole split, in pixels of the original images."""
+
+    image_index: np.ndarray  # (D,) int64, position in Samples
+    boxes_xyxy: np.ndarray  # (D, 4) float64
+    scores: np.ndarray  # (D,) float64
+    classes: np.ndarray  # (D,) int64
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Detections]) -> Detections:
+        """Join the detections of several batches; none gives empty arrays."""
+        if not parts:
+            return cls(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+        return cls(
+            np.concatenate([part.image_index for part in parts]),
+            np.concatenate([part.boxes_xyxy for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.classes for part in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Labelled objects of a whole split, in pixels of the original images."""
+
+    image_index: np.ndarray  # (M,) int64
+    boxes_xyxy: np.ndarray  # (M, 4) float64
+    classes: np.ndarray  # (M,) int64
+    iscrowd: np.ndarray  # (M,) bool: a region of many objects; hits inside it count neither way
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @classmethod
+    def from_samples(cls, samples: Samples) -> GroundTruth:
+        """The labels of ``samples``, boxes scaled to original pixels."""
+        image_index = np.repeat(np.arange(len(samples.image_paths)), np.diff(samples.offsets))
+        size_wh = samples.sizes_hw[image_index][:, ::-1].astype(np.float64)
+        centre = samples.boxes_cxcywh[:, :2] * size_wh
+        half = samples.boxes_cxcywh[:, 2:].astype(np.float64) * size_wh / 2
+        boxes_xyxy = np.concatenate((centre - half, centre + half), axis=1)
+        return cls(image_index, boxes_xyxy, samples.classes.astype(np.int64), samples.iscrowd.astype(bool))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Detection and object pairs of the same image that overlap enough."""
+
+    detection: np.ndarray  # (P,) int64
+    truth: np.ndarray  # (P,) int64
+    iou: np.ndarray  # (P,) float64; for a crowd region: the part of the detection that lies inside it
+
+
+def overlapping_pairs(detections: Detections, truth: GroundTruth, iou_above: float, *, same_class: bool) -> Pairs:
+    """All pairs within an image whose IoU is at least ``iou_above``.
+
+    Args:
+        detections: D detections.
+        truth: M labelled objects.
+        iou_above: 0..1.
+        same_class: pair equal classes only.
+    """
+    detection_keys, truth_keys = detections.image_index, truth.image_index
+    if same_class:
+        class_count = 1 + max(detections.classes.max(initial=0), truth.classes.max(initial=0))
+        detection_keys = detection_keys * class_count + detections.classes
+        truth_keys = truth_keys * class_count + truth.classes
+    truth_order = np.argsort(truth_keys, kind="stable")
+    first = np.searchsorted(truth_keys[truth_order], detection_keys, side="left")
+    counts = np.searchsorted(truth_keys[truth_order], detection_keys, side="right") - first
+    parts = []
+    for start in range(0, len(detections), _DETECTIONS_PER_STEP):
+        step = slice(start, start + _DETECTIONS_PER_STEP)
+        detection = np.repeat(np.arange(start, start + len(counts[step])), counts[step])
+        within = np.arange(len(detection)) - np.repeat(np.cumsum(counts[step]) - counts[step], counts[step])
+        target = truth_order[first[detection] + within]
+        iou = pairwise_iou(detections.boxes_xyxy[detection], truth.boxes_xyxy[target], truth.iscrowd[target])
+        enough = iou >= iou_above
+        parts.append((detection[enough], target[enough], iou[enough]))
+    if not parts:
+        return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    detection, target, iou = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Pairs(detection, target, iou)
+
+
+def pairwise_iou(first_xyxy: np.ndarray, second_xyxy: np.ndarray, second_is_crowd: np.ndarray) -> np.ndarray:
+    """IoU of (P, 4) boxes row by row -> (P,); against a crowd region the union is the first box alone (COCO's rule)."""
+    low = np.maximum(first_xyxy[:, :2], second_xyxy[:, :2])
+    high = np.minimum(first_xyxy[:, 2:], second_xyxy[:, 2:])
+    intersection = np.clip(high - low, 0, None).prod(axis=1)
+    first_area = (first_xyxy[:, 2:] - first_xyxy[:, :2]).prod(axis=1)
+    second_area = (second_xyxy[:, 2:] - second_xyxy[:, :2]).prod(axis=1)
+    union = np.where(second_is_crowd, first_area, first_area + second_area - intersection)
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def match_one_to_one(pairs: Pairs, priority: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reduce pairs to a one-to-one matching by YOLOv5's rule.
+
+    Each detection takes the object that it overlaps most; an object that several took goes to the one of the highest
+    priority.
+
+    Args:
+        pairs: candidate pairs.
+        priority: (P,) of each pair: the detection's score for precision and recall, the IoU for a confusion matrix.
+
+    Returns:
+        Detection indices and object indices, (Q,) each.
+    """
+    order = np.lexsort((-pairs.iou, pairs.detection))
+    _, first = np.unique(pairs.detection[order], return_index=True)
+    chosen = order[first]
+    order = chosen[np.lexsort((-priority[chosen], pairs.truth[chosen]))]
+    _, first = np.unique(pairs.truth[order], return_index=True)
+    return pairs.detection[order[first]], pairs.truth[order[first]]

@@ -1,0 +1,167 @@
+"""Pictures of an evaluation: confusion matrix, confidence curves, AP against size, labelled and predicted batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from engine.evaluate import EvalResult
+from engine.plots_batch import class_colour, draw_batch_grid
+
+if TYPE_CHECKING:
+    from data.batch import EvalBatch
+
+_PICTURED_BATCHES = 3
+_PICTURED_SCORE = 0.25  # detections below this would cover the picture
+_NAMED_CLASSES = 20  # more classes than this are drawn as thin grey lines without names
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    """A figure and its axes, free of matplotlib's global state and of any display."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def plot_result(result: EvalResult, names: tuple[str, ...], folder: Path) -> None:
+    """Write confusion_matrix.png, {F1,P,R,PR}_curve.png and ap_vs_object_size.png."""
+    plot_confusion_matrix(result.confusion, names, folder / "confusion_matrix.png")
+    curves = result.curves
+    for values, quantity, stem in ((curves.f1, "F1", "F1"), (curves.precision, "Precision", "P"),
+                                   (curves.recall, "Recall", "R")):  # fmt: skip
+        plot_confidence_curve(result, values, names, quantity, folder / f"{stem}_curve.png")
+    plot_precision_recall(result, names, folder / "PR_curve.png")
+    plot_object_sizes(result, folder / "ap_vs_object_size.png")
+
+
+def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path) -> None:
+    """Columns sum to 1: of the objects labelled as a class, the part that was predicted as each."""
+    labels = (*names, "background")
+    share = matrix / np.maximum(matrix.sum(axis=0, keepdims=True), 1)
+    side = min(max(5.0, 0.4 * len(labels) + 2), 16.0)
+    figure, axes = _figure(side * 1.15, side)
+    shown = np.where(share < 0.005, np.nan, share)
+    picture = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, ax=axes, fraction=0.04)
+    axes.set(xlabel="Labelled", ylabel="Predicted", title="Confusion matrix, columns sum to 1")
+    if len(labels) <= 100:
+        size = 10 if len(labels) <= 25 else 5
+        axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(labels)), labels, fontsize=size)
+    if len(labels) <= 30:
+        for row, column in zip(*np.nonzero(share >= 0.005), strict=True):
+            ink = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{share[row, column]:.2f}", ha="center", va="center", color=ink, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def plot_confidence_curve(
+    result: EvalResult, values: np.ndarray, names: tuple[str, ...], quantity: str, path: Path
+) -> None:
+    """One line per class, and their mean, over the confidence threshold; the best mean F1 is marked."""
+    curves = result.curves
+    figure, axes = _figure(9, 6)
+    _class_lines(axes, curves.confidence, values, [names[index] for index in curves.class_index], curves.class_index)
+    if len(values):
+        mean = values.mean(axis=0)
+        label = f"all classes: {mean[curves.best]:.2f} at confidence {curves.best_confidence:.2f}"
+        axes.plot(curves.confidence, mean, color="tab:blue", linewidth=3, label=label)
+        axes.axvline(curves.best_confidence, color="tab:blue", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="Confidence", ylabel=quantity, title=f"{quantity} over confidence, IoU 0.5")
+    _finish(figure, axes, path)
+
+
+def plot_precision_recall(result: EvalResult, names: tuple[str, ...], path: Path) -> None:
+    """COCO's interpolated precision at 101 recall points, IoU 0.5; the areas under it are AP50."""
+    recall = np.linspace(0, 1, result.class_precision.shape[1])
+    index = np.flatnonzero(~np.isnan(result.class_precision).any(axis=1))
+    figure, axes = _figure(9, 6)
+    labels = [f"{names[i]} {result.per_class[i].ap50:.3f}" for i in index]
+    _class_lines(axes, recall, result.class_precision[index], labels, index)
+    if len(index):
+        mean = result.class_precision[index].mean(axis=0)
+        axes.plot(recall, mean, color="tab:blue", linewidth=3, label=f"all classes: mAP50 {result.map50:.3f}")
+    axes.set(xlabel="Recall", ylabel="Precision", title="Precision over recall, IoU 0.5")
+    _finish(figure, axes, path)
+
+
+def _class_lines(axes: Any, x: np.ndarray, rows: np.ndarray, labels: list[str], class_index: np.ndarray) -> None:
+    if len(rows) < 2:
+        return  # one class: its line is the mean's
+    for row, label, index in zip(rows, labels, class_index, strict=True):
+        if len(rows) <= _NAMED_CLASSES:
+            axes.plot(x, row, linewidth=1, label=label, color=np.array(class_colour(int(index))) / 255 * 0.85)
+        else:
+            axes.plot(x, row, linewidth=0.6, color="0.75")
+
+
+def _finish(figure: Any, axes: Any, path: Path) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.grid(alpha=0.25)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def plot_object_sizes(result: EvalResult, path: Path) -> None:
+    """A bar per object-size bin: AP, and how many objects it rests on."""
+    figure, axes = _figure(8, 5)
+    bins = result.size_bins
+    bars = axes.bar(range(len(bins)), np.nan_to_num([row.ap for row in bins]), color="tab:blue")
+    captions = [f"{row.ap:.3f}\nn={row.instances}" if row.instances else "no objects" for row in bins]
+    axes.bar_label(bars, captions, padding=3, fontsize=9)
+    axes.set_xticks(range(len(bins)), [row.label for row in bins])
+    axes.margins(y=0.18)
+    axes.set(xlabel="Square root of object area in original pixels", ylabel="AP50-95", title="AP by object size")
+    axes.set_ylim(bottom=0)
+    figure.savefig(path, dpi=150)
+
+
+def plot_input_sizes(results: dict[int, EvalResult], path: Path) -> None:
+    """AP against input size, with COCO's three object sizes."""
+    figure, axes = _figure(8, 5)
+    sizes = sorted(results)
+    for label, attribute, style in (("AP", "map50_95", "-o"), ("AP50", "map50", "-s"), ("AP small", "map_small", ":v"),
+                                    ("AP medium", "map_medium", ":d"), ("AP large", "map_large", ":^")):  # fmt: skip
+        axes.plot(sizes, [getattr(results[size], attribute) for size in sizes], style, label=label)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set(xlabel="Input size, pixels", ylabel="COCO AP", title="AP over input size", ylim=(0, None))
+    axes.grid(alpha=0.25)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+class BatchPictures:
+    """An ``on_batch`` hook for evaluate(): val_batch{0,1,2}_{labels,pred}.jpg of the first batches."""
+
+    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+        self.folder, self.names = folder, names
+
+    def __call__(self, number: int, batch: EvalBatch, found: list[torch.Tensor]) -> None:
+        if number >= _PICTURED_BATCHES:
+            return
+        draw_batch_grid(batch.images, batch.targets, self.names, self.folder / f"val_batch{number}_labels.jpg")
+        rows = detections_as_targets([boxes[boxes[:, 4] > _PICTURED_SCORE].cpu() for boxes in found])
+        draw_batch_grid(batch.images, rows, self.names, self.folder / f"val_batch{number}_pred.jpg")
+
+
+def detections_as_targets(found: list[torch.Tensor]) -> torch.Tensor:
+    """(n, 6) boxes per image -> (T, 7) rows of draw_batch_grid: image, class, cx, cy, w, h, score."""
+    rows = [
+        torch.cat(
+            (
+                torch.full((len(boxes), 1), float(index)),
+                boxes[:, 5:6],
+                (boxes[:, :2] + boxes[:, 2:4]) / 2,
+                boxes[:, 2:4] - boxes[:, :2],
+                boxes[:, 4:5],
+            ),
+            dim=1,
+        )
+        for index, boxes in enumerate(found)
+    ]
+    return torch.cat(rows) if rows else torch.zeros(0, 7)

@@ -1,0 +1,274 @@
+"""Detection on pictures, videos and streams: what detect.py does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from data.config import load_data_config
+from engine.draw import draw_detections
+from engine.feature_maps import recorded_maps, save_feature_maps
+from engine.inference import Detector, check_thresholds
+from engine.load import load_model
+from engine.results import Results, count_text
+from engine.runs import new_run_folder
+from engine.sources import Frame, Source, open_source
+from engine.ultralytics_edge import quiet_opencv
+from engine.writers import DetectionWriter
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
+TRAINED = "runs/train/*/weights/best.pt"
+
+
+@dataclass(frozen=True)
+class DetectConfig:
+    """One run of detect.py; the flags of the same names fill it."""
+
+    weights: str | None = None  # .pt file; None: the newest that train.py left under runs/train
+    source: str = str(EXAMPLES)  # see engine.sources.open_source
+    data: str | None = None  # data set YAML whose class names replace the checkpoint's
+    imgsz: tuple[int, ...] | None = None  # (longest side,) or (height, width) of the network input; None: as trained
+    conf_thres: float = 0.25  # lowest score kept
+    iou_thres: float = 0.45  # NMS overlap
+    max_det: int = 1000  # boxes per image
+    device: str = ""  # "" is the first GPU, else the CPU
+    view_img: bool = False  # show each picture in a window
+    save_txt: bool = False  # labels/*.txt
+    save_csv: bool = False  # predictions.csv
+    save_conf: bool = False  # scores in the labels
+    save_crop: bool = False  # crops/{class}/*.jpg
+    nosave: bool = False  # no annotated pictures and videos
+    classes: tuple[int, ...] | None = None  # only these class indices
+    agnostic_nms: bool = False  # boxes suppress each other across classes
+    augment: bool = False  # three sizes, once mirrored
+    visualize: bool = False  # feature maps of every layer
+    project: str = "runs/detect"  # the run's folder is project/name, project/name2, ...
+    name: str = "exp"
+    exist_ok: bool = False  # write into project/name even if it exists
+    line_thickness: int = 3  # pixels of the drawn picture
+    hide_labels: bool = False
+    hide_conf: bool = False
+    half: bool = False  # float16, CUDA only
+    vid_stride: int = 1  # every n-th frame of videos and streams
+
+    def __post_init__(self) -> None:
+        check_thresholds(self.conf_thres, self.iou_thres, self.max_det)
+        if self.line_thickness < 1:
+            raise ValueError(f"--line-thickness {self.line_thickness} must be 1 or more")
+        if self.vid_stride < 1:
+            raise ValueError(f"--vid-stride {self.vid_stride} must be 1 or more")
+        if self.imgsz is not None and len(self.imgsz) not in (1, 2):
+            raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: give one side, or height and width")
+        if self.save_conf and not self.save_txt:
+            raise ValueError("--save-conf adds scores to the files of --save-txt; give both")
+
+    @property
+    def writes(self) -> bool:
+        """Whether the run leaves anything behind."""
+        return not self.nosave or self.save_txt or self.save_csv or self.save_crop or self.visualize
+
+
+@dataclass(frozen=True)
+class DetectSummary:
+    """What a run of `run_detect` did: where its outputs are (None: nowhere), and how much it saw, found and skipped."""
+
+    folder: Path | None
+    frames: int
+    detections: int
+    skipped: tuple[str, ...]
+
+
+def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> DetectSummary:
+    """Detect on everything that the source gives, print a line for each picture, and write what is asked for.
+
+    Ctrl-C ends the run with all files closed; for streams and the screen that is the regular end.
+
+    Raises:
+        FileNotFoundError: no weights or no source.
+        ValueError: a flag, the weights or the source cannot be used, or no file of the source could be read.
+        OSError: an output cannot be written.
+    """
+    if config.view_img:
+        check_display()
+    weights = config.weights or str(newest_weights())
+    detector = _detector(config, weights)
+    with ExitStack() as stack:
+        stack.enter_context(quiet_opencv())
+        source = stack.enter_context(closing(open_source(config.source, vid_stride=config.vid_stride, report=report)))
+        run = stack.enter_context(closing(_Run(config, detector, source, report)))
+        height, width = detector.size_hw
+        report(f"{weights}: {len(detector.names)} classes, input up to {width}x{height} pixels, on {detector.device}")
+        try:
+            run.everything()
+        except KeyboardInterrupt:
+            run.print_summary()
+            if not source.endless:
+                raise
+        else:
+            run.print_summary()
+    if not run.frames and source.skipped:
+        raise ValueError(f"none of the {len(source.skipped)} files could be read; the first: {source.skipped[0]}")
+    return DetectSummary(run.folder, run.frames, run.detections, tuple(source.skipped))
+
+
+def newest_weights() -> Path:
+    """The weights of the training run that finished last.
+
+    Raises:
+        FileNotFoundError: nothing was trained here yet.
+    """
+    found = sorted(Path().glob(TRAINED), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(f"no --weights given and none at {TRAINED}: run train.py first, or give --weights FILE")
+    return found[-1]
+
+
+def check_display() -> None:
+    """Raise ValueError if no window can be opened here; OpenCV itself may end the whole process then."""
+    information = cv2.getBuildInformation()
+    if "GUI:" in information and information.split("GUI:", 1)[1].split(None, 1)[0] == "NONE":
+        raise ValueError("--view-img: this OpenCV is headless; install opencv-python, or look at the saved pictures")
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
+
+
+def _detector(config: DetectConfig, weights: str) -> Detector:
+    size = config.imgsz
+    detector = load_model(
+        weights,
+        device=config.device,
+        imgsz=None if size is None else (size[0], size[-1]),
+        conf=config.conf_thres,
+        iou=config.iou_thres,
+        max_det=config.max_det,
+        classes=config.classes,
+        agnostic=config.agnostic_nms,
+        augment=config.augment,
+        half=config.half,
+    )
+    if config.data is not None:
+        names = load_data_config(config.data).names
+        if len(names) != len(detector.names):
+            raise ValueError(f"{config.data} has {len(names)} class names, {weights} has {len(detector.names)} classes")
+        detector.names = names
+    return detector
+
+
+class _Run:
+    """The loop over frames, with its outputs and sums."""
+
+    def __init__(self, config: DetectConfig, detector: Detector, source: Source, report: Callable[[str], None]) -> None:
+        self.config, self.detector, self.source, self.report = config, detector, source, report
+        self.folder: Path | None = None
+        self.frames = 0
+        self.detections = 0
+        self.last_input_hw = (0, 0)
+        self._writer: DetectionWriter | None = None
+        self._spent = {"preprocess": 0.0, "inference": 0.0, "nms": 0.0}
+
+    def everything(self) -> None:
+        """Detect on every frame of the source, until it ends or the user closes the window with q or Esc."""
+        with ExitStack() as stack:
+            if self.config.view_img:
+                stack.callback(cv2.destroyAllWindows)
+            for frames in self.source:
+                if frames and not self._moment(frames):
+                    return
+
+    def close(self) -> None:
+        """Finish the files."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def print_summary(self) -> None:
+        """Mean times, where the results are, and what was skipped."""
+        if self.frames:
+            mean = {stage: spent / self.frames for stage, spent in self._spent.items()}
+            self.report(
+                f"Speed: {mean['preprocess']:.1f}ms pre-process, {mean['inference']:.1f}ms inference, "
+                f"{mean['nms']:.1f}ms NMS per image at shape (1, 3, {self.last_input_hw[0]}, {self.last_input_hw[1]})"
+            )
+        if self.folder is not None:
+            labels = self._writer.labels_written if self._writer is not None and self.config.save_txt else None
+            written = "" if labels is None else f"; {labels} label files in {self.folder / 'labels'}"
+            self.report(f"Results saved to {self.folder}{written}")
+        if self.source.skipped:
+            self.report(f"{len(self.source.skipped)} files could not be read and were skipped")
+
+    def _moment(self, frames: list[Frame]) -> bool:
+        """Detect on the frames of one moment; false when the user wants to stop."""
+        self._open_outputs()
+        with ExitStack() as stack:
+            maps = stack.enter_context(recorded_maps(self.detector.model)) if self.config.visualize else {}
+            found = self.detector.detect([frame.image for frame in frames], [frame.path for frame in frames])
+        self._save_maps(maps, frames)
+        go_on = True
+        for frame, results in zip(frames, found, strict=True):
+            self._count(frame, results)
+            picture = self._picture(results)
+            if self._writer is not None:
+                self._writer.write(frame, results, picture)
+            if self.config.view_img and picture is not None:
+                go_on = _show(frame, picture) and go_on
+        return go_on
+
+    def _open_outputs(self) -> None:
+        # made with the first frame, so that a source that gives none leaves no empty folder
+        if self._writer is not None or not self.config.writes:
+            return
+        config = self.config
+        self.folder = new_run_folder(config.project, config.name, config.exist_ok)
+        self._writer = DetectionWriter(
+            self.folder,
+            media=not config.nosave,
+            txt=config.save_txt,
+            conf=config.save_conf,
+            table=config.save_csv,
+            crops=config.save_crop,
+            side_by_side=self.source.endless,
+        )
+
+    def _picture(self, results: Results) -> np.ndarray | None:
+        if self.config.nosave and not self.config.view_img:
+            return None
+        return draw_detections(
+            results.image,
+            results.boxes_xyxy,
+            results.classes,
+            results.scores,
+            results.names,
+            line_width=self.config.line_thickness,
+            labels=not self.config.hide_labels,
+            confidences=not self.config.hide_conf,
+        )
+
+    def _save_maps(self, maps: dict[str, torch.Tensor], frames: list[Frame]) -> None:
+        if not maps or self.folder is None:
+            return
+        for index, frame in enumerate(frames):
+            name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
+            save_feature_maps(maps, index, self.folder / "features" / name)
+
+    def _count(self, frame: Frame, results: Results) -> None:
+        self.frames += 1
+        self.detections += len(results)
+        self.last_input_hw = results.input_hw
+        for stage in self._spent:
+            self._spent[stage] += results.speed[stage]
+        found = count_text(results.classes, results.names) or "(no detections)"
+        height, width = results.input_hw
+        self.report(f"{frame.title}{height}x{width} {found}, {results.speed['inference']:.1f}ms")
+
+
+def _show(frame: Frame, picture: np.ndarray) -> bool:
+    """Show a picture, a still one until a key is pressed; false after q or Esc."""
+    cv2.imshow(frame.stem, np.ascontiguousarray(picture[..., ::-1]))
+    return cv2.waitKey(0 if frame.fps is None else 1) & 0xFF not in (ord("q"), 27)

@@ -1,0 +1,390 @@
+"""What train.py does: a config in, a run folder with weights, numbers and pictures out."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from data.config import DataConfig, load_data_config
+from data.eval_loader import EvalLoader
+from data.loader import TrainLoader
+from data.samples import Samples, load_samples
+from engine.checkpoints import Checkpoint, load_checkpoint, model_from_checkpoint, save_checkpoint
+from engine.devices import select_device
+from engine.distributed import from_main, is_main, process_group, rank, world_size
+from engine.evaluate import EvalResult, evaluate
+from engine.hyp import Hyp, default_hyp, load_hyp
+from engine.plots_eval import BatchPictures, plot_result
+from engine.plots_train import plot_labels, plot_results, plot_train_batches
+from engine.precision import Precision
+from engine.runs import new_run_folder, write_text_atomic
+from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
+from engine.train_config import MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict
+from engine.train_log import ResultsCsv, TensorBoard
+from engine.train_setup import check_anchors, fill_memory, freeze_rows, image_difficulty, make_model
+from engine.trainer import EpochLosses, Progress, Trainer
+from engine.val_report import result_lines, write_per_class_csv
+from models import DetectionModel
+from models.loss import DetectionLoss
+
+Report = Callable[[str], None]
+DEFAULT_IMGSZ, DEFAULT_EPOCHS = 640, 100
+STORES = {"auto": "auto", "ram": "resident", "none": "streamed"}
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The labels that a run trains and validates on."""
+
+    config: DataConfig
+    train: Samples
+    val: Samples
+
+
+def run_train(config: TrainConfig, report: Report = print) -> Path:
+    """Train a detector.
+
+    Args:
+        config: The run's options.
+        report: Gets the lines for people, in the main process only.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        FileNotFoundError: Data, weights, model or recipe that are not there.
+        ValueError: Options that do not fit together.
+        FloatingPointError: The loss is not a number any more.
+    """
+    resumed = load_checkpoint(find_resume(config.resume)) if config.resume else None
+    if resumed:
+        config = _resumed_config(config, resumed)
+    device = select_device(config.device, config.batch_size)
+    with process_group(device):
+        run = _Run(config, device, resumed, report if is_main() else lambda _line: None)
+        try:
+            run.train()
+        finally:
+            run.close()
+    return run.folder
+
+
+def find_resume(given: str) -> Path:
+    """The checkpoint that `--resume` means: the file itself, a run's folder, or with "latest" the newest last.pt."""
+    if given != "latest":
+        path = Path(given)
+        return path / "weights" / "last.pt" if path.is_dir() else path
+    found = sorted(Path("runs").glob("**/weights/last.pt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError("--resume: there is no last.pt under runs/; give the file's path")
+    return found[-1]
+
+
+def _resumed_config(config: TrainConfig, checkpoint: Checkpoint) -> TrainConfig:
+    """The interrupted run's options, with those changes that leave its results alone."""
+    if not checkpoint.training:
+        raise ValueError(f"--resume {checkpoint.path}: made for inference, not for resuming; give the run's last.pt")
+    saved = config_from_dict(checkpoint.training["config"])
+    default = TrainConfig()
+    for item in fields(TrainConfig):
+        given = getattr(config, item.name)
+        if given == getattr(default, item.name) or given == getattr(saved, item.name):
+            continue
+        if item.name not in MAY_CHANGE_ON_RESUME:
+            raise ValueError(
+                f"--{item.name.replace('_', '-')} {given!r}: a resumed run keeps its own {getattr(saved, item.name)!r}; "
+                f"only {', '.join(MAY_CHANGE_ON_RESUME[1:])} may change"
+            )
+        saved = replace(saved, **{item.name: given})
+    return saved
+
+
+class _Run:
+    """One training run, from its set-up to the evaluation of its best weights."""
+
+    def __init__(
+        self, config: TrainConfig, device: torch.device, resumed: Checkpoint | None, report: Report
+    ) -> None:
+        self.device = device
+        self.report = report
+        seed_everything(config.seed + rank())
+        self.splits = load_splits(config, report)
+        config = settle(config, self.splits.config)
+        self.config = config
+        self.hyp = load_hyp(resumed.training["hyp"] if resumed else config.hyp)
+        self.precision = Precision(config.amp, device)
+        self.folder = self._folder(resumed)
+        checkpoint = resumed or (load_checkpoint(config.weights) if config.weights else None)
+        model_config = replace(config, cfg="") if resumed else config
+        self.model = make_model(model_config, self.splits.config, config.imgsz, checkpoint, report).to(device)
+        frozen = freeze_rows(self.model, config.frozen_rows())
+        if not config.noautoanchor and not resumed:
+            check_anchors(self.model, self.splits.train, config.imgsz, self.hyp, config.seed, report)
+        if config.batch_size == -1:
+            self.config = replace(config, batch_size=fill_memory(self.model, config.imgsz, self.precision))
+            report(f"batch size {self.config.batch_size}")
+        if config.sync_bn and world_size() > 1 and device.type == "cuda":
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        elif config.sync_bn:
+            raise ValueError("--sync-bn shares statistics between GPUs; it needs torchrun and several of them")
+        self.trainer = self._trainer(frozen)
+        self.progress = Progress()
+        if resumed:
+            self._restore(resumed)
+        self.log: ResultsCsv | None = None
+        self.board: TensorBoard | None = None
+        if is_main():
+            self._open_logs()
+
+    def _folder(self, resumed: Checkpoint | None) -> Path:
+        """The run's folder, made by the main process and known to all."""
+        folder = None
+        if resumed:
+            folder = str(resumed.path.resolve().parent.parent)
+        elif is_main():
+            folder = str(new_run_folder(self.config.project, self.config.name, self.config.exist_ok))
+        path = Path(from_main(folder))
+        (path / "weights").mkdir(exist_ok=True)
+        return path
+
+    def _trainer(self, frozen: tuple[nn.Module, ...]) -> Trainer:
+        config, hyp = self.config, self.hyp
+        loader = TrainLoader(
+            self.splits.train,
+            config.imgsz,
+            config.batch_size // world_size(),
+            hyp.augment(),
+            seed=config.seed,
+            workers=config.workers,
+            store=STORES[config.cache],  # type: ignore[arg-type]
+            rect=config.rect,
+            stride=int(self.model.stride.max()),
+            rank=rank(),
+            world_size=world_size(),
+            device=self.device,
+            report=self.report,
+        )
+        gains = hyp.loss_gains(
+            config.imgsz, self.model.num_classes, self.model.head.num_levels, config.label_smoothing
+        )
+        decay = scaled_weight_decay(hyp, config.batch_size)
+        optimizer = build_optimizer(self.model, config.optimizer, hyp, decay)
+        return Trainer(
+            self.model,
+            loader,
+            DetectionLoss(self.model.head, gains),
+            optimizer,
+            Schedule(optimizer, hyp, config.epochs, len(loader), config.batch_size, config.cos_lr),
+            self.precision,
+            seed=config.seed,
+            multi_scale=config.multi_scale,
+            compiled=config.compile,
+            frozen=frozen,
+        )
+
+    def _open_logs(self) -> None:
+        config = self.config
+        write_text_atomic(self.folder / "opt.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
+        write_text_atomic(self.folder / "hyp.yaml", yaml.safe_dump(self.hyp.as_dict(), sort_keys=False))
+        self.log = ResultsCsv(self.folder / "results.csv", self.progress.epoch)
+        self.board = TensorBoard(self.folder, enabled=True)
+        if not config.noplots:
+            plot_labels(self.splits.train, self.model.names, self.folder / "labels.jpg")
+            plot_train_batches(self.trainer.loader, self.model.names, self.folder)
+
+    def train(self) -> None:
+        """All epochs, then the evaluation of the best weights."""
+        started, config = time.perf_counter(), self.config
+        self.report(f"training {config.epochs} epochs at {config.imgsz} px on {self.device}, into {self.folder}")
+        for epoch in range(self.progress.epoch, config.epochs):
+            losses = self.trainer.train_epoch(epoch, show=(lambda text: f"{epoch + 1}/{config.epochs} {text}") if is_main() else None)
+            stop = False
+            if is_main():
+                stop = self._finish_epoch(epoch, losses)
+            if from_main(stop):
+                self.report(f"no better fitness for {config.patience} epochs; stopping")
+                break
+        if is_main():
+            minutes = (time.perf_counter() - started) / 60
+            self.report(f"trained in {minutes:.1f} minutes")
+            self._finish()
+
+    def _finish_epoch(self, epoch: int, losses: EpochLosses) -> bool:
+        """Validate, log, save; whether to stop early."""
+        config = self.config
+        last = epoch + 1 == config.epochs
+        values = {
+            "epoch": epoch,
+            "train/box_loss": losses.box,
+            "train/obj_loss": losses.obj,
+            "train/cls_loss": losses.cls,
+            **{f"x/lr{i}": value for i, value in enumerate(losses.rates)},
+        }
+        best = False
+        line = f"epoch {epoch + 1}/{config.epochs}  box {losses.box:.4f}  obj {losses.obj:.4f}  cls {losses.cls:.4f}"
+        if not config.noval or last:
+            result = self._validate(self.trainer.ema.model, self.trainer.loss)
+            values |= metric_values(result)
+            best = self.progress.record(fitness(result))
+            line += f"  P {result.precision:.3f}  R {result.recall:.3f}  mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}"
+            if config.image_weights:
+                maps = np.array([row.ap50_95 for row in result.per_class])
+                self.trainer.loader.set_image_weights(image_difficulty(self.splits.train, maps))
+        self.report(f"{line}  {losses.seconds:.1f} s")
+        self.progress.epoch = epoch + 1
+        assert self.log and self.board
+        self.log.add(values)
+        self.board.add(values, epoch)
+        self._save(epoch, best, last)
+        return 0 < config.patience <= epoch - self.progress.best_epoch and not config.noval
+
+    def _validate(self, model: nn.Module, loss: DetectionLoss | None, pictures: bool = False) -> EvalResult:
+        config, splits = self.config, self.splits
+        loader = EvalLoader(
+            splits.val,
+            config.imgsz,
+            max(2 * config.batch_size // world_size(), 1),
+            stride=int(self.model.stride.max()),
+            workers=config.workers,
+        )
+        return evaluate(
+            model,
+            loader,
+            splits.val,
+            splits.config,
+            device=self.device,
+            loss=loss,
+            single_cls=config.single_cls,
+            on_batch=BatchPictures(self.folder, self.model.names) if pictures else None,
+        )
+
+    def _save(self, epoch: int, best: bool, last: bool) -> None:
+        config, weights = self.config, self.folder / "weights"
+        model = self.trainer.ema.model
+        info = {
+            "epoch": epoch,
+            "fitness": self.progress.best_fitness,
+            "data": str(self.splits.config.yaml_path),
+        }
+        assert isinstance(model, DetectionModel)
+        model.architecture["anchors"] = self.model.architecture["anchors"]
+        if best and not config.nosave:
+            save_checkpoint(weights / "best.pt", model, info)
+        if not config.nosave or last:
+            save_checkpoint(weights / "last.pt", model, info, self._state())
+        if config.save_period > 0 and (epoch + 1) % config.save_period == 0:
+            save_checkpoint(weights / f"epoch{epoch}.pt", model, info)
+
+    def _state(self) -> dict[str, Any]:
+        """Everything that resuming needs."""
+        weights = self.trainer.loader.image_weights
+        return {
+            "config": self.config.as_dict(),
+            "hyp": self.hyp.as_dict(),
+            "progress": vars(self.progress),
+            "trainer": self.trainer.state(),
+            "image_weights": None if weights is None else weights.tolist(),
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+        }
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.training
+        self.progress = Progress(**state["progress"])
+        if self.progress.epoch >= self.config.epochs:
+            raise ValueError(
+                f"--resume {checkpoint.path}: all {self.config.epochs} epochs are done; ask for more with --epochs"
+            )
+        self.trainer.restore(state["trainer"], checkpoint.state_dict)
+        if state["image_weights"] is not None:
+            self.trainer.loader.set_image_weights(np.array(state["image_weights"]))
+        torch.set_rng_state(state["torch_rng"])
+        if state["cuda_rng"] and self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        self.report(f"resuming {checkpoint.path} at epoch {self.progress.epoch + 1}")
+
+    def _finish(self) -> None:
+        """Evaluate the best weights once more, with every table and picture."""
+        weights = self.folder / "weights"
+        chosen = weights / "best.pt" if (weights / "best.pt").exists() else weights / "last.pt"
+        model = model_from_checkpoint(chosen, self.device)
+        result = self._validate(model, loss=None, pictures=not self.config.noplots)
+        for line in result_lines(result, verbose=True):
+            self.report(line)
+        write_per_class_csv(self.folder / "per_class.csv", result)
+        if not self.config.noplots:
+            plot_result(result, self.model.names, self.folder)
+            plot_results(self.folder / "results.csv", self.folder / "results.png")
+        self.report(f"results saved to {self.folder}")
+
+    def close(self) -> None:
+        """Stop background work and finish files."""
+        self.trainer.loader.close()
+        if self.board:
+            self.board.close()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that a run might draw from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def load_splits(config: TrainConfig, report: Report) -> Splits:
+    """Read the labels of both splits; the main process first, so that the others find its cache."""
+    data = load_data_config(config.data)
+    if config.download and is_main():
+        from data.download import download
+
+        download(data)
+    loaded: dict[str, Samples] = {}
+    for turn in (True, False):
+        if turn == is_main():
+            for split in ("train", "val"):
+                loaded[split] = load_samples(
+                    data, split, strict=config.strict, single_cls=config.single_cls, report=report
+                )
+        from_main(None)  # the others wait here for the main process
+    return Splits(data, loaded["train"], loaded["val"])
+
+
+def settle(config: TrainConfig, data: DataConfig) -> TrainConfig:
+    """Put values in place of "the default": sizes and epochs that the data set suggests, the recipe for the size."""
+    imgsz = config.imgsz or data.imgsz or DEFAULT_IMGSZ
+    stride = 32
+    rounded = max(-(-imgsz // stride) * stride, stride)
+    return replace(
+        config,
+        imgsz=rounded,
+        epochs=config.epochs or data.epochs or DEFAULT_EPOCHS,
+        hyp=config.hyp or default_hyp(rounded),
+    )
+
+
+def fitness(result: EvalResult) -> float:
+    """What the best epoch is chosen by: 0.1 mAP50 + 0.9 mAP50-95, YOLOv5's."""
+    return float(np.nan_to_num(0.1 * result.map50 + 0.9 * result.map50_95))
+
+
+def metric_values(result: EvalResult) -> dict[str, float]:
+    """An evaluation under the column names of results.csv."""
+    box, obj, cls = result.val_losses
+    return {
+        "metrics/precision": result.precision,
+        "metrics/recall": result.recall,
+        "metrics/mAP_0.5": result.map50,
+        "metrics/mAP_0.5:0.95": result.map50_95,
+        "val/box_loss": box,
+        "val/obj_loss": obj,
+        "val/cls_loss": cls,
+    }

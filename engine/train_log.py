@@ -1,0 +1,79 @@
+"""What a training run leaves behind for people: console lines, results.csv, TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from engine.runs import write_text_atomic
+
+COLUMNS = (
+    "epoch",
+    "train/box_loss",
+    "train/obj_loss",
+    "train/cls_loss",
+    "metrics/precision",
+    "metrics/recall",
+    "metrics/mAP_0.5",
+    "metrics/mAP_0.5:0.95",
+    "val/box_loss",
+    "val/obj_loss",
+    "val/cls_loss",
+    "x/lr0",
+    "x/lr1",
+    "x/lr2",
+)
+
+
+class ResultsCsv:
+    """results.csv, one row an epoch, under YOLOv5's column names; always a whole file.
+
+    Args:
+        path: The file.
+        first_epoch: Rows of this epoch and later are dropped: a resumed run writes them anew.
+    """
+
+    def __init__(self, path: Path, first_epoch: int = 0) -> None:
+        self.path = path
+        self.rows = [row for row in read_results(path) if int(row["epoch"]) < first_epoch] if path.exists() else []
+
+    def add(self, values: dict[str, float]) -> None:
+        """Append an epoch's row; a metric that was not measured is an empty cell."""
+        self.rows.append({key: _short(values[key]) if key in values else "" for key in COLUMNS})
+        lines = [",".join(COLUMNS), *(",".join(row[key] for key in COLUMNS) for row in self.rows)]
+        write_text_atomic(self.path, "\n".join(lines) + "\n")
+
+
+def read_results(path: Path) -> list[dict[str, str]]:
+    """The rows of a results.csv, ours or YOLOv5's with its padded names."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key.strip(): (value or "").strip() for key, value in row.items() if key} for row in csv.DictReader(file)]
+
+
+class TensorBoard:
+    """TensorBoard events if tensorboard is installed; otherwise nothing, without a word of complaint."""
+
+    def __init__(self, folder: Path, enabled: bool) -> None:
+        self.writer: Any = None
+        if enabled:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                return
+            self.writer = SummaryWriter(str(folder))
+
+    def add(self, values: dict[str, float], epoch: int) -> None:
+        """Write an epoch's scalars."""
+        if self.writer is not None:
+            for key, value in values.items():
+                self.writer.add_scalar(key, value, epoch)
+
+    def close(self) -> None:
+        """Finish the event file."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def _short(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -1,0 +1,173 @@
+"""The parts of a training run before its first epoch: model, anchors, batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from data.config import DataConfig
+from data.letterbox import fitted_size_hw
+from data.samples import Samples
+from engine.checkpoints import Checkpoint, transfer_weights
+from engine.hyp import Hyp
+from engine.precision import Precision
+from engine.train_config import DEFAULT_CFG, TrainConfig
+from mgil import MGIL
+from models import DetectionModel, build_model
+from models.anchors import ENOUGH_RECALL, fit_anchors, measure_fit
+from models.profile import profile
+
+Report = Callable[[str], None]
+MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
+PROBE_BATCHES = (1, 2, 4, 8, 16)
+
+
+def make_model(
+    config: TrainConfig, data: DataConfig, imgsz: int, checkpoint: Checkpoint | None, report: Report
+) -> DetectionModel:
+    """Build the network, and fill it from a checkpoint as far as that fits.
+
+    Args:
+        config: Says which architecture and weights.
+        data: Gives the classes.
+        imgsz: Training size in pixels.
+        checkpoint: The contents of `config.weights`, if any.
+        report: Gets a line for people.
+    """
+    names = ("object",) if config.single_cls else data.names
+    cfg: Any = config.cfg or (checkpoint.architecture if checkpoint else DEFAULT_CFG)
+    model = build_model(cfg, names=names, imgsz=imgsz)
+    if checkpoint:
+        # with an architecture of one's own, its anchors are meant
+        transfer = transfer_weights(model, checkpoint.state_dict, skip=(".anchors",) if config.cfg else ())
+        report(f"{checkpoint.path}: {transfer}")
+        if not transfer.loaded:
+            raise ValueError(f"--weights {checkpoint.path}: none of its tensors fits {model.architecture['source']}")
+    report(f"{model.architecture['source']}: {profile(model, (imgsz, imgsz))}")
+    for line in wasted_dilations(model, imgsz):
+        report(line)
+    return model
+
+
+def wasted_dilations(model: nn.Module, imgsz: int) -> list[str]:
+    """One line that names the MGIL blocks some of whose dilation rates reach past the whole map at this input size."""
+    found: list[str] = []
+    hooks = []
+
+    def look(name: str, block: MGIL) -> Callable[..., None]:
+        def hook(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            height, width = inputs[0].shape[-2:]
+            rates = block.unused_dilations((height, width))
+            if rates:
+                found.append(f"{name} (rate {', '.join(map(str, rates))})")
+
+        return hook
+
+    for name, module in model.named_modules():
+        if isinstance(module, MGIL):
+            hooks.append(module.register_forward_pre_hook(look(name, module)))
+    try:
+        profile(model, (imgsz, imgsz))  # a pass over shapes alone
+    finally:
+        for handle in hooks:
+            handle.remove()
+    if not found:
+        return []
+    return [f"at {imgsz} px these dilations reach past the whole feature map and see one pixel: {'; '.join(found)}"]
+
+
+def freeze_rows(model: DetectionModel, rows: tuple[int, ...]) -> tuple[nn.Module, ...]:
+    """Stop rows of the model from training, and return them.
+
+    Raises:
+        ValueError: A row that the model does not have, or none left to train.
+    """
+    for row in rows:
+        if row >= len(model.model):
+            raise ValueError(f"--freeze {row}: the model has rows 0 to {len(model.model) - 1}")
+        model.model[row].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"--freeze {' '.join(map(str, rows))}: leaves nothing to train")
+    return tuple(model.model[row] for row in rows)
+
+
+def check_anchors(model: DetectionModel, samples: Samples, imgsz: int, hyp: Hyp, seed: int, report: Report) -> None:
+    """AutoAnchor: fit new anchors when too few boxes could be matched by the model's own (YOLOv5's 0.98)."""
+    counts = np.diff(samples.offsets)
+    fitted_hw = np.repeat(np.asarray(fitted_size_hw(samples.sizes_hw, imgsz)), counts, axis=0)
+    sizes_wh = samples.boxes_cxcywh[:, 2:4] * fitted_hw[:, ::-1]
+    head = model.head
+    own = head.anchors_px.flatten(0, 1).cpu().numpy()
+    fit = measure_fit(sizes_wh, own, hyp.anchor_t)
+    text = f"AutoAnchor: {fit.per_box:.2f} anchors per box, best possible recall {fit.recall:.4f}"
+    if fit.recall > ENOUGH_RECALL:
+        report(f"{text}: the model's anchors suit the labels")
+        return
+    try:
+        found = fit_anchors(sizes_wh, len(own), hyp.anchor_t, seed=seed)
+    except ValueError as error:
+        report(f"{text}: kept, {error}")
+        return
+    better = measure_fit(sizes_wh, found, hyp.anchor_t)
+    if better.recall <= fit.recall:
+        report(f"{text}: kept, the ones fitted to the labels are no better ({better.recall:.4f})")
+        return
+    anchors = torch.from_numpy(found).float().view(head.num_levels, head.num_anchors, 2)
+    head.set_anchors_px(anchors)
+    model.architecture["anchors"] = anchors.flatten(1).tolist()
+    listed = ", ".join(f"{width:.0f}x{height:.0f}" for width, height in found)
+    report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed}")
+
+
+def fill_memory(model: DetectionModel, imgsz: int, precision: Precision, default: int = 16) -> int:
+    """The batch size that fills most of the GPU's memory (`--batch-size -1`).
+
+    Peak memory is measured for a few small batches, a straight line laid through it and followed to `MEMORY_SHARE`.
+    Without a GPU there is nothing to fill, and `default` is returned.
+    """
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return default
+    free, _ = torch.cuda.mem_get_info(device)
+    sizes, peaks = [], []
+    for batch in PROBE_BATCHES:
+        try:
+            torch.cuda.reset_peak_memory_stats(device)
+            images = torch.zeros(batch, 3, imgsz, imgsz, device=device)
+            with precision.autocast():
+                raws = model(images)
+            sum(raw.float().sum() for raw in raws).backward()
+        except torch.cuda.OutOfMemoryError:
+            break
+        finally:
+            model.zero_grad(set_to_none=True)
+        sizes.append(batch)
+        peaks.append(torch.cuda.max_memory_allocated(device))
+    torch.cuda.empty_cache()
+    if len(sizes) < 2:
+        raise ValueError(f"--batch-size -1: not even two images of {imgsz} px fit the GPU's {free / 1e9:.1f} GB free")
+    slope, start = np.polyfit(sizes, peaks, 1)
+    return max(int((free * MEMORY_SHARE - start) / max(slope, 1)), 1)
+
+
+def image_difficulty(samples: Samples, class_maps: np.ndarray) -> np.ndarray:
+    """Weights of `--image-weights`: images with rare classes and classes of low AP are drawn more often.
+
+    Args:
+        samples: The training split.
+        class_maps: (nc,) mAP50-95 by class.
+
+    Returns:
+        (N,) weights, all positive. YOLOv5's rule: class weight (1 - mAP)^2 / frequency, summed over an image's labels.
+    """
+    nc = len(class_maps)
+    count = np.bincount(samples.classes, minlength=nc).clip(min=1)
+    weight = (1 - np.nan_to_num(class_maps)) ** 2 / count
+    image = np.repeat(np.arange(len(samples.image_paths)), np.diff(samples.offsets))
+    total = np.bincount(image, weights=weight[samples.classes], minlength=len(samples.image_paths))
+    return total + max(total.max(), 1.0) * 1e-3  # images without labels teach too
+

@@ -1,0 +1,267 @@
+"""The one door to ultralytics: videos, streams, the screen and drawing.
+
+Importing that package reaches for the network, writes a settings file, may install packages, and changes thread counts,
+print options, `os.environ` and functions of other packages. Here its switches are set before it is imported and all
+that it changed is put back after.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import importlib.util
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+import torch
+
+STREAM_TIMEOUT_S = 20.0  # a stream that does not open, or falls silent, for this long is given up
+FALLBACK_FPS = 30.0  # for files and cameras that do not say
+_PATCHED = (
+    (torch, "save"),
+    (torch, "load"),
+    (cv2, "imread"),
+    (cv2, "imwrite"),
+    (cv2, "imshow"),
+    (PIL.Image, "open"),
+)
+
+
+# Guarding the process ------------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """Put back, on leaving, what ultralytics is known to change in the process."""
+    environment = dict(os.environ)
+    functions = [(owner, name, getattr(owner, name)) for owner, name in _PATCHED if hasattr(owner, name)]
+    torch_threads, opencv_threads = torch.get_num_threads(), cv2.getNumThreads()
+    benchmark = torch.backends.cudnn.benchmark
+    tensor_format = getattr(torch, "_tensor_str").PRINT_OPTS  # noqa: B009  # torch has no public getter
+    tensor_options = dict(vars(tensor_format))
+    root_logger = logging.getLogger()
+    root_level, root_handlers = root_logger.level, root_logger.handlers[:]
+    plots = sys.modules.get("matplotlib")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(np.printoptions())
+        if plots is not None:
+            stack.enter_context(plots.rc_context())
+        try:
+            yield
+        finally:
+            for owner, name, function in functions:
+                setattr(owner, name, function)
+            if torch.get_num_threads() != torch_threads:
+                torch.set_num_threads(torch_threads)
+            cv2.setNumThreads(opencv_threads)
+            torch.backends.cudnn.benchmark = benchmark
+            vars(tensor_format).update(tensor_options)
+            root_logger.setLevel(root_level)
+            root_logger.handlers[:] = root_handlers
+            _restore_environment(environment)
+
+
+@contextlib.contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV and its FFmpeg from printing about damaged videos and lost streams, which we report ourselves."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when the first video is opened
+    logs = cv2.utils.logging
+    level = logs.getLogLevel()
+    logs.setLogLevel(logs.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logs.setLogLevel(level)
+
+
+def _restore_environment(environment: dict[str, str]) -> None:
+    for key in set(os.environ) - set(environment):
+        del os.environ[key]
+    os.environ.update({key: value for key, value in environment.items() if os.environ.get(key) != value})
+
+
+def _module(name: str) -> ModuleType:
+    """Import a module of ultralytics with its switches off: offline, silent, nothing installed, sent or configured."""
+    if name in sys.modules:
+        return sys.modules[name]
+    with untouched():
+        if "ultralytics" not in sys.modules:
+            folder = Path(tempfile.mkdtemp(prefix="ultralytics-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            settings = folder / "Ultralytics" / "settings.json"
+            settings.parent.mkdir()
+            settings.write_text(json.dumps({"sync": False}), encoding="utf-8")
+            os.environ.update(
+                YOLO_CONFIG_DIR=str(folder), YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false"
+            )
+            settings_of = importlib.import_module("ultralytics").settings
+            settings_of.update({"sync": False})  # versions that reset an incomplete file turn it on again
+        return importlib.import_module(name)
+
+
+# Drawing -------------------------------------------------------------------------------------------------------------
+def class_colour(index: int) -> tuple[int, int, int]:
+    """RGB of a class in ultralytics' palette."""
+    red, green, blue = _module("ultralytics.utils.plotting").colors(index)
+    return int(red), int(green), int(blue)
+
+
+def make_annotator(image_rgb: np.ndarray, line_width: int, font_size: int) -> Any:
+    """An ultralytics Annotator on a copy of the image; colours given to it and its `result()` are RGB.
+
+    It writes with matplotlib's DejaVu Sans, named by its full path: for a name that it does not find on this computer
+    Annotator would go to the network.
+    """
+    import matplotlib
+
+    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    plotting = _module("ultralytics.utils.plotting")
+    return plotting.Annotator(
+        np.ascontiguousarray(image_rgb), line_width=line_width, font_size=font_size, font=str(font), pil=True
+    )
+
+
+# Videos --------------------------------------------------------------------------------------------------------------
+def read_video(path: str, vid_stride: int) -> Iterator[tuple[np.ndarray, int, int, float]]:
+    """Read every `vid_stride`-th frame of a video file.
+
+    Yields:
+        RGB frame, its number from 1, how many to expect (0 if unknown), and the video's own frames per second.
+
+    Raises:
+        ValueError: the file cannot be opened as a video, or holds no frame.
+    """
+    loaders = _module("ultralytics.data.loaders")
+    with untouched():
+        try:
+            loader = loaders.LoadImagesAndVideos([path], vid_stride=vid_stride)
+        except FileNotFoundError as error:
+            raise ValueError(f"{path}: cannot be read as a video") from error
+    fps = loader.fps if 0 < loader.fps < 1000 else FALLBACK_FPS
+    try:
+        for _, images, _ in loader:
+            yield _to_rgb(images[0]), loader.frame, max(loader.frames, 0), fps
+        if loader.frame == 0:
+            raise ValueError(f"{path}: holds no frame that can be read at --vid-stride {vid_stride}")
+    finally:
+        loader.close()
+
+
+def _to_rgb(image_bgr: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image_bgr[..., ::-1])
+
+
+# Streams -------------------------------------------------------------------------------------------------------------
+class Streams:
+    """Frames of several webcams or network streams, read side by side, one of each at a time.
+
+    Args:
+        source: a URL, a webcam's number, or a text file that lists several, separated by white space.
+        vid_stride: take every n-th frame.
+        timeout_s: give up a stream that does not open, or sends nothing, for this long.
+
+    Raises:
+        ValueError: a stream cannot be opened within the time.
+    """
+
+    def __init__(self, source: str, vid_stride: int = 1, timeout_s: float = STREAM_TIMEOUT_S) -> None:
+        loaders = _module("ultralytics.data.loaders")
+        self.timeout_s = timeout_s
+        with untouched():
+            # buffered while opening, so that no frame is lost before we know whether the stream has an end
+            self._loader = _within(
+                timeout_s, lambda: loaders.LoadStreams(source, vid_stride=vid_stride, buffer=True), source
+            )
+        # A stream that ends is a file: all of its frames count. Of a live one only the newest does.
+        self._loader.buffer = all(math.isfinite(frames) for frames in self._loader.frames)
+        self.fps = [float(fps) for fps in self._loader.fps]
+
+    def __iter__(self) -> Iterator[list[np.ndarray]]:
+        """One list of RGB frames per step, in the order of the streams, until one of them ends."""
+        iterator = iter(self._loader)
+        while True:
+            self._wait_for_frames()
+            try:
+                images = next(iterator)[1]
+            except StopIteration:
+                return
+            yield [_to_rgb(image) for image in images]
+
+    def close(self) -> None:
+        """Stop the readers and release the cameras and connections."""
+        self._loader.close()
+
+    def _wait_for_frames(self) -> None:
+        deadline = time.monotonic() + self.timeout_s
+        loader = self._loader
+        while any(not images and thread.is_alive() for images, thread in zip(loader.imgs, loader.threads, strict=True)):
+            if time.monotonic() > deadline:
+                silent = [name for name, images in zip(loader.sources, loader.imgs, strict=True) if not images]
+                raise ValueError(f"stream {silent[0]}: no picture for {self.timeout_s:g} s")
+            time.sleep(0.002)
+
+
+def _within(timeout_s: float, work: Callable[[], Any], source: str) -> Any:
+    """Open in a thread, as opening a stream may block far longer than anybody wants to wait."""
+    outcome: list[Any] = []
+    problem: list[Exception] = []
+    given_up = threading.Event()
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except Exception as error:  # handed to the caller below, whatever it is
+            problem.append(error)
+        if given_up.is_set() and outcome:
+            outcome[0].close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if outcome:
+        return outcome[0]
+    given_up.set()
+    reason = f"no answer within {timeout_s:g} s" if not problem else " ".join(str(problem[0]).split())
+    raise ValueError(f"stream {source}: cannot be opened ({reason})")
+
+
+# Screen --------------------------------------------------------------------------------------------------------------
+def read_screen(source: str) -> Iterator[np.ndarray]:
+    """Grab the screen without end.
+
+    Args:
+        source: "screen [number] [left top width height]", in pixels of that screen.
+
+    Yields:
+        RGB frames.
+
+    Raises:
+        ValueError: the package `mss` or a display is missing, or there is no such screen.
+    """
+    if "mss" not in sys.modules and importlib.util.find_spec("mss") is None:
+        raise ValueError(f"--source '{source}': grabbing the screen needs the package mss (pip install mss)")
+    loaders = _module("ultralytics.data.loaders")
+    try:
+        with untouched():
+            loader = loaders.LoadScreenshots(source)
+    except IndexError as error:
+        raise ValueError(f"--source '{source}': there is no such screen") from error
+    except Exception as error:  # mss has its own exception class for each platform's failures
+        raise ValueError(f"--source '{source}': cannot grab the screen ({error})") from error
+    for _, images, _ in loader:
+        yield _to_rgb(images[0])

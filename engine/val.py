@@ -1,0 +1,227 @@
+"""What val.py does: weights and a data set in, COCO AP and all that goes with it out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from engine.checkpoints import load_checkpoint, model_from_checkpoint
+from engine.coco_results import detections_as_json, score_json
+from engine.devices import select_device
+from engine.ensemble import Ensemble
+from engine.evaluate import EvalResult, class_table, evaluate
+from engine.plots_eval import BatchPictures, plot_input_sizes, plot_result
+from engine.runs import new_run_folder, write_text_atomic
+from engine.val_report import (
+    SIZE_COLUMNS,
+    result_lines,
+    size_lines,
+    size_rows,
+    speed_line,
+    write_csv,
+    write_label_files,
+    write_per_class_csv,
+)
+
+if TYPE_CHECKING:
+    from data.config import DataConfig
+    from data.samples import Samples
+    from models import DetectionModel
+
+TASKS = ("train", "val", "test", "speed", "study")
+LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
+HIGH_RESOLUTION_STUDY = tuple(range(256, 1536 + 128, 128))  # YOLOv5's
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ValConfig:
+    """One run of val.py; the fields are its flags, YOLOv5's names and defaults."""
+
+    weights: tuple[str, ...]  # several are pooled before NMS
+    data: str | None = None  # data set YAML; None: the one that the weights were trained on, else digits.yaml
+    batch_size: int = 32
+    imgsz: tuple[int, ...] = ()  # input sizes, one evaluation each; none: the size that the weights were trained at
+    conf_thres: float = 0.001
+    iou_thres: float = 0.6
+    max_det: int = 300
+    task: str = "val"  # the split; or speed: times only; or study: several sizes
+    device: str = ""
+    workers: int = 8
+    single_cls: bool = False
+    augment: bool = False
+    verbose: bool = False  # list every class, however many
+    save_txt: bool = False
+    save_conf: bool = False  # scores in the label files too
+    save_json: bool = False
+    project: str = "runs/val"
+    name: str = "exp"
+    exist_ok: bool = False
+    half: bool = False
+    strict: bool = False  # bad labels and images are errors
+    download: bool = False  # fetch the data set when it is not there
+
+    def __post_init__(self) -> None:
+        if not self.weights:
+            raise ValueError("no weights given; pass --weights with at least one .pt file")
+        if self.task not in TASKS:
+            raise ValueError(f"--task {self.task!r} is none of {', '.join(TASKS)}")
+        if any(size < 1 for size in self.imgsz):
+            raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: sizes must be positive")
+        for flag, value, lowest in (("batch-size", self.batch_size, 1), ("max-det", self.max_det, 1),
+                                    ("workers", self.workers, 0)):  # fmt: skip
+            if value < lowest:
+                raise ValueError(f"--{flag} {value} must be at least {lowest}")
+        for flag, threshold in (("conf-thres", self.conf_thres), ("iou-thres", self.iou_thres)):
+            if not 0 <= threshold <= 1:
+                raise ValueError(f"--{flag} {threshold} must lie between 0 and 1")
+        if self.save_conf and not self.save_txt:
+            raise ValueError("--save-conf adds scores to the label files of --save-txt; pass that too")
+
+    @property
+    def split(self) -> str:
+        """The data set's split to evaluate on."""
+        return self.task if self.task in ("train", "val", "test") else "val"
+
+
+def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
+    """Evaluate weights on a split at one or more input sizes, and write what was found to a new run folder.
+
+    Returns:
+        The result of each input size.
+
+    Raises:
+        FileNotFoundError: weights or data that are not there.
+        ValueError: settings, weights and data that do not fit together.
+    """
+    from data.config import load_data_config
+    from data.samples import load_samples
+
+    device = select_device(config.device)
+    if config.half and device.type != "cuda":
+        raise ValueError(f"--half needs a CUDA device, this run is on {device.type}; leave it out")
+    if config.task == "speed":
+        config = replace(config, conf_thres=0.25, iou_thres=0.45)
+    model, trained_on = _load(config, device)
+    data = load_data_config(config.data or trained_on or "digits.yaml")
+    _check_classes(model.names, data, config.single_cls, report)
+    if config.download:
+        _download(data, config.split, report)
+    samples = load_samples(data, config.split, strict=config.strict, single_cls=config.single_cls, report=report)
+    sizes = _input_sizes(config, model, report)
+    folder = new_run_folder(config.project, config.name, config.exist_ok)
+    results = {}
+    for size in sizes:
+        size_folder = folder if len(sizes) == 1 else folder / f"size_{size}"
+        size_folder.mkdir(exist_ok=True)
+        results[size] = _evaluate_size(config, model, data, samples, size, device, size_folder, report)
+    if len(sizes) > 1:
+        for line in size_lines(results):
+            report(line)
+        write_csv(folder / "ap_vs_input_size.csv", SIZE_COLUMNS, size_rows(results))
+        plot_input_sizes(results, folder / "ap_vs_input_size.png")
+    report(f"results saved to {folder}")
+    return results
+
+
+def _load(config: ValConfig, device: torch.device) -> tuple[DetectionModel | Ensemble, str | None]:
+    """The model, and the data set that the first weights name."""
+    checkpoints = [load_checkpoint(path) for path in config.weights]
+    models = [model_from_checkpoint(checkpoint, device) for checkpoint in checkpoints]
+    trained_on = checkpoints[0].info.get("data")
+    model = models[0] if len(models) == 1 else Ensemble(models, config.weights)
+    return model, str(trained_on) if trained_on else None
+
+
+def _check_classes(names: tuple[str, ...], data: DataConfig, single_cls: bool, report: Report) -> None:
+    if single_cls:
+        return
+    if len(names) != len(data.names):
+        raise ValueError(
+            f"the weights know {len(names)} classes ({_some(names)}), {data.yaml_path} has {len(data.names)} "
+            f"({_some(data.names)}); give weights and data that belong together"
+        )
+    if names != data.names:
+        index = next(i for i, pair in enumerate(zip(names, data.names, strict=True)) if pair[0] != pair[1])
+        report(f"warning: class {index} is {names[index]!r} in the weights but {data.names[index]!r} in {data.yaml_path}")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _download(data: DataConfig, split: str, report: Report) -> None:
+    from data.download import download_data
+
+    download_data(data, split, report=report)
+
+
+def _input_sizes(config: ValConfig, model: DetectionModel | Ensemble, report: Report) -> tuple[int, ...]:
+    sizes = config.imgsz or (model.imgsz,)
+    if config.task == "study" and len(sizes) == 1:
+        sizes = LOW_RESOLUTION_STUDY if sizes[0] <= max(LOW_RESOLUTION_STUDY) else HIGH_RESOLUTION_STUDY
+    stride = int(model.stride.max())
+    rounded = []
+    for size in sizes:
+        fitting = -(-size // stride) * stride
+        if fitting != size:
+            report(f"warning: input size {size} is not a multiple of the stride {stride}; {fitting} is used")
+        if fitting not in rounded:
+            rounded.append(fitting)
+    return tuple(rounded)
+
+
+def _evaluate_size(
+    config: ValConfig,
+    model: DetectionModel | Ensemble,
+    data: DataConfig,
+    samples: Samples,
+    size: int,
+    device: torch.device,
+    folder: Path,
+    report: Report,
+) -> EvalResult:
+    from data.loader import EvalLoader
+
+    speed_only = config.task == "speed"
+    # Times are of whole squares; accuracy is measured on the smallest rectangle, as in YOLOv5.
+    loader = EvalLoader(
+        samples, size, config.batch_size, stride=int(model.stride.max()), rect=not speed_only, workers=config.workers,
+        pad=0.0 if speed_only else 0.5,
+    )  # fmt: skip
+    names = class_table(data, config.single_cls)[0]
+    if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
+        model(torch.zeros(1, 3, size, size, device=device))
+    result = evaluate(
+        model, loader, samples, data, conf_thres=config.conf_thres, iou_thres=config.iou_thres, max_det=config.max_det,
+        device=device, half=config.half, progress=True, single_cls=config.single_cls, augment=config.augment,
+        on_batch=None if speed_only else BatchPictures(folder, names),
+    )  # fmt: skip
+    if speed_only:
+        report(speed_line(result, config.batch_size))
+        return result
+    for line in result_lines(result, input_size=size, batch_size=config.batch_size, verbose=config.verbose):
+        report(line)
+    plot_result(result, names, folder)
+    write_per_class_csv(folder / "per_class.csv", result)
+    _save_detections(config, result, data, samples, folder, report)
+    return result
+
+
+def _save_detections(
+    config: ValConfig, result: EvalResult, data: DataConfig, samples: Samples, folder: Path, report: Report
+) -> None:
+    if config.save_txt:
+        write_label_files(folder / "labels", result, samples, with_score=config.save_conf)
+        report(f"label files saved to {folder / 'labels'}")
+    if config.save_json:
+        category_ids = class_table(data, config.single_cls)[1]
+        path = folder / f"{Path(config.weights[0]).stem}_predictions.json"
+        write_text_atomic(path, json.dumps(detections_as_json(samples, category_ids, result.detections)))
+        report(f"pycocotools on {path}:")
+        score_json(path, samples, category_ids)

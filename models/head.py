@@ -1,0 +1,101 @@
+"""The anchor-based detection head of YOLOv5."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Detect(nn.Module):
+    """One 1x1 convolution per feature level, and the decoding of its output into boxes.
+
+    Args:
+        num_classes: Number of classes, `nc`.
+        anchors: Per level, anchor widths and heights in pixels: w, h, w, h, ...
+        channels: Channels of each level's feature map.
+
+    The buffer `anchors` (levels, anchors, 2) is in grid units of its level once the strides are known
+    (`set_strides`), as in YOLOv5's checkpoints.
+    """
+
+    anchors: Tensor
+    stride: Tensor
+
+    def __init__(self, num_classes: int, anchors: Sequence[Sequence[float]], channels: Sequence[int]) -> None:
+        super().__init__()
+        if len(anchors) != len(channels):
+            raise ValueError(f"{len(anchors)} rows of anchors for {len(channels)} feature levels; give one row a level")
+        if len({len(row) for row in anchors}) != 1 or len(anchors[0]) % 2 or not anchors[0]:
+            raise ValueError(f"anchors {list(map(list, anchors))}: every row needs the same number of w,h pairs")
+        if any(not (isinstance(side, int | float) and 0 < side < math.inf) for row in anchors for side in row):
+            raise ValueError(f"anchors {list(map(list, anchors))}: every side must be a positive number of pixels")
+        self.num_classes = num_classes
+        self.num_outputs = num_classes + 5
+        self.num_levels = len(anchors)
+        self.num_anchors = len(anchors[0]) // 2
+        pixels = torch.tensor(anchors, dtype=torch.float32).view(self.num_levels, self.num_anchors, 2)
+        self.register_buffer("anchors", pixels)
+        self.register_buffer("stride", torch.ones(self.num_levels), persistent=False)
+        self.m = nn.ModuleList(nn.Conv2d(c, self.num_outputs * self.num_anchors, 1) for c in channels)
+
+    def set_strides(self, strides: Sequence[float]) -> None:
+        """Give each level its stride in pixels, and turn the anchors from pixels into its grid units."""
+        pixels = self.anchors_px
+        self.stride = torch.tensor(strides, dtype=torch.float32, device=self.anchors.device)
+        self.anchors = pixels / self.stride.view(-1, 1, 1)
+
+    @property
+    def anchors_px(self) -> Tensor:
+        """Anchor sizes (levels, anchors, 2) in pixels of the network input."""
+        return self.anchors * self.stride.view(-1, 1, 1)
+
+    def set_anchors_px(self, anchors_px: Tensor) -> None:
+        """Replace the anchors by (levels, anchors, 2) sizes in pixels."""
+        self.anchors.copy_(anchors_px.to(self.anchors) / self.stride.view(-1, 1, 1))
+
+    def start_biases(self, imgsz: int) -> None:
+        """Start the biases at the class and object frequencies to expect (focal loss paper, section 3.3).
+
+        YOLOv5 assumes 8 objects on a level of (640/stride)^2 cells. Here the cells are those of the training size, and
+        the probability is held at 1/4 or less: a 64-px image has 4 cells at stride 32, and 8 objects do not fit.
+        """
+        per_class = math.log(0.6 / (self.num_classes - 0.99999))
+        for layer, stride in zip(self.m, self.stride.tolist(), strict=True):
+            probability = min(8 / (imgsz / stride) ** 2, 0.25)
+            bias = layer.bias.detach().view(self.num_anchors, -1)
+            bias[:, 4] += math.log(probability / (1 - probability))
+            bias[:, 5:] += per_class
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Map each level's (B, C, ny, nx) to raw predictions (B, anchors, ny, nx, nc+5)."""
+        raws = []
+        for layer, feature in zip(self.m, features, strict=True):
+            x = layer(feature)
+            batch, _, height, width = x.shape
+            x = x.view(batch, self.num_anchors, self.num_outputs, height, width)
+            raws.append(x.permute(0, 1, 3, 4, 2).contiguous())
+        return raws
+
+    def decode(self, raws: Sequence[Tensor]) -> Tensor:
+        """Turn raw maps into boxes (yolov5: all sigmoid; xy = (2s + grid - 0.5) * stride; wh = (2s)^2 * anchor).
+
+        Returns:
+            (B, N, nc+5) float32, also from half-precision maps (float16 cannot tell pixel 512.25 from 512.5): centre x, y,
+            width, height in input pixels, objectness, class scores.
+        """
+        return torch.cat([self._decode_level(raw, level) for level, raw in enumerate(raws)], dim=1)
+
+    def _decode_level(self, raw: Tensor, level: int) -> Tensor:
+        batch, _, height, width, _ = raw.shape
+        stride = self.stride[level]
+        rows = torch.arange(height, device=raw.device, dtype=torch.float32)
+        columns = torch.arange(width, device=raw.device, dtype=torch.float32)
+        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], dim=-1)  # (ny, nx, 2) as x, y
+        anchors_px = (self.anchors[level].float() * stride).view(1, -1, 1, 1, 2)
+        scores = raw.float().sigmoid()
+        centre = (scores[..., 0:2] * 2 + (grid - 0.5)) * stride
+        size = (scores[..., 2:4] * 2) ** 2 * anchors_px
+        return torch.cat((centre, size, scores[..., 4:]), dim=-1).view(batch, -1, self.num_outputs)

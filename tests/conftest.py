@@ -1,0 +1,62 @@
+"""Fixtures and settings shared by every room's tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED_ENVIRONMENT = "MGIL_SHARED"
+
+matplotlib.use("Agg")
+# The tests are many small tensors: more threads only wait for each other.
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("cuda"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """Give every test the same random start and leave no trace of it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def _shared(relative: str) -> Path:
+    """Return a file or folder of the optional material next to the checkout, or skip the test."""
+    root = Path(os.environ.get(SHARED_ENVIRONMENT, REPOSITORY.parent / "shared"))
+    path = root / relative
+    if not path.exists():
+        pytest.skip(f"{path} is not there; set {SHARED_ENVIRONMENT} to the folder that holds {relative}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data sets."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """Folder of official weights."""
+    return _shared("weights")
+
+
+@pytest.fixture(scope="session")
+def official_weights() -> Path:
+    """The official YOLOv5n v7.0 checkpoint."""
+    return _shared("weights/yolov5n-v7.0.pt")

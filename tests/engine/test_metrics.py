@@ -1,0 +1,278 @@
+"""Matching, curves, confusion matrix and COCO AP, against closed forms, a plain loop and pycocotools."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.coco_results import coco_averages, detections_as_json, score_json
+from engine.confusion import confusion_matrix
+from engine.matching import Detections, GroundTruth, match_one_to_one, overlapping_pairs, pairwise_iou
+from engine.metrics import confidence_curves, smooth
+
+
+def make_samples(
+    boxes_per_image: list[list[tuple[int, float, float, float, float]]], size_hw: tuple[int, int] = (100, 200), **replace: Any
+) -> Any:
+    """Samples from (class, x1, y1, x2, y2) in pixels, image by image."""
+    rows = np.array([box for boxes in boxes_per_image for box in boxes], np.float64).reshape(-1, 5)
+    height, width = size_hw
+    scale = np.array([width, height, width, height])
+    boxes = np.concatenate(((rows[:, 1:3] + rows[:, 3:]) / 2, rows[:, 3:] - rows[:, 1:3]), axis=1) / scale
+    count = len(boxes_per_image)
+    fields = {
+        "image_paths": tuple(f"image{i}.png" for i in range(count)),
+        "sizes_hw": np.tile(np.array([size_hw], np.int32), (count, 1)).reshape(-1, 2),
+        "boxes_cxcywh": boxes.astype(np.float32),
+        "classes": rows[:, 0].astype(np.int32),
+        "areas": (rows[:, 3:] - rows[:, 1:3]).prod(axis=1).astype(np.float32),
+        "iscrowd": np.zeros(len(rows), bool),
+        "offsets": np.cumsum([0, *map(len, boxes_per_image)]),
+        "image_ids": np.arange(count, dtype=np.int64) + 1,
+    }
+    return SimpleNamespace(**(fields | replace))
+
+
+def make_detections(rows: list[tuple[int, int, float, float, float, float, float]]) -> Detections:
+    """From (image, class, x1, y1, x2, y2, score)."""
+    table = np.array(rows, np.float64).reshape(-1, 7)
+    return Detections(table[:, 0].astype(np.int64), table[:, 2:6], table[:, 6], table[:, 1].astype(np.int64))
+
+
+def random_case(seed: int, images: int = 20, num_classes: int = 5, crowds: bool = False) -> tuple[Any, Detections]:
+    """Labels of 3 to 120 px, and detections that jitter them, double them, mistake their class, or are noise."""
+    rng = np.random.default_rng(seed)
+    labels, found = [], []
+    for image in range(images):
+        rows = []
+        for _ in range(rng.integers(0, 9)):
+            width, height = rng.uniform(3, 120, 2).clip(max=[190, 95])
+            x, y = rng.uniform(0, 200 - width), rng.uniform(0, 100 - height)
+            label = int(rng.integers(num_classes))
+            rows.append((label, x, y, x + width, y + height))
+            for _ in range(rng.integers(0, 4)):
+                jitter = rng.normal(0, 0.12, 4) * np.array([width, height, width, height])
+                low = np.minimum(np.array([x, y]) + jitter[:2], [199, 99])
+                high = np.maximum(np.array([x + width, y + height]) + jitter[2:], low + 0.5)
+                guess = label if rng.random() < 0.8 else int(rng.integers(num_classes))
+                found.append((image, guess, *low, *high, float(rng.random())))
+        for _ in range(rng.integers(0, 4)):
+            x, y = rng.uniform(0, 150), rng.uniform(0, 60)
+            found.append((image, int(rng.integers(num_classes)), x, y, x + 30, y + 30, float(rng.random())))
+        labels.append(rows)
+    samples = make_samples(labels)
+    if crowds:
+        samples.iscrowd = rng.random(len(samples.classes)) < 0.2
+    return samples, make_detections(found)
+
+
+CATEGORIES = (7, 3, 90, 1, 12)  # not in order: class 0 is not the lowest id
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fast_ap_equals_official(seed: int) -> None:
+    samples, detections = random_case(seed, crowds=seed % 2 == 1)
+    fast = coco_averages(samples, CATEGORIES, detections)
+    official = coco_averages(samples, CATEGORIES, detections, backend="official")
+    for name in ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"):
+        assert getattr(fast, name) == pytest.approx(getattr(official, name), abs=1e-9, nan_ok=True), name
+    np.testing.assert_allclose(fast.class_ap, official.class_ap, atol=1e-9)
+    np.testing.assert_allclose(fast.class_precision, official.class_precision, atol=1e-9)
+    assert [b.ap for b in fast.size_bins] == pytest.approx([b.ap for b in official.size_bins], abs=1e-9, nan_ok=True)
+    assert 0.05 < fast.ap < 0.95
+
+
+def test_ap_equals_pycocotools_from_json(tmp_path: Any, capsys: pytest.CaptureFixture) -> None:
+    import json
+
+    samples, detections = random_case(9)
+    samples.image_ids = np.arange(20)[::-1] * 11 + 5
+    path = tmp_path / "best_predictions.json"
+    path.write_text(json.dumps(detections_as_json(samples, CATEGORIES, detections)))
+    stats = score_json(path, samples, CATEGORIES)
+    fast = coco_averages(samples, CATEGORIES, detections)
+    expected = [fast.ap, fast.ap50, fast.ap75, fast.ap_small, fast.ap_medium, fast.ap_large]
+    assert stats[:6] == pytest.approx(expected, abs=1e-3, nan_ok=True)
+    assert "Average Precision" in capsys.readouterr().out
+    entries = json.loads(path.read_text())
+    assert {entry["category_id"] for entry in entries} <= set(CATEGORIES)
+    assert {entry["image_id"] for entry in entries} <= set(samples.image_ids.tolist())
+
+
+def test_class_order_follows_index_not_category_id() -> None:
+    samples = make_samples([[(0, 10, 10, 40, 40), (1, 60, 10, 90, 40)]])
+    detections = make_detections([(0, 0, 10, 10, 40, 40, 0.9)])
+    averages = coco_averages(samples, (50, 2), detections)
+    assert averages.class_ap.tolist() == pytest.approx([1.0, 0.0])
+
+
+def test_ap_closed_form() -> None:
+    """One of two objects found: precision 1 up to recall 0.5, which is 51 of COCO's 101 points."""
+    samples = make_samples([[(0, 10, 10, 40, 40), (0, 60, 10, 90, 40)]])
+    detections = make_detections([(0, 0, 10, 10, 40, 40, 0.9)])
+    averages = coco_averages(samples, (1,), detections)
+    assert averages.ap == pytest.approx(51 / 101)
+    # IoU 0.75 of width 30: a shift of 30/7 px gives exactly (30 - s) / (30 + s) = 0.75; 5 of the 10 thresholds are below.
+    shifted = make_detections([(0, 0, 10 + 4.2, 10, 40 + 4.2, 40, 0.9)])
+    averages = coco_averages(samples, (1,), shifted)
+    assert averages.ap50 == averages.ap75 == pytest.approx(51 / 101)
+    assert averages.ap == pytest.approx(6 / 10 * 51 / 101)
+
+
+def test_size_bins_count_and_score() -> None:
+    samples = make_samples([[(0, 0, 0, 5, 5), (0, 20, 20, 32, 32), (0, 50, 10, 150, 90)]])
+    detections = make_detections([(0, 0, 20, 20, 32, 32, 0.9), (0, 0, 50, 10, 150, 90, 0.8)])
+    bins = {row.label: row for row in coco_averages(samples, (1,), detections).size_bins}
+    assert bins["<8 px"].instances == bins["8-16 px"].instances == bins["64-128 px"].instances == 1
+    assert bins["<8 px"].ap == 0
+    assert bins["8-16 px"].ap == bins["64-128 px"].ap == pytest.approx(1.0)
+    assert math.isnan(bins[">128 px"].ap)
+
+
+@pytest.mark.parametrize("backend", ["fast", "official"])
+def test_nothing_found_and_nothing_to_find(backend: Any) -> None:
+    labelled = make_samples([[(0, 10, 10, 40, 40)], []])
+    bare = make_samples([[], []])
+    nothing = Detections.concatenate([])
+    something = make_detections([(0, 0, 10, 10, 40, 40, 0.9)])
+    assert coco_averages(labelled, (1, 2), nothing, backend=backend).ap == 0
+    for detections in (nothing, something):
+        averages = coco_averages(bare, (1, 2), detections, backend=backend)
+        assert math.isnan(averages.ap)
+        assert np.isnan(averages.class_ap).all()
+        curves = confidence_curves(detections, GroundTruth.from_samples(bare), 2)
+        assert curves.f1.shape == (0, 1000)
+        assert confusion_matrix(detections, GroundTruth.from_samples(bare), 2).sum() == len(detections)
+
+
+def test_empty_json(tmp_path: Any) -> None:
+    path = tmp_path / "none_predictions.json"
+    path.write_text("[]")
+    assert score_json(path, make_samples([[(0, 10, 10, 40, 40)]]), (1,))[0] == 0
+
+
+def test_double_category_ids_are_refused() -> None:
+    with pytest.raises(ValueError, match="distinct"):
+        coco_averages(make_samples([[]]), (1, 1), Detections.concatenate([]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "crowd", "expected"),
+    [
+        ((0, 0, 2, 2), (1, 1, 3, 3), False, 1 / 7),
+        ((0, 0, 2, 2), (0, 0, 2, 2), False, 1.0),
+        ((0, 0, 2, 2), (2, 0, 4, 2), False, 0.0),
+        ((0, 0, 2, 2), (0, 0, 20, 20), True, 1.0),
+        ((0, 0, 0, 0), (0, 0, 0, 0), False, 0.0),
+    ],
+)
+def test_pairwise_iou(first: tuple, second: tuple, crowd: bool, expected: float) -> None:
+    value = pairwise_iou(np.array([first], float), np.array([second], float), np.array([crowd]))
+    assert value == pytest.approx([expected])
+
+
+def plain_matches(samples: Any, detections: Detections, iou: float) -> set[int]:
+    """YOLOv5's matching, image by image and class by class: indices of the detections that hit."""
+    truth = GroundTruth.from_samples(samples)
+    hits = set()
+    for image in range(len(samples.image_paths)):
+        for label in np.unique(truth.classes):
+            ours = np.flatnonzero((detections.image_index == image) & (detections.classes == label))
+            theirs = np.flatnonzero((truth.image_index == image) & (truth.classes == label) & ~truth.iscrowd)
+            takers: dict[int, list[int]] = {}
+            for d in ours:
+                box = np.repeat(detections.boxes_xyxy[d : d + 1], len(theirs), axis=0)
+                overlaps = pairwise_iou(box, truth.boxes_xyxy[theirs], np.zeros(len(theirs), bool))
+                if len(theirs) and overlaps.max() >= iou:
+                    takers.setdefault(int(theirs[overlaps.argmax()]), []).append(int(d))
+            hits |= {max(candidates, key=lambda d: detections.scores[d]) for candidates in takers.values()}
+    return hits
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_matching_equals_plain_loop(seed: int) -> None:
+    samples, detections = random_case(seed)
+    truth = GroundTruth.from_samples(samples)
+    pairs = overlapping_pairs(detections, truth, 0.5, same_class=True)
+    hit, target = match_one_to_one(pairs, detections.scores[pairs.detection])
+    assert set(hit.tolist()) == plain_matches(samples, detections, 0.5)
+    assert len(set(target.tolist())) == len(target)
+
+
+def test_pairs_do_not_depend_on_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, detections = random_case(5)
+    truth = GroundTruth.from_samples(samples)
+    whole = overlapping_pairs(detections, truth, 0.3, same_class=False)
+    monkeypatch.setattr("engine.matching._DETECTIONS_PER_STEP", 7)
+    parts = overlapping_pairs(detections, truth, 0.3, same_class=False)
+    np.testing.assert_array_equal(whole.detection, parts.detection)
+    np.testing.assert_array_equal(whole.truth, parts.truth)
+
+
+def test_curves_closed_form() -> None:
+    """Two objects; hits at .9 and .5, a miss at .7: recall and precision step at these confidences."""
+    samples = make_samples([[(0, 10, 10, 40, 40), (0, 60, 10, 90, 40)]])
+    detections = make_detections(
+        [(0, 0, 10, 10, 40, 40, 0.9), (0, 0, 120, 10, 150, 40, 0.7), (0, 0, 60, 10, 90, 40, 0.5)]
+    )
+    curves = confidence_curves(detections, GroundTruth.from_samples(samples), 1)
+    at = [int(np.argmin(abs(curves.confidence - value))) for value in (0.95, 0.9, 0.7, 0.5, 0.2)]
+    np.testing.assert_allclose(curves.recall[0][at], [0, 0.5, 0.5, 1, 1], atol=5e-3)
+    np.testing.assert_allclose(curves.precision[0][at], [1, 1, 0.5, 2 / 3, 2 / 3], atol=5e-3)
+    assert curves.f1[0][at[-1]] == pytest.approx(0.8, abs=5e-3)
+    assert curves.best_confidence < 0.5  # F1 0.8 holds below 0.5
+
+
+def test_curves_leave_out_crowds() -> None:
+    samples = make_samples([[(0, 10, 10, 40, 40), (0, 100, 0, 200, 100)]], iscrowd=np.array([False, True]))
+    detections = make_detections(
+        [(0, 0, 10, 10, 40, 40, 0.9), (0, 0, 120, 20, 140, 40, 0.8), (0, 0, 150, 20, 170, 40, 0.7)]
+    )
+    truth = GroundTruth.from_samples(samples)
+    curves = confidence_curves(detections, truth, 1)
+    assert curves.precision[0][0] == curves.recall[0][0] == 1
+    assert confusion_matrix(detections, truth, 1).tolist() == [[1, 0], [0, 0]]
+
+
+def test_confusion_closed_form() -> None:
+    samples = make_samples([[(0, 10, 10, 40, 40), (1, 60, 10, 90, 40), (1, 120, 10, 150, 40)], []])
+    detections = make_detections(
+        [
+            (0, 0, 10, 10, 40, 40, 0.9),  # right
+            (0, 0, 60, 10, 90, 40, 0.9),  # wrong class
+            (0, 1, 160, 50, 190, 90, 0.9),  # nothing there
+            (0, 1, 10, 10, 40, 36, 0.9),  # second on a taken object
+            (0, 1, 120, 10, 150, 40, 0.2),  # too low a score: its object is missed
+            (1, 0, 10, 10, 40, 40, 0.9),  # on an image without labels
+        ]
+    )
+    matrix = confusion_matrix(detections, GroundTruth.from_samples(samples), 2)
+    assert matrix.tolist() == [[1, 1, 1], [0, 0, 2], [0, 1, 0]]
+
+
+def test_smooth_keeps_length_and_constants() -> None:
+    for length in (1, 7, 1000):
+        np.testing.assert_allclose(smooth(np.full(length, 0.3), 0.1), 0.3)
+        assert len(smooth(np.zeros(length), 0.1)) == length
+
+
+def test_large_split_takes_seconds() -> None:
+    import time
+
+    rng = np.random.default_rng(0)
+    images, per_image = 1000, 300
+    labels = [[(int(rng.integers(80)), x, 10.0, x + 20, 50.0) for x in (10.0, 50.0, 90.0)] for _ in range(images)]
+    low = rng.uniform(0, 90, (images * per_image, 2))
+    detections = Detections(
+        np.repeat(np.arange(images), per_image), np.concatenate((low, low + rng.uniform(1, 60, low.shape)), axis=1),
+        rng.random(len(low)), rng.integers(0, 80, len(low)),
+    )  # fmt: skip
+    truth = GroundTruth.from_samples(make_samples(labels))
+    start = time.perf_counter()
+    confidence_curves(detections, truth, 80)
+    confusion_matrix(detections, truth, 80)
+    assert time.perf_counter() - start < 10

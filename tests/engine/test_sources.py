@@ -1,0 +1,319 @@
+"""Sources: files, folders, globs, lists, videos, streams, the screen, and all that can be wrong with them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from engine.sources import Frame, find_files, open_source, unique_stems, without_login
+
+
+def write_png(path: Path, value: int = 50) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((20, 30, 3), (value, 0, 0), np.uint8))  # BGR: blue
+    return path
+
+
+def write_video(path: Path, count: int = 11, fps: float = 12.5) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (48, 36))
+    for index in range(count):
+        writer.write(np.full((36, 48, 3), 20 * index + 5, np.uint8))
+    writer.release()
+    return path
+
+
+def read(source: str | Path, **options: Any) -> list[Frame]:
+    opened = open_source(str(source), report=lambda _: None, **options)
+    try:
+        return [frame for frames in opened for frame in frames]
+    finally:
+        opened.close()
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+def test_single_picture_is_rgb(tmp_path: Path) -> None:
+    path = write_png(tmp_path / "a.png", 200)
+    (frame,) = read(path)
+    assert frame.image.shape == (20, 30, 3)
+    assert tuple(frame.image[0, 0]) == (0, 0, 200)
+    assert (frame.path, frame.stem, frame.number, frame.fps) == (str(path), "a", None, None)
+    assert frame.title == f"image 1/1 {path}: "
+
+
+def test_folder_lists_pictures_then_videos_and_no_sub_folder(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 2)
+    for name in ("c.PNG", "b.png", "sub/d.png", ".hidden.png"):
+        write_png(tmp_path / name)
+    (tmp_path / "notes.md").write_text("x")
+    assert [Path(path).name for path in find_files(str(tmp_path))[0]] == ["b.png", "c.PNG", "a.mp4"]
+    titles = [frame.title.split()[:2] for frame in read(tmp_path)]
+    assert titles == [["image", "1/3"], ["image", "2/3"], ["video", "3/3"], ["video", "3/3"]]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"), [("*.png", ["a", "b"]), ("**/*.png", ["a", "b", "d"]), ("[a]*.png", ["a"]), ("?.png", ["a", "b"])]
+)
+def test_glob(tmp_path: Path, pattern: str, names: list[str]) -> None:
+    for name in ("a.png", "b.png", "sub/d.png"):
+        write_png(tmp_path / name)
+    assert sorted(frame.stem for frame in read(tmp_path / pattern)) == names
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> None:
+    write_png(tmp_path / "a[1].png")
+    assert [frame.stem for frame in read(tmp_path / "a[1].png")] == ["a[1]"]
+
+
+def test_list_resolves_against_its_own_folder_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_png(tmp_path / "lists" / "pictures" / "a.png", 10)
+    write_png(tmp_path / "cwd" / "pictures" / "a.png", 20)
+    write_png(tmp_path / "cwd" / "b.png", 30)
+    absolute = write_png(tmp_path / "name with spaces.png", 40)
+    monkeypatch.chdir(tmp_path / "cwd")
+    text = f"\ufeffpictures/a.png\r\n\r\nb.png\r\n{absolute}\r\n"
+    (tmp_path / "lists" / "list.txt").write_bytes(text.encode())
+    assert [int(frame.image[0, 0, 2]) for frame in read(tmp_path / "lists" / "list.txt")] == [10, 30, 40]
+
+
+def test_list_reports_entries_that_are_no_file(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png")
+    (tmp_path / "b.md").write_text("x")
+    (tmp_path / "list.txt").write_text("gone.png\na.png\nb.md\n")
+    reported: list[str] = []
+    source = open_source(str(tmp_path / "list.txt"), report=reported.append)
+    assert [frames[0].stem for frames in source] == ["a"]
+    assert [line.split(": ", 1)[1].removeprefix(str(tmp_path)) for line in reported] == [
+        "/list.txt:1: gone.png: no such file",
+        next(line.split(": ", 1)[1].removeprefix(str(tmp_path)) for line in reported if "b.md" in line),
+    ]
+    assert len(source.skipped) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
+def test_corrupt_picture_in_a_folder_is_reported_and_skipped(tmp_path: Path, content: bytes) -> None:
+    write_png(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(content)
+    write_png(tmp_path / "c.png")
+    reported: list[str] = []
+    source = open_source(str(tmp_path), report=reported.append)
+    assert [frames[0].stem for frames in source] == ["a", "c"]
+    assert len(reported) == len(source.skipped) == 1
+    assert "b.png" in source.skipped[0]
+
+
+@pytest.mark.parametrize("name", ["b.png", "b.jpg", "b.mp4"])
+def test_single_corrupt_file_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"garbage")
+    with pytest.raises(ValueError, match=name):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        ("gone.png", FileNotFoundError, "no such file or folder"),
+        ("gone/*.png", FileNotFoundError, "matches no picture"),
+        ("empty", FileNotFoundError, "no file at all"),
+        ("texts", FileNotFoundError, "it has: .md"),
+        ("texts/a.md", ValueError, "'.md' is neither a picture"),
+        ("empty.txt", FileNotFoundError, "the list is empty"),
+        ("gone.txt", FileNotFoundError, "no such file"),
+        ("gone.streams", FileNotFoundError, "no such list of streams"),
+        ("empty.streams", ValueError, "names no stream"),
+        ("bad.streams", ValueError, "stream 'nonsense' is neither"),
+        ("   ", ValueError, "--source is empty"),
+        ("https://www.youtube.com/watch?v=1", ValueError, "web page"),
+        ("screen one", ValueError, "screen \\[number\\]"),
+        ("screen 1 2", ValueError, "screen \\[number\\]"),
+    ],
+)
+def test_bad_sources_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, error: type[Exception], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.md").write_text("x")
+    for name, text in (("empty.txt", "\n"), ("empty.streams", ""), ("bad.streams", "nonsense")):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(error, match=message):
+        read(source)
+
+
+def test_vid_stride_must_be_positive(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--vid-stride 0"):
+        open_source(str(tmp_path), vid_stride=0)
+
+
+@pytest.mark.parametrize(
+    ("paths", "stems"),
+    [
+        ([], []),
+        (["a/x.jpg", "b/x.jpg", "b/x.png"], ["x", "x-2", "x-3"]),
+        (["a/x.jpg", "a/X.png"], ["x", "X-2"]),  # some file systems do not tell them apart
+        (["a/x.jpg", "a/x-2.jpg", "b/x.jpg"], ["x", "x-2", "x-3"]),
+        (["v_3.jpg", "v.mp4"], ["v_3", "v-2"]),  # frame 3 of the video would be called v_3
+    ],
+)
+def test_no_two_files_share_a_stem(paths: list[str], stems: list[str]) -> None:
+    assert unique_stems(paths) == stems
+
+
+# Videos --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("stride", "frames"), [(1, list(range(11))), (3, [2, 5, 8]), (5, [4, 9]), (11, [10])])
+def test_video_frames_and_rate(tmp_path: Path, stride: int, frames: list[int]) -> None:
+    path = write_video(tmp_path / "v.mp4")
+    seen = read(path, vid_stride=stride)
+    assert [frame.number for frame in seen] == list(range(1, len(frames) + 1))
+    for frame, index in zip(seen, frames, strict=True):
+        assert abs(float(frame.image.mean()) - (20 * index + 5)) < 5
+        assert frame.fps == pytest.approx(12.5 / stride)
+    assert seen[0].title == f"video 1/1 (1/{len(frames)}) {path}: "
+
+
+def test_video_shorter_than_the_stride_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--vid-stride 12"):
+        read(write_video(tmp_path / "v.mp4"), vid_stride=12)
+
+
+def test_error_in_the_loop_is_not_taken_for_a_bad_video(tmp_path: Path) -> None:
+    source = open_source(str(write_video(tmp_path / "v.mp4")))
+    frames = iter(source)
+    next(frames)
+    with pytest.raises(ValueError, match="mine"):
+        frames.throw(ValueError("mine"))  # type: ignore[attr-defined]
+    assert not source.skipped
+
+
+# Streams -------------------------------------------------------------------------------------------------------------
+class Camera(BaseHTTPRequestHandler):
+    """A camera that sends 12 pictures of one colour as motion JPEG, on the first connection only."""
+
+    def do_GET(self) -> None:  # the name that the base class calls
+        value = int(self.path.split(".")[0].strip("/"))
+        if self.path in self.server.seen:  # type: ignore[attr-defined]
+            self.send_error(404)
+            return
+        self.server.seen.add(self.path)  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        data = cv2.imencode(".jpg", np.full((48, 64, 3), value, np.uint8))[1].tobytes()
+        head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data)
+        for _ in range(12):
+            self.wfile.write(head + data + b"\r\n")
+            time.sleep(0.02)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """A server that does not complain when the reader hangs up."""
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def camera() -> Iterator[str]:
+    server = Server(("127.0.0.1", 0), Camera)
+    server.seen = set()  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+
+
+def test_http_stream_is_read_until_it_ends(camera: str) -> None:
+    source = open_source(f"http://user:secret@{camera}/90.mjpg", timeout_s=10)
+    assert source.endless
+    frames = [frame for moment in source for frame in moment]
+    source.close()
+    assert 3 <= len(frames) <= 13
+    assert [frame.number for frame in frames] == sorted(frame.number or 0 for frame in frames)
+    for frame in frames:
+        assert frame.image.shape == (48, 64, 3)
+        assert abs(float(frame.image.mean()) - 90) < 3
+        assert "secret" not in frame.title + frame.path + frame.stem
+    assert frames[0].fps and frames[0].fps > 1
+
+
+def test_several_streams_come_side_by_side(camera: str, tmp_path: Path) -> None:
+    (tmp_path / "all.streams").write_text(f"http://{camera}/60.mjpg\nhttp://{camera}/190.mjpg\n")
+    source = open_source(str(tmp_path / "all.streams"), timeout_s=10)
+    first = next(iter(source))
+    source.close()
+    assert [round(float(frame.image.mean()) / 10) for frame in first] == [6, 19]
+    assert len({frame.stem for frame in first}) == 2
+
+
+@pytest.mark.parametrize("url", ["http://user:secret@127.0.0.1:9/x", "rtsp://user:secret@127.0.0.1:9/x"])
+def test_stream_that_cannot_be_opened(url: str) -> None:
+    with pytest.raises(ValueError, match="cannot be opened") as caught:
+        open_source(url, timeout_s=5)
+    assert "secret" not in str(caught.value)
+
+
+def test_stream_that_never_answers_is_given_up() -> None:
+    import socket
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        start = time.monotonic()
+        with pytest.raises(ValueError, match="no answer within 0.5 s"):
+            open_source(f"http://127.0.0.1:{silent.getsockname()[1]}/x.mjpg", timeout_s=0.5)
+        assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("rtsp://a:b@host/x", "rtsp://host/x"),
+        ("rtsp://host/x@y", "rtsp://host/x@y"),
+        ("stream http://a@h: failed http://b:c@h", "stream http://h: failed http://h"),
+    ],
+)
+def test_login_is_taken_out(text: str, clean: str) -> None:
+    assert without_login(text) == clean
+
+
+# Screen --------------------------------------------------------------------------------------------------------------
+def test_screen_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Grabber:
+        monitors = [{"left": 0, "top": 0, "width": 100, "height": 80}]
+
+        def grab(self, region: dict[str, int]) -> np.ndarray:
+            return np.full((region["height"], region["width"], 4), (1, 2, 3, 255), np.uint8)  # BGRA
+
+    fake = types.ModuleType("mss")
+    fake.mss = Grabber  # type: ignore[attr-defined]
+    fake.MSS = Grabber  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mss", fake)
+    (frame,) = next(iter(open_source("screen 0 10 20 30 40")))
+    assert frame.image.shape == (40, 30, 3)
+    assert tuple(frame.image[0, 0]) == (3, 2, 1)
+    with pytest.raises(ValueError, match="no such screen"):
+        next(iter(open_source("screen 5")))
+
+
+def test_screen_without_mss_says_what_to_install() -> None:
+    if "mss" in sys.modules or __import__("importlib.util").util.find_spec("mss"):
+        pytest.skip("mss is installed")
+    with pytest.raises(ValueError, match="pip install mss"):
+        next(iter(open_source("screen")))

@@ -1,0 +1,105 @@
+"""The door to ultralytics: nothing of the process, the user's folders or the network is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Every way to the network raises and is counted; then everything that this project uses ultralytics for is used.
+GUARDED = """
+import json, os, socket, sys, warnings
+touched = []
+def refuse(*arguments, **_):
+    touched.append(repr(arguments))
+    raise OSError("no network in this test")
+socket.getaddrinfo = socket.create_connection = socket.gethostbyname = refuse
+socket.socket.connect = socket.socket.connect_ex = refuse
+import cv2, numpy, torch, PIL.Image
+torch.set_num_threads(2)
+cv2.setNumThreads(3)
+numpy.set_printoptions(precision=3)
+torch.set_printoptions(precision=5)
+def state():
+    options = vars(torch._tensor_str.PRINT_OPTS)
+    return {
+        "environment": dict(os.environ), "threads": [torch.get_num_threads(), cv2.getNumThreads()],
+        "functions": [id(f) for f in (torch.save, torch.load, cv2.imread, cv2.imwrite, cv2.imshow, PIL.Image.open)],
+        "numpy": repr(numpy.get_printoptions()), "torch": repr(options), "cudnn": torch.backends.cudnn.benchmark,
+        "warnings": len(warnings.filters),
+    }
+before = state()
+from engine import load_model
+early = sorted({"ultralytics", "matplotlib"} & set(sys.modules))
+from engine import ultralytics_edge
+from engine.draw import draw_detections
+picture = draw_detections(numpy.zeros((64, 64, 3), numpy.uint8), numpy.array([[10, 20, 30, 40.0]]),
+                          numpy.zeros(1, int), numpy.ones(1), ["zéro один"])
+writer = cv2.VideoWriter(sys.argv[1], cv2.VideoWriter.fourcc(*"mp4v"), 10, (32, 32))
+for _ in range(4):
+    writer.write(numpy.full((32, 32, 3), 99, numpy.uint8))
+writer.release()
+frames = len(list(ultralytics_edge.read_video(sys.argv[1], 1)))
+streams = ultralytics_edge.Streams(sys.argv[1])
+streamed = len(list(streams))
+streams.close()
+from ultralytics import settings
+after = state()
+print(json.dumps({
+    "early": early, "touched": touched, "changed": [key for key in before if before[key] != after[key]],
+    "drawn": int(picture.any()), "frames": frames, "streamed": streamed, "sync": settings["sync"],
+    "settings": str(settings.file),
+}))
+"""
+
+
+def test_nothing_outside_is_touched(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("YOLO_", "XDG_", "PYTEST_"))}
+    environment = {
+        **kept,
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "APPDATA": str(home),
+        "MPLCONFIGDIR": str(tmp_path / "mpl"),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED, str(tmp_path / "v.mp4")],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    settings = Path(report.pop("settings"))
+    assert report == {
+        "early": [],
+        "touched": [],
+        "changed": [],
+        "drawn": 1,
+        "frames": 4,
+        "streamed": 4,
+        "sync": False,
+    }
+    assert len(done.stdout.splitlines()) == 1, "ultralytics printed something"
+    assert list(home.iterdir()) == []
+    assert home not in settings.parents
+    assert not settings.parent.exists(), "the temporary settings folder outlived the process"
+
+
+def test_only_one_module_imports_ultralytics() -> None:
+    importers = [
+        path.relative_to(REPOSITORY).as_posix()
+        for room in ("mgil", "models", "data", "engine")
+        for path in (REPOSITORY / room).rglob("*.py")
+        if "import ultralytics\n" in (text := path.read_text(encoding="utf-8")) or "from ultralytics" in text
+    ]
+    assert importers in ([], ["engine/ultralytics_edge.py"])
