@@ -16,8 +16,15 @@ def make_parser() -> Parser:
     add("--data", help="data set YAML; default: the one the weights were trained on, else digits.yaml")
     add("--weights", nargs="+", required=True, help="one .pt file, or several whose predictions are pooled")
     add("--batch-size", type=positive_int, default=32, help="images per batch")
-    add("--imgsz", "--img", "--img-size", type=positive_int, nargs="+", default=[],
-        help="input size in pixels; several give a table, csv and plot; default: the weights' training size")  # fmt: skip
+    add(
+        "--imgsz",
+        "--img",
+        "--img-size",
+        type=positive_int,
+        nargs="+",
+        default=[],
+        help="input size; several give a table, csv and plot; default: the weights' training size",
+    )
     add("--conf-thres", type=fraction, default=0.001, help="lowest score that counts")
     add("--iou-thres", type=fraction, default=0.6, help="NMS overlap")
     add("--max-det", type=positive_int, default=300, help="boxes per image")

@@ -111,7 +111,8 @@ def scan_coco(content: dict[str, Any], json_path: str, folder: str, category_ids
             continue  # its image was reported
         row = _read_annotation(entry, index_of_id, class_of_category, scan.sizes_hw)
         if isinstance(row, str):
-            name = entry.get("id", f"at position {position}") if isinstance(entry, dict) else f"at position {position}"
+            has_id = isinstance(entry, dict) and "id" in entry
+            name = printable(str(entry["id"]))[:80] if has_id else f"at position {position}"
             scan.counts.dropped += 1
             scan.problems.append(f"{printable(json_path)}: annotation {name}: {row}; dropped")
         else:
@@ -157,7 +158,9 @@ def _scan_images(content: dict[str, Any], json_path: str, folder: str, scan: Sca
             scan.image_paths.append(os.path.join(folder, name))
         if problem:
             scan.counts.bad_images += 1
-            scan.problems.append(f"{printable(json_path)}: image {printable(str(number))}: {problem}; image skipped")
+            scan.problems.append(
+                f"{printable(json_path)}: image {printable(str(number))[:80]}: {problem}; image skipped"
+            )
     scan.sizes_hw = np.array(sizes, np.int32).reshape(-1, 2)
     scan.image_ids = np.array(list(index_of_id), np.int64)
     return index_of_id

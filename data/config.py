@@ -180,7 +180,12 @@ def _with_categories(
         raise ValueError(f"{yaml_path}: category_ids must be a list of different whole numbers")
     # The smallest of the files is enough: reading a split checks that its categories are the same.
     json_paths = [paths[0] for paths in sources.values() if paths and paths[0].lower().endswith(".json")]
-    json_paths = sorted((path for path in json_paths if os.path.isfile(path)), key=os.path.getsize)
+    missing = [path for path in json_paths if not os.path.isfile(path)]
+    json_paths = sorted(set(json_paths).difference(missing), key=os.path.getsize)
+    if names is None and missing and not json_paths:
+        raise FileNotFoundError(
+            f"data set not found: {missing[0]} ({yaml_path} takes the names of the classes from it)"
+        )
     if json_paths and (names is None or ids is None):
         categories = read_categories(json_paths[0])
         if names is not None and len(names) != len(categories):

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib import error as url_error
@@ -123,7 +124,8 @@ def _fetch(source: Source, target: Path, report: Callable[[str], None]) -> None:
     digest, received = hashlib.sha256(), 0
     try:
         with request.build_opener(_CarefulRedirects).open(source.url, timeout=TIMEOUT_SECONDS) as response:
-            expected = int(response.headers.get("Content-Length") or -1)
+            stated = response.headers.get("Content-Length") or ""
+            expected = int(stated) if stated.isascii() and stated.isdigit() else -1
             with open(target, "wb") as file:
                 while block := response.read(BLOCK):
                     received += len(block)
@@ -131,7 +133,7 @@ def _fetch(source: Source, target: Path, report: Callable[[str], None]) -> None:
                         raise ValueError(f"{source.url}: larger than the {room:,} bytes that there is room for")
                     digest.update(block)
                     file.write(block)
-    except url_error.URLError as error:
+    except (url_error.URLError, HTTPException, ConnectionError, TimeoutError) as error:
         raise OSError(f"{source.url}: cannot be downloaded ({error})") from error
     if expected not in (-1, received):
         raise OSError(f"{source.url}: the connection ended after {received:,} of {expected:,} bytes")

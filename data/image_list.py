@@ -9,8 +9,8 @@ from data.image_probe import IMAGE_SUFFIXES
 
 
 def printable(path: str) -> str:
-    """A path that can be printed and written as UTF-8, whatever bytes its name has."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A path as one line that can be printed and written as UTF-8, whatever bytes its name has."""
+    return path if path.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
 
 
 def is_image_name(path: str) -> bool:

@@ -38,10 +38,10 @@ def probe_image(path: str) -> tuple[int, int]:
     """
     try:
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
-            width, height = image.size
             turned = _is_turned(image)
             if not _ends_well(file, image.format or ""):
                 image.load()
+            width, height = image.size
     except FileNotFoundError as error:
         raise ImageProblem("no such file") from error
     except UnidentifiedImageError as error:
@@ -90,7 +90,7 @@ def map_chunks(read: Callable[[Sequence[str]], Result], paths: Sequence[str]) ->
 
 
 def _is_turned(image: Image.Image) -> bool:
-    if image.format in ("JPEG", "MPO", "PNG", "WEBP") and "exif" not in image.info:
+    if "exif" not in image.info:  # TIFF, too: Pillow has turned it already when it is loaded
         return False
     return image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8)
 

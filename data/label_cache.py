@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -35,12 +36,12 @@ def cache_folder() -> Path:
 
 
 def sign_files(paths: Sequence[str]) -> str:
-    """A hash over the paths, sizes and times of files: any change to one of them changes it."""
-    stats = np.empty((len(paths), 2), np.int64)
+    """A hash over the paths, sizes, times and permissions of files: any change to one of them changes it."""
+    stats = np.empty((len(paths), 3), np.int64)
     for index, path in enumerate(paths):
         try:
             status = os.stat(path)
-            stats[index] = status.st_size, status.st_mtime_ns
+            stats[index] = status.st_size, status.st_mtime_ns, status.st_mode
         except OSError:
             stats[index] = -1
     digest = hashlib.sha256(stats.tobytes())
@@ -91,7 +92,7 @@ class LabelCache:
             return
         try:
             with os.fdopen(handle, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
+                np.savez(file, **arrays)
             os.replace(temporary, self._path(key))
         except OSError as error:
             self.report(f"label cache in {self.folder} cannot be written ({error.strerror}); going on without")
@@ -113,8 +114,8 @@ def _unpack(packed: np.ndarray) -> list[str]:
     return os.fsdecode(packed.tobytes()).split("\0")[:-1]
 
 
-def _to_arrays(scan: Scan) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {name: getattr(scan, name) for name in ARRAYS}
+def _to_arrays(scan: Scan) -> dict[str, Any]:
+    arrays: dict[str, Any] = {name: getattr(scan, name) for name in ARRAYS}
     arrays["image_paths"] = _pack(scan.image_paths)
     arrays["problems"] = _pack(scan.problems)
     arrays["unknown_classes"] = _pack(scan.unknown_classes)

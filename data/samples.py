@@ -139,7 +139,8 @@ def _tell(scan: Scan, split: str, report: Callable[[str], None]) -> None:
 def _refuse(scan: Scan, config: DataConfig, split: str, strict: bool) -> None:
     if not scan.image_paths:
         sources = ", ".join(map(printable, config.split(split)))
-        raise ValueError(f"{sources}: none of the images can be used; the first: {scan.problems[0]}")
+        why = f"none of the images can be used; the first: {scan.problems[0]}" if scan.problems else "no images found"
+        raise ValueError(f"{sources}: {why} ({split} of {config.yaml_path})")
     if scan.counts.unknown_class and not len(scan.classes):
         raise ValueError(
             f"no label has a class that {config.yaml_path} names ({len(config.names)} names); "

@@ -7,7 +7,7 @@ positions are indices into that sequence, and a reader, opened per epoch, gives 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -30,6 +30,7 @@ StoreName = Literal["auto", "resident", "streamed"]
 
 RING_BYTES = 256 << 20  # the ring holds at most this much, and at most RING_TILES images
 RING_TILES = 4096
+RING_BATCHES = 4  # but at least as many images as this many batches
 UPLOAD_BYTES = 1 << 30  # the resident store is filled in parts of this size
 CHUNK_BYTES = 4 << 20  # what a worker process hands over at once; small, as containers have little shared memory
 
@@ -187,13 +188,13 @@ class StreamedStore:
 
         Args:
             decoder: of the split.
-            batch_size: images per batch; the ring holds at least four batches.
+            batch_size: images per batch; the ring holds several batches.
             workers: processes that decode; 0 decodes in this one.
         """
         self.decoder = decoder
         self.workers = workers
         # The window decides which partners a mosaic can have, so it must not depend on the memory of the day.
-        self.window = max(4 * batch_size, min(RING_BYTES // decoder.tile_bytes, RING_TILES))
+        self.window = max(RING_BATCHES * batch_size, min(RING_BYTES // decoder.tile_bytes, RING_TILES))
 
     def tiles_of(self, images: np.ndarray) -> tuple[Tiles, np.ndarray]:
         """See `TileStore`."""
@@ -207,31 +208,40 @@ class StreamedStore:
 
 
 class _RingReader:
-    def __init__(self, arrivals: Generator[np.ndarray, None, None], ring: int, size: int, first: int) -> None:
+    """Takes decoded images as they arrive, chunk by chunk, into a ring: position p lies in row p modulo the ring."""
+
+    def __init__(self, arrivals: Iterator[torch.Tensor | str], ring: int, size: int, first: int) -> None:
         self.arrivals = arrivals
         self.ring = np.empty((ring, size, size, 3), np.uint8)
-        self.first = first
-        self.decoded = first  # positions below this have arrived
+        self.arrived = np.empty((0, size, size, 3), np.uint8)  # what has no place in the ring yet
+        self.decoded = first  # positions below this are or were in the ring
 
     def tiles(self, positions: np.ndarray, stop: int) -> tuple[Tiles, np.ndarray]:
-        for position in range(self.decoded, stop):
-            self.ring[(position - self.first) % len(self.ring)] = next(self.arrivals)
-            self.decoded = position + 1
-        return self.ring, (positions - self.first) % len(self.ring)
+        while self.decoded < stop:
+            if not len(self.arrived):
+                chunk = next(self.arrivals)
+                if isinstance(chunk, str):
+                    raise ValueError(chunk)
+                self.arrived = chunk.numpy()
+            taken = min(stop - self.decoded, len(self.arrived))
+            self.ring[np.arange(self.decoded, self.decoded + taken) % len(self.ring)] = self.arrived[:taken]
+            self.arrived = self.arrived[taken:]
+            self.decoded += taken
+        return self.ring, positions % len(self.ring)
 
     def close(self) -> None:
-        self.arrivals.close()
+        self.arrivals = iter(())  # the worker processes end with their iterator
 
 
-def _arrivals(decoder: TileDecoder, sequence: np.ndarray, workers: int) -> Generator[np.ndarray, None, None]:
-    """The decoded tiles of a sequence, in order. Worker processes are started here, not when the first is asked for:
-    that may happen in a background thread, from where starting processes is not safe."""
+def _arrivals(decoder: TileDecoder, sequence: np.ndarray, workers: int) -> Iterator[torch.Tensor | str]:
+    """Chunks of decoded tiles of a sequence, in order, or what went wrong."""
     chunk = max(1, min(16, CHUNK_BYTES // decoder.tile_bytes))
     chunks = [sequence[start : start + chunk] for start in range(0, len(sequence), chunk)]
+    dataset = _TileDataset(decoder)
     if workers == 0:
-        return _in_this_process(decoder, chunks)
+        return map(dataset.__getitem__, chunks)
     loader = DataLoader(
-        _TileDataset(decoder),
+        dataset,
         batch_size=None,
         sampler=chunks,
         num_workers=min(workers, len(chunks)),
@@ -239,19 +249,8 @@ def _arrivals(decoder: TileDecoder, sequence: np.ndarray, workers: int) -> Gener
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # otherwise the workers' seed is drawn from the global generator
     )
-    return _from_workers(iter(loader))
-
-
-def _in_this_process(decoder: TileDecoder, chunks: list[np.ndarray]) -> Generator[np.ndarray, None, None]:
-    for indices in chunks:
-        yield from decoder.decode_many(indices)
-
-
-def _from_workers(arrivals: Iterator[torch.Tensor | str]) -> Generator[np.ndarray, None, None]:
-    for tiles in arrivals:
-        if isinstance(tiles, str):
-            raise ValueError(tiles)
-        yield from tiles.numpy()
+    # The processes start here and not when the first chunk is asked for, which may happen in a background thread.
+    return iter(loader)
 
 
 class _TileDataset(Dataset):

@@ -174,8 +174,15 @@ def _detection_annotations(samples: Samples, category_ids: Sequence[int], detect
         strict=True,
     )
     return [
-        {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "score": score,
-         "iscrowd": 0}  # fmt: skip
+        {
+            "id": number,
+            "image_id": image,
+            "category_id": category,
+            "bbox": box,
+            "area": area,
+            "score": score,
+            "iscrowd": 0,
+        }
         for number, (image, category, box, area, score) in enumerate(columns, start=1)
     ]
 

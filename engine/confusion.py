@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from engine.matching import Detections, GroundTruth, match_one_to_one, overlapping_pairs
+from engine.matching import Detections, GroundTruth, Pairs, match_one_to_one, overlapping_pairs
 
 
 def confusion_matrix(
@@ -38,7 +36,7 @@ def confusion_matrix(
     )
     pairs = overlapping_pairs(detections, truth, np.nextafter(iou_thres, 1), same_class=False)
     on_crowd = truth.iscrowd[pairs.truth]
-    single = replace(pairs, detection=pairs.detection[~on_crowd], truth=pairs.truth[~on_crowd], iou=pairs.iou[~on_crowd])
+    single = Pairs(pairs.detection[~on_crowd], pairs.truth[~on_crowd], pairs.iou[~on_crowd])
     hit, target = match_one_to_one(single, single.iou)
 
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
@@ -46,8 +44,8 @@ def confusion_matrix(
     false_detection = np.ones(len(detections), bool)
     false_detection[pairs.detection[on_crowd]] = False
     false_detection[hit] = False
-    np.add.at(matrix, (detections.classes[false_detection], num_classes), 1)
+    matrix[:, num_classes] += np.bincount(detections.classes[false_detection], minlength=num_classes + 1)
     missed = ~truth.iscrowd
     missed[target] = False
-    np.add.at(matrix, (num_classes, truth.classes[missed]), 1)
+    matrix[num_classes] += np.bincount(truth.classes[missed], minlength=num_classes + 1)
     return matrix

@@ -118,9 +118,13 @@ def evaluate(
         raise ValueError(f"a label has class {truth.classes.max()}, but there are only {len(names)} class names")
     run = _Run(model, device, half, augment, loss)
     suppress = partial(
-        non_max_suppression, conf_thres=conf_thres, iou_thres=iou_thres, max_det=max_det, multi_label=True,
+        non_max_suppression,
+        conf_thres=conf_thres,
+        iou_thres=iou_thres,
+        max_det=max_det,
+        multi_label=True,
         agnostic=single_cls,
-    )  # fmt: skip
+    )
     was_training = model.training
     model.eval()
     parts = []
@@ -175,8 +179,9 @@ class _Run:
             return predict_augmented(self.model, images, **augment_geometry(self.model)), None
         if self.loss is None:
             return self.model(images), None
-        raws = self.model.raw(images)
-        return self.model.head.decode(raws), raws
+        model: Any = self.model
+        raws = model.raw(images)
+        return model.head.decode(raws), raws
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -193,7 +198,7 @@ class _Run:
 
 
 def class_table(config: Any, single_cls: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Class names and COCO category ids; with ``single_cls`` one class called item unless the data has one of its own."""
+    """Class names and COCO category ids; with ``single_cls`` one class, called item unless the data has just one."""
     if single_cls and len(config.names) != 1:
         return ("item",), (1,)
     return tuple(config.names), tuple(config.category_ids)
@@ -227,8 +232,12 @@ def summarise(
     per_class = _per_class(curves, coco, truth, names)
     labelled = [per_class[index] for index in curves.class_index]
     return EvalResult(
-        map50_95=coco.ap, map50=coco.ap50, map75=coco.ap75,
-        map_small=coco.ap_small, map_medium=coco.ap_medium, map_large=coco.ap_large,
+        map50_95=coco.ap,
+        map50=coco.ap50,
+        map75=coco.ap75,
+        map_small=coco.ap_small,
+        map_medium=coco.ap_medium,
+        map_large=coco.ap_large,
         precision=_mean([row.precision for row in labelled]),
         recall=_mean([row.recall for row in labelled]),
         f1=_mean([row.f1 for row in labelled]),
@@ -244,12 +253,10 @@ def summarise(
         val_losses=run.mean_losses(),
         speeds_ms=run.speeds_ms(),
         size_hw=run.size_hw,
-    )  # fmt: skip
+    )
 
 
-def _per_class(
-    curves: Curves, coco: CocoAverages, truth: GroundTruth, names: Sequence[str]
-) -> tuple[ClassResult, ...]:
+def _per_class(curves: Curves, coco: CocoAverages, truth: GroundTruth, names: Sequence[str]) -> tuple[ClassResult, ...]:
     single = ~truth.iscrowd
     instances = np.bincount(truth.classes[single], minlength=len(names))
     seen = np.unique(np.stack((truth.image_index[single], truth.classes[single])), axis=1)
@@ -259,11 +266,17 @@ def _per_class(
         values[curves.class_index] = table[:, curves.best]
     return tuple(
         ClassResult(
-            name, int(images[index]), int(instances[index]), *(float(value) for value in at_best[:, index]),
-            float(coco.class_ap50[index]), float(coco.class_ap[index]),
+            name=name,
+            images=int(images[index]),
+            instances=int(instances[index]),
+            precision=float(at_best[0, index]),
+            recall=float(at_best[1, index]),
+            f1=float(at_best[2, index]),
+            ap50=float(coco.class_ap50[index]),
+            ap50_95=float(coco.class_ap[index]),
         )
         for index, name in enumerate(names)
-    )  # fmt: skip
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -79,7 +79,9 @@ class Hyp:
 
     def augment(self) -> AugmentConfig:
         """The part that the data path needs."""
-        return AugmentConfig(**{item.name: getattr(self, item.name) for item in fields(AugmentConfig) if hasattr(self, item.name)})
+        return AugmentConfig(
+            **{item.name: getattr(self, item.name) for item in fields(AugmentConfig) if hasattr(self, item.name)}
+        )
 
     def loss_gains(self, imgsz: int, num_classes: int, num_levels: int = 3, label_smoothing: float = 0.0) -> LossGains:
         """The gains scaled to input size, classes and levels (YOLOv5's rule).

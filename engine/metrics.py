@@ -80,9 +80,7 @@ def _judge(detections: Detections, truth: GroundTruth, iou: float) -> tuple[np.n
 
 
 def _subset(truth: GroundTruth, index: np.ndarray) -> GroundTruth:
-    return GroundTruth(
-        truth.image_index[index], truth.boxes_xyxy[index], truth.classes[index], truth.iscrowd[index]
-    )
+    return GroundTruth(truth.image_index[index], truth.boxes_xyxy[index], truth.classes[index], truth.iscrowd[index])
 
 
 def smooth(values: np.ndarray, fraction: float) -> np.ndarray:

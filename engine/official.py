@@ -43,7 +43,9 @@ def read_official(path: Path) -> dict[str, Any]:
     strange = sorted(f"{module}.{name}" for module, name in wanted - HARMLESS if not _is_known(module))
     if strange:
         raise ValueError(f"{path}: refused, its pickle would run {strange[0]}, which no YOLOv5 checkpoint needs")
-    stubs = [type(name.split(".")[-1], (Inert,), {"__module__": module}) for module, name in wanted if _is_stubbed(module)]
+    stubs = [
+        type(name.split(".")[-1], (Inert,), {"__module__": module}) for module, name in wanted if _is_stubbed(module)
+    ]
     with torch.serialization.safe_globals(stubs):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -94,7 +96,9 @@ def _is_stubbed(module: str) -> bool:
 
 
 def _is_known(module: str) -> bool:
-    return module in REAL_TORCH or any(module == known.rstrip(".") or module.startswith(known) for known in KNOWN_MODULES)
+    return module in REAL_TORCH or any(
+        module == known.rstrip(".") or module.startswith(known) for known in KNOWN_MODULES
+    )
 
 
 def _global_names(path: Path) -> set[tuple[str, str]]:

@@ -31,8 +31,11 @@ def plot_result(result: EvalResult, names: tuple[str, ...], folder: Path) -> Non
     """Write confusion_matrix.png, {F1,P,R,PR}_curve.png and ap_vs_object_size.png."""
     plot_confusion_matrix(result.confusion, names, folder / "confusion_matrix.png")
     curves = result.curves
-    for values, quantity, stem in ((curves.f1, "F1", "F1"), (curves.precision, "Precision", "P"),
-                                   (curves.recall, "Recall", "R")):  # fmt: skip
+    for values, quantity, stem in (
+        (curves.f1, "F1", "F1"),
+        (curves.precision, "Precision", "P"),
+        (curves.recall, "Recall", "R"),
+    ):
         plot_confidence_curve(result, values, names, quantity, folder / f"{stem}_curve.png")
     plot_precision_recall(result, names, folder / "PR_curve.png")
     plot_object_sizes(result, folder / "ap_vs_object_size.png")
@@ -46,7 +49,7 @@ def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path
     figure, axes = _figure(side * 1.15, side)
     shown = np.where(share < 0.005, np.nan, share)
     picture = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(picture, ax=axes, fraction=0.04)
+    figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02)
     axes.set(xlabel="Labelled", ylabel="Predicted", title="Confusion matrix, columns sum to 1")
     if len(labels) <= 100:
         size = 10 if len(labels) <= 25 else 5
@@ -102,7 +105,10 @@ def _class_lines(axes: Any, x: np.ndarray, rows: np.ndarray, labels: list[str], 
 def _finish(figure: Any, axes: Any, path: Path) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.25)
-    if axes.get_legend_handles_labels()[0]:
+    named = len(axes.get_legend_handles_labels()[0])
+    if named == 1:
+        axes.legend(loc="upper right")
+    elif named:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.savefig(path, dpi=150)
 
@@ -125,9 +131,16 @@ def plot_input_sizes(results: dict[int, EvalResult], path: Path) -> None:
     """AP against input size, with COCO's three object sizes."""
     figure, axes = _figure(8, 5)
     sizes = sorted(results)
-    for label, attribute, style in (("AP", "map50_95", "-o"), ("AP50", "map50", "-s"), ("AP small", "map_small", ":v"),
-                                    ("AP medium", "map_medium", ":d"), ("AP large", "map_large", ":^")):  # fmt: skip
-        axes.plot(sizes, [getattr(results[size], attribute) for size in sizes], style, label=label)
+    for label, attribute, style in (
+        ("AP", "map50_95", "-o"),
+        ("AP50", "map50", "-s"),
+        ("AP small", "map_small", ":v"),
+        ("AP medium", "map_medium", ":d"),
+        ("AP large", "map_large", ":^"),
+    ):
+        values = [getattr(results[size], attribute) for size in sizes]
+        if not np.isnan(values).all():  # no objects of that size in the data set
+            axes.plot(sizes, values, style, label=label)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.set(xlabel="Input size, pixels", ylabel="COCO AP", title="AP over input size", ylim=(0, None))
     axes.grid(alpha=0.25)

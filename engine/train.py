@@ -17,12 +17,13 @@ from torch import nn
 from data.config import DataConfig, load_data_config
 from data.eval_loader import EvalLoader
 from data.loader import TrainLoader
+from data.memory import free_ram_bytes
 from data.samples import Samples, load_samples
 from engine.checkpoints import Checkpoint, load_checkpoint, model_from_checkpoint, save_checkpoint
 from engine.devices import select_device
 from engine.distributed import from_main, is_main, process_group, rank, world_size
 from engine.evaluate import EvalResult, evaluate
-from engine.hyp import Hyp, default_hyp, load_hyp
+from engine.hyp import default_hyp, load_hyp
 from engine.plots_eval import BatchPictures, plot_result
 from engine.plots_train import plot_labels, plot_results, plot_train_batches
 from engine.precision import Precision
@@ -111,9 +112,7 @@ def _resumed_config(config: TrainConfig, checkpoint: Checkpoint) -> TrainConfig:
 class _Run:
     """One training run, from its set-up to the evaluation of its best weights."""
 
-    def __init__(
-        self, config: TrainConfig, device: torch.device, resumed: Checkpoint | None, report: Report
-    ) -> None:
+    def __init__(self, config: TrainConfig, device: torch.device, resumed: Checkpoint | None, report: Report) -> None:
         self.device = device
         self.report = report
         seed_everything(config.seed + rank())
@@ -137,6 +136,7 @@ class _Run:
         elif config.sync_bn:
             raise ValueError("--sync-bn shares statistics between GPUs; it needs torchrun and several of them")
         self.trainer = self._trainer(frozen)
+        self.eval_loader = self._eval_loader()
         self.progress = Progress()
         if resumed:
             self._restore(resumed)
@@ -173,9 +173,7 @@ class _Run:
             device=self.device,
             report=self.report,
         )
-        gains = hyp.loss_gains(
-            config.imgsz, self.model.num_classes, self.model.head.num_levels, config.label_smoothing
-        )
+        gains = hyp.loss_gains(config.imgsz, self.model.num_classes, self.model.head.num_levels, config.label_smoothing)
         decay = scaled_weight_decay(hyp, config.batch_size)
         optimizer = build_optimizer(self.model, config.optimizer, hyp, decay)
         return Trainer(
@@ -206,7 +204,9 @@ class _Run:
         started, config = time.perf_counter(), self.config
         self.report(f"training {config.epochs} epochs at {config.imgsz} px on {self.device}, into {self.folder}")
         for epoch in range(self.progress.epoch, config.epochs):
-            losses = self.trainer.train_epoch(epoch, show=(lambda text: f"{epoch + 1}/{config.epochs} {text}") if is_main() else None)
+            losses = self.trainer.train_epoch(
+                epoch, show=(lambda text: f"{epoch + 1}/{config.epochs} {text}") if is_main() else None
+            )
             stop = False
             if is_main():
                 stop = self._finish_epoch(epoch, losses)
@@ -247,18 +247,26 @@ class _Run:
         self._save(epoch, best, last)
         return 0 < config.patience <= epoch - self.progress.best_epoch and not config.noval
 
+    def _eval_batch(self) -> int:
+        """Images per batch of validation; without gradients twice as many fit."""
+        return max(2 * self.config.batch_size // world_size(), 1)
+
+    def _eval_loader(self) -> EvalLoader:
+        """Validation batches; the resized images stay in memory between epochs where they fit."""
+        return EvalLoader(
+            self.splits.val,
+            self.config.imgsz,
+            self._eval_batch(),
+            stride=int(self.model.stride.max()),
+            workers=self.config.workers,
+            memory_budget=0 if self.config.cache == "none" else free_ram_bytes() // 3,
+        )
+
     def _validate(self, model: nn.Module, loss: DetectionLoss | None, pictures: bool = False) -> EvalResult:
         config, splits = self.config, self.splits
-        loader = EvalLoader(
-            splits.val,
-            config.imgsz,
-            max(2 * config.batch_size // world_size(), 1),
-            stride=int(self.model.stride.max()),
-            workers=config.workers,
-        )
         return evaluate(
             model,
-            loader,
+            self.eval_loader,
             splits.val,
             splits.config,
             device=self.device,
@@ -318,7 +326,8 @@ class _Run:
         chosen = weights / "best.pt" if (weights / "best.pt").exists() else weights / "last.pt"
         model = model_from_checkpoint(chosen, self.device)
         result = self._validate(model, loss=None, pictures=not self.config.noplots)
-        for line in result_lines(result, verbose=True):
+        batch = self._eval_batch()
+        for line in result_lines(result, input_size=self.config.imgsz, batch_size=batch, verbose=True):
             self.report(line)
         write_per_class_csv(self.folder / "per_class.csv", result)
         if not self.config.noplots:

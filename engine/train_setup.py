@@ -170,4 +170,3 @@ def image_difficulty(samples: Samples, class_maps: np.ndarray) -> np.ndarray:
     image = np.repeat(np.arange(len(samples.image_paths)), np.diff(samples.offsets))
     total = np.bincount(image, weights=weight[samples.classes], minlength=len(samples.image_paths))
     return total + max(total.max(), 1.0) * 1e-3  # images without labels teach too
-

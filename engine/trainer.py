@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from data.batch import TrainBatch
 from data.loader import TrainLoader
-from engine.distributed import is_main, mean_over_processes, world_size
+from engine.distributed import mean_over_processes, world_size
 from engine.ema import ModelEma
 from engine.precision import Precision
 from engine.schedule import Schedule
@@ -107,8 +107,9 @@ class Trainer:
         self.parallel = DistributedDataParallel(model, device_ids=gpu) if world_size() > 1 else None
         forward = self.parallel or model
         self.forward = torch.compile(forward) if compiled else forward
-        # the layout that convolutions on a GPU with tensor cores want
-        self.memory_format = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
+        # The layout that tensor cores want; on one CPU thread a step of yolov5n-mgil at 64 px took 0.76 of the time
+        # in it (yolov5n 0.89 at 64 px, 1.00 at 160 px).
+        self.memory_format = torch.channels_last
         model.to(memory_format=self.memory_format)
 
     def train_epoch(self, epoch: int, show: Callable[[str], None] | None = None) -> EpochLosses:

@@ -23,7 +23,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import cv2
@@ -95,7 +94,7 @@ def _restore_environment(environment: dict[str, str]) -> None:
     os.environ.update({key: value for key, value in environment.items() if os.environ.get(key) != value})
 
 
-def _module(name: str) -> ModuleType:
+def _module(name: str) -> Any:
     """Import a module of ultralytics with its switches off: offline, silent, nothing installed, sent or configured."""
     if name in sys.modules:
         return sys.modules[name]
@@ -124,16 +123,21 @@ def class_colour(index: int) -> tuple[int, int, int]:
 def make_annotator(image_rgb: np.ndarray, line_width: int, font_size: int) -> Any:
     """An ultralytics Annotator on a copy of the image; colours given to it and its `result()` are RGB.
 
-    It writes with matplotlib's DejaVu Sans, named by its full path: for a name that it does not find on this computer
-    Annotator would go to the network.
+    It writes with matplotlib's DejaVu Sans. Annotator would look for a font among those of the system and go to the
+    network for one that it does not find there, so that look-up is answered here.
     """
     import matplotlib
 
     font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     plotting = _module("ultralytics.utils.plotting")
-    return plotting.Annotator(
-        np.ascontiguousarray(image_rgb), line_width=line_width, font_size=font_size, font=str(font), pil=True
-    )
+    look_up = plotting.check_font
+    plotting.check_font = lambda *_, **__: str(font)
+    try:
+        return plotting.Annotator(
+            np.ascontiguousarray(image_rgb), line_width=line_width, font_size=font_size, font=str(font), pil=True
+        )
+    finally:
+        plotting.check_font = look_up
 
 
 # Videos --------------------------------------------------------------------------------------------------------------
@@ -152,14 +156,15 @@ def read_video(path: str, vid_stride: int) -> Iterator[tuple[np.ndarray, int, in
             loader = loaders.LoadImagesAndVideos([path], vid_stride=vid_stride)
         except FileNotFoundError as error:
             raise ValueError(f"{path}: cannot be read as a video") from error
-    fps = loader.fps if 0 < loader.fps < 1000 else FALLBACK_FPS
+    fps = loader.cap.get(cv2.CAP_PROP_FPS)  # the loader's own may be rounded
+    fps = fps if 0 < fps < 1000 else FALLBACK_FPS
     try:
         for _, images, _ in loader:
             yield _to_rgb(images[0]), loader.frame, max(loader.frames, 0), fps
         if loader.frame == 0:
             raise ValueError(f"{path}: holds no frame that can be read at --vid-stride {vid_stride}")
     finally:
-        loader.close()
+        loader.cap.release()
 
 
 def _to_rgb(image_bgr: np.ndarray) -> np.ndarray:

@@ -6,10 +6,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from data.config import DataConfig, load_data_config
+from data.download import download
+from data.eval_loader import EvalLoader
+from data.samples import Samples, load_samples
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.coco_results import detections_as_json, score_json
 from engine.devices import select_device
@@ -27,11 +30,7 @@ from engine.val_report import (
     write_label_files,
     write_per_class_csv,
 )
-
-if TYPE_CHECKING:
-    from data.config import DataConfig
-    from data.samples import Samples
-    from models import DetectionModel
+from models import DetectionModel
 
 TASKS = ("train", "val", "test", "speed", "study")
 LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
@@ -73,8 +72,11 @@ class ValConfig:
             raise ValueError(f"--task {self.task!r} is none of {', '.join(TASKS)}")
         if any(size < 1 for size in self.imgsz):
             raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: sizes must be positive")
-        for flag, value, lowest in (("batch-size", self.batch_size, 1), ("max-det", self.max_det, 1),
-                                    ("workers", self.workers, 0)):  # fmt: skip
+        for flag, value, lowest in (
+            ("batch-size", self.batch_size, 1),
+            ("max-det", self.max_det, 1),
+            ("workers", self.workers, 0),
+        ):
             if value < lowest:
                 raise ValueError(f"--{flag} {value} must be at least {lowest}")
         for flag, threshold in (("conf-thres", self.conf_thres), ("iou-thres", self.iou_thres)):
@@ -99,9 +101,6 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
         FileNotFoundError: weights or data that are not there.
         ValueError: settings, weights and data that do not fit together.
     """
-    from data.config import load_data_config
-    from data.samples import load_samples
-
     device = select_device(config.device)
     if config.half and device.type != "cuda":
         raise ValueError(f"--half needs a CUDA device, this run is on {device.type}; leave it out")
@@ -110,8 +109,8 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
     model, trained_on = _load(config, device)
     data = load_data_config(config.data or trained_on or "digits.yaml")
     _check_classes(model.names, data, config.single_cls, report)
-    if config.download:
-        _download(data, config.split, report)
+    if config.download and not all(Path(source).exists() for source in data.split(config.split)):
+        data = download(data, report)
     samples = load_samples(data, config.split, strict=config.strict, single_cls=config.single_cls, report=report)
     sizes = _input_sizes(config, model, report)
     folder = new_run_folder(config.project, config.name, config.exist_ok)
@@ -148,17 +147,11 @@ def _check_classes(names: tuple[str, ...], data: DataConfig, single_cls: bool, r
         )
     if names != data.names:
         index = next(i for i, pair in enumerate(zip(names, data.names, strict=True)) if pair[0] != pair[1])
-        report(f"warning: class {index} is {names[index]!r} in the weights but {data.names[index]!r} in {data.yaml_path}")
+        report(f"warning: class {index} is {names[index]!r} in the weights, {data.names[index]!r} in {data.yaml_path}")
 
 
 def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _download(data: DataConfig, split: str, report: Report) -> None:
-    from data.download import download_data
-
-    download_data(data, split, report=report)
 
 
 def _input_sizes(config: ValConfig, model: DetectionModel | Ensemble, report: Report) -> tuple[int, ...]:
@@ -186,22 +179,35 @@ def _evaluate_size(
     folder: Path,
     report: Report,
 ) -> EvalResult:
-    from data.loader import EvalLoader
-
     speed_only = config.task == "speed"
     # Times are of whole squares; accuracy is measured on the smallest rectangle, as in YOLOv5.
     loader = EvalLoader(
-        samples, size, config.batch_size, stride=int(model.stride.max()), rect=not speed_only, workers=config.workers,
+        samples,
+        size,
+        config.batch_size,
+        stride=int(model.stride.max()),
+        rect=not speed_only,
+        workers=config.workers,
         pad=0.0 if speed_only else 0.5,
-    )  # fmt: skip
+    )
     names = class_table(data, config.single_cls)[0]
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, size, size, device=device))
     result = evaluate(
-        model, loader, samples, data, conf_thres=config.conf_thres, iou_thres=config.iou_thres, max_det=config.max_det,
-        device=device, half=config.half, progress=True, single_cls=config.single_cls, augment=config.augment,
+        model,
+        loader,
+        samples,
+        data,
+        conf_thres=config.conf_thres,
+        iou_thres=config.iou_thres,
+        max_det=config.max_det,
+        device=device,
+        half=config.half,
+        progress=True,
+        single_cls=config.single_cls,
+        augment=config.augment,
         on_batch=None if speed_only else BatchPictures(folder, names),
-    )  # fmt: skip
+    )
     if speed_only:
         report(speed_line(result, config.batch_size))
         return result

@@ -27,9 +27,7 @@ def header_line() -> str:
 
 def all_line(result: EvalResult) -> str:
     """The row ``all`` of the table."""
-    return _row(
-        "all", result.images, result.instances, result.precision, result.recall, result.map50, result.map50_95
-    )
+    return _row("all", result.images, result.instances, result.precision, result.recall, result.map50, result.map50_95)
 
 
 def class_lines(result: EvalResult) -> list[str]:
@@ -72,9 +70,7 @@ def speed_line(result: EvalResult, batch_size: int) -> str:
     """YOLOv5's line of times."""
     pre, inference, nms = result.speeds_ms
     shape = (batch_size, 3, *result.size_hw)
-    return (
-        f"Speed: {pre:.1f} ms pre-process, {inference:.1f} ms inference, {nms:.1f} ms NMS per image at shape {shape}"
-    )
+    return f"Speed: {pre:.1f} ms pre-process, {inference:.1f} ms inference, {nms:.1f} ms NMS per image at shape {shape}"
 
 
 def write_per_class_csv(path: Path, result: EvalResult) -> None:
@@ -84,20 +80,40 @@ def write_per_class_csv(path: Path, result: EvalResult) -> None:
 
 
 SIZE_COLUMNS = (
-    "imgsz", "AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "precision", "recall", "f1",
-    "preprocess_ms", "inference_ms", "nms_ms",
-)  # fmt: skip
+    "imgsz",
+    "AP",
+    "AP50",
+    "AP75",
+    "AP_S",
+    "AP_M",
+    "AP_L",
+    "precision",
+    "recall",
+    "f1",
+    "preprocess_ms",
+    "inference_ms",
+    "nms_ms",
+)
 
 
 def size_rows(results: dict[int, EvalResult]) -> list[list[float]]:
     """The columns of SIZE_COLUMNS for every input size."""
     return [
         [
-            size, result.map50_95, result.map50, result.map75, result.map_small, result.map_medium, result.map_large,
-            result.precision, result.recall, result.f1, *result.speeds_ms,
+            size,
+            result.map50_95,
+            result.map50,
+            result.map75,
+            result.map_small,
+            result.map_medium,
+            result.map_large,
+            result.precision,
+            result.recall,
+            result.f1,
+            *result.speeds_ms,
         ]
         for size, result in results.items()
-    ]  # fmt: skip
+    ]
 
 
 def size_lines(results: dict[int, EvalResult]) -> list[str]:

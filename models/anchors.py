@@ -42,9 +42,7 @@ def measure_fit(sizes_wh: Sizes, anchors_wh: Sizes, ratio: float = 4.0) -> Ancho
     return AnchorFit(float(close.any(1).mean()), float(close.sum(1).mean()))
 
 
-def fit_anchors(
-    sizes_wh: Sizes, number: int = 9, ratio: float = 4.0, generations: int = 1000, seed: int = 0
-) -> Sizes:
+def fit_anchors(sizes_wh: Sizes, number: int = 9, ratio: float = 4.0, generations: int = 1000, seed: int = 0) -> Sizes:
     """Find anchors for boxes: k-means, then random mutations that are kept when they help (YOLOv5's AutoAnchor).
 
     Args:

@@ -181,4 +181,3 @@ class DetectionLoss:
         miss = wanted * (1 - probability) + (1 - wanted) * probability
         alpha = wanted * 0.25 + (1 - wanted) * 0.75
         return (alpha * miss**self.gains.focal_gamma * loss).mean()
-

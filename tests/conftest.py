@@ -14,8 +14,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_ENVIRONMENT = "MGIL_SHARED"
 
 matplotlib.use("Agg")
-# The tests are many small tensors: more threads only wait for each other.
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# The tests are many small tensors: a second thread only waits for the first, and on a busy machine for a long time.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # and so in processes that tests start
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

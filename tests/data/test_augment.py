@@ -22,7 +22,9 @@ def apply(colours: np.ndarray, hue: float, saturation: float, value: float) -> n
 
 
 def test_unit_gains_change_nothing() -> None:
-    np.testing.assert_allclose(colour_matrices(np.zeros(2), np.ones(2), np.ones(2)), np.tile(np.eye(3), (2, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(
+        colour_matrices(np.zeros(2), np.ones(2), np.ones(2)), np.tile(np.eye(3), (2, 1, 1)), atol=1e-12
+    )
 
 
 def test_value_gain_against_hsv() -> None:

@@ -42,7 +42,9 @@ def squares(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, LabelTabl
             x, y = rng.integers(0, width - w + 1), rng.integers(0, height - h + 1)
             tiles[image, y : y + h, x : x + w, plane] = 255
             boxes[image, plane] = np.array([x + w / 2, y + h / 2, w, h]) / [width, height, width, height]
-    labels = LabelTable(boxes.reshape(-1, 4), np.tile(np.arange(3, dtype=np.int32), IMAGES), np.arange(0, 3 * IMAGES + 1, 3))
+    labels = LabelTable(
+        boxes.reshape(-1, 4), np.tile(np.arange(3, dtype=np.int32), IMAGES), np.arange(0, 3 * IMAGES + 1, 3)
+    )
     return tiles, sizes, labels
 
 
@@ -55,7 +57,7 @@ def extents(plane: np.ndarray, level: float) -> np.ndarray:
 
 
 def follow(config: AugmentConfig, render: Render, level: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Augment and give boxes of the labels, boxes of the pixels and whether a label is there; one row per picture, slot and plane."""
+    """Boxes of the labels, boxes of the pixels and whether a label is there, one row per picture, slot and plane."""
     rng = np.random.default_rng(seed)
     tiles, sizes, labels = squares(rng)
     pictures = 250 if render is opencv else 60  # torch is slow on a CPU
@@ -90,16 +92,22 @@ def test_boxes_lie_on_their_pixels(render: Render, mosaic: float) -> None:
 @pytest.mark.parametrize("mosaic", [1.0, 0.0])
 def test_boxes_enclose_turned_pixels(render: Render, mosaic: float) -> None:
     config = AugmentConfig(
-        mosaic=mosaic, degrees=180, shear=10, fliplr=0.5, flipud=0.5, scale=0.3, min_box_px=0, min_area_ratio=0, **PLAIN_COLOURS
+        mosaic=mosaic,
+        degrees=180,
+        shear=10,
+        fliplr=0.5,
+        flipud=0.5,
+        scale=0.3,
+        min_box_px=0,
+        min_area_ratio=0,
+        **PLAIN_COLOURS,
     )
     # At a sharp corner bilinear sampling gives about a quarter of the contrast.
     labelled, seen, present = follow(config, render, 0.25, seed=2)
     # A box that the picture's edge cuts may reach further than the visible part of a turned object.
     whole = present & (labelled[..., :2] > 0.01).all(-1) & (labelled[..., 2:] < SIZE - 0.01).all(-1)
     assert whole.sum() > 50
-    differences = np.abs(labelled - seen)[whole]
-    assert np.mean(differences <= 1.0) > 0.99
-    assert differences.max() <= 1.6
+    assert np.abs(labelled - seen)[whole].max() <= 1.0
 
 
 @pytest.mark.parametrize("render", [opencv, on_torch])

@@ -88,7 +88,9 @@ def test_hidden_scores_make_a_shorter_label() -> None:
 
 @pytest.mark.parametrize("name", ["zéro", "один", "数", "two\nlines", "", "x" * 300])
 def test_any_class_name_can_be_drawn(name: str) -> None:
-    picture = draw_detections(np.zeros((64, 64, 3), np.uint8), np.array([[1, 1, 9, 9.0]]), np.zeros(1, int), np.ones(1), [name])
+    picture = draw_detections(
+        np.zeros((64, 64, 3), np.uint8), np.array([[1, 1, 9, 9.0]]), np.zeros(1, int), np.ones(1), [name]
+    )
     assert picture.shape == (512, 512, 3)
 
 

@@ -85,15 +85,18 @@ def test_perfect_model_scores_one() -> None:
     assert result.precision == result.recall == pytest.approx(1.0)
     assert result.f1 == pytest.approx(1.0)
     assert result.confusion.tolist() == np.diag([1, 2, 2, 0]).tolist()
-    assert [(row.name, row.images, row.instances) for row in result.per_class] == [("cat", 1, 1), ("dog", 2, 2), ("bird", 1, 2)]
+    rows = [(row.name, row.images, row.instances) for row in result.per_class]
+    assert rows == [("cat", 1, 1), ("dog", 2, 2), ("bird", 1, 2)]
     assert (result.images, result.instances, result.size_hw) == (3, 5, (64, 64))
     assert result.val_losses == (0.0, 0.0, 0.0)
 
 
 def test_boxes_return_to_the_very_pixels() -> None:
     found = evaluate(Oracle(), LOADER, make_samples(), CONFIG).detections
-    rows = {(int(i), int(c), *np.round(box, 3)) for i, c, box in
-            zip(found.image_index, found.classes, found.boxes_xyxy, strict=True)}  # fmt: skip
+    rows = {
+        (int(i), int(c), *np.round(box, 3))
+        for i, c, box in zip(found.image_index, found.classes, found.boxes_xyxy, strict=True)
+    }
     assert rows == set(LABELS)
 
 

@@ -16,7 +16,9 @@ from engine.metrics import confidence_curves, smooth
 
 
 def make_samples(
-    boxes_per_image: list[list[tuple[int, float, float, float, float]]], size_hw: tuple[int, int] = (100, 200), **replace: Any
+    boxes_per_image: list[list[tuple[int, float, float, float, float]]],
+    size_hw: tuple[int, int] = (100, 200),
+    **replace: Any,
 ) -> Any:
     """Samples from (class, x1, y1, x2, y2) in pixels, image by image."""
     rows = np.array([box for boxes in boxes_per_image for box in boxes], np.float64).reshape(-1, 5)
@@ -116,7 +118,7 @@ def test_ap_closed_form() -> None:
     detections = make_detections([(0, 0, 10, 10, 40, 40, 0.9)])
     averages = coco_averages(samples, (1,), detections)
     assert averages.ap == pytest.approx(51 / 101)
-    # IoU 0.75 of width 30: a shift of 30/7 px gives exactly (30 - s) / (30 + s) = 0.75; 5 of the 10 thresholds are below.
+    # A shift of 4.2 px at width 30 is IoU (30 - 4.2) / (30 + 4.2) = 0.754, above 6 of the 10 thresholds.
     shifted = make_detections([(0, 0, 10 + 4.2, 10, 40 + 4.2, 40, 0.9)])
     averages = coco_averages(samples, (1,), shifted)
     assert averages.ap50 == averages.ap75 == pytest.approx(51 / 101)
@@ -268,9 +270,11 @@ def test_large_split_takes_seconds() -> None:
     labels = [[(int(rng.integers(80)), x, 10.0, x + 20, 50.0) for x in (10.0, 50.0, 90.0)] for _ in range(images)]
     low = rng.uniform(0, 90, (images * per_image, 2))
     detections = Detections(
-        np.repeat(np.arange(images), per_image), np.concatenate((low, low + rng.uniform(1, 60, low.shape)), axis=1),
-        rng.random(len(low)), rng.integers(0, 80, len(low)),
-    )  # fmt: skip
+        np.repeat(np.arange(images), per_image),
+        np.concatenate((low, low + rng.uniform(1, 60, low.shape)), axis=1),
+        rng.random(len(low)),
+        rng.integers(0, 80, len(low)),
+    )
     truth = GroundTruth.from_samples(make_samples(labels))
     start = time.perf_counter()
     confidence_curves(detections, truth, 80)

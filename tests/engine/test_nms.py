@@ -29,9 +29,16 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def plain_nms(
-    rows: np.ndarray, conf: float, overlap: float, *, multi_label: bool, agnostic: bool, max_det: int = 300,
-    max_nms: int = 30000, classes: tuple[int, ...] | None = None,
-) -> np.ndarray:  # fmt: skip
+    rows: np.ndarray,
+    conf: float,
+    overlap: float,
+    *,
+    multi_label: bool,
+    agnostic: bool,
+    max_det: int = 300,
+    max_nms: int = 30000,
+    classes: tuple[int, ...] | None = None,
+) -> np.ndarray:
     """YOLOv5's rule for one image, one box at a time, in float64."""
     candidates = []
     for row in rows:

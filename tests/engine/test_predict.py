@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ from engine.feature_maps import feature_grid, recorded_maps
 from engine.inference import Detector
 from engine.results import Results
 from models import build_model
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Networks this small lose more by sharing their work between threads than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class RedFinder(nn.Module):
@@ -90,7 +100,9 @@ def test_all_kinds_of_input_agree(tmp_path: Path) -> None:
         assert np.abs(result.boxes_xyxy - (10, 20, 30, 40)).max() < 0.01
     many = find(inputs)
     assert isinstance(many, list)
-    assert [result.path for result in many] == [str(tmp_path / "a.png")] * 2 + [f"image{index}" for index in range(2, 6)]
+    assert [result.path for result in many] == [str(tmp_path / "a.png")] * 2 + [
+        f"image{index}" for index in range(2, 6)
+    ]
     assert len(find(torch.stack((chw, chw)))) == 2
     assert find([]) == []
 
@@ -164,7 +176,11 @@ def test_parameters_are_checked(options: dict[str, Any], message: str) -> None:
 
 def test_class_filter_and_threshold() -> None:
     image = scene(64, 64, (10, 20, 30, 40))
-    assert [len(detector(**options)(image)) for options in ({"classes": [1]}, {"classes": [0, 2]}, {"conf": 0.95})] == [1, 0, 0]
+    assert [len(detector(**options)(image)) for options in ({"classes": [1]}, {"classes": [0, 2]}, {"conf": 0.95})] == [
+        1,
+        0,
+        0,
+    ]
 
 
 # A real network ------------------------------------------------------------------------------------------------------

@@ -61,7 +61,8 @@ def test_folder_lists_pictures_then_videos_and_no_sub_folder(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("pattern", "names"), [("*.png", ["a", "b"]), ("**/*.png", ["a", "b", "d"]), ("[a]*.png", ["a"]), ("?.png", ["a", "b"])]
+    ("pattern", "names"),
+    [("*.png", ["a", "b"]), ("**/*.png", ["a", "b", "d"]), ("[a]*.png", ["a"]), ("?.png", ["a", "b"])],
 )
 def test_glob(tmp_path: Path, pattern: str, names: list[str]) -> None:
     for name in ("a.png", "b.png", "sub/d.png"):
@@ -74,9 +75,7 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> Non
     assert [frame.stem for frame in read(tmp_path / "a[1].png")] == ["a[1]"]
 
 
-def test_list_resolves_against_its_own_folder_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_list_resolves_against_its_own_folder_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_png(tmp_path / "lists" / "pictures" / "a.png", 10)
     write_png(tmp_path / "cwd" / "pictures" / "a.png", 20)
     write_png(tmp_path / "cwd" / "b.png", 30)

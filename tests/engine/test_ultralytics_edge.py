@@ -32,11 +32,12 @@ def state():
         "numpy": repr(numpy.get_printoptions()), "torch": repr(options), "cudnn": torch.backends.cudnn.benchmark,
         "warnings": len(warnings.filters),
     }
-before = state()
 from engine import load_model
 early = sorted({"ultralytics", "matplotlib"} & set(sys.modules))
+import matplotlib
 from engine import ultralytics_edge
 from engine.draw import draw_detections
+before = state()
 picture = draw_detections(numpy.zeros((64, 64, 3), numpy.uint8), numpy.array([[10, 20, 30, 40.0]]),
                           numpy.zeros(1, int), numpy.ones(1), ["zéro один"])
 writer = cv2.VideoWriter(sys.argv[1], cv2.VideoWriter.fourcc(*"mp4v"), 10, (32, 32))
@@ -44,7 +45,9 @@ for _ in range(4):
     writer.write(numpy.full((32, 32, 3), 99, numpy.uint8))
 writer.release()
 frames = len(list(ultralytics_edge.read_video(sys.argv[1], 1)))
-streams = ultralytics_edge.Streams(sys.argv[1])
+with open("all.streams", "w") as file:
+    file.write(sys.argv[1])
+streams = ultralytics_edge.Streams("all.streams")
 streamed = len(list(streams))
 streams.close()
 from ultralytics import settings

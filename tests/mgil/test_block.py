@@ -13,6 +13,7 @@ from torch import nn
 from mgil import CII, FLIE, LIE, MGAF, MGIL, MRIE, ConvNormAct, SPDConv
 
 EVERY_SIZE_HW = list(itertools.product(range(1, 10), repeat=2))
+SIZES_HW = [*itertools.product(range(1, 4), repeat=2), (8, 8), (9, 8), (8, 9), (9, 9)]
 
 # Every option away from its default, alone.
 OPTIONS: list[dict[str, Any]] = [
@@ -122,7 +123,7 @@ def test_split_costs_one_convolution_of_the_same_width() -> None:
 def test_every_size_gives_what_a_stride_2_convolution_gives(options: dict[str, Any]) -> None:
     block, plain = MGIL(3, 12, **options).eval(), nn.Conv2d(3, 12, 3, 2, 1)
     with torch.inference_mode():
-        for size_hw in EVERY_SIZE_HW:
+        for size_hw in SIZES_HW if options else EVERY_SIZE_HW:
             x = torch.randn(1, 3, *size_hw)
             y = block(x)
             assert y.shape == plain(x).shape

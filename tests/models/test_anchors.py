@@ -1,0 +1,44 @@
+"""AutoAnchor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.anchors import fit_anchors, measure_fit
+
+
+def test_fit_by_hand() -> None:
+    sizes = np.array([[10.0, 10.0], [39.0, 10.0], [41.0, 10.0], [10.0, 100.0]])
+    anchors = np.array([[10.0, 10.0], [20.0, 20.0]])
+    fit = measure_fit(sizes, anchors, 4.0)
+    assert fit.recall == 0.75  # 41x10 is within 4 of 20x20, 10x100 of none
+    assert fit.per_box == (2 + 2 + 1 + 0) / 4
+    assert measure_fit(np.zeros((0, 2)), anchors).recall == 1.0
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0])
+def test_fitted_anchors_find_the_clusters(scale: float) -> None:
+    random = np.random.default_rng(0)
+    centres = np.array([[30, 60], [100, 40], [300, 300]]) * scale
+    sizes = np.concatenate([c * random.normal(1, 0.03, (200, 2)) for c in centres])
+    found = fit_anchors(sizes, number=3, generations=200)
+    expected = centres[np.argsort(centres.prod(1))]
+    assert found == pytest.approx(expected, rel=0.05)
+
+
+def test_fitting_helps_and_is_repeatable() -> None:
+    random = np.random.default_rng(1)
+    sizes = random.lognormal(1.5, 0.8, (3000, 2)) + 2  # a few pixels, as at 64 px
+    official = np.array([10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326]).reshape(9, 2)
+    found = fit_anchors(sizes, generations=100, seed=3)
+    assert measure_fit(sizes, found).recall > measure_fit(sizes, official.astype(float)).recall
+    assert (np.diff(found.prod(1)) >= 0).all()
+    assert (found == fit_anchors(sizes, generations=100, seed=3)).all()
+
+
+def test_odd_labels() -> None:
+    same = np.full((50, 2), 12.0)
+    assert fit_anchors(same, generations=10).shape == (9, 2)
+    with pytest.raises(ValueError, match="only 4 boxes"):
+        fit_anchors(np.concatenate([np.full((4, 2), 8.0), np.full((100, 2), 0.5)]))
