@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # COCO's own ranges (object area in original pixels), then finer ones by the square root of the area, for small objects.
 _COCO_RANGES = {"all": (0.0, 1e5), "small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, 1e5)}
 SIZE_BINS_PX = ((0.0, 8.0), (8.0, 16.0), (16.0, 32.0), (32.0, 64.0), (64.0, 128.0), (128.0, 1e5))
-_MAX_DETECTIONS = (1, 10, 100)
+_MAX_DETECTIONS = 100  # per image and class
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def coco_averages(
         ranges = [*_COCO_RANGES.values(), *SIZE_BINS_PX]
         evaluator.params.areaRng = [[low**2, high**2] for low, high in ranges]
         evaluator.params.areaRngLbl = [*_COCO_RANGES, *(f"{low}-{high}" for low, high in SIZE_BINS_PX)]
-        evaluator.params.maxDets = list(_MAX_DETECTIONS)
+        evaluator.params.maxDets = [_MAX_DETECTIONS]
         evaluator.evaluate()
         evaluator.accumulate()
     precision = np.asarray(evaluator.eval["precision"])[..., -1]  # (10 IoUs, 101 recalls, C by id, areas)

@@ -43,6 +43,7 @@ def _numbered(text: str, processes: int) -> torch.device:
         raise ValueError(f"--device {text}: there is no GPU {missing[0]} here ({count} found); use --device cpu")
     if len(numbers) > 1 and processes == 1:
         raise ValueError(
-            f"--device {text}: several GPUs need one process each; run torchrun --nproc_per_node {len(numbers)} train.py ..."
+            f"--device {text}: several GPUs need one process each: "
+            f"torchrun --nproc_per_node {len(numbers)} train.py ..."
         )
     return torch.device("cuda", int(numbers[local_rank() % len(numbers)]))

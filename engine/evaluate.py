@@ -110,21 +110,11 @@ def evaluate(
         ValueError: ``half`` on a CPU, a bad threshold, labels beyond the class names.
     """
     device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
-    if half and device.type != "cuda":
-        raise ValueError(f"half precision needs a CUDA device, not {device}; leave --half out")
     names, category_ids = class_table(config, single_cls)
-    truth = GroundTruth.from_samples(samples)
-    if len(truth) and truth.classes.max() >= len(names):
-        raise ValueError(f"a label has class {truth.classes.max()}, but there are only {len(names)} class names")
+    _check(samples, names, device, half)
     run = _Run(model, device, half, augment, loss)
-    suppress = partial(
-        non_max_suppression,
-        conf_thres=conf_thres,
-        iou_thres=iou_thres,
-        max_det=max_det,
-        multi_label=True,
-        agnostic=single_cls,
-    )
+    limits: dict[str, Any] = {"conf_thres": conf_thres, "iou_thres": iou_thres, "max_det": max_det}
+    suppress = partial(non_max_suppression, **limits, multi_label=True, agnostic=single_cls)
     was_training = model.training
     model.eval()
     parts = []
@@ -140,6 +130,13 @@ def evaluate(
     finally:
         model.train(was_training)
     return summarise(Detections.concatenate(parts), samples, names, category_ids, run)
+
+
+def _check(samples: Samples, names: Sequence[str], device: torch.device, half: bool) -> None:
+    if half and device.type != "cuda":
+        raise ValueError(f"half precision needs a CUDA device, not {device}; leave --half out")
+    if len(samples.classes) and samples.classes.max() >= len(names):
+        raise ValueError(f"a label has class {samples.classes.max()}, but there are only {len(names)} class names")
 
 
 class _Run:

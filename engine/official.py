@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# What YOLOv5 pickles beside its layers: options, paths, numbers. All of it becomes inert objects, none of it the real class.
-KNOWN_MODULES = ("models.", "utils.", "torch.nn.modules.", "numpy", "argparse", "pathlib", "datetime", "yolov5.")
+# What YOLOv5 pickles beside its layers: options, paths, numbers. All of it becomes inert objects, never the real class.
+KNOWN_MODULES = ("models.", "utils.", "torch.nn.modules.", "numpy.", "argparse.", "pathlib.", "datetime.", "yolov5.")
 REAL_TORCH = ("torch", "torch._utils", "torch._tensor", "torch.nn.parameter", "collections", "torch.storage")
 HARMLESS = {("__builtin__", "set"), ("builtins", "set")}  # the names of unsaved buffers; torch.load knows it
 MOST_PICKLE_BYTES = 64 << 20
@@ -43,9 +43,7 @@ def read_official(path: Path) -> dict[str, Any]:
     strange = sorted(f"{module}.{name}" for module, name in wanted - HARMLESS if not _is_known(module))
     if strange:
         raise ValueError(f"{path}: refused, its pickle would run {strange[0]}, which no YOLOv5 checkpoint needs")
-    stubs = [
-        type(name.split(".")[-1], (Inert,), {"__module__": module}) for module, name in wanted if _is_stubbed(module)
-    ]
+    stubs: list[Any] = [type(name, (Inert,), {"__module__": module}) for module, name in wanted if _is_stubbed(module)]
     with torch.serialization.safe_globals(stubs):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -96,9 +94,7 @@ def _is_stubbed(module: str) -> bool:
 
 
 def _is_known(module: str) -> bool:
-    return module in REAL_TORCH or any(
-        module == known.rstrip(".") or module.startswith(known) for known in KNOWN_MODULES
-    )
+    return module in REAL_TORCH or f"{module}.".startswith(KNOWN_MODULES)
 
 
 def _global_names(path: Path) -> set[tuple[str, str]]:

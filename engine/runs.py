@@ -63,4 +63,8 @@ def write_atomic(path: str | Path, write: Callable[[BinaryIO], None]) -> None:
 
 def write_text_atomic(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file as `write_atomic` does."""
-    write_atomic(path, lambda file: file.write(text.encode()) and None)
+
+    def write(file: BinaryIO) -> None:
+        file.write(text.encode())
+
+    write_atomic(path, write)

@@ -204,9 +204,7 @@ class _Run:
         started, config = time.perf_counter(), self.config
         self.report(f"training {config.epochs} epochs at {config.imgsz} px on {self.device}, into {self.folder}")
         for epoch in range(self.progress.epoch, config.epochs):
-            losses = self.trainer.train_epoch(
-                epoch, show=(lambda text: f"{epoch + 1}/{config.epochs} {text}") if is_main() else None
-            )
+            losses = self.trainer.train_epoch(epoch, f"{epoch + 1}/{config.epochs}" if is_main() else None)
             stop = False
             if is_main():
                 stop = self._finish_epoch(epoch, losses)
@@ -235,7 +233,8 @@ class _Run:
             result = self._validate(self.trainer.ema.model, self.trainer.loss)
             values |= metric_values(result)
             best = self.progress.record(fitness(result))
-            line += f"  P {result.precision:.3f}  R {result.recall:.3f}  mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}"
+            line += f"  P {result.precision:.3f}  R {result.recall:.3f}"
+            line += f"  mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}"
             if config.image_weights:
                 maps = np.array([row.ap50_95 for row in result.per_class])
                 self.trainer.loader.set_image_weights(image_difficulty(self.splits.train, maps))

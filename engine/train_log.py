@@ -48,9 +48,8 @@ class ResultsCsv:
 def read_results(path: Path) -> list[dict[str, str]]:
     """The rows of a results.csv, ours or YOLOv5's with its padded names."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {key.strip(): (value or "").strip() for key, value in row.items() if key} for row in csv.DictReader(file)
-        ]
+        rows = csv.DictReader(file)
+        return [{key.strip(): (value or "").strip() for key, value in row.items() if key} for row in rows]
 
 
 class TensorBoard:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,12 +111,12 @@ class Trainer:
         self.memory_format = torch.channels_last
         model.to(memory_format=self.memory_format)
 
-    def train_epoch(self, epoch: int, show: Callable[[str], None] | None = None) -> EpochLosses:
+    def train_epoch(self, epoch: int, title: str | None = None) -> EpochLosses:
         """Train one epoch.
 
         Args:
             epoch: Its number, from 0.
-            show: Gets a line of text now and then for the progress bar; None shows no bar.
+            title: Start of the progress bar's line; None shows no bar.
 
         Raises:
             FloatingPointError: The loss is not a number any more.
@@ -130,7 +129,7 @@ class Trainer:
         pending = 0
         self.optimizer.zero_grad(set_to_none=True)
         # disable=None: no bar where the output is not a terminal
-        disable = True if show is None else None
+        disable = True if title is None else None
         bar = tqdm(self.loader.epoch(epoch), total=len(self.loader), disable=disable, leave=False)
         for index, batch in enumerate(bar):
             accumulate = self.schedule.set(epoch, index)
@@ -140,12 +139,13 @@ class Trainer:
             if steps:
                 self._step()
                 pending = 0
-            if show is not None and index % 20 == 0:
-                bar.set_description(show(_terms(total / (index + 1))) or "")
+            if not bar.disable and index % 20 == 0:  # reading the losses waits for the device: not at every step
+                bar.set_description(f"{title} {_terms(total / (index + 1))}")
         mean = mean_over_processes(total / max(len(self.loader), 1)).tolist()
         if not all(map(math.isfinite, mean)):
             raise FloatingPointError(f"epoch {epoch}: the loss is {mean}; lower lr0, or train with --amp off")
-        return EpochLosses(*mean, rates=self.schedule.rates(), seconds=time.perf_counter() - started)
+        box, obj, cls = mean
+        return EpochLosses(box, obj, cls, rates=self.schedule.rates(), seconds=time.perf_counter() - started)
 
     def _backward(self, batch: TrainBatch, epoch: int, index: int, steps: bool) -> torch.Tensor:
         """Add a batch's gradients; its loss terms stay on the device, so that nothing waits for it."""

@@ -23,8 +23,8 @@ def load_architecture(cfg: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         cfg: A path, one of the names in models/ with its scale letter ("yolov5n-mgil.yaml"), or a mapping already read.
 
     Returns:
-        A dict with `depth_multiple` and `width_multiple` set (from `scales` where the file has that table), and `source`,
-        the name to use in messages.
+        A dict with `depth_multiple` and `width_multiple` set (from `scales` where the file has that table), and
+        `source`, the name to use in messages.
 
     Raises:
         FileNotFoundError: No such file or name; the message lists the names.

@@ -65,6 +65,7 @@ class Detect(nn.Module):
         per_class = math.log(0.6 / (self.num_classes - 0.99999))
         for layer, stride in zip(self.m, self.stride.tolist(), strict=True):
             probability = min(8 / (imgsz / stride) ** 2, 0.25)
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
             bias = layer.bias.detach().view(self.num_anchors, -1)
             bias[:, 4] += math.log(probability / (1 - probability))
             bias[:, 5:] += per_class
@@ -83,8 +84,8 @@ class Detect(nn.Module):
         """Turn raw maps into boxes (yolov5: all sigmoid; xy = (2s + grid - 0.5) * stride; wh = (2s)^2 * anchor).
 
         Returns:
-            (B, N, nc+5) float32, also from half-precision maps (float16 cannot tell pixel 512.25 from 512.5): centre x, y,
-            width, height in input pixels, objectness, class scores.
+            (B, N, nc+5) float32, also from half-precision maps (float16 cannot tell pixel 512.25 from 512.5): centre
+            x, y, width, height in input pixels, objectness, class scores.
         """
         return torch.cat([self._decode_level(raw, level) for level, raw in enumerate(raws)], dim=1)
 

@@ -14,8 +14,8 @@ from torch import nn
 from models.layers import YoloBatchNorm
 from models.registry import ACTIVATIONS, LAYERS, Layer
 
-# Names of YOLOv5's files that are written without quotes there; no YAML value is ever evaluated.
-ALIASES = {"Upsample": "nn.Upsample", "None": None, "True": True, "False": False}
+# Python literals that YOLOv5's files hold as words; no YAML value is ever evaluated.
+WORDS = {"None": None, "True": True, "False": False}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,6 @@ def _absolute(came_from: int | list[int], index: int, where: str) -> tuple[int, 
 
 
 def _lookup(name: str, where: str) -> Layer:
-    name = ALIASES.get(name, name) or name
     if name not in LAYERS:
         near = get_close_matches(name, LAYERS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(LAYERS)}"
@@ -121,7 +120,7 @@ def _build(
     where: str,
 ) -> tuple[nn.Module, int]:
     """Make one row's module and tell its output channels."""
-    names = {"nc": architecture["nc"], "anchors": architecture.get("anchors"), **ALIASES}
+    names = {"nc": architecture["nc"], "anchors": architecture.get("anchors"), **WORDS}
     positional = [names.get(a, a) if isinstance(a, str) else a for a in arguments]
     options = dict(positional.pop()) if positional and isinstance(positional[-1], dict) else {}
     repeats = max(round(number * architecture["depth_multiple"]), 1) if number > 1 else 1
