@@ -8,8 +8,8 @@ torchrun --nproc_per_node 4 train.py --data coco.yaml --batch-size 128 --device 
 from __future__ import annotations
 
 from engine.cli import Parser, natural_int, positive_int, run_cli
+from engine.hyp import OPTIMIZERS
 from engine.precision import CHOICES as AMP_CHOICES
-from engine.schedule import OPTIMIZERS
 from engine.train import run_train
 from engine.train_config import CACHE_CHOICES, TrainConfig
 
@@ -38,7 +38,7 @@ def make_parser() -> Parser:
     add("--device", help="cpu, mps, a GPU number, or 0,1,... under torchrun; default: the first GPU, else the CPU")
     add("--multi-scale", action="store_true", help="another size for every batch, within 50 %% of --imgsz")
     add("--single-cls", action="store_true", help="treat all classes as one")
-    add("--optimizer", choices=OPTIMIZERS, help="optimizer")
+    add("--optimizer", choices=OPTIMIZERS, help="default: the recipe's, which is SGD in YOLOv5's own recipes")
     add("--sync-bn", action="store_true", help="share BatchNorm statistics between GPUs (under torchrun)")
     add("--workers", type=natural_int, help="decoding processes for images that are not kept in memory")
     add("--project", help="results go to project/name")

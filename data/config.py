@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from data.yaml_file import read_yaml_mapping
 
 SHIPPED_FOLDER = Path(__file__).resolve().parent
 SPLITS = ("train", "val", "test")
-KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", "imgsz", "epochs")
+KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", "imgsz", "epochs", "hyp")
 # Written by other tools for people to read; they change nothing here.
 INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
 
@@ -33,6 +34,7 @@ class DataConfig:
     download: str | None = None  # the YAML's `download` entry as text for people; never executed
     imgsz: int | None = None  # training size in pixels that suits the images, where the user gives none
     epochs: int | None = None  # length of training that suits the set, where the user gives none
+    hyp: Mapping[str, Any] = field(default_factory=dict)  # changes to the default recipe that the set needs
 
     def split(self, name: str) -> tuple[str, ...]:
         """The sources of split `name`, which is 'train', 'val' or 'test'."""
@@ -87,6 +89,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         download=_describe(content.get("download")),
         imgsz=_read_count(content, "imgsz", yaml_path),
         epochs=_read_count(content, "epochs", yaml_path),
+        hyp=_read_hyp(content, yaml_path),
     )
 
 
@@ -121,6 +124,13 @@ def _read_count(content: dict[str, Any], key: str, yaml_path: Path) -> int | Non
     value = content.get(key)
     if value is not None and (type(value) is not int or value < 1):
         raise ValueError(f"{yaml_path}: {key} is {value!r}, must be an integer of 1 or more")
+    return value
+
+
+def _read_hyp(content: dict[str, Any], yaml_path: Path) -> dict[str, Any]:
+    value = content.get("hyp") or {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{yaml_path}: hyp is {value!r}, must be a mapping such as {{fliplr: 0.0}}")
     return value
 
 

@@ -16,6 +16,7 @@ from models.loss import LossGains
 
 FOLDER = Path(__file__).parent.parent / "data" / "hyps"
 LOW_RESOLUTION_PX = 320  # up to this size hyp.lowres.yaml is the default
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
 WITHOUT_EFFECT = {"iou_t"}  # stands in YOLOv5's files, where nothing reads it
 
 
@@ -31,6 +32,7 @@ class Hyp:
     lrf: float = 0.01  # the last epoch's learning rate, as a share of lr0
     momentum: float = 0.937  # SGD momentum, or Adam's beta1
     weight_decay: float = 5e-4  # at the nominal batch size
+    optimizer: str = "SGD"  # SGD, Adam or AdamW; the flag --optimizer overrules it
     nbs: int = 64  # nominal batch size: gradients of smaller batches are accumulated up to it
     warmup_epochs: float = 3.0  # at least 100 iterations
     warmup_momentum: float = 0.8  # momentum at the start of warm-up
@@ -57,7 +59,11 @@ class Hyp:
     copy_paste: float = 0.0  # only 0: it needs polygon labels
 
     def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"hyp optimizer: {self.optimizer!r}; choose one of {', '.join(OPTIMIZERS)}")
         for item in fields(self):
+            if item.name == "optimizer":
+                continue
             value = getattr(self, item.name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"hyp {item.name}: {value!r} is not a number")
@@ -101,7 +107,7 @@ class Hyp:
             focal_gamma=self.fl_gamma,
         )
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, Any]:
         """Plain values, for hyp.yaml and checkpoints."""
         return asdict(self)
 
@@ -111,18 +117,19 @@ def default_hyp(imgsz: int) -> str:
     return "hyp.lowres.yaml" if imgsz <= LOW_RESOLUTION_PX else "hyp.scratch-low.yaml"
 
 
-def load_hyp(source: str | Path | Mapping[str, Any]) -> Hyp:
+def load_hyp(source: str | Path | Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> Hyp:
     """Read a recipe.
 
     Args:
         source: A path, a name in data/hyps ("hyp.lowres.yaml", "scratch-low"), or a mapping.
+        changes: Values that take the place of the recipe's own.
 
     Raises:
         FileNotFoundError: No such recipe; the message lists the known ones.
         ValueError: Not YAML, an unknown key (the nearest known one is named), or an impossible value.
     """
     if isinstance(source, Mapping):
-        return _from_mapping(source, "hyp")
+        return _from_mapping({**source, **(changes or {})}, "hyp")
     path = _find(Path(source))
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -130,7 +137,7 @@ def load_hyp(source: str | Path | Mapping[str, Any]) -> Hyp:
         raise ValueError(f"{path}: not a valid YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a hyp file is a mapping of names to numbers")
-    return _from_mapping(content, str(path))
+    return _from_mapping({**content, **(changes or {})}, str(path))
 
 
 def _find(source: Path) -> Path:

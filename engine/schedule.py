@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.hyp import Hyp
+from engine.hyp import OPTIMIZERS, Hyp
 
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
 BIASES, WEIGHTS, NORMS = 0, 1, 2  # order of the parameter groups; results.csv lists their rates as x/lr0..2
 LEAST_WARMUP = 100  # iterations
 
@@ -39,7 +38,7 @@ def build_optimizer(model: nn.Module, name: str, hyp: Hyp, weight_decay: float) 
         return torch.optim.SGD(parameters, lr=hyp.lr0, momentum=hyp.momentum, nesterov=True)
     if name in ("Adam", "AdamW"):
         return getattr(torch.optim, name)(parameters, lr=hyp.lr0, betas=(hyp.momentum, 0.999))
-    raise ValueError(f"--optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
+    raise ValueError(f"optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
 
 
 class Schedule:

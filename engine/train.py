@@ -39,6 +39,7 @@ from models.loss import DetectionLoss
 
 Report = Callable[[str], None]
 DEFAULT_IMGSZ, DEFAULT_EPOCHS = 640, 100
+COARSEST_STRIDE = 32  # sizes are rounded up to a multiple
 STORES = {"auto": "auto", "ram": "resident", "none": "streamed"}
 
 
@@ -117,9 +118,9 @@ class _Run:
         self.report = report
         seed_everything(config.seed + rank())
         self.splits = load_splits(config, report)
+        self.hyp = load_hyp(resumed.training["hyp"]) if resumed else choose_hyp(config, self.splits.config)
         config = settle(config, self.splits.config)
         self.config = config
-        self.hyp = load_hyp(resumed.training["hyp"] if resumed else config.hyp)
         self.precision = Precision(config.amp, device)
         self.folder = self._folder(resumed)
         checkpoint = resumed or (load_checkpoint(config.weights) if config.weights else None)
@@ -175,7 +176,7 @@ class _Run:
         )
         gains = hyp.loss_gains(config.imgsz, self.model.num_classes, self.model.head.num_levels, config.label_smoothing)
         decay = scaled_weight_decay(hyp, config.batch_size)
-        optimizer = build_optimizer(self.model, config.optimizer, hyp, decay)
+        optimizer = build_optimizer(self.model, config.optimizer or hyp.optimizer, hyp, decay)
         return Trainer(
             self.model,
             loader,
@@ -367,16 +368,22 @@ def load_splits(config: TrainConfig, report: Report) -> Splits:
 
 
 def settle(config: TrainConfig, data: DataConfig) -> TrainConfig:
-    """Put values in place of "the default": sizes and epochs that the data set suggests, the recipe for the size."""
+    """Put values in place of "the default": size and epochs that the data set suggests, the recipe for the size."""
     imgsz = config.imgsz or data.imgsz or DEFAULT_IMGSZ
-    stride = 32
-    rounded = max(-(-imgsz // stride) * stride, stride)
+    rounded = -(-imgsz // COARSEST_STRIDE) * COARSEST_STRIDE
     return replace(
         config,
         imgsz=rounded,
         epochs=config.epochs or data.epochs or DEFAULT_EPOCHS,
         hyp=config.hyp or default_hyp(rounded),
     )
+
+
+def choose_hyp(config: TrainConfig, data: DataConfig) -> Hyp:
+    """The recipe that the user names; else the one for the size, with the changes that the data set asks for."""
+    if config.hyp:
+        return load_hyp(config.hyp)
+    return load_hyp(settle(config, data).hyp, changes=data.hyp)
 
 
 def fitness(result: EvalResult) -> float:

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from engine.precision import CHOICES as AMP_CHOICES
-from engine.schedule import OPTIMIZERS
+from engine.hyp import OPTIMIZERS
 
 CACHE_CHOICES = ("auto", "ram", "none")
 DEFAULT_CFG = "yolov5n-mgil.yaml"
@@ -41,7 +41,7 @@ class TrainConfig:
     device: str = ""  # "", cpu, 0, or 0,1 under torchrun
     multi_scale: bool = False  # another size for every batch, imgsz +/- 50 %
     single_cls: bool = False  # treat all classes as one
-    optimizer: str = "SGD"  # SGD, Adam or AdamW
+    optimizer: str = ""  # SGD, Adam or AdamW; "" is the recipe's
     sync_bn: bool = False  # share BatchNorm statistics between GPUs
     workers: int = 8  # processes that decode images when they are not kept in memory
     project: str = "runs/train"  # parent of the run's folder
@@ -70,7 +70,7 @@ class TrainConfig:
             raise ValueError(f"--imgsz {self.imgsz}: the smallest size is 32")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"--label-smoothing {self.label_smoothing}: must be from 0 to below 1")
-        for name, choices in (("optimizer", OPTIMIZERS), ("cache", CACHE_CHOICES), ("amp", AMP_CHOICES)):
+        for name, choices in (("optimizer", ("", *OPTIMIZERS)), ("cache", CACHE_CHOICES), ("amp", AMP_CHOICES)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"--{name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
         if self.save_period != -1:

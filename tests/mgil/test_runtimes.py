@@ -113,8 +113,8 @@ def test_compiles_to_machine_code() -> None:
 @pytest.mark.parametrize(("exporter", "options"), [*(("torchscript", options) for options in OPTIONS), ("dynamo", {})])
 def test_onnx_with_dynamic_axes(exporter: str, options: dict[str, Any], tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    if exporter == "dynamo" and (TORCH < (2, 6) or importlib.util.find_spec("onnxscript") is None):
-        pytest.skip("the dynamo exporter needs onnxscript, and was a preview before torch 2.6")
+    if exporter == "dynamo" and (TORCH < (2, 9) or importlib.util.find_spec("onnxscript") is None):
+        pytest.skip("the dynamo exporter needs onnxscript, and was a preview before torch 2.9")
     for number, block in enumerate(forms(options)):
         path = tmp_path / f"{number}.onnx"
         export(block, path, exporter)
