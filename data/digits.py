@@ -24,11 +24,11 @@ SIZE = 64  # pixels, both sides of a scene
 DIGITS_PER_SCENE = (2, 8)
 DIGIT_SIDE = (7, 20)  # pixels, the longer side of a digit's ink
 THINNEST = 3  # pixels, the least shorter side
-CONTRAST = (48, 112)  # grey levels between a digit and its background, of 255
+CONTRAST = (80, 127)  # grey levels between a digit and its background, of 255
 INK_THRESHOLD = 96  # of 255: the box of a digit holds every pixel with at least this much ink
 SEED = 20240
 STAMP_NAME = "made-by-mgil-yolov5.txt"
-STAMP = "digits scenes, version 1\n"  # a new text makes every copy be made anew
+STAMP = "digits scenes, version 2\n"  # a new text makes every copy be made anew
 NAMES = tuple(str(digit) for digit in range(10))
 
 

@@ -138,7 +138,8 @@ class ResidentStore:
         if device is not None:
             self.pixels = torch.empty(shape, dtype=torch.uint8, device=device)
         part = max(1, UPLOAD_BYTES // decoder.tile_bytes)
-        with tqdm(total=len(decoder), desc="decoding", unit="image", leave=False, disable=None if progress else True) as bar:
+        hidden = None if progress else True  # None: hidden where the output is not a terminal
+        with tqdm(total=len(decoder), desc="decoding", unit="image", leave=False, disable=hidden) as bar:
             for start in range(0, len(decoder), part):
                 indices = np.arange(start, min(start + part, len(decoder)))
                 if isinstance(self.pixels, np.ndarray):

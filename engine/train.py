@@ -23,7 +23,7 @@ from engine.checkpoints import Checkpoint, load_checkpoint, model_from_checkpoin
 from engine.devices import select_device
 from engine.distributed import from_main, is_main, process_group, rank, world_size
 from engine.evaluate import EvalResult, evaluate
-from engine.hyp import default_hyp, load_hyp
+from engine.hyp import Hyp, default_hyp, load_hyp
 from engine.plots_eval import BatchPictures, plot_result
 from engine.plots_train import plot_labels, plot_results, plot_train_batches
 from engine.precision import Precision
@@ -102,10 +102,9 @@ def _resumed_config(config: TrainConfig, checkpoint: Checkpoint) -> TrainConfig:
         if given == getattr(default, item.name) or given == getattr(saved, item.name):
             continue
         if item.name not in MAY_CHANGE_ON_RESUME:
-            raise ValueError(
-                f"--{item.name.replace('_', '-')} {given!r}: a resumed run keeps its own {getattr(saved, item.name)!r}; "
-                f"only {', '.join(MAY_CHANGE_ON_RESUME[1:])} may change"
-            )
+            flag, own = item.name.replace("_", "-"), getattr(saved, item.name)
+            allowed = ", ".join(MAY_CHANGE_ON_RESUME[1:])
+            raise ValueError(f"--{flag} {given!r}: a resumed run keeps its own {own!r}; only {allowed} may change")
         saved = replace(saved, **{item.name: given})
     return saved
 
@@ -119,8 +118,10 @@ class _Run:
         seed_everything(config.seed + rank())
         self.splits = load_splits(config, report)
         self.hyp = load_hyp(resumed.training["hyp"]) if resumed else choose_hyp(config, self.splits.config)
-        config = settle(config, self.splits.config)
+        asked, config = config.imgsz, settle(config, self.splits.config)
         self.config = config
+        if config.imgsz != (asked or config.imgsz):
+            report(f"--imgsz {asked} is not a multiple of {COARSEST_STRIDE}; using {config.imgsz}")
         self.precision = Precision(config.amp, device)
         self.folder = self._folder(resumed)
         checkpoint = resumed or (load_checkpoint(config.weights) if config.weights else None)

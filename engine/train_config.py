@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
-from engine.precision import CHOICES as AMP_CHOICES
 from engine.hyp import OPTIMIZERS
+from engine.precision import CHOICES as AMP_CHOICES
 
 CACHE_CHOICES = ("auto", "ram", "none")
 DEFAULT_CFG = "yolov5n-mgil.yaml"
