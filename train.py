@@ -67,7 +67,7 @@ def main() -> None:
     settings = vars(make_parser().parse_args())
     if "freeze" in settings:
         settings["freeze"] = tuple(settings["freeze"])
-    run_train(TrainConfig(**settings))
+    run_train(TrainConfig(**settings), given=settings)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,11 @@ def model_from_checkpoint(
         ValueError: As `load_checkpoint`, or tensors that do not fit the architecture.
     """
     checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
-    model = DetectionModel({**checkpoint.architecture, "nc": len(checkpoint.names)}, checkpoint.names, checkpoint.imgsz)
+    architecture = {**checkpoint.architecture, "nc": len(checkpoint.names)}
+    try:
+        model = DetectionModel(architecture, checkpoint.names, checkpoint.imgsz)
+    except ValueError as error:
+        raise ValueError(f"{checkpoint.path}: {error}") from error
     transfer = transfer_weights(model, checkpoint.state_dict)
     if transfer.left:
         raise ValueError(f"{checkpoint.path}: its weights do not fit its architecture: {transfer}")
@@ -166,7 +170,7 @@ def _own(content: dict[str, Any], path: Path) -> Checkpoint:
     if version != VERSION:
         raise ValueError(f"{path}: format version {version!r}; this program reads version {VERSION}")
     try:
-        return Checkpoint(
+        checkpoint = Checkpoint(
             path=path,
             architecture=dict(content["architecture"]),
             names=tuple(map(str, content["names"])),
@@ -175,5 +179,8 @@ def _own(content: dict[str, Any], path: Path) -> Checkpoint:
             info=dict(content["info"]),
             training=dict(content.get("training", {})),
         )
+        if checkpoint.imgsz < 1 or not all(isinstance(value, Tensor) for value in checkpoint.state_dict.values()):
+            raise ValueError(f"imgsz {checkpoint.imgsz}, or a weight that is no tensor")
+        return checkpoint
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: incomplete checkpoint ({type(error).__name__}: {error})") from error

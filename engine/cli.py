@@ -66,8 +66,8 @@ class Parser(argparse.ArgumentParser):
         """Name a flag of YOLOv5 that is not here: using it ends with the reason."""
 
         class Refuse(argparse.Action):
-            def __call__(self, *_: object) -> NoReturn:
-                fail(f"{flags[0]} is not available: {why}")
+            def __call__(self, _parser: object, _namespace: object, _values: object, flag: object = None) -> NoReturn:
+                fail(f"{flag} is not available: {why}")
 
         self.add_argument(*flags, action=Refuse, nargs=nargs, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
 

@@ -82,6 +82,7 @@ class Hyp:
             raise ValueError(f"hyp perspective: {self.perspective!r}; only 0 is supported, use degrees and shear")
         if self.copy_paste:
             raise ValueError(f"hyp copy_paste: {self.copy_paste!r}; only 0 is supported, it needs polygon labels")
+        self.augment()  # which has limits of its own, on degrees, shear and scale
 
     def augment(self) -> AugmentConfig:
         """The part that the data path needs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickletools
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,21 @@ def read_official(path: Path) -> dict[str, Any]:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged file
-            raise ValueError(f"{path}: cannot be read as a YOLOv5 checkpoint: {str(error).splitlines()[0]}") from error
-    module = (content.get("ema") or content.get("model")) if isinstance(content, dict) else None
-    if not isinstance(module, Inert) or not isinstance(getattr(module, "yaml", None), dict):
+            raise ValueError(f"{path}: cannot be read as a YOLOv5 checkpoint: {_reason(error)}") from error
+    models = [content.get(key) for key in ("ema", "model")] if isinstance(content, dict) else []
+    module = next((model for model in models if isinstance(model, Inert)), None)
+    if module is None or not isinstance(getattr(module, "yaml", None), dict):
         raise ValueError(f"{path}: holds no YOLOv5 detection model")
-    return _describe(module, path)
+    try:
+        return _describe(module, path)
+    except (AttributeError, TypeError, RuntimeError) as error:  # parts of another kind than a model's
+        raise ValueError(f"{path}: holds a damaged YOLOv5 model ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """An error in a few words: torch adds advice to load the file without its protection, which nobody should take."""
+    found = re.search(r"Unsupported (global|class|operand)\S*( GLOBAL)? \S+", str(error))
+    return found[0] if found else (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _describe(module: Inert, path: Path) -> dict[str, Any]:
@@ -103,11 +114,11 @@ def _global_names(path: Path) -> set[tuple[str, str]]:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if entry.filename.endswith("/data.pkl")]
             if len(entries) != 1 or entries[0].file_size > MOST_PICKLE_BYTES:
-                raise ValueError(f"{path}: not a PyTorch checkpoint")
+                raise ValueError("it holds no model")
             pickle = archive.read(entries[0])
         return _names_in(pickle)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a PyTorch checkpoint, or a damaged one ({error})") from error
+    except Exception as error:  # damaged archives and pickles raise many kinds
+        raise ValueError(f"{path}: not a PyTorch checkpoint, or a damaged one ({_reason(error)})") from error
 
 
 def _names_in(pickle: bytes) -> set[tuple[str, str]]:

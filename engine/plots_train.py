@@ -33,7 +33,8 @@ def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
     places.invert_yaxis()
     places.set(xlabel="x, share of the width", ylabel="y, share of the height", title="box centres", aspect="equal")
     sizes.scatter(sides_px[:, 0], sides_px[:, 1], s=3, alpha=0.3, linewidths=0)
-    sizes.set(xlabel="width, pixels of the file", ylabel="height", title="box sizes", xscale="log", yscale="log")
+    scale = "log" if len(boxes) else "linear"  # a set of backgrounds alone has nothing to put on a logarithmic axis
+    sizes.set(xlabel="width, pixels of the file", ylabel="height", title="box sizes", xscale=scale, yscale=scale)
     figure.savefig(path, dpi=150)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 from torch import nn
 
 from data.config import DataConfig, load_data_config
+from data.download import download
 from data.eval_loader import EvalLoader
 from data.loader import TrainLoader
 from data.memory import free_ram_bytes
@@ -27,9 +29,10 @@ from engine.hyp import Hyp, default_hyp, load_hyp
 from engine.plots_eval import BatchPictures, plot_result
 from engine.plots_train import plot_labels, plot_results, plot_train_batches
 from engine.precision import Precision
+from engine.resume import find_resume, resumed_config
 from engine.runs import new_run_folder, write_text_atomic
 from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
-from engine.train_config import MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict
+from engine.train_config import TrainConfig
 from engine.train_log import ResultsCsv, TensorBoard
 from engine.train_setup import check_anchors, fill_memory, freeze_rows, image_difficulty, make_model
 from engine.trainer import EpochLosses, Progress, Trainer
@@ -52,12 +55,14 @@ class Splits:
     val: Samples
 
 
-def run_train(config: TrainConfig, report: Report = print) -> Path:
+def run_train(config: TrainConfig, report: Report = print, given: Collection[str] | None = None) -> Path:
     """Train a detector.
 
     Args:
         config: The run's options.
         report: Gets the lines for people, in the main process only.
+        given: Names of the options that the user gave, which a resumed run is checked for; None: those that differ
+            from their defaults.
 
     Returns:
         The run's folder.
@@ -69,7 +74,7 @@ def run_train(config: TrainConfig, report: Report = print) -> Path:
     """
     resumed = load_checkpoint(find_resume(config.resume)) if config.resume else None
     if resumed:
-        config = _resumed_config(config, resumed)
+        config = resumed_config(config, resumed, given)
     device = select_device(config.device, config.batch_size)
     with process_group(device):
         run = _Run(config, device, resumed, report if is_main() else lambda _line: None)
@@ -78,35 +83,6 @@ def run_train(config: TrainConfig, report: Report = print) -> Path:
         finally:
             run.close()
     return run.folder
-
-
-def find_resume(given: str) -> Path:
-    """The checkpoint that `--resume` means: the file itself, a run's folder, or with "latest" the newest last.pt."""
-    if given != "latest":
-        path = Path(given)
-        return path / "weights" / "last.pt" if path.is_dir() else path
-    found = sorted(Path("runs").glob("**/weights/last.pt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FileNotFoundError("--resume: there is no last.pt under runs/; give the file's path")
-    return found[-1]
-
-
-def _resumed_config(config: TrainConfig, checkpoint: Checkpoint) -> TrainConfig:
-    """The interrupted run's options, with those changes that leave its results alone."""
-    if not checkpoint.training:
-        raise ValueError(f"--resume {checkpoint.path}: made for inference, not for resuming; give the run's last.pt")
-    saved = config_from_dict(checkpoint.training["config"])
-    default = TrainConfig()
-    for item in fields(TrainConfig):
-        given = getattr(config, item.name)
-        if given == getattr(default, item.name) or given == getattr(saved, item.name):
-            continue
-        if item.name not in MAY_CHANGE_ON_RESUME:
-            flag, own = item.name.replace("_", "-"), getattr(saved, item.name)
-            allowed = ", ".join(MAY_CHANGE_ON_RESUME[1:])
-            raise ValueError(f"--{flag} {given!r}: a resumed run keeps its own {own!r}; only {allowed} may change")
-        saved = replace(saved, **{item.name: given})
-    return saved
 
 
 class _Run:
@@ -123,7 +99,6 @@ class _Run:
         if config.imgsz != (asked or config.imgsz):
             report(f"--imgsz {asked} is not a multiple of {COARSEST_STRIDE}; using {config.imgsz}")
         self.precision = Precision(config.amp, device)
-        self.folder = self._folder(resumed)
         checkpoint = resumed or (load_checkpoint(config.weights) if config.weights else None)
         model_config = replace(config, cfg="") if resumed else config
         self.model = make_model(model_config, self.splits.config, config.imgsz, checkpoint, report).to(device)
@@ -131,12 +106,14 @@ class _Run:
         if not config.noautoanchor and not resumed:
             check_anchors(self.model, self.splits.train, config.imgsz, self.hyp, config.seed, report)
         if config.batch_size == -1:
-            self.config = replace(config, batch_size=fill_memory(self.model, config.imgsz, self.precision))
+            share = from_main(fill_memory(self.model, config.imgsz, self.precision))
+            self.config = replace(config, batch_size=share * world_size())
             report(f"batch size {self.config.batch_size}")
         if config.sync_bn and world_size() > 1 and device.type == "cuda":
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         elif config.sync_bn:
             raise ValueError("--sync-bn shares statistics between GPUs; it needs torchrun and several of them")
+        self.folder = self._folder(resumed)  # not before the options are known to be good
         self.trainer = self._trainer(frozen)
         self.eval_loader = self._eval_loader()
         self.progress = Progress()
@@ -210,6 +187,8 @@ class _Run:
             stop = False
             if is_main():
                 stop = self._finish_epoch(epoch, losses)
+            if config.image_weights:  # the main process measured them
+                self.trainer.loader.image_weights = from_main(self.trainer.loader.image_weights)
             if from_main(stop):
                 self.report(f"no better fitness for {config.patience} epochs; stopping")
                 break
@@ -245,8 +224,9 @@ class _Run:
         assert self.log and self.board
         self.log.add(values)
         self.board.add(values, epoch)
-        self._save(epoch, best, last)
-        return 0 < config.patience <= epoch - self.progress.best_epoch and not config.noval
+        stop = 0 < config.patience <= epoch - self.progress.best_epoch and not config.noval
+        self._save(epoch, best, last or stop)
+        return stop
 
     def _eval_batch(self) -> int:
         """Images per batch of validation; without gradients twice as many fit."""
@@ -285,7 +265,6 @@ class _Run:
             "data": str(self.splits.config.yaml_path),
         }
         assert isinstance(model, DetectionModel)
-        model.architecture["anchors"] = self.model.architecture["anchors"]
         if best and not config.nosave:
             save_checkpoint(weights / "best.pt", model, info)
         if not config.nosave or last:
@@ -315,7 +294,7 @@ class _Run:
             )
         self.trainer.restore(state["trainer"], checkpoint.state_dict)
         if state["image_weights"] is not None:
-            self.trainer.loader.set_image_weights(np.array(state["image_weights"]))
+            self.trainer.loader.image_weights = np.array(state["image_weights"])  # bit by bit, not normalised again
         torch.set_rng_state(state["torch_rng"])
         if state["cuda_rng"] and self.device.type == "cuda":
             torch.cuda.set_rng_state_all(state["cuda_rng"])
@@ -352,11 +331,13 @@ def seed_everything(seed: int) -> None:
 
 def load_splits(config: TrainConfig, report: Report) -> Splits:
     """Read the labels of both splits; the main process first, so that the others find its cache."""
-    data = load_data_config(config.data)
-    if config.download and is_main():
-        from data.download import download
-
-        download(data)
+    data: DataConfig | None = None
+    if is_main():
+        data = load_data_config(config.data)
+        if config.download and not all(map(os.path.exists, (*data.train, *data.val))):
+            data = download(data, report)
+    data = from_main(data)
+    assert data
     loaded: dict[str, Samples] = {}
     for turn in (True, False):
         if turn == is_main():

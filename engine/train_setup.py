@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from data.config import DataConfig
 from data.letterbox import fitted_size_hw
 from data.samples import Samples
 from engine.checkpoints import Checkpoint, transfer_weights
+from engine.evaluate import class_table
 from engine.hyp import Hyp
 from engine.precision import Precision
 from engine.train_config import DEFAULT_CFG, TrainConfig
 from mgil import MGIL
 from models import DetectionModel, build_model
-from models.anchors import ENOUGH_RECALL, fit_anchors, measure_fit
+from models.anchors import ENOUGH_RECALL, fit_levels, measure_fit
 from models.profile import profile
 
 Report = Callable[[str], None]
@@ -38,7 +40,7 @@ def make_model(
         checkpoint: The contents of `config.weights`, if any.
         report: Gets a line for people.
     """
-    names = ("object",) if config.single_cls else data.names
+    names, _ = class_table(data, config.single_cls)
     cfg: Any = config.cfg or (checkpoint.architecture if checkpoint else DEFAULT_CFG)
     model = build_model(cfg, names=names, imgsz=imgsz)
     if checkpoint:
@@ -101,25 +103,21 @@ def check_anchors(model: DetectionModel, samples: Samples, imgsz: int, hyp: Hyp,
     fitted_hw = np.repeat(np.asarray(fitted_size_hw(samples.sizes_hw, imgsz)), counts, axis=0)
     sizes_wh = samples.boxes_cxcywh[:, 2:4] * fitted_hw[:, ::-1]
     head = model.head
-    own = head.anchors_px.flatten(0, 1).cpu().numpy()
-    fit = measure_fit(sizes_wh, own, hyp.anchor_t)
+    own = head.anchors_px.cpu().numpy()
+    fit = measure_fit(sizes_wh, own.reshape(-1, 2), hyp.anchor_t)
     text = f"AutoAnchor: {fit.per_box:.2f} anchors per box, best possible recall {fit.recall:.4f}"
     if fit.recall > ENOUGH_RECALL:
         report(f"{text}: the model's anchors suit the labels")
         return
-    try:
-        found = fit_anchors(sizes_wh, len(own), hyp.anchor_t, seed=seed)
-    except ValueError as error:
-        report(f"{text}: kept, {error}")
-        return
-    better = measure_fit(sizes_wh, found, hyp.anchor_t)
+    found = fit_levels(sizes_wh, own, head.stride.tolist(), hyp.anchor_t, seed=seed)
+    better = measure_fit(sizes_wh, found.reshape(-1, 2), hyp.anchor_t)
     if better.recall <= fit.recall:
         report(f"{text}: kept, the ones fitted to the labels are no better ({better.recall:.4f})")
         return
-    anchors = torch.from_numpy(found).float().view(head.num_levels, head.num_anchors, 2)
+    anchors = torch.from_numpy(found).float()
     head.set_anchors_px(anchors)
     model.architecture["anchors"] = anchors.flatten(1).tolist()
-    listed = ", ".join(f"{width:.0f}x{height:.0f}" for width, height in found)
+    listed = ", ".join(f"{width:.0f}x{height:.0f}" for width, height in found.reshape(-1, 2))
     report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed}")
 
 
@@ -132,6 +130,7 @@ def fill_memory(model: DetectionModel, imgsz: int, precision: Precision, default
     device = next(model.parameters()).device
     if device.type != "cuda":
         return default
+    model = deepcopy(model)  # BatchNorm statistics stay as they are, and the average of the weights takes as much later
     free, _ = torch.cuda.mem_get_info(device)
     sizes, peaks = [], []
     for batch in PROBE_BATCHES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from scipy.cluster.vq import kmeans
 
 Sizes = NDArray[np.floating]
 ENOUGH_RECALL = 0.98  # YOLOv5 leaves anchors alone above this
-MIN_SIDE_PX = 2.0  # smaller boxes are noise, not shapes to cluster
+MIN_SIDE_PX = 2.0  # anchors below this could not tell one small box from another
+LEVEL_REACH = 4.0  # a level's own boxes are up to this many cells large, as with the official anchors
+LEAST_PER_ANCHOR = 10  # boxes that make fitting an anchor worth while
 MOST_LABELS = 20_000  # a sample of this size fixes nine centres; more only takes longer
 
 
@@ -42,11 +45,41 @@ def measure_fit(sizes_wh: Sizes, anchors_wh: Sizes, ratio: float = 4.0) -> Ancho
     return AnchorFit(float(close.any(1).mean()), float(close.sum(1).mean()))
 
 
-def fit_anchors(sizes_wh: Sizes, number: int = 9, ratio: float = 4.0, generations: int = 1000, seed: int = 0) -> Sizes:
-    """Find anchors for boxes: k-means, then random mutations that are kept when they help (YOLOv5's AutoAnchor).
+def fit_levels(
+    sizes_wh: Sizes, own_wh: Sizes, strides: Sequence[float], ratio: float = 4.0, generations: int = 1000, seed: int = 0
+) -> Sizes:
+    """Find anchors level by level: each level's are fitted to the boxes of sizes that its cells suit.
+
+    YOLOv5 clusters all boxes at once and deals the result out to the levels in order of size. Where all objects are
+    small, that puts 10-px anchors on the level of 32-px cells, which cannot place them.
 
     Args:
         sizes_wh: (N, 2) box sizes in pixels of the network input.
+        own_wh: (levels, anchors, 2) the anchors so far, in pixels; a level with too few boxes keeps them.
+        strides: Stride of each level in pixels, finest first.
+        ratio: The loss's `anchor_t`.
+        generations: Number of mutations tried for each level.
+        seed: The result depends on nothing else.
+
+    Returns:
+        (levels, anchors, 2) sizes in pixels, ordered by area within a level.
+    """
+    side = np.sqrt(sizes_wh.prod(1))
+    bounds = [0.0, *(LEVEL_REACH * stride for stride in strides[:-1]), np.inf]
+    found = own_wh.astype(np.float64).copy()
+    for level, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        suited = sizes_wh[(side >= low) & (side < high)]
+        number = found.shape[1]
+        if len(suited) >= LEAST_PER_ANCHOR * number:
+            found[level] = fit_anchors(suited, number, ratio, generations, seed)
+    return found
+
+
+def fit_anchors(sizes_wh: Sizes, number: int, ratio: float = 4.0, generations: int = 1000, seed: int = 0) -> Sizes:
+    """Find anchors for boxes: k-means, then random mutations that are kept when they help (YOLOv5's AutoAnchor).
+
+    Args:
+        sizes_wh: (N, 2) box sizes in pixels of the network input; at least `number`.
         number: Number of anchors.
         ratio: The loss's `anchor_t`.
         generations: Number of mutations tried.
@@ -54,21 +87,15 @@ def fit_anchors(sizes_wh: Sizes, number: int = 9, ratio: float = 4.0, generation
 
     Returns:
         (number, 2) sizes in pixels, ordered by area.
-
-    Raises:
-        ValueError: Fewer usable boxes than anchors.
     """
     random = np.random.default_rng(seed)
-    usable = sizes_wh[(sizes_wh >= MIN_SIDE_PX).all(1)].astype(np.float64)
-    if len(usable) < number:
-        raise ValueError(f"only {len(usable)} boxes of {MIN_SIDE_PX:g} px or more: too few to fit {number} anchors to")
+    usable = np.maximum(sizes_wh.astype(np.float64), MIN_SIDE_PX)
     if len(usable) > MOST_LABELS:
         usable = usable[random.choice(len(usable), MOST_LABELS, replace=False)]
     anchors = _cluster(usable, number, random)
     best = _fitness(usable, anchors, ratio)
     for _ in range(generations):
-        mutation = _mutation(anchors.shape, random)
-        candidate = np.maximum(anchors * mutation, MIN_SIDE_PX)
+        candidate = np.maximum(anchors * _mutation(anchors.shape, random), MIN_SIDE_PX)
         fitness = _fitness(usable, candidate, ratio)
         if fitness > best:
             best, anchors = fitness, candidate
