@@ -23,7 +23,8 @@ def make_parser() -> Parser:
     add("--data", help="data set YAML, e.g. coco.yaml or one of your own")
     add("--hyp", help="recipe; default: hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above")
     add("--epochs", type=positive_int, help="passes over the data; default: what the data set suggests, else 100")
-    add("--batch-size", "--batch", type=int, help="images per batch over all GPUs; -1 fills the GPU's memory")
+    add("--batch-size", "--batch", type=int,
+        help="images per batch over all GPUs, -1 fills them; default: what the data set suggests, else 16")  # fmt: skip
     add("--imgsz", "--img", "--img-size", type=positive_int,
         help="longer side of the images in pixels; default: what the data set suggests, else 640")  # fmt: skip
     add("--rect", action="store_true", help="batches of like aspect ratio in rectangles, without mosaic")

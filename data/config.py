@@ -15,7 +15,8 @@ from data.yaml_file import read_yaml_mapping
 
 SHIPPED_FOLDER = Path(__file__).resolve().parent
 SPLITS = ("train", "val", "test")
-KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", "imgsz", "epochs", "hyp")
+TRAINING_KEYS = ("imgsz", "epochs", "batch_size", "hyp")
+KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", *TRAINING_KEYS)
 # Written by other tools for people to read; they change nothing here.
 INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
 
@@ -34,6 +35,7 @@ class DataConfig:
     download: str | None = None  # the YAML's `download` entry as text for people; never executed
     imgsz: int | None = None  # training size in pixels that suits the images, where the user gives none
     epochs: int | None = None  # length of training that suits the set, where the user gives none
+    batch_size: int | None = None  # images per batch that suit the set, where the user gives none
     hyp: Mapping[str, Any] = field(default_factory=dict)  # changes to the default recipe that the set needs
 
     def split(self, name: str) -> tuple[str, ...]:
@@ -56,7 +58,8 @@ def load_data_config(path: str | Path) -> DataConfig:
         category_ids: optional, the COCO category id of each class; else a COCO .json's, else 1 to nc.
         download, convert: optional, what `data.download` fetches and how it is rewritten after.
         generate: optional; `digits` is made on first use by `data.digits`.
-        imgsz, epochs: optional, what to train with unless the user says otherwise.
+        imgsz, epochs, batch_size: optional, what to train with unless the user says otherwise.
+        hyp: optional, values of the default recipe that the set needs otherwise, e.g. `{fliplr: 0.0}` for text.
 
     Args:
         path: the file; a bare name such as `coco.yaml` is also looked for among the shipped ones in data/.
@@ -89,6 +92,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         download=_describe(content.get("download")),
         imgsz=_read_count(content, "imgsz", yaml_path),
         epochs=_read_count(content, "epochs", yaml_path),
+        batch_size=_read_count(content, "batch_size", yaml_path),
         hyp=_read_hyp(content, yaml_path),
     )
 

@@ -7,20 +7,16 @@ import torch
 from engine.distributed import local_rank, world_size
 
 
-def select_device(text: str = "", batch_size: int = 0) -> torch.device:
+def select_device(text: str = "") -> torch.device:
     """Turn YOLOv5's `--device` into a device.
 
     Args:
         text: "" (the first GPU if there is one, else the CPU), "cpu", "mps", a GPU number, or under torchrun a list of
             them, of which this process takes its own.
-        batch_size: The whole batch, to check that the processes can share it; 0 does not check.
 
     Raises:
-        ValueError: No such device, or a batch that the processes cannot share equally.
+        ValueError: No such device.
     """
-    processes = world_size()
-    if batch_size > 0 and batch_size % processes:
-        raise ValueError(f"--batch-size {batch_size} is not a multiple of the {processes} processes")
     text = str(text).strip().lower().replace("cuda:", "").replace(" ", "")
     if text == "cpu":
         return torch.device("cpu")
@@ -30,7 +26,7 @@ def select_device(text: str = "", batch_size: int = 0) -> torch.device:
         return torch.device("mps")
     if text in ("", "cuda"):
         return torch.device("cuda", local_rank()) if torch.cuda.is_available() else torch.device("cpu")
-    return _numbered(text, processes)
+    return _numbered(text, world_size())
 
 
 def _numbered(text: str, processes: int) -> torch.device:

@@ -41,7 +41,7 @@ from models import DetectionModel
 from models.loss import DetectionLoss
 
 Report = Callable[[str], None]
-DEFAULT_IMGSZ, DEFAULT_EPOCHS = 640, 100
+DEFAULT_IMGSZ, DEFAULT_EPOCHS, DEFAULT_BATCH = 640, 100, 16
 COARSEST_STRIDE = 32  # sizes are rounded up to a multiple
 STORES = {"auto": "auto", "ram": "resident", "none": "streamed"}
 
@@ -75,7 +75,7 @@ def run_train(config: TrainConfig, report: Report = print, given: Collection[str
     resumed = load_checkpoint(find_resume(config.resume)) if config.resume else None
     if resumed:
         config = resumed_config(config, resumed, given)
-    device = select_device(config.device, config.batch_size)
+    device = select_device(config.device)
     with process_group(device):
         run = _Run(config, device, resumed, report if is_main() else lambda _line: None)
         try:
@@ -350,13 +350,21 @@ def load_splits(config: TrainConfig, report: Report) -> Splits:
 
 
 def settle(config: TrainConfig, data: DataConfig) -> TrainConfig:
-    """Put values in place of "the default": size and epochs that the data set suggests, the recipe for the size."""
+    """Put values in place of "the default": what the data set suggests, and the recipe for the size.
+
+    Raises:
+        ValueError: A batch that the processes cannot share equally.
+    """
     imgsz = config.imgsz or data.imgsz or DEFAULT_IMGSZ
     rounded = -(-imgsz // COARSEST_STRIDE) * COARSEST_STRIDE
+    batch_size = config.batch_size or data.batch_size or DEFAULT_BATCH
+    if batch_size > 0 and batch_size % world_size():
+        raise ValueError(f"--batch-size {batch_size} is not a multiple of the {world_size()} processes")
     return replace(
         config,
         imgsz=rounded,
         epochs=config.epochs or data.epochs or DEFAULT_EPOCHS,
+        batch_size=batch_size,
         hyp=config.hyp or default_hyp(rounded),
     )
 

@@ -28,7 +28,9 @@ class TrainConfig:
     data: str = "digits.yaml"  # data set YAML
     hyp: str = ""  # recipe; "" is hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above
     epochs: int = 0  # passes over the data; 0 is the data set's own suggestion, else 100
-    batch_size: int = 16  # images per batch over all processes; -1 fills the GPU's memory
+    batch_size: int = (
+        0  # images per batch over all processes; 0 is the data set's suggestion, else 16; -1 fills the GPU
+    )
     imgsz: int = 0  # longer side of the images in pixels; 0 is the data set's own suggestion, else 640
     rect: bool = False  # batches of like aspect ratio in rectangles, without mosaic
     resume: str = ""  # last.pt of the run to go on with
@@ -65,7 +67,7 @@ class TrainConfig:
         self._at_least("patience", 0)
         self._at_least("seed", 0)
         if self.batch_size != -1:
-            self._at_least("batch_size", 1)
+            self._at_least("batch_size", 0)
         if 0 < self.imgsz < 32:
             raise ValueError(f"--imgsz {self.imgsz}: the smallest size is 32")
         if not 0 <= self.label_smoothing < 1:

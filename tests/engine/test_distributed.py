@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.config import DataConfig
 from engine.checkpoints import load_checkpoint
 from engine.devices import select_device
 from engine.distributed import from_main, is_main, mean_over_processes, process_group
-from engine.train import run_train
+from engine.train import run_train, settle
+from engine.train_config import TrainConfig
 from engine.train_log import COLUMNS, read_results
 from tests.engine.tiny import PLAIN, RECIPE, Playground, make_data, write_yaml
 
@@ -112,8 +114,11 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, text: str) 
         select_device(text)
 
 
-def test_a_batch_that_the_processes_cannot_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_the_processes_cannot_share(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    data = DataConfig(tmp_path / "d.yaml", tmp_path, (str(folder),), (), (), names=("a",), category_ids=(1,))
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ValueError, match="--batch-size 16 is not a multiple of the 3 processes"):
-        select_device("cpu", 16)
-    assert select_device("cpu", 15) == select_device("cpu", -1) == torch.device("cpu")
+        settle(TrainConfig(batch_size=16), data)
+    assert settle(TrainConfig(batch_size=15), data).batch_size == 15
+    assert settle(TrainConfig(batch_size=-1), data).batch_size == -1

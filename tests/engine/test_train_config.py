@@ -22,7 +22,6 @@ from engine.train_config import MAY_CHANGE_ON_RESUME, TrainConfig, config_from_d
         ({"workers": -1}, ["--workers", "-1"]),
         ({"patience": -1}, ["--patience", "-1"]),
         ({"seed": -1}, ["--seed", "-1"]),
-        ({"batch_size": 0}, ["--batch-size", "0"]),
         ({"batch_size": -2}, ["--batch-size", "-2"]),
         ({"label_smoothing": 1.0}, ["--label-smoothing", "1.0"]),
         ({"label_smoothing": -0.1}, ["--label-smoothing", "-0.1"]),

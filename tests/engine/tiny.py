@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +116,3 @@ def same_tensors(first: Any, second: Any) -> bool:
     if isinstance(first, list | tuple):
         return len(first) == len(second) and all(map(same_tensors, first, second))
     return bool(first == second)
-
-
-def touch(path: str) -> Callable[[], tuple[Any, tuple[str]]]:
-    """A `__reduce__` that makes a folder when it is unpickled by something careless."""
-    return lambda: (os.mkdir, (path,))

@@ -50,7 +50,7 @@ def test_levels_get_boxes_that_their_cells_suit() -> None:
     own = np.arange(1, 19, dtype=float).reshape(3, 3, 2) * 10
     found = fit_levels(np.concatenate([small, medium]), own, [8, 16, 32], generations=50)
     assert found[0].max() < 16  # cells of 8 px: boxes below 32 px
-    assert 35 < found[1].min() and found[1].max() < 65  # cells of 16 px: 32 to 64 px
+    assert found[1].min() > 35 and found[1].max() < 65  # cells of 16 px: 32 to 64 px
     assert (found[2] == own[2]).all()  # no box of 64 px or more: kept
     assert (own == np.arange(1, 19).reshape(3, 3, 2) * 10).all()  # the input is left alone
     assert (fit_levels(np.zeros((0, 2)), own, [8, 16, 32]) == own).all()
