@@ -15,7 +15,7 @@ def make_parser() -> Parser:
     add = parser.add_argument
     add("--data", help="data set YAML; default: the one the weights were trained on, else digits.yaml")
     add("--weights", nargs="+", required=True, help="one .pt file, or several whose predictions are pooled")
-    add("--batch-size", type=positive_int, default=32, help="images per batch")
+    add("--batch-size", "--batch", type=positive_int, default=32, help="images per batch")
     add(
         "--imgsz",
         "--img",
@@ -25,8 +25,8 @@ def make_parser() -> Parser:
         default=[],
         help="input size; several give a table, csv and plot; default: the weights' training size",
     )
-    add("--conf-thres", type=fraction, default=0.001, help="lowest score that counts")
-    add("--iou-thres", type=fraction, default=0.6, help="NMS overlap")
+    add("--conf-thres", "--conf", type=fraction, default=0.001, help="lowest score that counts")
+    add("--iou-thres", "--iou", type=fraction, default=0.6, help="NMS overlap")
     add("--max-det", type=positive_int, default=300, help="boxes per image")
     add("--task", default="val", choices=TASKS, help="split to use; speed: times only; study: several sizes")
     add("--device", default="", help="cpu, mps, or a GPU number; default: the first GPU, else the CPU")

@@ -49,15 +49,14 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             description=description,
             allow_abbrev=False,
-            formatter_class=argparse.HelpFormatter if defaults else argparse.ArgumentDefaultsHelpFormatter,
             argument_default=argparse.SUPPRESS if defaults else None,
         )
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:  # type: ignore[override]
         """Add a flag, with its default in the help where that says something."""
         action = super().add_argument(*names, **options)
-        value = getattr(self.defaults, action.dest, None)
-        if action.help and action.help is not argparse.SUPPRESS and value not in (None, "", False, 0):
+        value = getattr(self.defaults, action.dest, None) if self.defaults else action.default
+        if action.help and action.help is not argparse.SUPPRESS and value not in (None, "", False, 0, argparse.SUPPRESS):
             shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
             action.help += f" (default: {shown})"
         return action

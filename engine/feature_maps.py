@@ -65,7 +65,7 @@ def feature_grid(channels: np.ndarray) -> np.ndarray:
     grid = np.full((rows * (tile_hw[0] + _GAP_PX), columns * (tile_hw[1] + _GAP_PX), 3), 255, np.uint8)
     for index, channel in enumerate(channels):
         low, high = float(channel.min()), float(channel.max())
-        levels = np.uint8(255 * (channel - low) / max(high - low, 1e-12))
+        levels = (255 * (channel - low) / max(high - low, 1e-12)).astype(np.uint8)
         tile = cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1]
         tile = tile.repeat(factor, axis=0).repeat(factor, axis=1)
         top, left = (index // columns) * (tile_hw[0] + _GAP_PX), (index % columns) * (tile_hw[1] + _GAP_PX)
