@@ -20,14 +20,7 @@ def build_parser() -> Parser:
     add("--data", help="data set YAML whose class names replace those in the weights")
     add("--imgsz", "--img", "--img-size", nargs="+", type=positive_int, help="input size: a side, or height and width")
     add("--conf-thres", "--conf", type=fraction, default=0.25, help="lowest score that is kept")
-    add(
-        "--iou-thres",
-        "--iou",
-        "--iou",
-        type=fraction,
-        default=0.45,
-        help="boxes of a class that overlap more are one object",
-    )
+    add("--iou-thres", "--iou", type=fraction, default=0.45, help="boxes of a class that overlap more are one object")
     add("--max-det", type=positive_int, default=1000, help="most detections per image")
     add("--device", default="", help="cpu, mps or a GPU's number; the first GPU, else the CPU, where left out")
     add("--view-img", action="store_true", help="show the pictures in a window; q or Esc ends")

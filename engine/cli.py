@@ -56,7 +56,8 @@ class Parser(argparse.ArgumentParser):
         """Add a flag, with its default in the help where that says something."""
         action = super().add_argument(*names, **options)
         value = getattr(self.defaults, action.dest, None) if self.defaults else action.default
-        if action.help and action.help is not argparse.SUPPRESS and value not in (None, "", False, 0, argparse.SUPPRESS):
+        silent = (None, "", False, 0, argparse.SUPPRESS)
+        if action.help and action.help is not argparse.SUPPRESS and value not in silent:
             shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
             action.help += f" (default: {shown})"
         return action

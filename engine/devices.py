@@ -25,7 +25,11 @@ def select_device(text: str = "") -> torch.device:
             raise ValueError("--device mps: this PyTorch or machine has no Metal support; use --device cpu")
         return torch.device("mps")
     if text in ("", "cuda"):
-        return torch.device("cuda", local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        if world_size() == 1:
+            return torch.device("cuda", 0)
+        text = ",".join(map(str, range(torch.cuda.device_count())))
     return _numbered(text, world_size())
 
 
@@ -42,4 +46,6 @@ def _numbered(text: str, processes: int) -> torch.device:
             f"--device {text}: several GPUs need one process each: "
             f"torchrun --nproc_per_node {len(numbers)} train.py ..."
         )
-    return torch.device("cuda", int(numbers[local_rank() % len(numbers)]))
+    if local_rank() >= len(numbers):
+        raise ValueError(f"--device {text}: process {local_rank()} of this machine has no GPU; start one per GPU")
+    return torch.device("cuda", int(numbers[local_rank()]))

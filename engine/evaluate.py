@@ -173,7 +173,10 @@ class _Run:
 
     def _predict(self, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor] | None]:
         if self.augment:
-            return predict_augmented(self.model, images, **augment_geometry(self.model)), None
+            # an ensemble's members one by one: levels are cut out by their place among a single model's predictions
+            members: Any = getattr(self.model, "members", (self.model,))
+            views = [predict_augmented(member, images, **augment_geometry(member)) for member in members]
+            return torch.cat(views, dim=1), None
         if self.loss is None:
             return self.model(images), None
         model: Any = self.model

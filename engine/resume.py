@@ -36,7 +36,8 @@ def resumed_config(config: TrainConfig, checkpoint: Checkpoint, given: Collectio
         given: Names of the options that the user gave; None: those that differ from their defaults.
 
     Raises:
-        ValueError: A checkpoint made for inference, or a change that would make it another run; the flag is named.
+        ValueError: A checkpoint made for inference, a run that is complete, or a change that would make it another
+            run; the flag is named.
     """
     if not checkpoint.training.keys() >= TRAINING_KEYS:
         raise ValueError(f"--resume {checkpoint.path}: made for inference, not for resuming; give the run's last.pt")
@@ -51,4 +52,6 @@ def resumed_config(config: TrainConfig, checkpoint: Checkpoint, given: Collectio
             flag, allowed = name.replace("_", "-"), ", ".join(MAY_CHANGE_ON_RESUME[1:])
             raise ValueError(f"--{flag} {value!r}: a resumed run keeps its own {own!r}; only {allowed} may change")
         saved = replace(saved, **{name: value})
+    if checkpoint.training["progress"]["epoch"] >= saved.epochs:  # told before any data is read
+        raise ValueError(f"--resume {checkpoint.path}: all {saved.epochs} epochs are done; ask for more with --epochs")
     return saved

@@ -34,10 +34,12 @@ def build_optimizer(model: nn.Module, name: str, hyp: Hyp, weight_decay: float) 
     parameters = [
         {"params": group, "weight_decay": weight_decay if kind == WEIGHTS else 0.0} for kind, group in enumerate(groups)
     ]
+    # one pass over the parameters in place of one per operation; not every device has it
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
     if name == "SGD":
-        return torch.optim.SGD(parameters, lr=hyp.lr0, momentum=hyp.momentum, nesterov=True)
+        return torch.optim.SGD(parameters, lr=hyp.lr0, momentum=hyp.momentum, nesterov=True, fused=fused)
     if name in ("Adam", "AdamW"):
-        return getattr(torch.optim, name)(parameters, lr=hyp.lr0, betas=(hyp.momentum, 0.999))
+        return getattr(torch.optim, name)(parameters, lr=hyp.lr0, betas=(hyp.momentum, 0.999), fused=fused)
     raise ValueError(f"optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
 
 

@@ -288,10 +288,6 @@ class _Run:
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.training
         self.progress = Progress(**state["progress"])
-        if self.progress.epoch >= self.config.epochs:
-            raise ValueError(
-                f"--resume {checkpoint.path}: all {self.config.epochs} epochs are done; ask for more with --epochs"
-            )
         self.trainer.restore(state["trainer"], checkpoint.state_dict)
         if state["image_weights"] is not None:
             self.trainer.loader.image_weights = np.array(state["image_weights"])  # bit by bit, not normalised again
@@ -303,7 +299,8 @@ class _Run:
     def _finish(self) -> None:
         """Evaluate the best weights once more, with every table and picture."""
         weights = self.folder / "weights"
-        chosen = weights / "best.pt" if (weights / "best.pt").exists() else weights / "last.pt"
+        # with --nosave and --exist-ok a best.pt may lie there that is another run's
+        chosen = weights / ("last.pt" if self.config.nosave or not (weights / "best.pt").exists() else "best.pt")
         model = model_from_checkpoint(chosen, self.device)
         result = self._validate(model, loss=None, pictures=not self.config.noplots)
         batch = self._eval_batch()

@@ -81,6 +81,8 @@ class TrainConfig:
             raise ValueError(f"--freeze {self.freeze}: rows count from 0")
         if self.rect and self.multi_scale:
             raise ValueError("--rect and --multi-scale exclude each other")
+        if self.image_weights and self.noval:
+            raise ValueError("--image-weights needs the AP of every epoch; leave --noval out")
 
     def _at_least(self, name: str, low: int) -> None:
         value = getattr(self, name)

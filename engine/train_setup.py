@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from data.boxes import LabelTable
 from data.config import DataConfig
 from data.letterbox import fitted_size_hw
 from data.samples import Samples
@@ -25,7 +26,7 @@ from models.profile import profile
 
 Report = Callable[[str], None]
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
-PROBE_BATCHES = (1, 2, 4, 8, 16)
+PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, of which BatchNorm cannot take the statistics on a 1x1 map
 
 
 def make_model(
@@ -99,9 +100,9 @@ def freeze_rows(model: DetectionModel, rows: tuple[int, ...]) -> tuple[nn.Module
 
 def check_anchors(model: DetectionModel, samples: Samples, imgsz: int, hyp: Hyp, seed: int, report: Report) -> None:
     """AutoAnchor: fit new anchors when too few boxes could be matched by the model's own (YOLOv5's 0.98)."""
-    counts = np.diff(samples.offsets)
-    fitted_hw = np.repeat(np.asarray(fitted_size_hw(samples.sizes_hw, imgsz)), counts, axis=0)
-    sizes_wh = samples.boxes_cxcywh[:, 2:4] * fitted_hw[:, ::-1]
+    labels = LabelTable.from_samples(samples)  # crowd boxes are not trained on, so they need no anchor
+    fitted_hw = np.repeat(np.asarray(fitted_size_hw(samples.sizes_hw, imgsz)), np.diff(labels.offsets), axis=0)
+    sizes_wh = labels.boxes_cxcywh[:, 2:4] * fitted_hw[:, ::-1]
     head = model.head
     own = head.anchors_px.cpu().numpy()
     fit = measure_fit(sizes_wh, own.reshape(-1, 2), hyp.anchor_t)
@@ -148,7 +149,7 @@ def fill_memory(model: DetectionModel, imgsz: int, precision: Precision, default
         peaks.append(torch.cuda.max_memory_allocated(device))
     torch.cuda.empty_cache()
     if len(sizes) < 2:
-        raise ValueError(f"--batch-size -1: not even two images of {imgsz} px fit the GPU's {free / 1e9:.1f} GB free")
+        raise ValueError(f"--batch-size -1: not even three images of {imgsz} px fit the GPU's {free / 1e9:.1f} GB free")
     slope, start = np.polyfit(sizes, peaks, 1)
     return max(int((free * MEMORY_SHARE - start) / max(slope, 1)), 1)
 
@@ -164,8 +165,9 @@ def image_difficulty(samples: Samples, class_maps: np.ndarray) -> np.ndarray:
         (N,) weights, all positive. YOLOv5's rule: class weight (1 - mAP)^2 / frequency, summed over an image's labels.
     """
     nc = len(class_maps)
-    count = np.bincount(samples.classes, minlength=nc).clip(min=1)
+    labels = LabelTable.from_samples(samples)
+    count = np.bincount(labels.classes, minlength=nc).clip(min=1)
     weight = (1 - np.nan_to_num(class_maps)) ** 2 / count
-    image = np.repeat(np.arange(len(samples.image_paths)), np.diff(samples.offsets))
-    total = np.bincount(image, weights=weight[samples.classes], minlength=len(samples.image_paths))
+    image = np.repeat(np.arange(len(samples.image_paths)), np.diff(labels.offsets))
+    total = np.bincount(image, weights=weight[labels.classes], minlength=len(samples.image_paths))
     return total + max(total.max(), 1.0) * 1e-3  # images without labels teach too

@@ -13,7 +13,7 @@ import torch
 from data.batch import EvalBatch
 from engine.augmented_inference import predict_augmented
 from engine.ensemble import Ensemble
-from engine.evaluate import evaluate, to_original
+from engine.evaluate import _Run, evaluate, to_original
 from engine.val_report import header_line, result_lines, write_label_files
 
 NAMES = ("cat", "dog", "bird")
@@ -247,3 +247,12 @@ def test_ensemble_pools_and_checks_names() -> None:
     right.names = ("cat", "dog")
     with pytest.raises(ValueError, match=r"right\.pt.*2 and 3"):
         Ensemble([left, right], ["left.pt", "right.pt"])  # type: ignore[list-item]
+
+
+def test_augmented_ensemble_pools_what_each_member_sees() -> None:
+    """Each member loses the coarsest level of the first view and the finest of the last, as it would alone."""
+    seen = []
+    for model in (SpotModel(), SpotModel(), Ensemble([SpotModel(), SpotModel()], ["a.pt", "b.pt"])):  # type: ignore[list-item]
+        run = _Run(model, torch.device("cpu"), half=False, augment=True, loss=None)
+        seen.append(run._predict(torch.ones(1, 3, 64, 64))[0])
+    assert torch.equal(torch.cat(seen[:2], dim=1), seen[2])
