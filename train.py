@@ -7,7 +7,7 @@ torchrun --nproc_per_node 4 train.py --data coco.yaml --batch-size 128 --device 
 
 from __future__ import annotations
 
-from engine.cli import Parser, natural_int, positive_int, run_cli
+from engine.cli import Parser, batch_size, natural_int, positive_int, run_cli
 from engine.hyp import OPTIMIZERS
 from engine.precision import CHOICES as AMP_CHOICES
 from engine.train import run_train
@@ -23,7 +23,7 @@ def make_parser() -> Parser:
     add("--data", help="data set YAML, e.g. coco.yaml or one of your own")
     add("--hyp", help="recipe; default: hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above")
     add("--epochs", type=positive_int, help="passes over the data; default: what the data set suggests, else 100")
-    add("--batch-size", "--batch", type=int,
+    add("--batch-size", "--batch", type=batch_size,
         help="images per batch over all GPUs, -1 fills them; default: what the data set suggests, else 16")  # fmt: skip
     add("--imgsz", "--img", "--img-size", type=positive_int,
         help="longer side of the images in pixels; default: what the data set suggests, else 640")  # fmt: skip

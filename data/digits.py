@@ -24,11 +24,11 @@ SIZE = 64  # pixels, both sides of a scene
 DIGITS_PER_SCENE = (2, 8)
 DIGIT_SIDE = (7, 20)  # pixels, the longer side of a digit's ink
 THINNEST = 3  # pixels, the least shorter side
-CONTRAST = (80, 127)  # grey levels between a digit and its background, of 255
+CONTRAST = (100, 127)  # grey levels between a digit and its background, of 255
 INK_THRESHOLD = 96  # of 255: the box of a digit holds every pixel with at least this much ink
 SEED = 20240
 STAMP_NAME = "made-by-mgil-yolov5.txt"
-STAMP = "digits scenes, version 3\n"  # a new text makes every copy be made anew
+STAMP = "digits scenes, version 4\n"  # a new text makes every copy be made anew
 NAMES = tuple(str(digit) for digit in range(10))
 
 
@@ -187,8 +187,8 @@ def _draw_glyph(glyph: np.ndarray, draws: Draws) -> tuple[np.ndarray, tuple[int,
     """A glyph at a random size as (h, w) ink of 0..255, and the (x1, y1, x2, y2) of its visible ink in that."""
     ink = glyph[1:-1, 1:-1]
     shorter, longer = sorted(ink.shape)
-    # the larger of two draws: most digits can be read, some hardly
-    longer_target = max(draws.between(*DIGIT_SIDE), draws.between(*DIGIT_SIDE))
+    # the largest of three draws: most digits can be read, some hardly
+    longer_target = max(draws.between(*DIGIT_SIDE) for _ in range(3))
     stretch = draws.between(85, 115)  # per cent, of the shorter side
     shorter_target = min(longer_target, max(3, (shorter * longer_target * stretch + 50 * longer) // (100 * longer)))
     targets = (longer_target, shorter_target) if ink.shape[0] >= ink.shape[1] else (shorter_target, longer_target)

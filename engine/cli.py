@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import torch
+
 USER_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: missing and unwritable files
 
 
@@ -16,6 +18,8 @@ def run_cli(main: Callable[[], None]) -> None:
         main()
     except USER_ERRORS as error:
         fail(describe(error))
+    except torch.OutOfMemoryError as error:
+        fail(f"out of GPU memory; use a smaller --batch-size or --imgsz ({describe(error)})")
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         raise SystemExit(130) from None
@@ -80,6 +84,11 @@ def positive_int(text: str) -> int:
 def natural_int(text: str) -> int:
     """An argument that must be an integer of 0 or more."""
     return int(_bounded(int, text, 0, float("inf"), "an integer of 0 or more"))
+
+
+def batch_size(text: str) -> int:
+    """An argument that must be an integer of 1 or more, or -1."""
+    return -1 if text == "-1" else int(_bounded(int, text, 1, float("inf"), "an integer of 1 or more, or -1"))
 
 
 def fraction(text: str) -> float:

@@ -157,6 +157,16 @@ def _from_mapping(content: Mapping[str, Any], where: str) -> Hyp:
             near = get_close_matches(str(key), known, n=1)
             raise ValueError(f"{where}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     try:
-        return Hyp(**{key: value for key, value in content.items() if key in known})
+        return Hyp(**{key: _number(value) for key, value in content.items() if key in known})
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _number(value: Any) -> Any:
+    """YAML reads 5e-4, which YOLOv5's users write, as a text; here it is the number that it looks like."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    return value

@@ -48,6 +48,8 @@ def resumed_config(config: TrainConfig, checkpoint: Checkpoint, given: Collectio
         given = [name for name in names if getattr(config, name) != getattr(default, name)]
     for name in given:
         value, own = getattr(config, name), getattr(saved, name)
+        if name == "batch_size" and value == -1:  # the run goes on with the number that was found then
+            continue
         if value != own and name not in MAY_CHANGE_ON_RESUME:
             flag, allowed = name.replace("_", "-"), ", ".join(MAY_CHANGE_ON_RESUME[1:])
             raise ValueError(f"--{flag} {value!r}: a resumed run keeps its own {own!r}; only {allowed} may change")

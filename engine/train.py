@@ -128,7 +128,10 @@ class _Run:
         """The run's folder, made by the main process and known to all."""
         folder = None
         if resumed:
-            folder = str(resumed.path.resolve().parent.parent)
+            weights = resumed.path.resolve().parent
+            if weights.name != "weights":
+                raise ValueError(f"--resume {resumed.path}: not in a run's folder (.../weights/last.pt); move it back")
+            folder = str(weights.parent)
         elif is_main():
             folder = str(new_run_folder(self.config.project, self.config.name, self.config.exist_ok))
         path = Path(from_main(folder))
@@ -288,6 +291,11 @@ class _Run:
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.training
         self.progress = Progress(**state["progress"])
+        if checkpoint.names != self.model.names:
+            raise ValueError(
+                f"--resume {checkpoint.path}: trained on {len(checkpoint.names)} classes, "
+                f"{self.splits.config.yaml_path} has {len(self.model.names)}, or others; restore the data set"
+            )
         self.trainer.restore(state["trainer"], checkpoint.state_dict)
         if state["image_weights"] is not None:
             self.trainer.loader.image_weights = np.array(state["image_weights"])  # bit by bit, not normalised again

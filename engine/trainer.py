@@ -202,7 +202,10 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.ema.model.load_state_dict(averaged)
         self.ema.updates = state["ema_updates"]
+        fused = [group["fused"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, fused, strict=True):
+            group["fused"] = own  # this device's way to step, not the saved run's
         self.precision.scaler.load_state_dict(state["scaler"])
 
 

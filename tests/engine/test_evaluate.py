@@ -251,8 +251,11 @@ def test_ensemble_pools_and_checks_names() -> None:
 
 def test_augmented_ensemble_pools_what_each_member_sees() -> None:
     """Each member loses the coarsest level of the first view and the finest of the last, as it would alone."""
+    members = [SpotModel(), SpotModel()]
+    for member in members:
+        member.names, member.imgsz = NAMES, 64  # type: ignore[assignment]
     seen = []
-    for model in (SpotModel(), SpotModel(), Ensemble([SpotModel(), SpotModel()], ["a.pt", "b.pt"])):  # type: ignore[list-item]
+    for model in (*members, Ensemble(members, ["a.pt", "b.pt"])):  # type: ignore[list-item,arg-type]
         run = _Run(model, torch.device("cpu"), half=False, augment=True, loss=None)
         seen.append(run._predict(torch.ones(1, 3, 64, 64))[0])
     assert torch.equal(torch.cat(seen[:2], dim=1), seen[2])
