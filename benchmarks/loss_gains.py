@@ -65,7 +65,7 @@ def main() -> None:
             folder = arguments.csv.parent / f"gains_{Path(arguments.data).stem}_{arguments.imgsz}_{obj:g}_{cls:g}"
             rows.append(run_cell(cell, hyp, folder))
             with arguments.csv.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS)
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
     for row in rows:

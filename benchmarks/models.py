@@ -66,7 +66,7 @@ def main() -> None:
         print("  ".join(f"{cell:>{max(len(h), 8)}}" for cell, h in zip(row, header, strict=True)))
     arguments.csv.parent.mkdir(parents=True, exist_ok=True)
     with arguments.csv.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from engine.train_log import COLUMNS, read_results
 
 MOST_NAMED_CLASSES = 30  # beyond this the names would overlap
 MOST_POINTS = 50_000
+WIDE_RANGE = 30
 
 
 def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
@@ -33,7 +34,8 @@ def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
     places.invert_yaxis()
     places.set(xlabel="x, share of the width", ylabel="y, share of the height", title="box centres", aspect="equal")
     sizes.scatter(sides_px[:, 0], sides_px[:, 1], s=3, alpha=0.3, linewidths=0)
-    scale = "log" if len(boxes) else "linear"  # a set of backgrounds alone has nothing to put on a logarithmic axis
+    # sizes from a few pixels to a whole photograph need a logarithmic axis; on a short one its labels would overlap
+    scale = "log" if len(boxes) and sides_px.max() > WIDE_RANGE * max(sides_px.min(), 1) else "linear"
     sizes.set(xlabel="width, pixels of the file", ylabel="height", title="box sizes", xscale=scale, yscale=scale)
     figure.savefig(path, dpi=150)
 
