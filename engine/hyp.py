@@ -9,9 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data.augment import AugmentConfig
+from data.yaml_file import read_yaml_mapping
 from models.loss import LossGains
 
 FOLDER = Path(__file__).parent.parent / "data" / "hyps"
@@ -132,12 +131,9 @@ def load_hyp(source: str | Path | Mapping[str, Any], changes: Mapping[str, Any] 
     if isinstance(source, Mapping):
         return _from_mapping({**source, **(changes or {})}, "hyp")
     path = _find(Path(source))
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a valid YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: a hyp file is a mapping of names to numbers")
+    content = read_yaml_mapping(path)
+    if not content:
+        raise ValueError(f"{path}: empty; a hyp file is a mapping of names to numbers")
     return _from_mapping({**content, **(changes or {})}, str(path))
 
 
