@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -193,3 +194,9 @@ def test_version_is_stated_once() -> None:
 def test_everything_public_in_mgil_is_exported() -> None:
     assert mgil.__all__ == sorted(mgil.__all__, key=lambda name: (not name[0].isupper(), name))
     assert all(getattr(mgil, name).__doc__ for name in mgil.__all__)
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(document: str) -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", (REPOSITORY / document).read_text(encoding="utf-8"))
+    assert [t for t in targets if "://" not in t and not (REPOSITORY / t).exists()] == []
