@@ -25,7 +25,7 @@ from engine.checkpoints import Checkpoint, load_checkpoint, model_from_checkpoin
 from engine.devices import select_device
 from engine.distributed import from_main, is_main, process_group, rank, world_size
 from engine.evaluate import EvalResult, evaluate
-from engine.hyp import Hyp, default_hyp, load_hyp
+from engine.hyp import default_hyp, load_hyp
 from engine.plots_eval import BatchPictures, plot_result
 from engine.plots_train import plot_labels, plot_results, plot_train_batches
 from engine.precision import Precision
@@ -93,9 +93,10 @@ class _Run:
         self.report = report
         seed_everything(config.seed + rank())
         self.splits = load_splits(config, report)
-        self.hyp = load_hyp(resumed.training["hyp"]) if resumed else choose_hyp(config, self.splits.config)
+        changes = {} if config.hyp else self.splits.config.hyp  # a data set may change the default recipe alone
         asked, config = config.imgsz, settle(config, self.splits.config)
         self.config = config
+        self.hyp = load_hyp(resumed.training["hyp"]) if resumed else load_hyp(config.hyp, changes)
         if config.imgsz != (asked or config.imgsz):
             report(f"--imgsz {asked} is not a multiple of {COARSEST_STRIDE}; using {config.imgsz}")
         self.precision = Precision(config.amp, device)
@@ -372,13 +373,6 @@ def settle(config: TrainConfig, data: DataConfig) -> TrainConfig:
         batch_size=batch_size,
         hyp=config.hyp or default_hyp(rounded),
     )
-
-
-def choose_hyp(config: TrainConfig, data: DataConfig) -> Hyp:
-    """The recipe that the user names; else the one for the size, with the changes that the data set asks for."""
-    if config.hyp:
-        return load_hyp(config.hyp)
-    return load_hyp(settle(config, data).hyp, changes=data.hyp)
 
 
 def fitness(result: EvalResult) -> float:
