@@ -112,7 +112,7 @@ def plan_targets(plan: Plan, labels: LabelTable, images: np.ndarray, config: Aug
 
     boxes = cxcywh_to_xyxy(labels.boxes_cxcywh[rows]) * tile_hw[:, [1, 0, 1, 0]] + origins[:, [0, 1, 0, 1]]
     matrices = plan.matrices[layers]
-    full_area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * np.abs(np.linalg.det(matrices[:, :, :2]))
+    full_area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * plan.area_factors[layers]
     boxes = transform_boxes(clip_boxes(boxes, plan.canvas_sizes_hw[layers]), matrices)
     boxes = clip_boxes(boxes, np.array(plan.output_hw))
 

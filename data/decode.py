@@ -84,12 +84,14 @@ def _decode_opencv(content: bytes, header: Image.Image, orientation: int, needed
         return None
     if is_jpeg and not _jpeg_is_whole(content):
         raise ValueError("the file is truncated")
-    flags = cv2.IMREAD_COLOR
+    flags = cv2.IMREAD_COLOR_RGB
     if is_jpeg and needed is not None:
         longer = max(header.size)
         flags = next((flag for step, flag in JPEG_REDUCTIONS if longer >= REDUCED_MARGIN * needed * step), flags)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    if image is None or flags == cv2.IMREAD_COLOR_RGB:
+        return image
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def _decode_pillow(image: Image.Image) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from data.geometry import Plan
 from data.letterbox import FILL
 
-CANVAS_PIXELS_AT_ONCE = 1 << 24  # bounds the memory that indices and floating point canvases take
+CANVAS_PIXELS_AT_ONCE = 1 << 24  # bounds the memory that indices and floating point copies take
 
 
 def render_torch(plan: Plan, tiles: torch.Tensor, slots: np.ndarray) -> torch.Tensor:
@@ -29,14 +29,15 @@ def render_torch(plan: Plan, tiles: torch.Tensor, slots: np.ndarray) -> torch.Te
     for level in np.unique(halvings):
         layers = np.flatnonzero(halvings == level)
         step = 2 ** int(level)
-        canvas_hw = tuple((-(-plan.canvas_sizes_hw[layers].max(axis=0) // step) * step).tolist())
-        at_once = max(1, CANVAS_PIXELS_AT_ONCE // (canvas_hw[0] * canvas_hw[1]))
+        sources = plan.sources_xyxy[layers]
+        width, height = (-(-(sources[:, 2:] - sources[:, :2]).max(axis=0) // step) * step).tolist()
+        at_once = max(1, CANVAS_PIXELS_AT_ONCE // (height * width))
         for start in range(0, len(layers), at_once):
             part = layers[start : start + at_once]
-            canvases = _compose(plan, tiles, slots, part, canvas_hw).permute(0, 3, 1, 2).float()
+            drawn_from = _compose(plan, tiles, slots, part, (height, width)).permute(0, 3, 1, 2).float()
             if step > 1:
-                canvases = F.avg_pool2d(canvases, step)
-            drawn = _warp(canvases, plan.matrices[part], step, plan.output_hw)
+                drawn_from = F.avg_pool2d(drawn_from, step)
+            drawn = _warp(drawn_from, plan, part, step)
             weights = torch.from_numpy(plan.weights[part]).to(device, torch.float32)
             owners = torch.from_numpy(plan.pictures[part]).to(device)
             # Rounded before blending, as the CPU kernel's layers are: they hold whole grey levels.
@@ -49,18 +50,19 @@ def render_torch(plan: Plan, tiles: torch.Tensor, slots: np.ndarray) -> torch.Te
 
 
 def _compose(
-    plan: Plan, tiles: torch.Tensor, slots: np.ndarray, layers: np.ndarray, canvas_hw: tuple[int, int]
+    plan: Plan, tiles: torch.Tensor, slots: np.ndarray, layers: np.ndarray, source_hw: tuple[int, int]
 ) -> torch.Tensor:
-    """Canvases of some layers, (l, *canvas_hw, 3) uint8: each pixel is fetched from the tile of its quadrant."""
+    """What some layers are drawn from, (l, *source_hw, 3) uint8; each pixel comes from the tile of its quadrant."""
     device = tiles.device
 
     def per_slot(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
-    y = torch.arange(canvas_hw[0], device=device).view(1, -1, 1)
-    x = torch.arange(canvas_hw[1], device=device).view(1, 1, -1)
+    corners = per_slot(plan.sources_xyxy[layers, :2])[:, :, None, None]
+    y = torch.arange(source_hw[0], device=device).view(1, -1, 1) + corners[:, 1]  # (l, SH, 1) canvas coordinates
+    x = torch.arange(source_hw[1], device=device).view(1, 1, -1) + corners[:, 0]
     centres = per_slot(plan.centres_xy[layers])[:, :, None, None]
-    quadrant = 2 * (y >= centres[:, 1]) + (x >= centres[:, 0]).long()  # (l, CH, CW)
+    quadrant = 2 * (y >= centres[:, 1]) + (x >= centres[:, 0]).long()  # (l, SH, SW)
     row = torch.arange(len(layers), device=device).view(-1, 1, 1)
 
     # A tile's rectangle on the canvas; an empty slot has a tile of no size.
@@ -71,7 +73,7 @@ def _compose(
     inside = (tile_y >= 0) & (tile_x >= 0)
     inside &= (tile_y < sizes[..., 0][row, quadrant]) & (tile_x < sizes[..., 1][row, quadrant])
     limits = per_slot(plan.canvas_sizes_hw[layers])[:, :, None, None]
-    inside &= (y < limits[:, 0]) & (x < limits[:, 1])
+    inside &= (y >= 0) & (x >= 0) & (y < limits[:, 0]) & (x < limits[:, 1])
 
     tile = per_slot(np.where(plan.positions[layers] >= 0, slots[layers], 0))[row, quadrant]
     side = tiles.shape[1] - 1
@@ -79,19 +81,27 @@ def _compose(
     return torch.where(inside[..., None], pixels, FILL)
 
 
-def _warp(canvases: torch.Tensor, matrices: np.ndarray, step: int, output_hw: tuple[int, int]) -> torch.Tensor:
-    """Resample canvases, (l, 3, h, w) float, that were shrunk by `step`: (l, 3, *output_hw)."""
-    device = canvases.device
+def _warp(sources: torch.Tensor, plan: Plan, layers: np.ndarray, step: int) -> torch.Tensor:
+    """Resample what some layers are drawn from, (l, 3, h, w) float, shrunk by `step`: (l, 3, *output_hw)."""
+    device = sources.device
+    corners, opposite = plan.sources_xyxy[layers, :2], plan.sources_xyxy[layers, 2:]
+    matrices = plan.matrices[layers]
     inverse = np.linalg.inv(matrices[:, :, :2])
-    offset = -np.einsum("lij,lj->li", inverse, matrices[:, :, 2])
-    # From output pixels straight to grid_sample's coordinates, where the canvas reaches from -1 to 1.
-    side_xy = step * np.array(canvases.shape[:1:-1], float)
+    offset = -np.einsum("lij,lj->li", inverse, matrices[:, :, 2]) - corners
+    # From output pixels straight to grid_sample's coordinates, where the source reaches from -1 to 1.
+    side_xy = step * np.array(sources.shape[:1:-1], float)
     theta = np.concatenate([inverse, offset[..., None]], axis=2) * (2 / side_xy)[:, None]
     theta[:, :, 2] -= 1
-    y = torch.arange(output_hw[0], device=device, dtype=torch.float32) + 0.5
-    x = torch.arange(output_hw[1], device=device, dtype=torch.float32) + 0.5
-    ones = torch.ones(output_hw, device=device)
-    points = torch.stack([x.expand(output_hw), y[:, None].expand(output_hw), ones], dim=-1)  # (H, W, 3)
+    height, width = plan.output_hw
+    y = torch.arange(height, device=device, dtype=torch.float32) + 0.5
+    x = torch.arange(width, device=device, dtype=torch.float32) + 0.5
+    ones = torch.ones(height, width, device=device)
+    points = torch.stack([x.expand(height, width), y[:, None].expand(height, width), ones], dim=-1)  # (H, W, 3)
     grid = torch.einsum("lij,hwj->lhwi", torch.from_numpy(theta).to(device, torch.float32), points)
+    # A window ends with its last pixel, as in a resize; beyond a canvas lies the fill colour.
+    ends = np.where(plan.is_window[layers, None], (2 * (opposite - corners) - step) / side_xy - 1, np.inf)
+    starts = np.where(plan.is_window[layers, None], step / side_xy - 1, -np.inf)
+    low, high = (torch.from_numpy(edge).to(device, torch.float32)[:, None, None] for edge in (starts, ends))
+    grid = torch.minimum(torch.maximum(grid, low), high)
     # Zeros outside stand for the fill colour.
-    return F.grid_sample(canvases - FILL, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + FILL
+    return F.grid_sample(sources - FILL, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + FILL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -14,11 +15,11 @@ from data.batch import TrainBatch
 from data.boxes import LabelTable, plan_targets
 from data.eval_loader import EvalLoader
 from data.geometry import Plan, draw_plan
-from data.kernel_opencv import render_opencv
+from data.kernel_opencv import Painter
 from data.kernel_torch import render_torch
 from data.letterbox import fitted_size_hw, rect_shape_hw
 from data.prefetch import prefetched
-from data.stores import StoreName, TileReader, Tiles, TileStore, make_store
+from data.stores import StoreName, TileReader, TileStore, make_store
 
 if TYPE_CHECKING:
     from data.samples import Samples
@@ -27,6 +28,29 @@ __all__ = ["EvalLoader", "TrainLoader"]
 
 # Separates the streams of random numbers that are drawn from one seed.
 ORDER_STREAM, PLAN_STREAM = 0, 1
+# Batches are planned together up to this many pictures: drawing numbers and moving boxes costs little more for many
+# pictures than for few. The draws depend on it.
+PLANNED_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class PlannedBatches:
+    """Consecutive batches before their pixels are drawn.
+
+    Attributes:
+        plan: of all of them.
+        targets: (T, 6) targets of all pictures, sorted by picture.
+    """
+
+    plan: Plan
+    targets: np.ndarray
+
+    def targets_of(self, first: int, stop: int) -> torch.Tensor:
+        """(t, 6) targets of pictures `first` to `stop` - 1, numbered from 0."""
+        begin, end = np.searchsorted(self.targets[:, 0], [first, stop])
+        targets = self.targets[begin:end].copy()
+        targets[:, 0] -= first
+        return torch.from_numpy(targets)
 
 
 class TrainLoader:
@@ -157,15 +181,28 @@ class TrainLoader:
     def batch(self, epoch: int, index: int) -> TrainBatch:
         """One batch of an epoch, made alone: equal to the one that `epoch` gives at this place."""
         sequence = self.sequence(epoch)
-        plan = self._plan(epoch, index, sequence)
-        return self._render(plan, sequence, *self.store.tiles_of(_images_of(plan, sequence)))
+        planned = self._plan(epoch, index // self._at_once, sequence)
+        first, stop = self._pictures(planned, index)
+        part = planned.plan.part(first, stop)
+        tiles, rows = self.store.tiles_of(_images_of(part, sequence))
+        if self.device.type == "cuda":
+            images = self._draw_on_gpu(part, tiles, rows)
+        else:
+            images = Painter(part, rows).draw(np.asarray(tiles), 0, stop - first)
+        return TrainBatch(images, planned.targets_of(first, stop), sequence[part.primaries])
 
     def _run_epoch(self, epoch: int, first_batch: int) -> Generator[TrainBatch, None, None]:
         sequence = self.sequence(epoch)
-        reader = self.store.open(sequence, self._window(sequence, first_batch)[0])
+        reader = self.store.open(sequence, self._window(sequence, np.array(first_batch))[0].item())
+        make = _BatchMaker(self, epoch, sequence, reader)
         try:
-            numbers = range(first_batch, len(self))
-            yield from prefetched(lambda index: self._make(epoch, index, sequence, reader), numbers)
+            for batch, finished in prefetched(make, range(first_batch, len(self))):
+                if finished is not None:  # the GPU waits for the batch before it goes on, this process does not
+                    stream = torch.cuda.current_stream(self.device)
+                    stream.wait_event(finished)
+                    for tensor in (batch.images, batch.targets):
+                        tensor.record_stream(stream)  # its memory is not used anew before that stream is done with it
+                yield batch
         finally:
             reader.close()
 
@@ -187,41 +224,81 @@ class TrainLoader:
             parts = [parts[place] for place in (*rng.permutation(whole), *range(whole, len(parts)))]
         return np.concatenate([np.array_split(part, self.world_size)[self.rank] for part in parts])
 
+    @property
+    def _at_once(self) -> int:
+        """Batches that are planned together; rectangles differ in size, so each is planned alone."""
+        return 1 if self.rect else max(1, PLANNED_AT_ONCE // self.batch_size)
+
     def _span(self, sequence: np.ndarray, index: int) -> tuple[int, int]:
         """First and last + 1 position of a batch."""
         return index * self.batch_size, min((index + 1) * self.batch_size, len(sequence))
 
-    def _window(self, sequence: np.ndarray, index: int) -> tuple[int, int]:
-        """Positions that a batch may draw from: those that the store holds when it has the whole batch."""
-        if self.store.window is None:
-            return 0, len(sequence)
-        stop = self._span(sequence, index)[1]
-        return max(0, stop - self.store.window), stop
+    def _pictures(self, planned: PlannedBatches, index: int) -> tuple[int, int]:
+        """First and last + 1 picture of a batch among those planned with it."""
+        first = index % self._at_once * self.batch_size
+        return first, min(first + self.batch_size, planned.plan.picture_count)
 
-    def _plan(self, epoch: int, index: int, sequence: np.ndarray) -> Plan:
-        rng = np.random.default_rng([self.seed, PLAN_STREAM, epoch, index, self.rank])
-        primaries = np.arange(*self._span(sequence, index))
+    def _window(self, sequence: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions that batches may draw from: those that the store holds when it has the whole batch."""
+        if self.store.window is None:
+            return np.zeros_like(indices), np.full_like(indices, len(sequence))
+        stops = np.minimum((indices + 1) * self.batch_size, len(sequence))
+        return np.maximum(0, stops - self.store.window), stops
+
+    def _plan(self, epoch: int, number: int, sequence: np.ndarray) -> PlannedBatches:
+        """Plan the batches from number * _at_once on."""
+        rng = np.random.default_rng([self.seed, PLAN_STREAM, epoch, number, self.rank])
+        first = number * self._at_once * self.batch_size
+        primaries = np.arange(first, min(first + self._at_once * self.batch_size, len(sequence)))
         output_hw = (self.size, self.size)
         if self.rect:
             output_hw = rect_shape_hw(self.aspects[sequence[primaries]], self.size, self.stride, 0.0)
-        window = self._window(sequence, index)
+        window = self._window(sequence, primaries // self.batch_size)
         sizes_hw = self.tile_sizes_hw[sequence]
-        return draw_plan(rng, self.augment, primaries, window, sizes_hw, output_hw, mosaic=not self.rect)
+        plan = draw_plan(rng, self.augment, primaries, window, sizes_hw, output_hw, mosaic=not self.rect)
+        return PlannedBatches(plan, plan_targets(plan, self.labels, _images_of(plan, sequence), self.augment))
 
-    def _make(self, epoch: int, index: int, sequence: np.ndarray, reader: TileReader) -> TrainBatch:
-        plan = self._plan(epoch, index, sequence)
-        return self._render(plan, sequence, *reader.tiles(plan.positions, self._span(sequence, index)[1]))
-
-    def _render(self, plan: Plan, sequence: np.ndarray, tiles: Tiles, slots: np.ndarray) -> TrainBatch:
-        if isinstance(tiles, np.ndarray) and self.device.type == "cuda":
-            used, rows = np.unique(slots, return_inverse=True)
-            tiles, slots = torch.from_numpy(tiles[used]).to(self.device), rows.reshape(slots.shape)
+    def _draw_on_gpu(self, plan: Plan, tiles: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         if isinstance(tiles, np.ndarray):
-            images = render_opencv(plan, tiles, slots)
-        else:
-            images = render_torch(plan, tiles, slots)
-        targets = plan_targets(plan, self.labels, _images_of(plan, sequence), self.augment)
-        return TrainBatch(images, torch.from_numpy(targets), sequence[plan.primaries])
+            used, places = np.unique(rows[plan.positions >= 0], return_inverse=True)
+            rows = np.zeros_like(rows)
+            rows[plan.positions >= 0] = places
+            tiles = torch.from_numpy(tiles[used]).pin_memory().to(self.device, non_blocking=True)
+        return render_torch(plan, tiles, rows)
+
+
+class _BatchMaker:
+    """Makes the batches of an epoch, one after another, in a background thread."""
+
+    def __init__(self, loader: TrainLoader, epoch: int, sequence: np.ndarray, reader: TileReader) -> None:
+        self.loader = loader
+        self.epoch = epoch
+        self.sequence = sequence
+        self.reader = reader
+        self.number = -1  # of the batches that are planned
+        # A stream of its own, so that copies and augmentation run beside the training step.
+        self.stream = torch.cuda.Stream(loader.device) if loader.device.type == "cuda" else None
+
+    def __call__(self, index: int) -> tuple[TrainBatch, torch.cuda.Event | None]:
+        """A batch, and on a GPU the event after which it is finished."""
+        loader = self.loader
+        if index // loader._at_once != self.number:
+            self.number = index // loader._at_once
+            self.planned = loader._plan(self.epoch, self.number, self.sequence)
+            self.rows = self.reader.rows(self.planned.plan.positions)
+            self.painter = Painter(self.planned.plan, self.rows) if self.stream is None else None
+        tiles = self.reader.tiles(loader._span(self.sequence, index)[1])
+        first, stop = loader._pictures(self.planned, index)
+        targets = self.planned.targets_of(first, stop)
+        primaries = self.sequence[self.planned.plan.primaries[first:stop]]
+        if self.painter is not None:
+            return TrainBatch(self.painter.draw(np.asarray(tiles), first, stop), targets, primaries), None
+        layers = self.planned.plan.layers_of(first, stop)
+        with torch.cuda.stream(self.stream):
+            images = loader._draw_on_gpu(self.planned.plan.part(first, stop), tiles, self.rows[layers])
+            targets = targets.pin_memory().to(loader.device, non_blocking=True)
+        assert self.stream is not None
+        return TrainBatch(images, targets, primaries), self.stream.record_event()
 
 
 def _images_of(plan: Plan, sequence: np.ndarray) -> np.ndarray:

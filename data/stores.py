@@ -38,15 +38,16 @@ CHUNK_BYTES = 4 << 20  # what a worker process hands over at once; small, as con
 class TileReader(Protocol):
     """Gives the tiles of one epoch."""
 
-    def tiles(self, positions: np.ndarray, stop: int) -> tuple[Tiles, np.ndarray]:
-        """Tiles for positions of the sequence.
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """The (...) rows of the tiles where (...) positions of the sequence lie; meaningless for -1, which is none."""
+        ...
+
+    def tiles(self, stop: int) -> Tiles:
+        """The tiles, (K, S, S, 3) uint8, each image in the top-left corner.
 
         Args:
-            positions: (...) int64, below `stop` and within the store's window before it; -1 for none.
-            stop: end of the batch in the sequence; never decreases.
-
-        Returns:
-            (K, S, S, 3) uint8 tiles, each image in the top-left corner, and the (...) row of each position.
+            stop: end of the batch in the sequence, which never decreases; the positions below it and within the
+                store's window before it are there.
 
         Raises:
             ValueError: an image cannot be decoded.
@@ -73,7 +74,7 @@ class TileStore(Protocol):
             images: (...) data set indices, -1 for none.
 
         Returns:
-            As `TileReader.tiles`.
+            (K, S, S, 3) uint8 tiles and the (...) row of each image.
         """
         ...
 
@@ -174,8 +175,11 @@ class _ResidentReader:
         self.pixels = pixels
         self.sequence = sequence
 
-    def tiles(self, positions: np.ndarray, stop: int) -> tuple[Tiles, np.ndarray]:
-        return self.pixels, self.sequence[positions]
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        return self.sequence[positions]
+
+    def tiles(self, stop: int) -> Tiles:
+        return self.pixels
 
     def close(self) -> None:
         pass
@@ -217,7 +221,10 @@ class _RingReader:
         self.arrived = np.empty((0, size, size, 3), np.uint8)  # what has no place in the ring yet
         self.decoded = first  # positions below this are or were in the ring
 
-    def tiles(self, positions: np.ndarray, stop: int) -> tuple[Tiles, np.ndarray]:
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        return positions % len(self.ring)
+
+    def tiles(self, stop: int) -> Tiles:
         while self.decoded < stop:
             if not len(self.arrived):
                 chunk = next(self.arrivals)
@@ -228,7 +235,7 @@ class _RingReader:
             self.ring[np.arange(self.decoded, self.decoded + taken) % len(self.ring)] = self.arrived[:taken]
             self.arrived = self.arrived[taken:]
             self.decoded += taken
-        return self.ring, positions % len(self.ring)
+        return self.ring
 
     def close(self) -> None:
         self.arrivals = iter(())  # the worker processes end with their iterator

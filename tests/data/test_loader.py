@@ -128,7 +128,8 @@ def test_partners_come_from_a_window_of_the_stream(split: Samples, small_ring: N
     loader = make_loader(split, store="streamed", augment=AugmentConfig())
     sequence = loader.sequence(0)
     for index in range(len(loader)):
-        plan = loader._plan(0, index, sequence)
+        planned = loader._plan(0, 0, sequence)
+        plan = planned.plan.part(*loader._pictures(planned, index))
         assert plan.positions.max() < 4 * (index + 1)
         assert plan.positions.min() >= max(0, 4 * (index + 1) - 8)
         assert plan.primaries.tolist() == list(range(4 * index, 4 * index + 4))

@@ -1,0 +1,134 @@
+"""This project, answering the benchmarks' requests (see channel.py)."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import torch
+
+from benchmarks.workers.channel import Channel, handlers_of, use_one_core
+from data.config import load_data_config
+from data.loader import TrainLoader
+from data.samples import load_samples
+from engine.hyp import Hyp, load_hyp
+from engine.precision import Precision
+from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
+from engine.trainer import Trainer
+from engine.val import ValConfig, run_val
+from models import build_model
+from models.loss import DetectionLoss
+
+
+class Ours:
+    """State between requests."""
+
+    def __init__(self) -> None:
+        self.batches: Iterator[Any] | None = None
+        self.trainer: Trainer | None = None
+        self.hyp = Hyp()
+        self.epochs = 0
+
+    def info(self) -> dict[str, str]:
+        """Versions."""
+        return {"name": "ours", "version": "this checkout", "torch": torch.__version__}
+
+    def open_data(self, data: str, size: int, batch: int, cached: bool) -> None:
+        """Training batches of a data set's train split, on one core."""
+        use_one_core()
+        cv2.setNumThreads(0)
+        torch.set_num_threads(1)
+        samples = load_samples(load_data_config(data), "train", report=_silent)
+        augment = load_hyp("hyp.scratch-low.yaml").augment()
+        store = "resident" if cached else "streamed"
+        loader = TrainLoader(samples, size, batch, augment, store=store, report=_silent)
+        self.batches = _endless(loader)
+        next(self.batches)
+
+    def run_data(self, batches: int) -> dict[str, float]:
+        """Make batches; how long that takes."""
+        assert self.batches is not None
+        started = time.perf_counter()
+        images = sum(len(next(self.batches).images) for _ in range(batches))
+        return {"seconds": time.perf_counter() - started, "images": images}
+
+    def open_training(
+        self, data: str, cfg: str, size: int, batch: int, epochs: int, threads: int, hyp: str, compiled: bool = False
+    ) -> dict[str, int]:
+        """A training with the resident store, as train.py sets it up; its first epoch is next."""
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        config = load_data_config(data)
+        samples = load_samples(config, "train", report=_silent)
+        self.hyp = load_hyp(hyp)
+        model = build_model(cfg, names=config.names, imgsz=size)
+        loader = TrainLoader(samples, size, batch, self.hyp.augment(), store="resident", report=_silent)
+        optimizer = build_optimizer(model, self.hyp.optimizer, self.hyp, scaled_weight_decay(self.hyp, batch))
+        gains = self.hyp.loss_gains(size, model.num_classes, model.head.num_levels)
+        self.trainer = Trainer(
+            model,
+            loader,
+            DetectionLoss(model.head, gains),
+            optimizer,
+            Schedule(optimizer, self.hyp, epochs, len(loader), batch),
+            Precision("auto", torch.device("cpu")),
+            compiled=compiled,
+        )
+        self.epochs = 0
+        return {"batches": len(loader)}
+
+    def epoch(self) -> dict[str, float]:
+        """Train one epoch."""
+        assert self.trainer is not None
+        started = time.perf_counter()
+        self.trainer.train_epoch(self.epochs)
+        self.epochs += 1
+        return {"seconds": time.perf_counter() - started, "batches": len(self.trainer.loader)}
+
+    def bare(self, steps: int) -> dict[str, float]:
+        """Forward, loss, backward and optimizer step on one batch that is there, again and again: (median seconds)."""
+        assert self.trainer is not None
+        trainer = self.trainer
+        batch = trainer.loader.batch(0, 0)
+        images = batch.images.float().div_(255).contiguous(memory_format=trainer.memory_format)
+        model, forward = trainer.model, trainer.forward
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        optimizer = build_optimizer(model, self.hyp.optimizer, self.hyp, 0.0)
+        model.train()
+        times = []
+        for _ in range(steps + 2):
+            started = time.perf_counter()
+            trainer.loss(forward(images), batch.targets)[0].backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            times.append(time.perf_counter() - started)
+        model.load_state_dict(before)
+        return {"seconds": statistics.median(times[2:])}
+
+    def evaluate(self, data: str, weights: str, size: int, batch: int, folder: str) -> dict[str, float]:
+        """A whole run of val.py: all of it, the network alone, and AP."""
+        started = time.perf_counter()
+        config = ValConfig(
+            weights=(weights,), data=data, imgsz=(size,), batch_size=batch, project=folder, name="ours", exist_ok=True
+        )
+        result = run_val(config, report=_silent)[size]
+        seconds = time.perf_counter() - started
+        return {"seconds": seconds, "forward_ms": result.speeds_ms[1], "map50_95": result.map50_95}
+
+
+def _endless(loader: TrainLoader) -> Iterator[Any]:
+    epoch = 0
+    while True:
+        yield from loader.epoch(epoch)
+        epoch += 1
+
+
+def _silent(_line: str) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    Channel().serve(handlers_of(Ours()))

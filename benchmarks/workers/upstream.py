@@ -1,0 +1,153 @@
+"""Upstream YOLOv5 as packaged on PyPI (yolov5==7.0.14), answering the benchmarks' requests (see channel.py).
+
+Only its public functions are called, with the defaults of its own scripts; its training runs in its own loop, which
+waits at the start of every epoch until it is asked to go on.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import torch
+import yaml
+from yolov5 import train as yolov5_train
+from yolov5 import val as yolov5_val
+from yolov5.models.yolo import DetectionModel
+from yolov5.utils.callbacks import Callbacks
+from yolov5.utils.dataloaders import LoadImagesAndLabels
+from yolov5.utils.loss import ComputeLoss
+from yolov5.utils.torch_utils import smart_optimizer
+
+from channel import Channel, handlers_of, use_one_core
+
+HYP = yolov5_train.ROOT / "data" / "hyps" / "hyp.scratch-low.yaml"
+
+
+class Upstream:
+    """State between requests."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.batches: Iterator[Any] | None = None
+        self.bare_parts: tuple[Any, ...] = ()
+
+    def info(self) -> dict[str, str]:
+        """Versions."""
+        return {"name": "yolov5", "version": "7.0.14", "torch": torch.__version__}
+
+    def open_data(self, data: str, size: int, batch: int, cached: bool) -> None:
+        """Training batches of a data set's train split, on one core."""
+        use_one_core()
+        cv2.setNumThreads(0)
+        torch.set_num_threads(1)
+        folder = _train_folder(data)
+        hyp = yaml.safe_load(HYP.read_text())
+        cache = "ram" if cached else False
+        dataset = LoadImagesAndLabels(folder, size, batch, augment=True, hyp=hyp, cache_images=cache)
+        loader = torch.utils.data.DataLoader(
+            dataset, batch, shuffle=True, drop_last=True, collate_fn=LoadImagesAndLabels.collate_fn
+        )
+        self.batches = _endless(loader)
+        next(self.batches)
+
+    def run_data(self, batches: int) -> dict[str, float]:
+        """Make batches; how long that takes."""
+        assert self.batches is not None
+        started = time.perf_counter()
+        images = sum(len(next(self.batches)[0]) for _ in range(batches))
+        return {"seconds": time.perf_counter() - started, "images": images}
+
+    def open_training(
+        self, data: str, cfg: str, size: int, batch: int, epochs: int, threads: int, folder: str, workers: int
+    ) -> None:
+        """A run of its train.py with --cache ram; answers when the first epoch is to begin, and serves from there."""
+        torch.set_num_threads(threads)
+        self._prepare_bare(data, cfg, size, batch)
+        options = yolov5_train.parse_opt(known=True)
+        changes = {
+            "data": data, "cfg": cfg, "weights": "", "imgsz": size, "batch_size": batch, "epochs": epochs,
+            "hyp": str(HYP), "cache": "ram", "noval": True, "nosave": True, "noplots": True, "noautoanchor": True,
+            "workers": workers, "project": folder, "name": "yolov5", "exist_ok": True, "device": "cpu",
+        }  # fmt: skip
+        vars(options).update(changes)
+        callbacks = Callbacks()
+        epochs_run = _Epochs(self)
+        callbacks.register_action("on_train_epoch_start", callback=epochs_run.start)
+        callbacks.register_action("on_train_epoch_end", callback=epochs_run.end)
+        yolov5_train.main(options, callbacks)
+
+    def _prepare_bare(self, data: str, cfg: str, size: int, batch: int) -> None:
+        """A model, a loss, an optimizer and a batch outside of the training."""
+        hyp = yaml.safe_load(HYP.read_text())
+        with open(data, encoding="utf-8") as file:
+            classes = len(yaml.safe_load(file)["names"])
+        dataset = LoadImagesAndLabels(_train_folder(data), size, batch, augment=True, hyp=hyp)
+        images, targets, *_ = LoadImagesAndLabels.collate_fn([dataset[i] for i in range(batch)])
+        model = DetectionModel(cfg, nc=classes).train()
+        hyp["obj"] *= (size / 640) ** 2
+        hyp["cls"] *= classes / 80
+        model.hyp = {**hyp, "label_smoothing": 0.0}
+        optimizer = smart_optimizer(model, "SGD", hyp["lr0"], hyp["momentum"], hyp["weight_decay"])
+        self.bare_parts = (model, ComputeLoss(model), optimizer, images.float() / 255, targets)
+
+    def bare(self, steps: int) -> dict[str, float]:
+        """Forward, loss, backward and optimizer step on one batch that is there, again and again: (median seconds)."""
+        model, loss, optimizer, images, targets = self.bare_parts
+        times = []
+        for _ in range(steps + 2):
+            started = time.perf_counter()
+            loss(model(images), targets)[0].backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            times.append(time.perf_counter() - started)
+        return {"seconds": statistics.median(times[2:])}
+
+    def evaluate(self, data: str, weights: str, size: int, batch: int, folder: str) -> dict[str, float]:
+        """A whole run of its val.py: all of it, the network alone, and its AP."""
+        started = time.perf_counter()
+        results, _, speeds = yolov5_val.run(
+            data=data, weights=weights, batch_size=batch, imgsz=size, project=folder, name="yolov5", exist_ok=True,
+            half=False, device="cpu",
+        )  # fmt: skip
+        seconds = time.perf_counter() - started
+        return {"seconds": seconds, "forward_ms": float(speeds[1]), "map50_95": float(results[3])}
+
+
+class _Epochs:
+    """Callbacks that stop the training's clock between epochs."""
+
+    def __init__(self, worker: Upstream) -> None:
+        self.worker = worker
+        self.ready = False
+        self.started = 0.0
+
+    def start(self) -> None:
+        if not self.ready:
+            self.ready = True
+            self.worker.channel.answer({})
+        self.worker.channel.serve({"bare": self.worker.bare}, until="epoch")
+        self.started = time.perf_counter()
+
+    def end(self, epoch: int) -> None:
+        self.worker.channel.answer({"seconds": time.perf_counter() - self.started})
+
+
+def _train_folder(data: str) -> str:
+    with open(data, encoding="utf-8") as file:
+        content = yaml.safe_load(file)
+    return f"{content['path']}/{content['train']}"
+
+
+def _endless(loader: Any) -> Iterator[Any]:
+    while True:
+        yield from loader
+
+
+if __name__ == "__main__":
+    channel = Channel()
+    worker = Upstream(channel)
+    channel.serve(handlers_of(worker))
