@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from data.image_probe import IMAGE_SUFFIXES
+
+_SUFFIXES = tuple(IMAGE_SUFFIXES)
 
 
 def printable(path: str) -> str:
@@ -15,7 +18,7 @@ def printable(path: str) -> str:
 
 def is_image_name(path: str) -> bool:
     """Whether the suffix is one of `IMAGE_SUFFIXES`, in any case."""
-    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
+    return path.lower().endswith(_SUFFIXES)
 
 
 def list_images(sources: Sequence[str], root: str) -> tuple[list[str], list[str]]:
@@ -54,7 +57,8 @@ def _walk(folder: str) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
-        yield from (os.path.join(parent, name) for name in files if is_image_name(name) and not name.startswith("._"))
+        start = os.path.join(parent, "")
+        yield from (start + name for name in files if is_image_name(name) and not name.startswith("._"))
 
 
 def _read_list(list_path: str, root: str) -> tuple[list[str], list[str]]:
@@ -67,15 +71,28 @@ def _read_list(list_path: str, root: str) -> tuple[list[str], list[str]]:
         line = os.fsdecode(raw.replace(b"\0", b"")).strip()
         if not line:
             continue
-        where = f"{printable(list_path)}:{number}: {printable(line)}"
-        if not is_image_name(line):
-            problems.append(f"{where}: not the name of an image file; line dropped")
+        named = is_image_name(line)
+        found = _find(line, bases) if named else None
+        if found is not None:
+            paths.append(found)
             continue
-        found = next((path for path in (os.path.join(base, line) for base in bases) if os.path.isfile(path)), None)
-        if found is None:
-            problems.append(f"{where}: no such image; line dropped")
-            continue
-        if len(bases) > 1 and not os.path.isabs(line) and found == os.path.join(bases[1], line):
-            bases.reverse()  # the next line is most likely found in the same place
-        paths.append(os.path.normpath(found))
+        reason = "no such image" if named else "not the name of an image file"
+        problems.append(f"{printable(list_path)}:{number}: {printable(line)}: {reason}; line dropped")
     return paths, problems
+
+
+def _find(line: str, bases: list[str]) -> str | None:
+    """The image that a line names; the base where it is found is brought to the front, for the next line."""
+    folder, name = os.path.split(line)
+    for base in bases:
+        path = os.path.join(_normal_folder(base, folder), name)
+        if os.path.isfile(path):
+            if base != bases[0]:
+                bases.reverse()
+            return path
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _normal_folder(base: str, folder: str) -> str:
+    return os.path.normpath(os.path.join(base, folder))

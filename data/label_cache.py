@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from typing import Any
 import numpy as np
 import PIL
 
+from data.path_list import pack_texts, unpack_texts
 from data.scan import Counts, Scan
 
-FORMAT = 1  # raise it when reading changes what it finds: older caches are then made anew
-ARRAYS = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd", "offsets")
+FORMAT = 2  # raise it when reading changes what it finds: older caches are then made anew
+ARRAYS = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd", "offsets", "image_ids")
+SIGNED_AT_ONCE = 4096  # files
 
 
 def cache_folder() -> Path:
@@ -35,17 +39,21 @@ def cache_folder() -> Path:
     return base / "mgil-yolov5"
 
 
-def sign_files(paths: Sequence[str]) -> str:
+def sign_files(paths: Iterable[str]) -> str:
     """A hash over the paths, sizes, times and permissions of files: any change to one of them changes it."""
-    stats = np.empty((len(paths), 3), np.int64)
-    for index, path in enumerate(paths):
-        try:
-            status = os.stat(path)
-            stats[index] = status.st_size, status.st_mtime_ns, status.st_mode
-        except OSError:
-            stats[index] = -1
-    digest = hashlib.sha256(stats.tobytes())
-    digest.update(os.fsencode("\0".join(paths)))
+    digest = hashlib.sha256()
+    remaining = iter(paths)
+    while block := list(itertools.islice(remaining, SIGNED_AT_ONCE)):
+        stats = array("q")
+        for path in block:
+            try:
+                status = os.stat(path)
+            except OSError:
+                stats.extend((-1, -1, -1))
+            else:
+                stats.extend((status.st_size, status.st_mtime_ns, status.st_mode))
+        digest.update(stats.tobytes())
+        digest.update(os.fsencode("\0".join(block)) + b"\0")
     return digest.hexdigest()
 
 
@@ -61,29 +69,36 @@ class LabelCache:
         self.folder = folder or cache_folder() / "labels"
         self.report = report
 
-    def load(self, key: str, paths: Sequence[str] | None) -> Scan | None:
+    def load(self, key: str, signature: str | None) -> Scan | None:
         """What was saved under `key`, if no file has changed since.
 
         Args:
             key: which split of which data set, read how.
-            paths: the files that the split has now; None takes the ones that it had when it was saved.
+            signature: `sign_files` of the files that the split has now; None signs those that were `watched` when it
+                was saved.
         """
         path = self._path(key)
         if not path.is_file():
             return None
         try:
             with np.load(path, allow_pickle=False) as content:
-                watched = _unpack(content["watched"]) if paths is None else paths
-                if str(content["signature"]) != sign_files(watched):
+                if str(content["signature"]) != (signature or sign_files(unpack_texts(content["watched"]))):
                     return None
                 return _from_arrays(content)
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, NotImplementedError) as error:
             self.report(f"label cache {path} is damaged ({type(error).__name__}); the labels are read again")
             return None
 
-    def save(self, key: str, paths: Sequence[str], signature: str, scan: Scan) -> None:
-        """Keep a scan; `signature` is `sign_files(paths)` from before the files were read."""
-        arrays = {"signature": np.array(signature), "watched": _pack(paths), **_to_arrays(scan)}
+    def save(self, key: str, signature: str, scan: Scan, watched: Sequence[str] = ()) -> None:
+        """Keep a scan.
+
+        Args:
+            key: as for `load`.
+            signature: `sign_files` of the split's files from before they were read.
+            scan: what reading them found.
+            watched: the files; only needed where `load` is not told the signature.
+        """
+        arrays = {"signature": np.array(signature), "watched": pack_texts(watched), **_to_arrays(scan)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
@@ -105,32 +120,20 @@ class LabelCache:
         return self.folder / f"{digest[:32]}.npz"
 
 
-def _pack(texts: Sequence[str]) -> np.ndarray:
-    """Texts as the bytes of one NUL-separated text: file names may hold bytes that are not UTF-8, but never a NUL."""
-    return np.frombuffer(b"".join(os.fsencode(text) + b"\0" for text in texts), np.uint8)
-
-
-def _unpack(packed: np.ndarray) -> list[str]:
-    return os.fsdecode(packed.tobytes()).split("\0")[:-1]
-
-
 def _to_arrays(scan: Scan) -> dict[str, Any]:
     arrays: dict[str, Any] = {name: getattr(scan, name) for name in ARRAYS}
-    arrays["image_paths"] = _pack(scan.image_paths)
-    arrays["problems"] = _pack(scan.problems)
-    arrays["unknown_classes"] = _pack(scan.unknown_classes)
+    arrays["image_paths"] = pack_texts(scan.image_paths)
+    arrays["problems"] = pack_texts(scan.problems)
+    arrays["unknown_classes"] = pack_texts(scan.unknown_classes)
     arrays["counts"] = np.array(astuple(scan.counts), np.int64)
-    if scan.image_ids is not None:
-        arrays["image_ids"] = scan.image_ids
     return arrays
 
 
 def _from_arrays(content: np.lib.npyio.NpzFile) -> Scan:
     scan = Scan(
-        image_paths=_unpack(content["image_paths"]),
-        image_ids=content["image_ids"] if "image_ids" in content.files else None,
-        problems=_unpack(content["problems"]),
-        unknown_classes=_unpack(content["unknown_classes"]),
+        image_paths=unpack_texts(content["image_paths"]),
+        problems=unpack_texts(content["problems"]),
+        unknown_classes=unpack_texts(content["unknown_classes"]),
         counts=Counts(*map(int, content["counts"])),
     )
     for name in ARRAYS:

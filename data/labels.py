@@ -6,6 +6,7 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,13 +16,21 @@ from data.scan import Scan, join_scans
 
 TOLERANCE = 0.01  # of the image's side: how far a centre or a size may leave 0..1 by rounding
 MAX_LABEL_BYTES = 64 << 20  # a larger file is no label file
+PLAIN_CHARACTERS = b"0123456789.+-eE"  # what numbers are written with
+PLAIN_GAPS = b"    \n"  # what else a line with five numbers has
 UNKNOWN_CLASS_CHECK = 2  # which of the checks of a row that is
 
 
 def label_path_of(image_path: str) -> str:
     """The label file of an image: the last `/images/` of its path becomes `/labels/`, the suffix `.txt`."""
+    folder, separator, name = image_path.rpartition(os.sep)
+    return f"{_label_folder(folder + separator)}{os.path.splitext(name)[0]}.txt"
+
+
+@lru_cache(maxsize=1024)
+def _label_folder(image_folder: str) -> str:
     images, labels = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
-    return os.path.splitext(labels.join(image_path.rsplit(images, 1)))[0] + ".txt"
+    return labels.join(image_folder.rsplit(images, 1))
 
 
 def scan_yolo(image_paths: Sequence[str], num_classes: int | None) -> Scan:
@@ -32,6 +41,27 @@ def scan_yolo(image_paths: Sequence[str], num_classes: int | None) -> Scan:
         num_classes: class ids must be below this; None accepts every id.
     """
     return join_scans(map_chunks(lambda paths: _scan_chunk(paths, num_classes), image_paths))
+
+
+def parse_plain_labels(content: bytes) -> list[float] | None:
+    """Parse a label file with nothing unusual in it, three times as fast as `parse_label_file`.
+
+    Returns:
+        The five numbers of each line, one line after the other; None if `parse_label_file` must look at it: another
+        layout than five numbers between single spaces per line, or two equal lines.
+    """
+    gaps = content.translate(None, PLAIN_CHARACTERS)
+    lines = (len(gaps) + 1) // len(PLAIN_GAPS)
+    if gaps != (PLAIN_GAPS * lines)[: len(gaps)]:
+        return None
+    try:
+        values = list(map(float, content.split()))
+    except ValueError:
+        return None
+    columns = iter(values)
+    if len(values) != 5 * lines or len(set(zip(columns, columns, columns, columns, columns, strict=True))) != lines:
+        return None
+    return values
 
 
 def parse_label_file(content: bytes) -> Iterator[tuple[int, tuple[float, ...] | str]]:
@@ -85,7 +115,7 @@ def _box_of_polygon(values: tuple[float, ...]) -> tuple[float, ...]:
 
 def _scan_chunk(image_paths: Sequence[str], num_classes: int | None) -> Scan:
     scan = Scan()
-    sizes, numbers, images, rows = array("i"), array("q"), array("q"), array("d")
+    sizes, numbers, ends, rows = array("i"), array("q"), array("q", [0]), array("d")
     label_paths: list[str] = []
     for image_path in image_paths:
         try:
@@ -95,44 +125,52 @@ def _scan_chunk(image_paths: Sequence[str], num_classes: int | None) -> Scan:
             scan.problems.append(f"{printable(image_path)}: {problem}; image skipped")
             continue
         label_path = label_path_of(image_path)
-        for number, found in _read_label_file(label_path, scan):
-            if isinstance(found, str):
-                _drop(scan, label_path, number, found)
-                continue
-            images.append(len(label_paths))
-            numbers.append(number)
-            rows.extend(found)
+        content = _read_label_file(label_path, scan)
+        values = parse_plain_labels(content)
+        if values is not None:
+            rows.extend(values)
+            numbers.extend(range(1, len(values) // 5 + 1))
+        else:
+            for number, found in parse_label_file(content):
+                if isinstance(found, str):
+                    _drop(scan, label_path, number, found)
+                else:
+                    rows.extend(found)
+                    numbers.append(number)
+        ends.append(len(numbers))
         scan.image_paths.append(image_path)
         label_paths.append(label_path)
     scan.sizes_hw = np.array(sizes, np.int32).reshape(-1, 2)
     table = np.array(rows, np.float64).reshape(-1, 5)
-    _keep_good_rows(scan, table, np.array(images, np.int64), np.array(numbers, np.int64), label_paths, num_classes)
+    images = np.repeat(np.arange(len(label_paths)), np.diff(ends))
+    _keep_good_rows(scan, table, images, np.array(numbers, np.int64), label_paths, num_classes)
     return scan
 
 
-def _read_label_file(label_path: str, scan: Scan) -> Iterator[tuple[int, tuple[float, ...] | str]]:
+def _read_label_file(label_path: str, scan: Scan) -> bytes:
+    """The bytes of a label file, empty if there are none; counts and tells."""
     try:
-        with open(label_path, "rb", opener=_open_at_once) as file:
+        with open(label_path, "rb", buffering=0, opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_LABEL_BYTES:
                 scan.counts.empty += 1
                 scan.counts.dropped += 1
                 scan.problems.append(f"{printable(label_path)}: is not a label file; its image has no labels")
-                return
+                return b""
             content = file.read()
     except FileNotFoundError:
         scan.counts.missing += 1
-        return
+        return b""
     except OSError as error:
         scan.counts.missing += 1
         scan.counts.dropped += 1
         scan.problems.append(f"{printable(label_path)}: cannot be read ({error.strerror}); its image has no labels")
-        return
+        return b""
     if content.strip():
         scan.counts.labelled += 1
-        yield from parse_label_file(content)
     else:
         scan.counts.empty += 1
+    return content
 
 
 def _open_at_once(path: str, flags: int) -> int:

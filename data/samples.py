@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from data.config import DataConfig
 from data.image_list import list_images, printable
 from data.label_cache import LabelCache, sign_files
 from data.labels import label_path_of, scan_yolo
+from data.path_list import PathList
 from data.scan import Scan
 
 PROBLEMS_SHOWN = 10
@@ -23,7 +25,7 @@ PROBLEMS_SHOWN = 10
 class Samples:
     """A split with N images and M boxes. Flat arrays, so that worker processes share instead of copy."""
 
-    image_paths: tuple[str, ...]  # N
+    image_paths: Sequence[str]  # N; `load_samples` gives a PathList
     sizes_hw: np.ndarray  # (N, 2) int32 pixels, after EXIF rotation
     boxes_cxcywh: np.ndarray  # (M, 4) float32, normalised to 0..1 of the image
     classes: np.ndarray  # (M,) int32
@@ -81,12 +83,12 @@ def _scan_folders(config: DataConfig, split: str, cache: LabelCache, num_classes
     if not paths:
         raise ValueError(f"{', '.join(map(printable, sources))}: no images found ({split} of {config.yaml_path})")
     key = f"yolo {num_classes} {config.root} {sources}"
-    watched = [*paths, *map(label_path_of, paths)]
-    scan = cache.load(key, watched)
+    signature = sign_files(chain(paths, map(label_path_of, paths)))
+    scan = cache.load(key, signature)
     if scan is None:
-        signature = sign_files(watched)
         scan = scan_yolo(paths, num_classes)
-        cache.save(key, watched, signature, scan)
+        scan.image_ids = _ids_of(scan.image_paths)
+        cache.save(key, signature, scan)
     scan.problems = problems + scan.problems
     scan.counts.dropped += len(problems)
     if split == "train" and scan.counts.labelled + scan.counts.empty == 0 and scan.image_paths:
@@ -105,7 +107,7 @@ def _scan_json(config: DataConfig, split: str, cache: LabelCache) -> Scan:
         watched = [json_path, *image_paths_of(content, folder)]
         signature = sign_files(watched)
         scan = scan_coco(content, json_path, folder, config.category_ids)
-        cache.save(key, watched, signature, scan)
+        cache.save(key, signature, scan, watched)
     return scan
 
 
@@ -152,21 +154,21 @@ def _refuse(scan: Scan, config: DataConfig, split: str, strict: bool) -> None:
 
 def _to_samples(scan: Scan, single_cls: bool) -> Samples:
     return Samples(
-        image_paths=tuple(scan.image_paths),
+        image_paths=PathList(scan.image_paths),
         sizes_hw=scan.sizes_hw,
-        boxes_cxcywh=scan.boxes_cxcywh.astype(np.float32),
+        boxes_cxcywh=scan.boxes_cxcywh,
         classes=np.zeros_like(scan.classes) if single_cls else scan.classes,
         areas=scan.areas,
         iscrowd=scan.iscrowd,
         offsets=scan.offsets,
-        image_ids=_ids_of(scan.image_paths) if scan.image_ids is None else scan.image_ids,
+        image_ids=scan.image_ids,
     )
 
 
 def _ids_of(image_paths: list[str]) -> np.ndarray:
     stems = [os.path.splitext(os.path.basename(path))[0] for path in image_paths]
     if all(stem.isascii() and stem.isdigit() and len(stem) <= 18 for stem in stems):
-        ids = np.array([int(stem) for stem in stems], np.int64)
+        ids = np.array(list(map(int, stems)), np.int64)
         if len(np.unique(ids)) == len(ids):
             return ids
     return np.arange(1, len(stems) + 1, dtype=np.int64)

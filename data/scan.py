@@ -27,12 +27,12 @@ class Scan:
 
     image_paths: list[str] = field(default_factory=list)  # N
     sizes_hw: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int32))  # (N, 2) pixels
-    boxes_cxcywh: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))  # (M, 4) float64, normalised
+    boxes_cxcywh: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.float32))  # (M, 4) normalised
     classes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))  # (M,)
     areas: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))  # (M,) pixels^2
     iscrowd: np.ndarray = field(default_factory=lambda: np.empty(0, bool))  # (M,)
     offsets: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))  # (N+1,)
-    image_ids: np.ndarray | None = None  # (N,) int64 where the data set gives them
+    image_ids: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # (N,), once the split is whole
     problems: list[str] = field(default_factory=list)  # a line for people each
     unknown_classes: list[str] = field(default_factory=list)  # the first of the problems that are unknown class ids
     counts: Counts = field(default_factory=Counts)
@@ -43,7 +43,7 @@ class Scan:
         Args:
             images: (M,) the index of each box's image, ascending.
         """
-        self.boxes_cxcywh = boxes
+        self.boxes_cxcywh = boxes.astype(np.float32)
         self.classes = classes.astype(np.int32)
         self.areas = areas.astype(np.float32)
         self.iscrowd = np.zeros(len(classes), bool)

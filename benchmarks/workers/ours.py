@@ -57,7 +57,7 @@ class Ours:
 
     def open_training(
         self, data: str, cfg: str, size: int, batch: int, epochs: int, threads: int, hyp: str, compiled: bool = False
-    ) -> dict[str, int]:
+    ) -> None:
         """A training with the resident store, as train.py sets it up; its first epoch is next."""
         torch.set_num_threads(threads)
         torch.manual_seed(0)
@@ -78,7 +78,6 @@ class Ours:
             compiled=compiled,
         )
         self.epochs = 0
-        return {"batches": len(loader)}
 
     def epoch(self) -> dict[str, float]:
         """Train one epoch."""

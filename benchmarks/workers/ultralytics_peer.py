@@ -88,24 +88,28 @@ class Ultralytics:
 
 
 class _Epochs:
-    """Callbacks that stop the training's clock between epochs."""
+    """Callbacks that let the training wait between epochs. An epoch is answered for when the next one could begin, so
+    that what comes in between, such as a validation, is over before another project is measured."""
 
     def __init__(self, worker: Ultralytics) -> None:
         self.worker = worker
-        self.ready = False
-        self.threads = 1
         self.started = 0.0
+        self.seconds: float | None = None
+        self.threads = 1
 
     def start(self, _trainer: DetectionTrainer) -> None:
-        if not self.ready:
-            self.ready = True
+        """Answer the last request, serve others, begin when asked to."""
+        if self.seconds is None:
             torch.set_num_threads(self.threads)  # its set-up chooses another number
-            self.worker.channel.answer({"threads": torch.get_num_threads()})
+            self.worker.channel.answer({})
+        else:
+            self.worker.channel.answer({"seconds": self.seconds})
         self.worker.channel.serve({"bare": self.worker.bare}, until="epoch")
         self.started = time.perf_counter()
 
     def end(self, _trainer: DetectionTrainer) -> None:
-        self.worker.channel.answer({"seconds": time.perf_counter() - self.started})
+        """Stop the clock."""
+        self.seconds = time.perf_counter() - self.started
 
 
 def _endless(loader: Any) -> Iterator[Any]:

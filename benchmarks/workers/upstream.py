@@ -66,11 +66,12 @@ class Upstream:
     ) -> None:
         """A run of its train.py with --cache ram; answers when the first epoch is to begin, and serves from there."""
         torch.set_num_threads(threads)
+        cfg = str(yolov5_train.ROOT / "models" / cfg)
         self._prepare_bare(data, cfg, size, batch)
         options = yolov5_train.parse_opt(known=True)
         changes = {
             "data": data, "cfg": cfg, "weights": "", "imgsz": size, "batch_size": batch, "epochs": epochs,
-            "hyp": str(HYP), "cache": "ram", "noval": True, "nosave": True, "noplots": True, "noautoanchor": True,
+            "hyp": str(HYP), "cache": "ram", "nosave": True, "noplots": True, "noautoanchor": True,
             "workers": workers, "project": folder, "name": "yolov5", "exist_ok": True, "device": "cpu",
         }  # fmt: skip
         vars(options).update(changes)
@@ -118,22 +119,26 @@ class Upstream:
 
 
 class _Epochs:
-    """Callbacks that stop the training's clock between epochs."""
+    """Callbacks that let the training wait between epochs. An epoch is answered for when the next one could begin, so
+    that what comes in between, such as a validation, is over before another project is measured."""
 
     def __init__(self, worker: Upstream) -> None:
         self.worker = worker
-        self.ready = False
         self.started = 0.0
+        self.seconds: float | None = None
 
     def start(self) -> None:
-        if not self.ready:
-            self.ready = True
+        """Answer the last request, serve others, begin when asked to."""
+        if self.seconds is None:
             self.worker.channel.answer({})
+        else:
+            self.worker.channel.answer({"seconds": self.seconds})
         self.worker.channel.serve({"bare": self.worker.bare}, until="epoch")
         self.started = time.perf_counter()
 
     def end(self, epoch: int) -> None:
-        self.worker.channel.answer({"seconds": time.perf_counter() - self.started})
+        """Stop the clock."""
+        self.seconds = time.perf_counter() - self.started
 
 
 def _train_folder(data: str) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from data.decode import decode_image
 from data.eval_loader import EvalLoader
-from data.letterbox import FILL, fitted_size_hw, letterbox_image, rect_shape_hw
+from data.letterbox import FILL, fitted_size_hw, frame_image, letterbox_image, place_planar, rect_shape_hw
 from tests.data.scenes import make_samples, smooth_image, write_image, write_split
 
 
@@ -49,6 +49,19 @@ def test_letterbox_maps_a_bright_square(auto: bool) -> None:
         seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
         expected = np.array([x, y, x + 20, y + 20]) * np.tile(gain, 2) + np.tile(pad, 2)
         assert np.abs(seen - expected).max() <= 1
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 7), (7, 1), (2, 3), (31, 32), (32, 32)])
+@pytest.mark.parametrize("margin_hw", [(0, 0), (1, 0), (0, 1), (3, 4)])
+def test_planar_placing_equals_framing(size_hw: tuple[int, int], margin_hw: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
+    shape_hw = (size_hw[0] + margin_hw[0], size_hw[1] + margin_hw[1])
+    batch = np.full((3, 3, *shape_hw), FILL, np.uint8)
+    pad = place_planar(image, batch[1])
+    framed, expected_pad = frame_image(image, shape_hw)
+    np.testing.assert_array_equal(batch[1], framed.transpose(2, 0, 1))
+    np.testing.assert_array_equal(pad, expected_pad)
+    assert (batch[[0, 2]] == FILL).all()
 
 
 def test_letterbox_of_an_image_that_fits_copies_it() -> None:
