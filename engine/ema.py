@@ -13,7 +13,7 @@ class ModelEma:
     """YOLOv5's average: decay 0.9999 * (1 - exp(-updates / 2000)), so that early weights are forgotten fast.
 
     Args:
-        model: The model to follow; copied.
+        model: The model to follow; copied. It stays where it is from here on: no move to another device or layout.
         decay: Limit of the decay.
         tau: Number of updates over which the decay rises.
     """
@@ -23,14 +23,18 @@ class ModelEma:
         self.decay = decay
         self.tau = tau
         self.updates = 0
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move towards the weights and statistics of `model`; integer buffers are taken over."""
-        self.updates += 1
-        share = 1 - self.decay * (1 - math.exp(-self.updates / self.tau))
+        # Pairs of tensors, listed once: both models' tensors change in place only, and listing takes as long as averaging.
         own, other = self.model.state_dict(), model.state_dict()
         floats = [key for key, value in own.items() if value.is_floating_point()]
-        torch._foreach_lerp_([own[key] for key in floats], [other[key] for key in floats], share)
-        for key in own.keys() - set(floats):
-            own[key].copy_(other[key])
+        self._own = [own[key] for key in floats]
+        self._other = [other[key] for key in floats]
+        self._taken_over = [(own[key], other[key]) for key in own if key not in floats]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move towards the followed model's weights and statistics; integer buffers are taken over."""
+        self.updates += 1
+        share = 1 - self.decay * (1 - math.exp(-self.updates / self.tau))
+        torch._foreach_lerp_(self._own, self._other, share)
+        for own, other in self._taken_over:
+            own.copy_(other)

@@ -19,7 +19,7 @@ def test_closed_form() -> None:
     for update in range(1, 41):
         for value in model.state_dict().values():
             value.copy_(torch.as_tensor(random.normal(size=tuple(value.shape)) * 100))
-        ema.update(model)
+        ema.update()
         decay = 0.9999 * (1 - math.exp(-update / 2000))
         for key, value in model.state_dict().items():
             average[key] = decay * average[key] + (1 - decay) * value.numpy().astype(np.float64)
@@ -33,7 +33,7 @@ def test_integer_buffers_are_taken_over() -> None:
     model = nn.BatchNorm1d(3)
     ema = ModelEma(model)
     model.num_batches_tracked.fill_(41)
-    ema.update(model)
+    ema.update()
     assert ema.model.num_batches_tracked == 41
     assert ema.model.num_batches_tracked.dtype == torch.int64
 
@@ -55,5 +55,5 @@ def test_early_weights_are_forgotten() -> None:
     nn.init.zeros_(model.weight)
     ema = ModelEma(model)
     nn.init.ones_(model.weight)
-    ema.update(model)
+    ema.update()
     assert abs(ema.model.weight.item() - (1 - 0.9999 * (1 - math.exp(-1 / 2000)))) < 1e-6
