@@ -77,9 +77,13 @@ class Painter:
                 self._draw_layer(mixed, tiles, second)
                 cv2.addWeighted(layer, self.weights[number], second, self.weights[mixed], 0, dst=layer)
             if self.colours is not None:
-                cv2.transform(layer, self.colours[number], dst=layer)
+                self.recolour(layer, self.colours[number])
             cv2.split(layer, list(planar[number - first]))
         return torch.from_numpy(planar)
+
+    def recolour(self, picture: np.ndarray, colours: np.ndarray) -> None:
+        """Map the colours of a picture in place, by a (3, 3) matrix."""
+        cv2.transform(picture, colours, dst=picture)
 
     def _draw_layer(self, layer: int, tiles: np.ndarray, picture: np.ndarray) -> None:
         """Draw one layer into `picture`, (H, W, 3) uint8."""

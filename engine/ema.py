@@ -23,7 +23,7 @@ class ModelEma:
         self.decay = decay
         self.tau = tau
         self.updates = 0
-        # Pairs of tensors, listed once: both models' tensors change in place only, and listing takes as long as averaging.
+        # Pairs of tensors, listed once: they only ever change in place, and listing takes as long as averaging.
         own, other = self.model.state_dict(), model.state_dict()
         floats = [key for key, value in own.items() if value.is_floating_point()]
         self._own = [own[key] for key in floats]
