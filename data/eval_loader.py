@@ -11,7 +11,7 @@ import torch
 from data.batch import EvalBatch
 from data.boxes import LabelTable
 from data.decode import decode_resized
-from data.letterbox import fitted_size_hw, frame_image, rect_shape_hw
+from data.letterbox import FILL, fitted_size_hw, place_planar, rect_shape_hw
 from data.prefetch import prefetched
 
 if TYPE_CHECKING:
@@ -92,16 +92,15 @@ class EvalLoader:
         if self.rect:
             shape_hw = rect_shape_hw(self.aspects[indices], self.size, self.stride, self.pad)
         count = len(indices)
-        images = np.empty((count, *shape_hw, 3), np.uint8)
+        images = np.full((count, 3, *shape_hw), FILL, np.uint8)
         gains, pads, inputs = np.empty((count, 2)), np.empty((count, 2)), np.empty((count, 2))
         for row, image in enumerate(indices.tolist()):
             resized, original_hw = self._read(image)
-            images[row], pads[row] = frame_image(resized, shape_hw)
+            pads[row] = place_planar(resized, images[row])
             inputs[row] = resized.shape[1::-1]
             gains[row] = inputs[row] / original_hw[::-1]
-        planar = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
         targets = torch.from_numpy(self._targets(indices, inputs, pads))
-        return EvalBatch(torch.from_numpy(planar), targets, indices, gains, pads)
+        return EvalBatch(torch.from_numpy(images), targets, indices, gains, pads)
 
     def _group(self) -> list[np.ndarray]:
         """Data set indices of each batch."""

@@ -10,8 +10,6 @@ from typing import BinaryIO, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from data.image_header import plain_size_hw
-
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # what may be inside, whatever the suffix says
 ORIENTATION_TAG = 274  # EXIF: values 5 to 8 show the picture with width and height exchanged
@@ -38,14 +36,6 @@ def probe_image(path: str) -> tuple[int, int]:
     Raises:
         ImageProblem: missing, empty, not an image, or truncated.
     """
-    try:
-        size_hw = plain_size_hw(path)
-    except OSError:
-        size_hw = None  # Pillow will say why
-    return size_hw or _probe_with_pillow(path)
-
-
-def _probe_with_pillow(path: str) -> tuple[int, int]:
     try:
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             turned = _is_turned(image)

@@ -79,6 +79,22 @@ def frame_image(image: np.ndarray, shape_hw: tuple[int, int]) -> tuple[np.ndarra
     return framed, np.array([left, top], float)
 
 
+def place_planar(image: np.ndarray, planes: np.ndarray) -> np.ndarray:
+    """Write an image into the middle of planes, where frame_image would put it; the frame is left as it is.
+
+    Args:
+        image: (H, W, 3) uint8.
+        planes: (3, H', W') uint8, not smaller than the image; written to.
+
+    Returns:
+        The pad, (2,) float64 (x, y).
+    """
+    height, width = image.shape[:2]
+    top, left = (planes.shape[1] - height) // 2, (planes.shape[2] - width) // 2
+    cv2.split(image, list(planes[:, top : top + height, left : left + width]))
+    return np.array([left, top], float)
+
+
 def rect_shape_hw(aspects: np.ndarray, size: int, stride: int, pad: float) -> tuple[int, int]:
     """The smallest rectangle for a batch of images whose longer side is `size`.
 

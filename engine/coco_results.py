@@ -1,4 +1,4 @@
-"""COCO average precision, the one accuracy of this project: fast (faster-coco-eval) and official (pycocotools)."""
+"""COCO average precision, the one accuracy of this project: fast (hotcoco) and official (pycocotools)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 # COCO's own ranges (object area in original pixels), then finer ones by the square root of the area, for small objects.
 _COCO_RANGES = {"all": (0.0, 1e5), "small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, 1e5)}
 SIZE_BINS_PX = ((0.0, 8.0), (8.0, 16.0), (16.0, 32.0), (32.0, 64.0), (64.0, 128.0), (128.0, 1e5))
+_AREA_RANGES = [[low**2, high**2] for low, high in (*_COCO_RANGES.values(), *SIZE_BINS_PX)]
+_AREA_LABELS = [*_COCO_RANGES, *(f"{low:.0f}-{high:.0f}" for low, high in SIZE_BINS_PX)]
 _MAX_DETECTIONS = 100  # per image and class
+_IMAGES_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,52 @@ def coco_averages(
     """
     if len(set(category_ids)) != len(category_ids):
         raise ValueError(f"category ids must be distinct, got {list(category_ids)}")
-    with contextlib.redirect_stdout(io.StringIO()):  # both libraries talk
-        evaluator = _evaluator(samples, category_ids, detections, backend)
-        ranges = [*_COCO_RANGES.values(), *SIZE_BINS_PX]
-        evaluator.params.areaRng = [[low**2, high**2] for low, high in ranges]
-        evaluator.params.areaRngLbl = [*_COCO_RANGES, *(f"{low}-{high}" for low, high in SIZE_BINS_PX)]
+    if backend == "fast":
+        return _averages(_fast_precision(samples, len(category_ids), detections), samples)
+    return _averages(_official_precision(samples, category_ids, detections), samples)
+
+
+def _fast_precision(samples: Samples, num_classes: int, detections: Detections) -> np.ndarray:
+    """(10 IoUs, 101 recalls, classes, areas) precision of every class, a few images at a time to save memory."""
+    import hotcoco
+
+    params = hotcoco.Params("bbox")
+    params.area_rng, params.area_rng_lbl, params.max_dets = _AREA_RANGES, _AREA_LABELS, [_MAX_DETECTIONS]
+    stream = hotcoco.StreamingEval([{"id": index, "name": str(index)} for index in range(num_classes)], params=params)
+    # Of the images' ids only the order has a meaning: equal scores are ranked by it.
+    ids = np.argsort(np.argsort(samples.image_ids, kind="stable"))
+    truth = _truth_annotations(samples, ids, range(num_classes))
+    order = np.argsort(detections.image_index, kind="stable")
+    starts = np.searchsorted(detections.image_index[order], np.arange(len(ids) + 1))
+    for first in range(0, len(ids), _IMAGES_AT_ONCE):
+        last = min(first + _IMAGES_AT_ONCE, len(ids))
+        rows = order[starts[first] : starts[last]]
+        found = (
+            ids[detections.image_index[rows]],
+            *xyxy_to_xywh(detections.boxes_xyxy[rows]).T,
+            detections.scores[rows],
+            detections.classes[rows],
+        )
+        images = [{"id": number} for number in ids[first:last].tolist()]
+        stream.update(images, truth[samples.offsets[first] : samples.offsets[last]], np.column_stack(found))
+    evaluator: Any = stream.finalize()
+    evaluator.accumulate()
+    return np.asarray(evaluator.eval["precision"])[..., -1]
+
+
+def _official_precision(samples: Samples, category_ids: Sequence[int], detections: Detections) -> np.ndarray:
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it talks
+        truth = _as_coco(samples, category_ids, _truth_annotations(samples, samples.image_ids, category_ids))
+        found = _as_coco(samples, category_ids, _detection_annotations(samples, category_ids, detections))
+        evaluator = COCOeval(truth, found, "bbox")
+        evaluator.params.areaRng, evaluator.params.areaRngLbl = _AREA_RANGES, _AREA_LABELS
         evaluator.params.maxDets = [_MAX_DETECTIONS]
         evaluator.evaluate()
         evaluator.accumulate()
-    precision = np.asarray(evaluator.eval["precision"])[..., -1]  # (10 IoUs, 101 recalls, C by id, areas)
-    rank_of_class = np.argsort(np.argsort(category_ids))
-    return _averages(precision[:, :, rank_of_class], samples)
+    rank_of_class = np.argsort(np.argsort(category_ids))  # it sorts the classes by id
+    return evaluator.eval["precision"][..., -1][:, :, rank_of_class]
 
 
 def _averages(precision: np.ndarray, samples: Samples) -> CocoAverages:
@@ -117,23 +155,10 @@ def mean_of_valid(precision: np.ndarray) -> float:
     return float(valid.mean()) if valid.size else math.nan
 
 
-def _evaluator(samples: Samples, category_ids: Sequence[int], detections: Detections, backend: str) -> Any:
-    if backend == "fast":
-        from faster_coco_eval import COCO, COCOeval_faster
+def _as_coco(samples: Samples, category_ids: Sequence[int], annotations: list[dict]) -> Any:
+    from pycocotools.coco import COCO
 
-        coco_class, evaluator_class = COCO, COCOeval_faster
-    else:
-        from pycocotools.coco import COCO as OFFICIAL_COCO
-        from pycocotools.cocoeval import COCOeval
-
-        coco_class, evaluator_class = OFFICIAL_COCO, COCOeval
-    truth = _as_coco(coco_class, samples, category_ids, _truth_annotations(samples, category_ids))
-    found = _as_coco(coco_class, samples, category_ids, _detection_annotations(samples, category_ids, detections))
-    return evaluator_class(truth, found, "bbox")
-
-
-def _as_coco(coco_class: Any, samples: Samples, category_ids: Sequence[int], annotations: list[dict]) -> Any:
-    coco = coco_class()
+    coco = COCO()
     coco.dataset = {
         "info": {},
         "images": [
@@ -147,10 +172,10 @@ def _as_coco(coco_class: Any, samples: Samples, category_ids: Sequence[int], ann
     return coco
 
 
-def _truth_annotations(samples: Samples, category_ids: Sequence[int]) -> list[dict]:
+def _truth_annotations(samples: Samples, image_ids: np.ndarray, category_ids: Sequence[int]) -> list[dict]:
     truth = GroundTruth.from_samples(samples)
     columns = zip(
-        samples.image_ids[truth.image_index].tolist(),
+        image_ids[truth.image_index].tolist(),
         np.asarray(category_ids, np.int64)[truth.classes].tolist(),
         xyxy_to_xywh(truth.boxes_xyxy).tolist(),
         samples.areas.astype(np.float64).tolist(),
@@ -192,17 +217,17 @@ def xyxy_to_xywh(boxes_xyxy: np.ndarray) -> np.ndarray:
     return np.concatenate((boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]), axis=1)
 
 
-def detections_as_json(samples: Samples, category_ids: Sequence[int], detections: Detections) -> list[dict]:
+def detections_as_json(samples: Samples, category_ids: Sequence[int], detections: Detections) -> str:
     """COCO result entries with the data set's own image and category ids, whatever path it was loaded from."""
-    return [
-        {
-            "image_id": entry["image_id"],
-            "category_id": entry["category_id"],
-            "bbox": [round(value, 3) for value in entry["bbox"]],
-            "score": round(entry["score"], 6),
-        }
-        for entry in _detection_annotations(samples, category_ids, detections)
-    ]
+    columns = zip(
+        samples.image_ids[detections.image_index].tolist(),
+        np.asarray(category_ids, np.int64)[detections.classes].tolist(),
+        *xyxy_to_xywh(detections.boxes_xyxy).round(3).T.tolist(),
+        detections.scores.round(6).tolist(),
+        strict=True,
+    )
+    entry = '{"image_id": %d, "category_id": %d, "bbox": [%r, %r, %r, %r], "score": %r}'
+    return f"[{', '.join([entry % row for row in columns])}]"
 
 
 def score_json(path: str | Path, samples: Samples, category_ids: Sequence[int]) -> np.ndarray:
@@ -211,13 +236,12 @@ def score_json(path: str | Path, samples: Samples, category_ids: Sequence[int]) 
     Returns:
         (12,) pycocotools' statistics: AP, AP50, AP75, AP small, medium, large, then six recalls; -1 without labels.
     """
-    from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     entries = json.loads(Path(path).read_text())
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _as_coco(COCO, samples, category_ids, _truth_annotations(samples, category_ids))
-        found = truth.loadRes(entries) if entries else _as_coco(COCO, samples, category_ids, [])
+        truth = _as_coco(samples, category_ids, _truth_annotations(samples, samples.image_ids, category_ids))
+        found = truth.loadRes(entries) if entries else _as_coco(samples, category_ids, [])
         evaluator = COCOeval(truth, found, "bbox")
         evaluator.evaluate()
         evaluator.accumulate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.matching import Detections, GroundTruth, Pairs, match_one_to_one, overlapping_pairs
+from engine.matching import Detections, GroundTruth, match_one_to_one, overlapping_pairs
 
 
 def confusion_matrix(
@@ -36,7 +36,7 @@ def confusion_matrix(
     )
     pairs = overlapping_pairs(detections, truth, np.nextafter(iou_thres, 1), same_class=False)
     on_crowd = truth.iscrowd[pairs.truth]
-    single = Pairs(pairs.detection[~on_crowd], pairs.truth[~on_crowd], pairs.iou[~on_crowd])
+    single = pairs[~on_crowd]
     hit, target = match_one_to_one(single, single.iou)
 
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)

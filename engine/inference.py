@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from itertools import islice
 from typing import Any
 
@@ -64,6 +65,7 @@ class Detector:
             conf, iou, max_det, agnostic, augment, half,
         )  # fmt: skip
         self.classes = check_classes(classes, len(self.names))
+        import_module("torchvision.ops")  # suppression needs it; its seconds would count as the first image's
 
     def __call__(self, images: Any) -> Results | list[Results]:
         """Look at one image or several.

@@ -66,9 +66,13 @@ class GroundTruth:
 class Pairs:
     """Detection and object pairs of the same image that overlap enough."""
 
-    detection: np.ndarray  # (P,) int64
+    detection: np.ndarray  # (P,) int64, rising
     truth: np.ndarray  # (P,) int64
     iou: np.ndarray  # (P,) float64; for a crowd region: the part of the detection that lies inside it
+
+    def __getitem__(self, chosen: np.ndarray) -> Pairs:
+        """The pairs of a (P,) mask."""
+        return Pairs(self.detection[chosen], self.truth[chosen], self.iou[chosen])
 
 
 def overlapping_pairs(detections: Detections, truth: GroundTruth, iou_above: float, *, same_class: bool) -> Pairs:
@@ -86,8 +90,10 @@ def overlapping_pairs(detections: Detections, truth: GroundTruth, iou_above: flo
         detection_keys = detection_keys * class_count + detections.classes
         truth_keys = truth_keys * class_count + truth.classes
     truth_order = np.argsort(truth_keys, kind="stable")
-    first = np.searchsorted(truth_keys[truth_order], detection_keys, side="left")
-    counts = np.searchsorted(truth_keys[truth_order], detection_keys, side="right") - first
+    keys, starts, key_counts = np.unique(truth_keys[truth_order], return_index=True, return_counts=True)
+    place = np.searchsorted(keys, detection_keys)
+    counts = np.where(np.append(keys, -1)[place] == detection_keys, np.append(key_counts, 0)[place], 0)
+    first = np.append(starts, 0)[place]
     parts = []
     for start in range(0, len(detections), _DETECTIONS_PER_STEP):
         step = slice(start, start + _DETECTIONS_PER_STEP)
@@ -105,11 +111,14 @@ def overlapping_pairs(detections: Detections, truth: GroundTruth, iou_above: flo
 
 def pairwise_iou(first_xyxy: np.ndarray, second_xyxy: np.ndarray, second_is_crowd: np.ndarray) -> np.ndarray:
     """IoU of (P, 4) boxes row by row -> (P,); against a crowd region the union is the first box alone (COCO's rule)."""
-    low = np.maximum(first_xyxy[:, :2], second_xyxy[:, :2])
-    high = np.minimum(first_xyxy[:, 2:], second_xyxy[:, 2:])
-    intersection = np.clip(high - low, 0, None).prod(axis=1)
-    first_area = (first_xyxy[:, 2:] - first_xyxy[:, :2]).prod(axis=1)
-    second_area = (second_xyxy[:, 2:] - second_xyxy[:, :2]).prod(axis=1)
+    # Column by column: numpy is slow along axes of two or four numbers.
+    left, top, right, bottom = first_xyxy.T
+    other_left, other_top, other_right, other_bottom = second_xyxy.T
+    width = np.minimum(right, other_right) - np.maximum(left, other_left)
+    height = np.minimum(bottom, other_bottom) - np.maximum(top, other_top)
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
+    first_area = (right - left) * (bottom - top)
+    second_area = (other_right - other_left) * (other_bottom - other_top)
     union = np.where(second_is_crowd, first_area, first_area + second_area - intersection)
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
@@ -127,9 +136,14 @@ def match_one_to_one(pairs: Pairs, priority: np.ndarray) -> tuple[np.ndarray, np
     Returns:
         Detection indices and object indices, (Q,) each.
     """
-    order = np.lexsort((-pairs.iou, pairs.detection))
-    _, first = np.unique(pairs.detection[order], return_index=True)
-    chosen = order[first]
-    order = chosen[np.lexsort((-priority[chosen], pairs.truth[chosen]))]
-    _, first = np.unique(pairs.truth[order], return_index=True)
-    return pairs.detection[order[first]], pairs.truth[order[first]]
+    if not len(pairs.iou):
+        return pairs.detection, pairs.truth
+    starts = np.flatnonzero(np.diff(pairs.detection, prepend=-1))
+    most = np.maximum.reduceat(pairs.iou, starts)
+    candidates = np.flatnonzero(pairs.iou == np.repeat(most, np.diff(starts, append=len(pairs.iou))))
+    chosen = candidates[np.diff(pairs.detection[candidates], prepend=-1) > 0]  # the first of equals
+    highest = np.full(pairs.truth.max() + 1, -np.inf)
+    np.maximum.at(highest, pairs.truth[chosen], priority[chosen])
+    winners = chosen[priority[chosen] == highest[pairs.truth[chosen]]]
+    target, first = np.unique(pairs.truth[winners], return_index=True)
+    return pairs.detection[winners[first]], target

@@ -48,17 +48,18 @@ def confidence_curves(detections: Detections, truth: GroundTruth, num_classes: i
     confidence = np.linspace(0, 1, CURVE_POINTS)
     precision = np.zeros((len(class_index), CURVE_POINTS))
     recall = np.zeros((len(class_index), CURVE_POINTS))
-    order = np.lexsort((-scores, classes))
-    scores, classes, correct = scores[order], classes[order], correct[order]
-    starts = np.searchsorted(classes, class_index, side="left")
-    ends = np.searchsorted(classes, class_index, side="right")
+    # numpy sorts 16 bits by radix, ten times as fast.
+    by_class = np.argsort(classes.astype(np.int16 if num_classes < 1 << 15 else np.int64), kind="stable")
+    starts, ends = (np.searchsorted(classes[by_class], class_index, side=side) for side in ("left", "right"))
     for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
         if start == end:
             continue
-        hits = np.cumsum(correct[start:end])
+        members = by_class[start:end]
+        members = members[np.argsort(-scores[members], kind="stable")]
+        hits = np.cumsum(correct[members])
         # np.interp wants rising abscissae and scores fall, hence the signs. Above the best score there is no
         # detection: recall 0, precision 1 (YOLOv5's convention).
-        falling = -scores[start:end]
+        falling = -scores[members]
         recall[row] = np.interp(-confidence, falling, hits / labels_per_class[class_index[row]], left=0)
         precision[row] = np.interp(-confidence, falling, hits / np.arange(1, end - start + 1), left=1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-16)
@@ -68,19 +69,14 @@ def confidence_curves(detections: Detections, truth: GroundTruth, num_classes: i
 
 def _judge(detections: Detections, truth: GroundTruth, iou: float) -> tuple[np.ndarray, np.ndarray]:
     """(D,) bool: hits, and detections to leave out because they only cover a crowd region."""
-    crowd = np.flatnonzero(truth.iscrowd)
-    single = np.flatnonzero(~truth.iscrowd)
-    pairs = overlapping_pairs(detections, _subset(truth, single), iou, same_class=True)
+    pairs = overlapping_pairs(detections, truth, iou, same_class=True)
+    on_crowd = truth.iscrowd[pairs.truth]
+    single = pairs[~on_crowd]
     correct = np.zeros(len(detections), bool)
-    correct[match_one_to_one(pairs, detections.scores[pairs.detection])[0]] = True
+    correct[match_one_to_one(single, detections.scores[single.detection])[0]] = True
     ignored = np.zeros(len(detections), bool)
-    if len(crowd):
-        ignored[overlapping_pairs(detections, _subset(truth, crowd), iou, same_class=True).detection] = True
+    ignored[pairs.detection[on_crowd]] = True
     return correct, ignored & ~correct
-
-
-def _subset(truth: GroundTruth, index: np.ndarray) -> GroundTruth:
-    return GroundTruth(truth.image_index[index], truth.boxes_xyxy[index], truth.classes[index], truth.iscrowd[index])
 
 
 def smooth(values: np.ndarray, fraction: float) -> np.ndarray:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-import torchvision
 
-# Above this many candidates per image a CPU is faster class by class than on all pairs of all classes at once.
-_PER_CLASS_ABOVE = 1000
+# Cells (the boxes of one class in one image) are suppressed several in one call, about this many boxes together. A call
+# costs more than comparing a few boxes too many; and a GPU waits for each call, and keeps one bit for each pair.
+_TOGETHER_ON_CPU = 200
+_TOGETHER_ON_GPU = 20_000
+# This many candidates for each box that may be kept are tried first, then ever more: greedy suppression lets no
+# candidate have a say in the fate of better ones, so that the rest need not be looked at once an image has its boxes.
+_FIRST_TRIED = 8
+_ROWS_IN_CACHE = 32_768  # predictions that a CPU takes at a time
+_FARTHEST = 1e6  # pixels; a box beyond it would push all others apart until float64 is too coarse for them
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: torch.Tensor) -> torch.Tensor:
@@ -31,7 +38,7 @@ def non_max_suppression(
     """Keep the best boxes of each image (YOLOv5's rule, without its time limit).
 
     A box is a candidate when its objectness exceeds ``conf_thres``; its score is objectness times class score and must
-    exceed ``conf_thres`` too. Candidates with a NaN or infinite value are dropped.
+    exceed ``conf_thres`` too. Predictions with a NaN or infinite value are dropped.
 
     Args:
         predictions: (B, N, 5 + classes): centre x, centre y, width, height in pixels, objectness, class scores 0..1.
@@ -51,17 +58,30 @@ def non_max_suppression(
     """
     _check_arguments(predictions, conf_thres, iou_thres)
     batch_size = predictions.shape[0]
-    candidates, image_index = _candidates(predictions, conf_thres, classes, multi_label)
-    by_score = torch.argsort(candidates[:, 4], descending=True, stable=True)
-    order = by_score[torch.argsort(image_index[by_score], stable=True)]
-    candidates = candidates[order]
-    counts = torch.bincount(image_index, minlength=batch_size).tolist()  # the one wait for the device per batch
-    results = []
-    for boxes in candidates.split(counts):
-        boxes = boxes[:max_nms]
-        keep = _suppress(boxes[:, :4], boxes[:, 4], boxes[:, 5], iou_thres, agnostic)
-        results.append(boxes[keep[:max_det]])
-    return results
+    # A CPU takes a few images at a time, so that what they need in between stays in its caches.
+    on_cpu = predictions.device.type == "cpu"
+    step = max(_ROWS_IN_CACHE // max(predictions.shape[1], 1), 1) if on_cpu else max(batch_size, 1)
+    parts = [_candidates(some, conf_thres, classes, multi_label) for some in predictions.split(step)]
+    candidates = torch.cat([part[0] for part in parts])
+    image_index = torch.cat([part[1] + number * step for number, part in enumerate(parts)])
+    if candidates.device.type not in ("cpu", "cuda"):
+        candidates, image_index = candidates.cpu(), image_index.cpu()
+    rank = _rank_in_image(image_index, batch_size)
+    cell = image_index if agnostic else image_index * predictions.shape[2] + candidates[:, 5].long()
+
+    kept = rank[:0]
+    waiting = rank < max_nms
+    start, end = 0, _FIRST_TRIED * max_det
+    while len(added := _indices(waiting & (rank >= start) & (rank < end))):
+        in_play = waiting[kept]
+        tried = torch.cat((kept[in_play], added)).sort().values
+        kept = torch.cat((kept[~in_play], tried[_suppress(candidates[tried], cell[tried], iou_thres)]))
+        waiting &= (torch.bincount(image_index[kept], minlength=batch_size) < max_det)[image_index]
+        start, end = end, 3 * end
+    kept = kept.sort().values
+    kept = kept[_rank_in_image(image_index[kept], batch_size) < max_det]
+    counts = torch.bincount(image_index[kept], minlength=batch_size).tolist()
+    return list(candidates[kept].to(predictions.device).split(counts))
 
 
 def _check_arguments(predictions: torch.Tensor, conf_thres: float, iou_thres: float) -> None:
@@ -75,51 +95,64 @@ def _check_arguments(predictions: torch.Tensor, conf_thres: float, iou_thres: fl
 def _candidates(
     predictions: torch.Tensor, conf_thres: float, classes: Sequence[int] | None, multi_label: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Flatten the batch into (n, 6) candidates [x1 y1 x2 y2 score class] and their (n,) image index."""
-    image_index, row = (predictions[..., 4] > conf_thres).nonzero(as_tuple=True)
-    rows = predictions[image_index, row].float()
-    finite = torch.isfinite(rows).all(dim=1)
-    rows, image_index = rows[finite], image_index[finite]
-    scores = rows[:, 5:] * rows[:, 4:5]  # (n, classes)
+    """Flatten a batch into (n, 6) candidates [x1 y1 x2 y2 score class] and their (n,) image index.
+
+    They are sorted by image, and within it best first.
+    """
+    confident = _indices((predictions[..., 4] > conf_thres).flatten())
+    rows = predictions.flatten(0, 1).index_select(0, confident).float()
+    # A NaN or infinite value makes the sum such a value, and then all scores NaN, which exceed nothing.
+    objectness = torch.where(torch.isfinite(rows.sum(dim=1)), rows[:, 4], torch.nan)
+    scores = rows[:, 5:] * objectness[:, None]  # (n, classes)
     if multi_label and scores.shape[1] > 1:
-        keep, class_index = (scores > conf_thres).nonzero(as_tuple=True)
-        best = scores[keep, class_index]
+        flat = _indices((scores > conf_thres).flatten())
+        best = scores.flatten()[flat]
+        keep = torch.div(flat, scores.shape[1], rounding_mode="floor")
+        class_index = flat - keep * scores.shape[1]
     else:
         best, class_index = scores.max(dim=1)
-        keep = (best > conf_thres).nonzero(as_tuple=True)[0]
+        keep = _indices(best > conf_thres)
         best, class_index = best[keep], class_index[keep]
     if classes is not None:
         wanted = torch.isin(class_index, torch.as_tensor(list(classes), device=class_index.device, dtype=torch.long))
         keep, best, class_index = keep[wanted], best[wanted], class_index[wanted]
-    boxes = cxcywh_to_xyxy(rows[keep, :4])
-    return torch.cat((boxes, best[:, None], class_index[:, None].float()), dim=1), image_index[keep]
+    boxes = cxcywh_to_xyxy(rows[:, :4])[keep]
+    image_index = torch.div(confident[keep], max(predictions.shape[1], 1), rounding_mode="floor")
+    by_score = torch.argsort(best, descending=True, stable=True)
+    order = by_score[torch.argsort(image_index[by_score], stable=True)]
+    return torch.cat((boxes, best[:, None], class_index[:, None].float()), dim=1)[order], image_index[order]
 
 
-def _suppress(
-    boxes_xyxy: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, iou_thres: float, agnostic: bool
-) -> torch.Tensor:
-    """Indices that survive, best score first; boxes of different classes do not meet unless ``agnostic``."""
-    if agnostic or len(boxes_xyxy) < 2:
-        return torchvision.ops.nms(boxes_xyxy, scores, iou_thres)
-    if boxes_xyxy.device.type == "cpu" and len(boxes_xyxy) > _PER_CLASS_ABOVE:
-        return _suppress_per_class(boxes_xyxy, scores, classes, iou_thres)
-    # Each class gets its own cell of a square lattice, so that one call serves all. A lattice, and a pitch no larger
-    # than the boxes need, keeps the shifted coordinates small: float32 then holds small boxes exactly enough.
-    lowest = boxes_xyxy.amin()
-    pitch = boxes_xyxy.amax() - lowest + 1
-    side = torch.ceil(torch.sqrt(classes.amax() + 1))
-    cell = torch.stack((classes % side, torch.div(classes, side, rounding_mode="floor")), dim=1) * pitch
-    return torchvision.ops.nms(boxes_xyxy - lowest + cell.repeat(1, 2), scores, iou_thres)
+def _indices(mask: torch.Tensor) -> torch.Tensor:
+    """Where a (n,) mask is true."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))  # twice as fast as torch's
+    return mask.nonzero(as_tuple=True)[0]
 
 
-def _suppress_per_class(
-    boxes_xyxy: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, iou_thres: float
-) -> torch.Tensor:
-    by_class = torch.argsort(classes, stable=True)
-    counts = torch.unique_consecutive(classes[by_class], return_counts=True)[1].tolist()
-    kept = [
-        members[torchvision.ops.nms(boxes_xyxy[members], scores[members], iou_thres)]
-        for members in by_class.split(counts)
-    ]
-    survivors = torch.cat(kept).sort().values  # back to input order, so that equal scores keep it
-    return survivors[torch.argsort(scores[survivors], descending=True, stable=True)]
+def _rank_in_image(image_index: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Place of each row among those of its image, from 0; rows are sorted by image."""
+    counts = torch.bincount(image_index, minlength=batch_size)
+    return torch.arange(len(image_index), device=image_index.device) - (counts.cumsum(0) - counts)[image_index]
+
+
+def _suppress(candidates: torch.Tensor, cell: torch.Tensor, iou_thres: float) -> torch.Tensor:
+    """Indices of the candidates that survive those of their cell; within a cell they are sorted, best first."""
+    from torchvision.ops import nms  # slow to import, and many commands do without
+
+    by_cell = torch.argsort(cell, stable=True)
+    _, number, counts = torch.unique_consecutive(cell[by_cell], return_inverse=True, return_counts=True)
+    ends = counts.cumsum(0)
+    call = torch.div(ends - 1, _TOGETHER_ON_GPU if cell.is_cuda else _TOGETHER_ON_CPU, rounding_mode="floor")
+    last_of_call = torch.cat((call[1:] != call[:-1], torch.ones_like(call[:1], dtype=torch.bool)))
+    sizes = ends[last_of_call].diff(prepend=ends.new_zeros(1)).tolist()
+    # Cells are put side by side, so that none meets another. Their coordinates grow too large for float32, in which
+    # small boxes would change their shape.
+    boxes = candidates[by_cell, :4].double().clamp_(-_FARTHEST, _FARTHEST)
+    boxes += number[:, None] * (boxes.amax() - boxes.amin() + 1)
+    scores = candidates[by_cell, 4].double()
+    kept, start = [], 0
+    for boxes_xyxy, box_scores in zip(boxes.split(sizes), scores.split(sizes), strict=True):
+        kept.append(nms(boxes_xyxy, box_scores, iou_thres) + start)
+        start += len(boxes_xyxy)
+    return by_cell[torch.cat(kept)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from engine.evaluate import EvalResult
 from engine.plots_batch import class_colour, draw_batch_grid
@@ -21,10 +22,19 @@ _NAMED_CLASSES = 20  # more classes than this are drawn as thin grey lines witho
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
     """A figure and its axes, free of matplotlib's global state and of any display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG; figure.savefig would draw it twice for its layout."""
+    figure.canvas.draw()
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))
+    picture.save(path, format="PNG", dpi=(figure.dpi, figure.dpi), compress_level=2)
 
 
 def plot_result(result: EvalResult, names: tuple[str, ...], folder: Path) -> None:
@@ -43,13 +53,18 @@ def plot_result(result: EvalResult, names: tuple[str, ...], folder: Path) -> Non
 
 def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path) -> None:
     """Columns sum to 1: of the objects labelled as a class, the part that was predicted as each."""
+    from matplotlib.cm import ScalarMappable
+
     labels = (*names, "background")
     share = matrix / np.maximum(matrix.sum(axis=0, keepdims=True), 1)
     side = min(max(5.0, 0.4 * len(labels) + 2), 16.0)
     figure, axes = _figure(side * 1.15, side)
-    shown = np.where(share < 0.005, np.nan, share)
-    picture = axes.imshow(shown, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02)
+    scale = ScalarMappable(cmap="Blues")
+    scale.set_clim(0, 1)
+    # Coloured before it is enlarged, which is cheaper than after.
+    colours = scale.to_rgba(np.where(share < 0.005, np.nan, share), bytes=True)
+    axes.imshow(colours, interpolation="nearest")
+    figure.colorbar(scale, ax=axes, fraction=0.04, pad=0.02)
     axes.set(xlabel="Labelled", ylabel="Predicted", title="Confusion matrix, columns sum to 1")
     if len(labels) <= 100:
         size = 10 if len(labels) <= 25 else 5
@@ -59,7 +74,7 @@ def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path
         for row, column in zip(*np.nonzero(share >= 0.005), strict=True):
             ink = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, f"{share[row, column]:.2f}", ha="center", va="center", color=ink, fontsize=8)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def plot_confidence_curve(
@@ -110,7 +125,7 @@ def _finish(figure: Any, axes: Any, path: Path) -> None:
         axes.legend(loc="upper right")
     elif named:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def plot_object_sizes(result: EvalResult, path: Path) -> None:
@@ -124,7 +139,7 @@ def plot_object_sizes(result: EvalResult, path: Path) -> None:
     axes.margins(y=0.18)
     axes.set(xlabel="Square root of object area in original pixels", ylabel="AP50-95", title="AP by object size")
     axes.set_ylim(bottom=0)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def plot_input_sizes(results: dict[int, EvalResult], path: Path) -> None:
@@ -145,7 +160,7 @@ def plot_input_sizes(results: dict[int, EvalResult], path: Path) -> None:
     axes.set(xlabel="Input size, pixels", ylabel="COCO AP", title="AP over input size", ylim=(0, None))
     axes.grid(alpha=0.25)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 class BatchPictures:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -228,6 +227,6 @@ def _save_detections(
     if config.save_json:
         category_ids = class_table(data, config.single_cls)[1]
         path = folder / f"{Path(config.weights[0]).stem}_predictions.json"
-        write_text_atomic(path, json.dumps(detections_as_json(samples, category_ids, result.detections)))
+        write_text_atomic(path, detections_as_json(samples, category_ids, result.detections))
         report(f"pycocotools on {path}:")
         score_json(path, samples, category_ids)

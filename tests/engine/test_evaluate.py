@@ -197,6 +197,13 @@ def test_console_rows_align() -> None:
     assert "at 64 px" in lines[5]
 
 
+def test_scaling_in_shared_memory_equals_division() -> None:
+    run = _Run(Oracle(), torch.device("cpu"), half=False, augment=False, loss=None)
+    for shape in ((2, 3, 8, 8), (1, 3, 4, 6), (3, 3, 16, 8)):
+        images = torch.randint(0, 256, shape, dtype=torch.uint8)
+        assert torch.equal(run._scaled(images), images.float() / 255)
+
+
 class SpotModel(torch.nn.Module):
     """Every prediction is the box around what is brighter than the padding."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -82,7 +85,7 @@ def test_limits_and_class_filter(options: dict) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("count", [50, 3000])  # class lattice, and class by class
+@pytest.mark.parametrize("count", [50, 3000])  # a few calls, and many
 def test_equals_torchvision(seed: int, count: int) -> None:
     predictions = random_predictions(batch=1, count=count, num_classes=6, size=160, seed=seed)
     found = non_max_suppression(predictions, 0.1, 0.6, multi_label=True, max_det=10**6)[0]
@@ -94,6 +97,43 @@ def test_equals_torchvision(seed: int, count: int) -> None:
     expected = torch.cat((boxes, values[:, None], label[:, None].float()), dim=1)[keep]
     # Equal scores may come in any order.
     np.testing.assert_array_equal(in_full_order(found), in_full_order(expected))
+
+
+@pytest.mark.parametrize("together", [1, 7, 200, 10**9])  # cells one by one, and all in one call, as on a GPU
+@pytest.mark.parametrize("step", [1, 8])
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_steps_and_calls_do_not_show(monkeypatch: pytest.MonkeyPatch, together: int, step: int, agnostic: bool) -> None:
+    predictions = random_predictions(count=200, num_classes=5, seed=together % 11)
+    predictions[1, 3:, 4] = 0  # few candidates there, so that the images need different numbers of steps
+    monkeypatch.setattr("engine.nms._TOGETHER_ON_CPU", together)
+    monkeypatch.setattr("engine.nms._FIRST_TRIED", step)
+    options = {"multi_label": True, "agnostic": agnostic, "max_det": 12, "max_nms": 90}
+    found = non_max_suppression(predictions, 0.05, 0.3, **options)
+    for rows, boxes in zip(predictions.double().numpy(), found, strict=True):
+        np.testing.assert_allclose(boxes.numpy(), plain_nms(rows, 0.05, 0.3, **options), atol=1e-4)
+
+
+def test_images_in_chunks_equal_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions = random_predictions(batch=5, count=50)
+    monkeypatch.setattr("engine.nms._ROWS_IN_CACHE", 100)
+    together = non_max_suppression(predictions, 0.1, 0.5, multi_label=True)
+    for image, boxes in zip(predictions, together, strict=True):
+        assert torch.equal(boxes, non_max_suppression(image[None], 0.1, 0.5, multi_label=True)[0])
+
+
+def test_a_box_far_out_does_not_blur_the_others() -> None:
+    predictions = random_predictions(batch=2, count=60)
+    clean = non_max_suppression(predictions, 0.1, 0.5)
+    predictions = torch.cat((predictions, torch.tensor([1e30, 0, 3, 3, 1, 1, 0, 0, 0]).expand(2, 1, 9)), dim=1)
+    for expected, found in zip(clean, non_max_suppression(predictions, 0.1, 0.5), strict=True):
+        assert torch.equal(expected, found[found[:, 0] < 1e6])
+        assert len(found) == len(expected) + 1
+
+
+def test_importing_it_does_not_import_torchvision() -> None:
+    """torchvision takes longer to import than `val.py --help` should take."""
+    code = "import sys, engine.nms; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def in_full_order(rows: torch.Tensor) -> np.ndarray:
