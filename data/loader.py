@@ -19,7 +19,7 @@ from data.kernel_opencv import Painter
 from data.kernel_torch import render_torch
 from data.letterbox import fitted_size_hw, rect_shape_hw
 from data.prefetch import prefetched
-from data.stores import StoreName, TileReader, TileStore, make_store
+from data.stores import StoreName, TileReader, Tiles, TileStore, make_store
 
 if TYPE_CHECKING:
     from data.samples import Samples
@@ -185,10 +185,10 @@ class TrainLoader:
         first, stop = self._pictures(planned, index)
         part = planned.plan.part(first, stop)
         tiles, rows = self.store.tiles_of(_images_of(part, sequence))
-        if self.device.type == "cuda":
-            images = self._draw_on_gpu(part, tiles, rows)
+        if isinstance(tiles, np.ndarray) and self.device.type == "cpu":
+            images = Painter(part, rows).draw(tiles, 0, stop - first)
         else:
-            images = Painter(part, rows).draw(np.asarray(tiles), 0, stop - first)
+            images = self._draw_on_device(part, tiles, rows)
         return TrainBatch(images, planned.targets_of(first, stop), sequence[part.primaries])
 
     def _run_epoch(self, epoch: int, first_batch: int) -> Generator[TrainBatch, None, None]:
@@ -258,7 +258,7 @@ class TrainLoader:
         plan = draw_plan(rng, self.augment, primaries, window, sizes_hw, output_hw, mosaic=not self.rect)
         return PlannedBatches(plan, plan_targets(plan, self.labels, _images_of(plan, sequence), self.augment))
 
-    def _draw_on_gpu(self, plan: Plan, tiles: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+    def _draw_on_device(self, plan: Plan, tiles: Tiles, rows: np.ndarray) -> torch.Tensor:
         if isinstance(tiles, np.ndarray):
             used, places = np.unique(rows[plan.positions >= 0], return_inverse=True)
             rows = np.zeros_like(rows)
@@ -286,19 +286,21 @@ class _BatchMaker:
             self.number = index // loader._at_once
             self.planned = loader._plan(self.epoch, self.number, self.sequence)
             self.rows = self.reader.rows(self.planned.plan.positions)
-            self.painter = Painter(self.planned.plan, self.rows) if self.stream is None else None
+            self.painter: Painter | None = None
         tiles = self.reader.tiles(loader._span(self.sequence, index)[1])
+        plan = self.planned.plan
         first, stop = loader._pictures(self.planned, index)
         targets = self.planned.targets_of(first, stop)
-        primaries = self.sequence[self.planned.plan.primaries[first:stop]]
-        if self.painter is not None:
-            return TrainBatch(self.painter.draw(np.asarray(tiles), first, stop), targets, primaries), None
-        layers = self.planned.plan.layers_of(first, stop)
-        with torch.cuda.stream(self.stream):
-            images = loader._draw_on_gpu(self.planned.plan.part(first, stop), tiles, self.rows[layers])
-            targets = targets.pin_memory().to(loader.device, non_blocking=True)
-        assert self.stream is not None
-        return TrainBatch(images, targets, primaries), self.stream.record_event()
+        primaries = self.sequence[plan.primaries[first:stop]]
+        if isinstance(tiles, np.ndarray) and self.stream is None:
+            self.painter = self.painter or Painter(plan, self.rows)
+            return TrainBatch(self.painter.draw(tiles, first, stop), targets, primaries), None
+        with torch.cuda.stream(self.stream):  # None changes nothing
+            images = loader._draw_on_device(plan.part(first, stop), tiles, self.rows[plan.layers_of(first, stop)])
+            if self.stream is not None:
+                targets = targets.pin_memory().to(loader.device, non_blocking=True)
+        finished = self.stream.record_event() if self.stream is not None else None
+        return TrainBatch(images, targets, primaries), finished
 
 
 def _images_of(plan: Plan, sequence: np.ndarray) -> np.ndarray:

@@ -110,7 +110,7 @@ class Upstream:
     def evaluate(self, data: str, weights: str, size: int, batch: int, folder: str) -> dict[str, float]:
         """A whole run of its val.py: all of it, the network alone, and its AP."""
         started = time.perf_counter()
-        results, _, speeds = yolov5_val.run(
+        results, _, _, speeds = yolov5_val.run(
             data=data, weights=weights, batch_size=batch, imgsz=size, project=folder, name="yolov5", exist_ok=True,
             half=False, device="cpu",
         )  # fmt: skip

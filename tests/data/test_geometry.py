@@ -80,6 +80,62 @@ def test_canvases_are_halved_only_where_bilinear_sampling_would_alias() -> None:
     assert (effective[scales < 0.6] >= 0.6 - 1e-9).all() and (effective[scales < 0.6] < 1.2).all()
 
 
+@pytest.mark.parametrize("output_hw", [(96, 96), (64, 96)])
+def test_without_rotation_the_draw_is_rounded_to_whole_pixels(output_hw: tuple[int, int]) -> None:
+    config = AugmentConfig(translate=0.2, scale=0.9, flipud=0.5)
+    height, width = output_hw
+    anchors = np.random.default_rng(1).integers(0, 2 * width, (300, 2)).astype(float)
+    matrices = draw_matrices(np.random.default_rng(2), config, anchors, output_hw)
+
+    rng = np.random.default_rng(2)
+    rng.uniform(-1, 1, 300)  # the angles
+    scales = 1 + rng.uniform(-1, 1, 300) * 0.9
+    rng.uniform(-1, 1, (2, 300))
+    middles = (0.5 + rng.uniform(-1, 1, (300, 2)) * 0.2) * [width, height]
+    flips = rng.random((300, 2)) < [0.5, 0.5]
+    steps = 2.0 ** np.clip(np.ceil(np.log2(0.6 / scales)), 0, 5)
+    for matrix, scale, middle, flip, anchor, step in zip(matrices, scales, middles, flips, anchors, steps, strict=True):
+        assert matrix[0, 1] == matrix[1, 0] == 0
+        for axis, side in enumerate((width, height)):
+            # where the output's two sides lie on the canvas
+            ends = np.sort((np.array([0, side]) - matrix[axis, 2]) / matrix[axis, axis])
+            np.testing.assert_allclose(ends, ends.round(), atol=1e-7)
+            assert (ends[1] - ends[0]).round() % step == 0
+            assert abs((ends[1] - ends[0]) - max(side / scale, step)) <= step / 2 + 1e-9
+            assert abs(ends[0] - (anchor[axis] - middle[axis] / scale)) <= 0.5 + 1e-9
+            assert (matrix[axis, axis] < 0) == flip[axis]
+
+
+def test_which_layers_are_windows() -> None:
+    assert plan_of(AugmentConfig(mosaic=0.5, mixup=0.5, scale=0.9), count=500).is_window.mean() > 0.98
+    for turned in (AugmentConfig(degrees=5), AugmentConfig(shear=5)):
+        plan = plan_of(turned)
+        assert not plan.is_window.any()
+        np.testing.assert_array_equal(plan.sources_xyxy[:, 2:], plan.canvas_sizes_hw[:, ::-1])
+
+
+def test_parts_of_a_plan() -> None:
+    plan = plan_of(AugmentConfig(mosaic=0.8, mixup=0.5))
+    parts = [plan.part(first, first + 10) for first in range(0, 50, 10)]
+    assert sum(len(part.pictures) for part in parts) == len(plan.pictures) > 50
+    for number, part in enumerate(parts):
+        assert part.picture_count == 10
+        assert part.pictures[:10].tolist() == list(range(10)) and part.pictures.max() < 10
+        layers = plan.layers_of(10 * number, 10 * number + 10)
+        np.testing.assert_array_equal(plan.pictures[layers] - 10 * number, part.pictures)
+        np.testing.assert_array_equal(plan.matrices[layers], part.matrices)
+        np.testing.assert_allclose(np.bincount(part.pictures, part.weights), 1)
+
+
+def test_partners_can_have_a_range_for_each_picture() -> None:
+    rng = np.random.default_rng(0)
+    low = np.repeat([0, 5, 10, 15], 25)
+    sizes = np.full((20, 2), SIZE)
+    plan = draw_plan(rng, AugmentConfig(mixup=1.0), low.copy(), (low, low + 5), sizes, (SIZE, SIZE))
+    assert (plan.positions // 5 == low[plan.pictures, None] // 5).all()
+    assert len(np.unique(plan.positions)) == 20
+
+
 def test_boxes_follow_a_quarter_turn() -> None:
     turn = np.array([[[0.0, 1.0, 0.0], [-1.0, 0.0, 100.0]]])  # (x, y) -> (y, 100 - x)
     np.testing.assert_allclose(transform_boxes(np.array([[10.0, 20, 30, 25]]), turn), [[20, 70, 25, 90]])

@@ -9,7 +9,7 @@ import torch
 
 from data.augment import AugmentConfig
 from data.geometry import Plan, draw_plan
-from data.kernel_opencv import render_opencv
+from data.kernel_opencv import Painter, render_opencv
 from data.kernel_torch import render_torch
 from data.letterbox import FILL
 from tests.data.scenes import smooth_image
@@ -59,6 +59,31 @@ def test_kernels_agree(config: AugmentConfig) -> None:
     difference = np.abs(opencv.astype(int) - on_torch)
     assert difference.mean() < 1.0
     assert np.percentile(difference, 99.9) <= 12
+
+
+def test_a_window_is_resized_to_what_an_affine_warp_gives() -> None:
+    tiles, sizes = tiles_and_sizes()
+    plan = draw(AugmentConfig(flipud=0.5, mixup=0.3, scale=0.35), sizes)
+    assert plan.is_window.all()
+    resized = render_opencv(plan, tiles, plan.positions)
+    warped_plan = replace(plan)
+    vars(warped_plan)["is_window"] = np.zeros(len(plan.pictures), bool)
+    warped = render_opencv(warped_plan, tiles, plan.positions)
+    # The outermost pixels differ: a resize knows nothing beyond the window.
+    difference = (resized.int() - warped.int()).abs()[:, :, 1:-1, 1:-1].float()
+    assert difference.mean() < 0.5 and difference.max() <= 6
+    assert not torch.equal(resized, warped)
+
+
+def test_pictures_drawn_in_parts_are_those_drawn_together() -> None:
+    tiles, sizes = tiles_and_sizes()
+    plan = draw(AugmentConfig(mosaic=0.8, mixup=0.5), sizes)
+    together = render_opencv(plan, tiles, plan.positions)
+    painter = Painter(plan, plan.positions)
+    for first, stop in ((0, 7), (7, 8), (8, 40), (3, 5)):
+        assert torch.equal(painter.draw(tiles, first, stop), together[first:stop])
+        part = plan.part(first, stop)
+        assert torch.equal(render_opencv(part, tiles, part.positions), together[first:stop])
 
 
 def test_kernels_agree_on_rectangles() -> None:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+import data.loader
 from data import stores
 from data.augment import AugmentConfig
 from data.batch import TrainBatch
 from data.decode import decode_image
+from data.kernel_torch import render_torch
 from data.loader import TrainLoader
 from data.samples import Samples
 from data.stores import ResidentStore, TileDecoder
@@ -72,8 +74,12 @@ def test_batches_have_the_promised_form(split: Samples) -> None:
     assert len(set(seen.tolist())) == 20
 
 
+@pytest.mark.parametrize("planned_at_once", [1, 8, 512])
 @pytest.mark.parametrize("store", ["resident", "streamed"])
-def test_batches_depend_on_seed_epoch_and_index_alone(split: Samples, small_ring: None, store: str) -> None:
+def test_batches_depend_on_seed_epoch_and_index_alone(
+    split: Samples, small_ring: None, store: str, planned_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data.loader, "PLANNED_AT_ONCE", planned_at_once)
     first, second = make_loader(split, store=store), make_loader(split, store=store)
     list(second.epoch(3))
     batches = list(first.epoch(1))
@@ -252,6 +258,7 @@ def test_leaving_the_program_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
 from pathlib import Path
 import sys
 from data.augment import AugmentConfig
+from data.kernel_torch import render_torch
 from data.loader import TrainLoader
 from tests.data.scenes import write_split
 if __name__ == "__main__":
@@ -300,10 +307,14 @@ def test_batches_on_the_gpu(split: Samples, store: str, budget: int | None) -> N
         assert (ours.images.cpu().int() - theirs.images.int()).abs().float().mean() < 1.0
 
 
-def test_tiles_held_as_a_tensor_are_drawn_by_the_torch_kernel(split: Samples) -> None:
+def test_tiles_held_as_a_tensor_are_drawn_by_the_torch_kernel(split: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(data.loader, "render_torch", lambda *plan: drawn.append(1) or render_torch(*plan))
     loader, reference = make_loader(split), make_loader(split)
     loader.store = ResidentStore(TileDecoder(split, SIZE), device=torch.device("cpu"), progress=False)
     assert isinstance(loader.store.pixels, torch.Tensor)
     for ours, theirs in zip(loader.epoch(0), reference.epoch(0), strict=True):
         assert torch.equal(ours.targets, theirs.targets)
         assert (ours.images.int() - theirs.images.int()).abs().float().mean() < 1.0
+    assert len(drawn) == len(loader)
+    assert torch.equal(loader.batch(0, 1).images, list(loader.epoch(0))[1].images)
