@@ -258,7 +258,7 @@ def plot_bars(path: Path, title: str, unit: str, groups: Mapping[str, Mapping[st
     for place, name in enumerate(names):
         positions = [index + (place - (len(names) - 1) / 2) * width for index in range(len(groups))]
         bars = axes.bar(positions, [values.get(name, 0) for values in groups.values()], width, label=name)
-        axes.bar_label(bars, fmt="%.3g", fontsize=7)
+        axes.bar_label(bars, fmt=lambda value: f"{value:.0f}" if value >= 100 else f"{value:.3g}", fontsize=7)
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set_ylabel(unit)
     axes.set_title(title)

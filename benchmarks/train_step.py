@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16, help="images per batch")
     parser.add_argument("--images", type=int, default=512, help="generated JPEGs")
     parser.add_argument("--rounds", type=int, default=3, help="epochs that count")
-    parser.add_argument("--steps", type=int, default=15, help="bare steps a round")
+    parser.add_argument("--steps", type=int, default=40, help="bare steps a round")
     parser.add_argument("--threads", type=int, default=2, help="threads of the network")
     parser.add_argument("--workers", type=int, default=8, help="data workers of the peers: their default")
     parser.add_argument("--compile", action="store_true", help="ours through torch.compile")

@@ -24,6 +24,22 @@ def fitted_size_hw(size_hw: np.ndarray | tuple[int, int], size: int) -> np.ndarr
     return -(-original * size // original.max(axis=-1, keepdims=True))
 
 
+def longer_side_within(sizes_hw: np.ndarray, shape_hw: tuple[int, int]) -> np.ndarray:
+    """The largest longer side with which each image, resized by `fitted_size_hw`, fits into one frame.
+
+    Args:
+        sizes_hw: (N, 2) original heights and widths.
+        shape_hw: the frame.
+
+    Returns:
+        (N,) int64.
+    """
+    height, width = np.asarray(sizes_hw, np.int64).reshape(-1, 2).T
+    upright = np.minimum(shape_hw[0], shape_hw[1] * height // width)
+    lying = np.minimum(shape_hw[1], shape_hw[0] * width // height)
+    return np.where(height >= width, upright, lying)
+
+
 def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     """Resize (H, W, 3) uint8; by area where it shrinks, so that nothing aliases, and bilinearly where it grows."""
     height, width = image.shape[:2]

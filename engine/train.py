@@ -245,6 +245,7 @@ class _Run:
             stride=int(self.model.stride.max()),
             workers=self.config.workers,
             memory_budget=0 if self.config.cache == "none" else free_ram_bytes() // 3,
+            ahead=self.device.type != "cpu",
         )
 
     def _validate(self, model: nn.Module, loss: DetectionLoss | None, pictures: bool = False) -> EvalResult:

@@ -188,6 +188,7 @@ def _evaluate_size(
         rect=not speed_only,
         workers=config.workers,
         pad=0.0 if speed_only else 0.5,
+        ahead=device.type != "cpu",
     )
     names = class_table(data, config.single_cls)[0]
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,37 @@ def handlers_of(worker: Any) -> Handlers:
     """The public methods of a worker, by name."""
     names = [name for name in dir(worker) if not name.startswith("_")]
     return {name: getattr(worker, name) for name in names if callable(getattr(worker, name))}
+
+
+class Shapes:
+    """Notes the input shapes of a network while something runs, to time the same forward passes alone afterwards.
+
+    Args:
+        hook: `torch.nn.modules.module.register_module_forward_pre_hook`.
+        kind: class of the network.
+    """
+
+    def __init__(self, hook: Callable[..., Any], kind: type) -> None:
+        self.kind = kind
+        self.network: Any = None
+        self.seen: list[tuple[int, ...]] = []
+        self._handle = hook(self._note)
+
+    def _note(self, module: Any, inputs: tuple[Any, ...]) -> None:
+        if type(module) is self.kind and inputs:
+            self.network = module
+            self.seen.append(tuple(inputs[0].shape))
+
+    def seconds_alone(self, make_input: Callable[[tuple[int, ...]], Any]) -> float:
+        """Run the network on inputs of the shapes seen, with nothing beside it."""
+        self._handle.remove()
+        total = 0.0
+        for shape in self.seen:
+            image = make_input(shape)
+            started = time.perf_counter()
+            self.network(image)
+            total += time.perf_counter() - started
+        return total
 
 
 def use_one_core() -> None:

@@ -69,7 +69,7 @@ class Ultralytics:
         self.trainer.train()
 
     def bare(self, steps: int) -> dict[str, float]:
-        """Forward, loss, backward and optimizer step on one batch that is there, again and again: (median seconds)."""
+        """Forward, loss, backward and optimizer step on one batch that is there, again and again: mean seconds."""
         assert self.trainer is not None
         trainer = self.trainer
         batch = trainer.preprocess_batch(next(iter(trainer.train_loader)))
@@ -84,7 +84,7 @@ class Ultralytics:
             optimizer.zero_grad()
             times.append(time.perf_counter() - started)
         model.load_state_dict(before)
-        return {"seconds": statistics.median(times[2:])}
+        return {"seconds": statistics.mean(times[2:])}
 
 
 class _Epochs:

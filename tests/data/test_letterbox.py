@@ -8,7 +8,15 @@ import torch
 
 from data.decode import decode_image
 from data.eval_loader import EvalLoader
-from data.letterbox import FILL, fitted_size_hw, frame_image, letterbox_image, place_planar, rect_shape_hw
+from data.letterbox import (
+    FILL,
+    fitted_size_hw,
+    frame_image,
+    letterbox_image,
+    longer_side_within,
+    place_planar,
+    rect_shape_hw,
+)
 from tests.data.scenes import make_samples, smooth_image, write_image, write_split
 
 
@@ -32,6 +40,29 @@ def test_the_longer_side_is_exact_for_every_size() -> None:
     for size in (32, 100, 640):
         fitted = fitted_size_hw(sizes, size)
         assert (fitted.max(axis=1) == size).all() and (fitted >= 1).all()
+
+
+@pytest.mark.parametrize("shape_hw", [(64, 64), (64, 160), (320, 32)])
+def test_longer_side_is_the_largest_that_fits(shape_hw: tuple[int, int]) -> None:
+    sizes = np.random.default_rng(0).integers(1, 3000, (2000, 2))
+    sides = longer_side_within(sizes, shape_hw)
+    for size_hw, side in zip(sizes, sides.tolist(), strict=True):
+        assert (fitted_size_hw(size_hw, side) <= shape_hw).all()
+        assert (fitted_size_hw(size_hw, side + 1) > shape_hw).any()
+
+
+@pytest.mark.parametrize("shape_hw", [(64, 96), (96, 32)])
+def test_batches_of_one_given_shape(shape_hw: tuple[int, int], tmp_path: Path) -> None:
+    samples = write_split(tmp_path, 7)
+    loader = EvalLoader(samples, 999, 3, shape_hw=shape_hw)
+    batches = list(loader)
+    assert [len(batch.images) for batch in batches] == [3, 3, 1]
+    for batch in batches:
+        assert batch.images.shape[2:] == shape_hw
+        sizes_wh = samples.sizes_hw[batch.indices][:, ::-1]
+        corner = sizes_wh * batch.gains + batch.pads  # where the last pixel ends
+        assert (batch.pads >= 0).all() and (corner <= np.array(shape_hw[::-1]) + 1e-9).all()
+        assert (np.abs(batch.gains[:, 0] / batch.gains[:, 1] - 1) < 0.1).all()  # not stretched
 
 
 @pytest.mark.parametrize("auto", [False, True])
@@ -87,10 +118,12 @@ def test_rectangles(aspects: list[float], size: int, pad: float, shape: tuple[in
 
 
 @pytest.mark.parametrize("rect", [False, True])
-@pytest.mark.parametrize("workers", [0, 3])
-def test_every_image_once_and_boxes_return_to_the_original(tmp_path: Path, rect: bool, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "ahead"), [(0, True), (3, True), (0, False), (3, False)])
+def test_every_image_once_and_boxes_return_to_the_original(
+    tmp_path: Path, rect: bool, workers: int, ahead: bool
+) -> None:
     samples = write_split(tmp_path, 11)
-    loader = EvalLoader(samples, 64, 4, rect=rect, workers=workers)
+    loader = EvalLoader(samples, 64, 4, rect=rect, workers=workers, ahead=ahead)
     batches = list(loader)
     assert len(loader) == len(batches)
     assert len(batches) == 3 or rect
