@@ -114,6 +114,12 @@ def train(options: argparse.Namespace, variant: str, seed: int) -> Row:
     return {**key, "epochs": int(last["epoch"]) + 1, "mAP50": last["metrics/mAP_0.5"], "mAP50-95": last[AP]}
 
 
+def is_of(row: Row, options: argparse.Namespace) -> bool:
+    """Whether a row is of the experiment that is asked for."""
+    same = row["cfg"] == options.cfg and int(row["img"]) == options.img
+    return same and options.epochs in (0, int(row["epochs"]))
+
+
 def summary(rows: list[Row]) -> list[Row]:
     """Mean and standard deviation over seeds of each variant, and the distance of its mean from `fast`."""
     values = {name: [float(row["mAP50-95"]) for row in rows if row["variant"] == name] for name in VARIANTS}
@@ -148,6 +154,8 @@ def main() -> None:
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
+    others = [row for row in rows if not is_of(row, options)]
+    rows = [row for row in rows if is_of(row, options)]
     done = {(row["variant"], int(row["seed"])) for row in rows}
     for seed in options.seeds:
         for variant in options.variants:
@@ -156,7 +164,7 @@ def main() -> None:
                 with path.open("w", newline="", encoding="utf-8") as file:
                     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
                     writer.writeheader()
-                    writer.writerows(rows)
+                    writer.writerows([*others, *rows])
     title = f"{Path(options.data).stem}, {options.cfg}: the fast paths' cost in accuracy"
     show(title, summary(rows), options.output / f"accuracy_{Path(options.data).stem}_summary.csv")
 

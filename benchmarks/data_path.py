@@ -5,7 +5,9 @@
 
 Every project makes its batches in a process of its own on one core, without worker processes, with its scratch-low
 recipe: mosaic, affine, flip, colour. Uncached, images come from files; cached, from memory ("resident" here,
-`--cache ram` there). Opening and the first batch are not timed. The projects take turns, round by round.
+`--cache ram` there). Opening and the first batch are not timed. The projects take turns, round by round. The work is
+not the same: uncached, upstream decodes four files in full for each picture, ours (the streamed store) decodes each
+file once, at reduced scale where the target is small, and takes mosaic partners from those decoded before.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@
 
 Needs official YOLOv5 weights and a data set with the classes that they know; `--copies 39` makes 4,992 images of
 coco128's. Each project runs its own validation with its defaults (plots included): labels, images, network, NMS,
-metrics, pictures. The forward pass is each project's own measure of its inference; the rest is all else that the run
-took, from start to end, imports aside. ultralytics takes part when `--ultralytics` names weights that it can load, or
-with an untrained yolov5nu otherwise, whose many boxes of low confidence cost it less.
+metrics, pictures. What is outside of the forward pass is the time of the whole run, imports aside, less what the same
+forward passes take when nothing runs beside them. Each project's own measure of its inference is told too, but images
+that are decoded at the same time make that longer, and ours decodes none then. ultralytics does not take part: it
+cannot load these weights.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=1, help="how often each image is there")
     parser.add_argument("--sizes", type=int, nargs="+", default=[160, 640], help="input sizes in pixels")
     parser.add_argument("--batch", type=int, default=32, help="images per batch")
-    parser.add_argument("--rounds", type=int, default=1, help="runs of each project")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each project; medians are taken")
     parser.add_argument("--threads", type=int, default=2, help="threads of the network")
     parser.add_argument("--peers", type=Path, default=FOLDER, help="the peers' environment")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the csv and the plot go")

@@ -18,7 +18,9 @@ from pathlib import Path
 
 FOLDER = Path(".venv-peers")
 # The last versions of its libraries that upstream YOLOv5 runs with.
-REQUIREMENTS = ("yolov5==7.0.14", "ultralytics==8.4.190", "torch<2.6", "torchvision<0.21", "numpy<2", "setuptools<81")
+REQUIREMENTS = (
+    "yolov5==7.0.14", "ultralytics==8.4.190", "torch<2.6", "torchvision<0.21", "numpy<2", "setuptools<81", "onnx<1.18",
+)  # fmt: skip
 # No package is installed, nothing is looked up on the network.
 QUIET = {"YOLOv5_AUTOINSTALL": "false", "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "WANDB_MODE": "disabled"}
 

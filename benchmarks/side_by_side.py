@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import platform
@@ -174,7 +175,8 @@ def yolo_copy(data: str, folder: Path, copies: int = 1) -> Path:
         The copy's YAML.
     """
     config = load_data_config(data)
-    target = folder / f"{config.yaml_path.stem}x{copies}"
+    origin = hashlib.sha256(str(config.yaml_path).encode()).hexdigest()[:8]  # sets of one name are not mixed up
+    target = folder / f"{config.yaml_path.stem}x{copies}-{origin}"
     description = target / config.yaml_path.name
     if description.exists():
         return description
@@ -184,10 +186,10 @@ def yolo_copy(data: str, folder: Path, copies: int = 1) -> Path:
     for split, sources in splits.items():
         for kind in ("images", "labels"):
             (target / kind / split).mkdir(parents=True, exist_ok=True)
-        for image in map(Path, list_images(sources, str(config.root))[0]):
+        for number, image in enumerate(map(Path, list_images(sources, str(config.root))[0])):
             label = Path(label_path_of(str(image)))
             for copy in range(copies):
-                name = f"{image.stem}_{copy}" if copies > 1 else image.stem
+                name = f"{number:06d}_{copy}"  # numbered: folders may hold files of one name
                 shutil.copyfile(image, target / "images" / split / f"{name}{image.suffix}")
                 if label.exists():
                     shutil.copyfile(label, target / "labels" / split / f"{name}.txt")

@@ -10,7 +10,8 @@ A picture is made of one layer, or of two when mixup blends them. A layer is a c
 Coordinates are continuous, (x, y); pixel j covers [j, j + 1). Tiles lie on whole canvas pixels, so that the only
 resampling is the one from the canvas to the output. Without rotation and shear, what the output shows is a window of
 whole canvas pixels: the draw is rounded to that. Then nothing but the window is put together, and its resampling is a
-plain resize, which goes row by row and column by column: on a CPU core 2.5 to 4 times faster than an affine warp.
+plain resize, which goes row by row and column by column: alone, on a CPU core, 2.5 to 4 times faster than an affine
+warp at 64 to 640 px.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from data.augment import AugmentConfig, draw_colours
 MIN_BILINEAR_SCALE = 0.6
 MAX_HALVINGS = 5
 WHOLE = 1e-6  # what rounding errors may add to a whole number of pixels
+LARGEST_WINDOW = 4  # sides of the output; a larger window, mostly empty, would take more memory than the canvas
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ class Plan:
         upright = (matrices[:, 0, 1] == 0) & (matrices[:, 1, 0] == 0)
         low, high = self._shown()
         whole = (np.abs(low - low.round()) < WHOLE) & (np.abs(high - high.round()) < WHOLE)
-        return upright & (whole & ((high - low).round() % steps == 0)).all(axis=1)
+        extent = (high - low).round()
+        fits = whole & (extent % steps == 0) & (extent <= LARGEST_WINDOW * np.array(self.output_hw[::-1]))
+        return upright & fits.all(axis=1)
 
     @cached_property
     def sources_xyxy(self) -> np.ndarray:

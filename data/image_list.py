@@ -8,8 +8,6 @@ from functools import lru_cache
 
 from data.image_probe import IMAGE_SUFFIXES
 
-_SUFFIXES = tuple(IMAGE_SUFFIXES)
-
 
 def printable(path: str) -> str:
     """A path as one line that can be printed and written as UTF-8, whatever bytes its name has."""
@@ -18,7 +16,7 @@ def printable(path: str) -> str:
 
 def is_image_name(path: str) -> bool:
     """Whether the suffix is one of `IMAGE_SUFFIXES`, in any case."""
-    return path.lower().endswith(_SUFFIXES)
+    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
 
 
 def list_images(sources: Sequence[str], root: str) -> tuple[list[str], list[str]]:

@@ -185,16 +185,17 @@ class TrainLoader:
         first, stop = self._pictures(planned, index)
         part = planned.plan.part(first, stop)
         tiles, rows = self.store.tiles_of(_images_of(part, sequence))
-        if isinstance(tiles, np.ndarray) and self.device.type == "cpu":
+        if isinstance(tiles, np.ndarray) and self.device.type != "cuda":
             images = Painter(part, rows).draw(tiles, 0, stop - first)
         else:
             images = self._draw_on_device(part, tiles, rows)
-        return TrainBatch(images, planned.targets_of(first, stop), sequence[part.primaries])
+        targets = planned.targets_of(first, stop).to(images.device)
+        return TrainBatch(images, targets, sequence[part.primaries])
 
     def _run_epoch(self, epoch: int, first_batch: int) -> Generator[TrainBatch, None, None]:
         sequence = self.sequence(epoch)
         reader = self.store.open(sequence, self._window(sequence, np.array(first_batch))[0].item())
-        make = _BatchMaker(self, epoch, sequence, reader)
+        make = BatchMaker(self, epoch, sequence, reader)
         try:
             for batch, finished in prefetched(make, range(first_batch, len(self))):
                 if finished is not None:  # the GPU waits for the batch before it goes on, this process does not
@@ -267,7 +268,7 @@ class TrainLoader:
         return render_torch(plan, tiles, rows)
 
 
-class _BatchMaker:
+class BatchMaker:
     """Makes the batches of an epoch, one after another, in a background thread."""
 
     def __init__(self, loader: TrainLoader, epoch: int, sequence: np.ndarray, reader: TileReader) -> None:
@@ -277,7 +278,10 @@ class _BatchMaker:
         self.reader = reader
         self.number = -1  # of the batches that are planned
         # A stream of its own, so that copies and augmentation run beside the training step.
-        self.stream = torch.cuda.Stream(loader.device) if loader.device.type == "cuda" else None
+        self.stream = None
+        if loader.device.type == "cuda":
+            self.stream = torch.cuda.Stream(loader.device)
+            self.stream.wait_stream(torch.cuda.current_stream(loader.device))  # the store may still be being filled
 
     def __call__(self, index: int) -> tuple[TrainBatch, torch.cuda.Event | None]:
         """A batch, and on a GPU the event after which it is finished."""

@@ -14,7 +14,7 @@ import torchvision.ops  # noqa: F401
 
 from benchmarks.workers.channel import Channel, Shapes, handlers_of, use_one_core
 from data.config import load_data_config
-from data.loader import TrainLoader
+from data.loader import BatchMaker, TrainLoader
 from data.samples import load_samples
 from engine.hyp import Hyp, load_hyp
 from engine.precision import Precision
@@ -129,9 +129,13 @@ class Ours:
 
 
 def _endless(loader: TrainLoader) -> Iterator[Any]:
+    """Batches made when they are asked for: none is under way while a peer has its turn on this core."""
     epoch = 0
     while True:
-        yield from loader.epoch(epoch)
+        sequence = loader.sequence(epoch)
+        make = BatchMaker(loader, epoch, sequence, loader.store.open(sequence, 0))
+        for index in range(len(loader)):
+            yield make(index)[0]
         epoch += 1
 
 

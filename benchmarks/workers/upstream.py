@@ -108,6 +108,12 @@ class Upstream:
             times.append(time.perf_counter() - started)
         return {"seconds": statistics.mean(times[2:])}
 
+    def export_onnx(self, weights: str, size: int) -> str:
+        """Its own export of weights, beside them; the file's path."""
+        from yolov5.export import run
+
+        return str(run(weights=weights, imgsz=(size, size), include=("onnx",), device="cpu")[0])
+
     def evaluate(self, data: str, weights: str, size: int, batch: int, folder: str) -> dict[str, float]:
         """A whole run of its val.py: all of it, its forward pass as it says, the same alone, and its AP."""
         shapes = Shapes(torch.nn.modules.module.register_module_forward_pre_hook, DetectMultiBackend)

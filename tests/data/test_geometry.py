@@ -107,7 +107,10 @@ def test_without_rotation_the_draw_is_rounded_to_whole_pixels(output_hw: tuple[i
 
 
 def test_which_layers_are_windows() -> None:
-    assert plan_of(AugmentConfig(mosaic=0.5, mixup=0.5, scale=0.9), count=500).is_window.mean() > 0.98
+    assert plan_of(AugmentConfig(mosaic=0.5, mixup=0.5, scale=0.7), count=500).is_window.mean() > 0.98
+    far = plan_of(AugmentConfig(scale=0.99), count=500)  # pictures that would show little but the fill colour
+    assert (far.is_window == (far.area_factors > 1 / 17)).mean() > 0.98
+    assert (far.sources_xyxy[:, 2:] - far.sources_xyxy[:, :2]).max() <= 4 * SIZE
     for turned in (AugmentConfig(degrees=5), AugmentConfig(shear=5)):
         plan = plan_of(turned)
         assert not plan.is_window.any()
