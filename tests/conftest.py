@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ matplotlib.use("Agg")
 # The tests are many small tensors: a second thread only waits for the first, and on a busy machine for a long time.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # and so in processes that tests start
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background of a shell; tests send Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
