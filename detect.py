@@ -10,7 +10,7 @@ def build_parser() -> Parser:
     """YOLOv5's flags, with its defaults."""
     parser = Parser(__doc__ or "")
     add = parser.add_argument
-    add("--weights", nargs="+", help="weights file (.pt); the newest of runs/train where left out")
+    add("--weights", nargs="+", help="weights (.pt) or an exported model; the newest of runs/train where left out")
     add(
         "--source",
         default=str(EXAMPLES),
@@ -42,7 +42,7 @@ def build_parser() -> Parser:
     add("--half", action="store_true", help="float16 arithmetic (CUDA only)")
     add("--vid-stride", type=positive_int, default=1, help="take every n-th frame of videos and streams")
     parser.left_out("--update", why="checkpoints of train.py hold nothing that would need to be stripped", nargs=0)
-    parser.left_out("--dnn", why="weights are run by PyTorch", nargs=0)
+    parser.left_out("--dnn", why="ONNX files are run by ONNX Runtime", nargs=0)
     return parser
 
 

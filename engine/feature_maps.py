@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from engine.draw import save_image
+from engine.runtimes import ExportedModel
 from models import DetectionModel
 
 MOST_CHANNELS = 32  # of each layer, as in YOLOv5
@@ -22,12 +23,17 @@ _GAP_PX = 4
 
 
 @contextmanager
-def recorded_maps(model: DetectionModel) -> Iterator[dict[str, torch.Tensor]]:
+def recorded_maps(model: DetectionModel | ExportedModel) -> Iterator[dict[str, torch.Tensor]]:
     """Record, while the block runs, the first output of every layer but the head.
 
     Yields:
         `stage{index}_{layer's name}` -> (B, C, H, W) float32 on the CPU, filled by the model's next forward pass.
+
+    Raises:
+        ValueError: the model is an exported one, whose layers are closed.
     """
+    if isinstance(model, ExportedModel):
+        raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
     maps: dict[str, torch.Tensor] = {}
 
     def record(name: str, output: torch.Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ from engine.load import load_model
 from engine.results import Results, count_text
 from engine.runs import new_run_folder
 from engine.sources import Frame, Source, open_source
+from engine.stopping import StopRequest, stop_requests
+from engine.streams import StreamsGone
 from engine.ultralytics_edge import quiet_opencv
 from engine.writers import DetectionWriter
+from models import DetectionModel
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
 TRAINED = "runs/train/*/weights/best.pt"
@@ -89,12 +93,14 @@ class DetectSummary:
 def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> DetectSummary:
     """Detect on everything that the source gives, print a line for each picture, and write what is asked for.
 
-    Ctrl-C ends the run with all files closed; for streams and the screen that is the regular end.
+    Ctrl-C and SIGTERM end the run after the picture in hand, with all files closed; a second one ends it at once. For
+    streams and the screen that is the regular end. For files it is not: KeyboardInterrupt or SystemExit follows.
 
     Raises:
         FileNotFoundError: no weights or no source.
         ValueError: a flag, the weights or the source cannot be used, or no file of the source could be read.
         OSError: an output cannot be written.
+        StreamsGone: every stream was lost and did not come back.
     """
     if config.view_img:
         check_display()
@@ -102,18 +108,21 @@ def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> D
     detector = _detector(config, weights)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
+        stop = stack.enter_context(stop_requests())
         source = stack.enter_context(closing(open_source(config.source, vid_stride=config.vid_stride, report=report)))
-        run = stack.enter_context(closing(_Run(config, detector, source, report)))
+        run = stack.enter_context(closing(_Run(config, detector, source, report, stop)))
         height, width = detector.size_hw
         report(f"{weights}: {len(detector.names)} classes, input up to {width}x{height} pixels, on {detector.device}")
         try:
             run.everything()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StreamsGone) as end:
             run.print_summary()
-            if not source.endless:
+            if isinstance(end, StreamsGone) or not source.endless:
                 raise
         else:
             run.print_summary()
+            if run.cut_short and not source.endless:
+                stop.end()
     if not run.frames and source.skipped:
         raise ValueError(f"none of the {len(source.skipped)} files could be read; the first: {source.skipped[0]}")
     return DetectSummary(run.folder, run.frames, run.detections, tuple(source.skipped))
@@ -154,6 +163,8 @@ def _detector(config: DetectConfig, weights: str) -> Detector:
         augment=config.augment,
         half=config.half,
     )
+    if config.visualize and not isinstance(detector.model, DetectionModel):
+        raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
     if config.data is not None:
         names = load_data_config(config.data).names
         if len(names) != len(detector.names):
@@ -165,23 +176,38 @@ def _detector(config: DetectConfig, weights: str) -> Detector:
 class _Run:
     """The loop over frames, with its outputs and sums."""
 
-    def __init__(self, config: DetectConfig, detector: Detector, source: Source, report: Callable[[str], None]) -> None:
-        self.config, self.detector, self.source, self.report = config, detector, source, report
+    def __init__(
+        self,
+        config: DetectConfig,
+        detector: Detector,
+        source: Source,
+        report: Callable[[str], None],
+        stop: StopRequest,
+    ) -> None:
+        self.config, self.detector, self.source, self.report, self.stop = config, detector, source, report, stop
         self.folder: Path | None = None
+        self.cut_short = False  # whether a stop request came before the end
         self.frames = 0
         self.detections = 0
         self.last_input_hw = (0, 0)
         self._writer: DetectionWriter | None = None
         self._spent = {"preprocess": 0.0, "inference": 0.0, "nms": 0.0}
+        self._live, self._latency_s, self._longest_latency_s = 0, 0.0, 0.0  # frames, their sum and their worst
 
     def everything(self) -> None:
-        """Detect on every frame of the source, until it ends or the user closes the window with q or Esc."""
+        """Detect on every frame of the source, until it ends, or the user wants to stop or presses q or Esc."""
         with ExitStack() as stack:
             if self.config.view_img:
                 stack.callback(cv2.destroyAllWindows)
             for frames in self.source:
+                now_s = time.monotonic()
+                if self.stop:
+                    self.cut_short = True
+                    return
                 if frames and not self._moment(frames):
                     return
+                if self._writer is not None:
+                    self._writer.pass_time(now_s)
 
     def close(self) -> None:
         """Finish the files."""
@@ -196,19 +222,24 @@ class _Run:
                 f"Speed: {mean['preprocess']:.1f}ms pre-process, {mean['inference']:.1f}ms inference, "
                 f"{mean['nms']:.1f}ms NMS per image at shape (1, 3, {self.last_input_hw[0]}, {self.last_input_hw[1]})"
             )
+        if self._live:
+            mean_ms, longest_ms = self._latency_s / self._live * 1e3, self._longest_latency_s * 1e3
+            self.report(f"Latency: {mean_ms:.0f}ms from a picture's arrival to its boxes, {longest_ms:.0f}ms at most")
         if self.folder is not None:
             labels = self._writer.labels_written if self._writer is not None and self.config.save_txt else None
             written = "" if labels is None else f"; {labels} label files in {self.folder / 'labels'}"
             self.report(f"Results saved to {self.folder}{written}")
-        if self.source.skipped:
-            self.report(f"{len(self.source.skipped)} files could not be read and were skipped")
+        for line in self.source.sums():
+            self.report(line)
 
     def _moment(self, frames: list[Frame]) -> bool:
         """Detect on the frames of one moment; false when the user wants to stop."""
         self._open_outputs()
         with ExitStack() as stack:
-            maps = stack.enter_context(recorded_maps(self.detector.model)) if self.config.visualize else {}
+            model, wanted = self.detector.model, self.config.visualize
+            maps = stack.enter_context(recorded_maps(model)) if wanted and isinstance(model, DetectionModel) else {}
             found = self.detector.detect([frame.image for frame in frames], [frame.path for frame in frames])
+        self._clock(frames)
         self._save_maps(maps, frames)
         go_on = True
         for frame, results in zip(frames, found, strict=True):
@@ -217,7 +248,7 @@ class _Run:
             if self._writer is not None:
                 self._writer.write(frame, results, picture)
             if self.config.view_img and picture is not None:
-                go_on = _show(frame, picture) and go_on
+                go_on = _show(frame, picture, self.stop) and go_on
         return go_on
 
     def _open_outputs(self) -> None:
@@ -257,6 +288,14 @@ class _Run:
             name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
             save_feature_maps(maps, index, self.folder / "features" / name)
 
+    def _clock(self, frames: list[Frame]) -> None:
+        now = time.monotonic()
+        for frame in frames:
+            if frame.arrived is not None:
+                self._live += 1
+                self._latency_s += now - frame.arrived
+                self._longest_latency_s = max(self._longest_latency_s, now - frame.arrived)
+
     def _count(self, frame: Frame, results: Results) -> None:
         self.frames += 1
         self.detections += len(results)
@@ -268,7 +307,10 @@ class _Run:
         self.report(f"{frame.title}{height}x{width} {found}, {results.speed['inference']:.1f}ms")
 
 
-def _show(frame: Frame, picture: np.ndarray) -> bool:
+def _show(frame: Frame, picture: np.ndarray, stop: StopRequest) -> bool:
     """Show a picture, a still one until a key is pressed; false after q or Esc."""
     cv2.imshow(frame.stem, np.ascontiguousarray(picture[..., ::-1]))
-    return cv2.waitKey(0 if frame.fps is None else 1) & 0xFF not in (ord("q"), 27)
+    key = cv2.waitKey(1)
+    while frame.fps is None and key == -1 and not stop:
+        key = cv2.waitKey(100)  # signals are heard only between calls
+    return key & 0xFF not in (ord("q"), 27)

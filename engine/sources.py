@@ -1,6 +1,7 @@
 """What detect.py can look at: pictures, videos, lists, cameras, network streams and the screen.
 
-Still pictures go through the project's own decoder, as in training; videos, streams and the screen through ultralytics.
+Still pictures go through the project's own decoder, as in training; videos and the screen through ultralytics; streams
+through OpenCV, in threads that drop what is old and connect anew.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from data.decode import decode_image
 from data.image_list import printable
 from data.image_probe import IMAGE_SUFFIXES
 from engine import ultralytics_edge
+from engine.stream_reader import Patience, Picture
+from engine.streams import Streams
 
 VIDEO_SUFFIXES = frozenset(
     {".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
@@ -39,6 +43,7 @@ class Frame:
         title: how the console line about it starts.
         number: frame number from 1 within a video or stream; None for a still picture.
         fps: frames per second after `vid_stride`; None for a still picture.
+        arrived: `time.monotonic()` at which a live picture came; None where nothing is live.
     """
 
     image: np.ndarray
@@ -47,13 +52,16 @@ class Frame:
     title: str
     number: int | None = None
     fps: float | None = None
+    arrived: float | None = None
 
 
 class Source(Protocol):
-    """Yields lists of frames that belong to one moment: one frame, or one of each stream.
+    """Yields lists of frames that belong to one moment: one frame, or one of each stream that has a new one.
+
+    A list is empty where nothing came for a moment, so that whoever waits can look round.
 
     Attributes:
-        endless: whether only the user ends it.
+        endless: whether it is live, so that stopping it is its regular end.
         skipped: a line for each file that could not be read, filled while iterating.
     """
 
@@ -65,13 +73,16 @@ class Source(Protocol):
     def close(self) -> None:
         """Release files, cameras and connections."""
 
+    def sums(self) -> list[str]:
+        """Lines to say at the end."""
+
 
 def open_source(
     source: str,
     *,
     vid_stride: int = 1,
     report: Callable[[str], None] = print,
-    timeout_s: float = ultralytics_edge.STREAM_TIMEOUT_S,
+    patience: Patience | None = None,
 ) -> Source:
     """Open whatever `--source` names (YOLOv5's kinds).
 
@@ -80,12 +91,13 @@ def open_source(
             number, an rtsp/rtmp/http/tcp/udp URL, a .streams list of these, or
             "screen [number] [left top width height]".
         vid_stride: take every n-th frame of a video or stream.
-        report: gets a line for each file that is skipped.
-        timeout_s: give up a stream that does not open or sends nothing for this long.
+        report: gets a line for each file that is skipped, and for each stream that is lost, back, or given up.
+        patience: how long to wait for streams; see there for what is usual.
 
     Raises:
         FileNotFoundError: there is no such file, or no picture or video in the folder, glob or list.
-        ValueError: the source cannot be understood, opened or read.
+        ValueError: the source cannot be understood, opened or read. Of streams only the first frame tells, as they are
+            opened for it.
     """
     if vid_stride < 1:
         raise ValueError(f"--vid-stride {vid_stride} must be 1 or more")
@@ -95,7 +107,7 @@ def open_source(
     if source == "screen" or source.startswith("screen "):
         return ScreenSource(source)
     if source.isdecimal() or source.lower().endswith(".streams") or _is_url(source):
-        return StreamSource(source, vid_stride, timeout_s)
+        return StreamSource(source, vid_stride=vid_stride, patience=patience, report=report)
     paths, problems = find_files(source)
     return FileSource(paths, vid_stride=vid_stride, report=report, problems=problems, must_read=_is_file(source))
 
@@ -230,6 +242,10 @@ class FileSource:
     def close(self) -> None:
         """Nothing stays open between frames of different files."""
 
+    def sums(self) -> list[str]:
+        """How many files were skipped, if any."""
+        return [f"{len(self.skipped)} files could not be read and were skipped"] if self.skipped else []
+
     def _skip(self, problem: str) -> None:
         self.skipped.append(problem)
         self._report(f"skipped: {problem}")
@@ -268,36 +284,43 @@ def without_login(source: str) -> str:
 
 
 class StreamSource:
-    """Webcams and network streams, several side by side."""
+    """Webcams and network streams, several side by side; each moment holds the newest picture of some of them."""
 
     endless = True
 
-    def __init__(self, source: str, vid_stride: int = 1, timeout_s: float = ultralytics_edge.STREAM_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        source: str,
+        *,
+        vid_stride: int = 1,
+        patience: Patience | None = None,
+        report: Callable[[str], None] = print,
+    ) -> None:
         self.skipped: list[str] = []
         entries = _read_streams(source) if source.lower().endswith(".streams") else [source]
         for entry in entries:
             _check_stream(entry)
         self.names = [without_login(entry) for entry in entries]
         self.stems = unique_stems([re.sub(r"\W+", "_", name).strip("_") for name in self.names])
-        self._vid_stride = vid_stride
-        try:
-            self._streams = ultralytics_edge.Streams(source, vid_stride, timeout_s * len(entries))
-        except ValueError as error:
-            raise ValueError(without_login(str(error))) from None
+        self._streams = Streams(entries, self.names, vid_stride=vid_stride, patience=patience, report=report)
 
     def __iter__(self) -> Iterator[list[Frame]]:
-        for number, images in enumerate(self._streams, start=1):
-            yield [
-                Frame(image, name, stem, f"{index}: {name} ({number}): ", number, fps / self._vid_stride)
-                for index, (image, name, stem, fps) in enumerate(
-                    zip(images, self.names, self.stems, self._streams.fps, strict=True)
-                )
-                if image.any()  # the reader hands out a black picture where the signal was lost
-            ]
+        for pictures in self._streams:
+            yield [self._frame(index, picture) for index, picture in pictures]
 
     def close(self) -> None:
         """Stop the readers and release cameras and connections."""
         self._streams.close()
+
+    def sums(self) -> list[str]:
+        """A line for each stream."""
+        return self._streams.sums()
+
+    def _frame(self, index: int, picture: Picture) -> Frame:
+        name, number = self.names[index], picture.number
+        image = np.ascontiguousarray(picture.image_bgr[..., ::-1])
+        title = f"{index}: {name} ({number}): "
+        return Frame(image, name, self.stems[index], title, number, picture.fps, picture.arrived)
 
 
 def _read_streams(path: str) -> list[str]:
@@ -335,7 +358,12 @@ class ScreenSource:
 
     def __iter__(self) -> Iterator[list[Frame]]:
         for number, image in enumerate(ultralytics_edge.read_screen(self._source), start=1):
-            yield [Frame(image, self._source, "screen", f"{self._source} ({number}): ", number, self.fps)]
+            title, arrived = f"{self._source} ({number}): ", time.monotonic()
+            yield [Frame(image, self._source, "screen", title, number, self.fps, arrived)]
 
     def close(self) -> None:
         """Nothing stays open."""
+
+    def sums(self) -> list[str]:
+        """Nothing."""
+        return []

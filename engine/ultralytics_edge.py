@@ -1,4 +1,4 @@
-"""The one door to ultralytics: videos, streams, the screen and drawing.
+"""The one door to ultralytics: videos, the screen and drawing.
 
 Importing that package reaches for the network, writes a settings file, may install packages, and changes thread counts,
 print options, `os.environ` and functions of other packages. Here its switches are set before it is imported and all
@@ -13,15 +13,12 @@ import importlib
 import importlib.util
 import json
 import logging
-import math
 import os
 import shutil
 import sys
 import tempfile
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +27,6 @@ import numpy as np
 import PIL.Image
 import torch
 
-STREAM_TIMEOUT_S = 20.0  # a stream that does not open, or falls silent, for this long is given up
 FALLBACK_FPS = 30.0  # for files and cameras that do not say
 _PATCHED = (
     (torch, "save"),
@@ -169,80 +165,6 @@ def read_video(path: str, vid_stride: int) -> Iterator[tuple[np.ndarray, int, in
 
 def _to_rgb(image_bgr: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image_bgr[..., ::-1])
-
-
-# Streams -------------------------------------------------------------------------------------------------------------
-class Streams:
-    """Frames of several webcams or network streams, read side by side, one of each at a time.
-
-    Args:
-        source: a URL, a webcam's number, or a text file that lists several, separated by white space.
-        vid_stride: take every n-th frame.
-        timeout_s: give up a stream that does not open, or sends nothing, for this long.
-
-    Raises:
-        ValueError: a stream cannot be opened within the time.
-    """
-
-    def __init__(self, source: str, vid_stride: int = 1, timeout_s: float = STREAM_TIMEOUT_S) -> None:
-        loaders = _module("ultralytics.data.loaders")
-        self.timeout_s = timeout_s
-        with untouched():
-            # buffered while opening, so that no frame is lost before we know whether the stream has an end
-            self._loader = _within(
-                timeout_s, lambda: loaders.LoadStreams(source, vid_stride=vid_stride, buffer=True), source
-            )
-        # A stream that ends is a file: all of its frames count. Of a live one only the newest does.
-        self._loader.buffer = all(math.isfinite(frames) for frames in self._loader.frames)
-        self.fps = [float(fps) for fps in self._loader.fps]
-
-    def __iter__(self) -> Iterator[list[np.ndarray]]:
-        """One list of RGB frames per step, in the order of the streams, until one of them ends."""
-        iterator = iter(self._loader)
-        while True:
-            self._wait_for_frames()
-            try:
-                images = next(iterator)[1]
-            except StopIteration:
-                return
-            yield [_to_rgb(image) for image in images]
-
-    def close(self) -> None:
-        """Stop the readers and release the cameras and connections."""
-        self._loader.close()
-
-    def _wait_for_frames(self) -> None:
-        deadline = time.monotonic() + self.timeout_s
-        loader = self._loader
-        while any(not images and thread.is_alive() for images, thread in zip(loader.imgs, loader.threads, strict=True)):
-            if time.monotonic() > deadline:
-                silent = [name for name, images in zip(loader.sources, loader.imgs, strict=True) if not images]
-                raise ValueError(f"stream {silent[0]}: no picture for {self.timeout_s:g} s")
-            time.sleep(0.002)
-
-
-def _within(timeout_s: float, work: Callable[[], Any], source: str) -> Any:
-    """Open in a thread, as opening a stream may block far longer than anybody wants to wait."""
-    outcome: list[Any] = []
-    problem: list[Exception] = []
-    given_up = threading.Event()
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except Exception as error:  # handed to the caller below, whatever it is
-            problem.append(error)
-        if given_up.is_set() and outcome:
-            outcome[0].close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if outcome:
-        return outcome[0]
-    given_up.set()
-    reason = f"no answer within {timeout_s:g} s" if not problem else " ".join(str(problem[0]).split())
-    raise ValueError(f"stream {source}: cannot be opened ({reason})")
 
 
 # Screen --------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from engine.results import Results
 from engine.sources import Frame
 
 _WRITABLE = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+HELD_S = 120.0  # a live video stops at the picture after which so long nothing came
 _CSV_COLUMNS = ("Image Name", "Prediction", "Confidence", "Frame", "xmin", "ymin", "xmax", "ymax", "Path")
 
 
@@ -23,7 +24,8 @@ class DetectionWriter:
 
     Args:
         folder: the run's folder.
-        media: annotated pictures and videos, `{stem}{suffix}`; videos and streams become `{stem}.mp4`.
+        media: annotated pictures and videos, `{stem}{suffix}`; videos and streams become `{stem}.mp4`. Those of streams
+            play at the speed of life, however many pictures were dropped.
         txt: `labels/{stem}[_{frame}].txt`, lines `class x y w h` in 0..1, for images with detections.
         conf: a sixth column of these with the score.
         table: `predictions.csv`; its first three columns are YOLOv5's.
@@ -68,6 +70,15 @@ class DetectionWriter:
             self._write_crops(name, results)
         if self._media and picture is not None:
             self._write_media(frame, picture)
+
+    def pass_time(self, now_s: float) -> None:
+        """Let live videos that got no picture go on, so that a lost stream's return does not find a minute to fill.
+
+        Args:
+            now_s: `time.monotonic()` before which no further picture came.
+        """
+        for video in self._videos.values():
+            video.pass_time(now_s)
 
     def close(self) -> None:
         """Finish the videos and the table."""
@@ -117,7 +128,7 @@ class DetectionWriter:
             if not self._side_by_side:
                 self._close_videos()
             self._videos[frame.stem] = VideoFile(self.folder / f"{frame.stem}.mp4", frame.fps, picture.shape[:2])
-        self._videos[frame.stem].write(picture)
+        self._videos[frame.stem].write(picture, frame.arrived)
 
 
 def yolo_lines(results: Results, with_scores: bool) -> str:
@@ -144,17 +155,45 @@ class VideoFile:
 
     def __init__(self, path: Path, fps: float, size_hw: tuple[int, int]) -> None:
         self._size_wh = (size_hw[1], size_hw[0])
-        # MPEG-4 cannot hold a frame rate with many decimals
-        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), round(fps, 2), self._size_wh)
+        self._fps = round(fps, 2)  # MPEG-4 cannot hold a frame rate with many decimals
+        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size_wh)
         if not self._writer.isOpened():
             raise OSError(f"{path}: cannot write a video here at {fps:g} frames/s, {size_hw[1]}x{size_hw[0]} pixels")
+        self._start = self._last = 0.0  # times of the first and the newest live picture
+        self._held: np.ndarray | None = None  # a live picture whose time on the screen is not known yet
+        self._slot = 0  # the video's frame at which that begins
 
-    def write(self, picture: np.ndarray) -> None:
-        """Append an (H, W, 3) uint8 RGB picture; one of another size is resized to the first one's."""
+    def write(self, picture: np.ndarray, at_s: float | None = None) -> None:
+        """Append an (H, W, 3) uint8 RGB picture; one of another size is resized to the first one's.
+
+        Args:
+            picture: the next frame.
+            at_s: when it was seen, on any clock that runs forward; None appends just one frame. Live pictures do not
+                come at the video's rate: each is repeated until the next one's time, or left out where that comes
+                within the same frame, so that the video plays at the speed of what it shows.
+        """
         if (picture.shape[1], picture.shape[0]) != self._size_wh:
             picture = cv2.resize(picture, self._size_wh)
-        self._writer.write(np.ascontiguousarray(picture[..., ::-1]))
+        picture_bgr = np.ascontiguousarray(picture[..., ::-1])
+        if at_s is None:
+            self._writer.write(picture_bgr)
+            return
+        if self._held is None:
+            self._start = at_s
+        self._show_held(round((at_s - self._start) * self._fps))
+        self._held, self._last = picture_bgr, at_s
+
+    def pass_time(self, now_s: float) -> None:
+        """Go on showing the last live picture until a time, though not for longer than `HELD_S`."""
+        self._show_held(int((min(now_s, self._last + HELD_S) - self._start) * self._fps))
 
     def close(self) -> None:
         """Finish the file, without which it cannot be played."""
+        self._show_held(self._slot + 1)
+        self._held = None
         self._writer.release()
+
+    def _show_held(self, until: int) -> None:
+        while self._held is not None and self._slot < until:
+            self._writer.write(self._held)
+            self._slot += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -241,11 +242,15 @@ def test_nothing_readable_is_an_error_and_leaves_no_folder(weights: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_interrupt_closes_the_files(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48))
-    for _ in range(9):
+def write_clip(path: Path, count: int) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 20, (64, 48))
+    for _ in range(count):
         writer.write(np.full((48, 64, 3), 120, np.uint8))
     writer.release()
+
+
+def test_interrupt_closes_the_files(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clip(tmp_path / "v.mp4", 9)
     calls = []
     real = Detector.detect
 
@@ -260,6 +265,40 @@ def test_interrupt_closes_the_files(weights: Path, tmp_path: Path, monkeypatch: 
         run(weights, tmp_path / "v.mp4", tmp_path)
     capture = cv2.VideoCapture(str(tmp_path / "out" / "exp" / "v.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    capture.release()
+
+
+@pytest.mark.parametrize(
+    ("number", "end", "code"), [(signal.SIGINT, KeyboardInterrupt, None), (signal.SIGTERM, SystemExit, 143)]
+)
+def test_signals_let_the_picture_in_hand_be_finished(
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    end: type[BaseException],
+    code: int | None,
+) -> None:
+    write_clip(tmp_path / "v.mp4", 9)
+    calls = []
+    real = Detector.detect
+
+    def signalled(self: Detector, *arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), number)
+        return real(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Detector, "detect", signalled)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(end) as caught:
+        run(weights, tmp_path / "v.mp4", tmp_path, "--save-txt")
+    assert getattr(caught.value, "code", None) == code
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    folder = tmp_path / "out" / "exp"
+    assert sorted(path.name for path in (folder / "labels").iterdir()) == [f"v_{index}.txt" for index in range(1, 5)]
+    capture = cv2.VideoCapture(str(folder / "v.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 4
     capture.release()
 
 

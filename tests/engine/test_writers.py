@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -128,6 +129,48 @@ def test_videos_in_turn_and_side_by_side(tmp_path: Path) -> None:
             frames, fps, shape = count_frames(folder / f"{stem}.mp4")
             assert (frames, shape) == (count, (48, 64, 3))
             assert fps == pytest.approx(29.97 / 7, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("times", "shown"),
+    [
+        ([], []),
+        ([5.0], [0]),
+        ([0, 0.1, 0.2], [0, 1, 2]),  # at the video's own rate
+        ([7.0, 7.5, 7.6], [0, 0, 0, 0, 0, 1, 2]),  # a slow start is waited for
+        ([0, 0.04, 0.3, 0.33], [1, 1, 1, 3]),  # of two within one frame the newer is kept
+        ([0, 0.1, 0.05], [0, 2]),  # a clock does not run back
+    ],
+)
+def test_live_video_plays_at_the_speed_of_life(tmp_path: Path, times: list[float], shown: list[int]) -> None:
+    file = VideoFile(tmp_path / "v.mp4", 10, (48, 64))
+    for index, at_s in enumerate(times):
+        file.write(np.full((48, 64, 3), 60 * index + 20, np.uint8), at_s)
+    file.close()
+    capture = cv2.VideoCapture(str(tmp_path / "v.mp4"))
+    seen = []
+    while (got := capture.read())[0]:
+        seen.append(round((float(got[1].mean()) - 20) / 60))
+    capture.release()
+    assert seen == shown
+
+
+def test_live_video_goes_on_while_nothing_comes(tmp_path: Path) -> None:
+    writer = DetectionWriter(tmp_path, side_by_side=True)
+    picture = np.full((48, 64, 3), 99, np.uint8)
+    for stem, at_s in (("a", 5.0), ("b", 5.0), ("a", 6.0)):
+        writer.write(replace(video(stem, 1), arrived=at_s), make([], []), picture)
+    for now_s in (6.0, 6.5, 6.95):
+        writer.pass_time(now_s)
+    writer.write(replace(video("a", 2), arrived=6.9), make([], []), picture)  # it came just before that
+    writer.pass_time(1e6)
+    writer.close()
+    assert [count_frames(tmp_path / f"{stem}.mp4")[0] for stem in "ab"] == [10 * (2 + 120) - 1 + 1, 10 * 120 + 1]
+    plain = VideoFile(tmp_path / "c.mp4", 10, (48, 64))
+    plain.write(picture)
+    plain.pass_time(1e6)
+    plain.close()
+    assert count_frames(tmp_path / "c.mp4")[0] == 1
 
 
 @pytest.mark.parametrize("size_hw", [(33, 51), (512, 512), (16, 16)])
