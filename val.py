@@ -14,7 +14,7 @@ def make_parser() -> Parser:
     parser = Parser("Evaluate weights on a data set.")
     add = parser.add_argument
     add("--data", help="data set YAML; default: the one the weights were trained on, else digits.yaml")
-    add("--weights", nargs="+", required=True, help="one .pt file, or several whose predictions are pooled")
+    add("--weights", nargs="+", required=True, help="a .pt or exported file, or several whose predictions are pooled")
     add("--batch-size", "--batch", type=positive_int, default=32, help="images per batch")
     add(
         "--imgsz",

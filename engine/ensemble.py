@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from engine.runtimes import ExportedModel, fixed_size_hw
 from models import DetectionModel
 
 
@@ -18,10 +19,10 @@ class Ensemble(nn.Module):
         sources: what to call each in an error message.
 
     Raises:
-        ValueError: class names that differ.
+        ValueError: class names or fixed input sizes that differ, or a model that suppresses boxes itself.
     """
 
-    def __init__(self, models: Sequence[DetectionModel], sources: Sequence[object]) -> None:
+    def __init__(self, models: Sequence[DetectionModel | ExportedModel], sources: Sequence[object]) -> None:
         super().__init__()
         for model, source in zip(models, sources, strict=True):
             if model.names != models[0].names:
@@ -29,9 +30,16 @@ class Ensemble(nn.Module):
                     f"{source} and {sources[0]} have different class names ({len(model.names)} and "
                     f"{len(models[0].names)} classes); an ensemble needs the same"
                 )
+            if getattr(model, "has_nms", False):
+                raise ValueError(f"{source} suppresses boxes itself; an ensemble needs it exported without --nms")
+        fixed = {size_hw for model in models if (size_hw := fixed_size_hw(model))}
+        if len(fixed) > 1:
+            shown = ", ".join(f"{height}x{width}" for height, width in sorted(fixed))
+            raise ValueError(f"{', '.join(map(str, sources))}: exported for {shown} pixels; they need one size")
         self.members = nn.ModuleList(models)
         self.names = models[0].names
-        self.imgsz = models[0].imgsz
+        self.size_hw = next(iter(fixed), None)
+        self.imgsz = max(self.size_hw) if self.size_hw else models[0].imgsz
         self.stride = max((model.stride for model in models), key=lambda stride: float(stride.max()))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

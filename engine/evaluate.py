@@ -18,7 +18,7 @@ from engine.coco_results import CocoAverages, SizeBin, coco_averages
 from engine.confusion import confusion_matrix
 from engine.matching import Detections, GroundTruth
 from engine.metrics import Curves, confidence_curves
-from engine.nms import non_max_suppression
+from engine.runtimes import suppression_of
 
 if TYPE_CHECKING:
     from data.batch import EvalBatch
@@ -92,7 +92,8 @@ def evaluate(
     """Run ``model`` over a split and score it.
 
     Args:
-        model: maps (B, 3, H, W) float 0..1 to (B, N, 5 + classes); set to evaluation mode for the run and put back.
+        model: maps (B, 3, H, W) float 0..1 to (B, N, 5 + classes), or to boxes where it suppresses them itself
+            (ExportedModel.has_nms); set to evaluation mode for the run and put back.
         loader: batches of the split.
         samples: the split's labels.
         config: anything with ``names`` and ``category_ids`` by class index, such as DataConfig.
@@ -115,7 +116,7 @@ def evaluate(
     _check(samples, names, device, half)
     run = _Run(model, device, half, augment, loss)
     limits: dict[str, Any] = {"conf_thres": conf_thres, "iou_thres": iou_thres, "max_det": max_det}
-    suppress = partial(non_max_suppression, **limits, multi_label=True, agnostic=single_cls)
+    suppress = partial(suppression_of(model), **limits, multi_label=True, agnostic=single_cls)
     was_training = model.training
     model.eval()
     parts = []

@@ -15,8 +15,8 @@ import torch
 from data.letterbox import letterbox_image
 from engine.augmented_inference import predict_augmented
 from engine.inputs import as_images, is_many
-from engine.nms import non_max_suppression
 from engine.results import Results
+from engine.runtimes import ExportedModel, fixed_size_hw, suppression_of
 from models import DetectionModel
 
 BATCH_SIZE = 16  # images of one list that go through the network together
@@ -28,7 +28,8 @@ class Detector:
     Args:
         model: in evaluation mode, on `device`.
         device: where to compute.
-        size_hw: room for the image in the network's input; its sides are rounded up to the model's stride.
+        size_hw: room for the image in the network's input; its sides are rounded up to the model's stride. An exported
+            model of one input size takes exactly that.
         conf: lowest score that is kept, 0..1.
         iou: of two boxes of one class that overlap more than this, the lower score goes.
         max_det: boxes kept per image.
@@ -43,7 +44,7 @@ class Detector:
 
     def __init__(
         self,
-        model: DetectionModel,
+        model: DetectionModel | ExportedModel,
         *,
         device: torch.device,
         size_hw: tuple[int, int],
@@ -60,7 +61,9 @@ class Detector:
         self.device = device
         self.names = tuple(model.names)
         self.stride = max(int(stride) for stride in model.stride)
-        self.size_hw = rounded_size(size_hw, self.stride)
+        self.is_fixed = fixed_size_hw(model) is not None
+        self.size_hw = fixed_size_hw(model) or rounded_size(size_hw, self.stride)
+        self.suppress = suppression_of(model)
         self.conf, self.iou, self.max_det, self.agnostic, self.augment, self.half = (
             conf, iou, max_det, agnostic, augment, half,
         )  # fmt: skip
@@ -91,7 +94,7 @@ class Detector:
     def detect(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> list[Results]:
         """Look at (H, W, 3) uint8 RGB arrays; those that need the same input shape go through the network together."""
         start = time.perf_counter()
-        boxed = [letterbox_image(image, self.size_hw, stride=self.stride, auto=True) for image in images]
+        boxed = [letterbox_image(image, self.size_hw, stride=self.stride, auto=not self.is_fixed) for image in images]
         letterbox_ms = (time.perf_counter() - start) * 1e3 / max(len(images), 1)
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (pixels, _, _) in enumerate(boxed):
@@ -117,7 +120,7 @@ class Detector:
         else:
             predictions = self.model(batch)
         clock.append(self._now())
-        found = non_max_suppression(
+        found = self.suppress(
             predictions, self.conf, self.iou, classes=self.classes, agnostic=self.agnostic, max_det=self.max_det
         )
         rows = [boxes.cpu().numpy() for boxes in found]

@@ -8,8 +8,17 @@ from pathlib import Path
 import torch
 
 from engine.checkpoints import model_from_checkpoint
-from engine.devices import select_device
 from engine.inference import Detector
+from engine.runtimes import (
+    ExportedModel,
+    check_fixed_size,
+    check_own_suppression,
+    check_pytorch_only,
+    device_for,
+    is_exported,
+    load_exported,
+)
+from models import DetectionModel
 
 
 def load_model(
@@ -32,27 +41,33 @@ def load_model(
         results.save("out.png")
 
     Args:
-        weights: a .pt file of train.py, or an official YOLOv5 detection checkpoint.
+        weights: a .pt file of train.py, an official YOLOv5 detection checkpoint, or an exported .torchscript, .onnx or
+            .engine file or OpenVINO folder.
         device: "" (the first GPU if there is one, else the CPU), "cpu", "mps" or a GPU's number.
-        imgsz: longest side of the network's input, or its (height, width); None takes the size it was trained at.
+        imgsz: longest side of the network's input, or its (height, width); None takes the size it was trained at. A
+            file that was exported for one size takes that alone.
         conf: lowest score that is kept, 0..1.
-        iou: of two boxes of one class that overlap more than this, the lower score goes.
+        iou: of two boxes of one class that overlap more than this, the lower score goes. A file exported with its own
+            suppression has its own, and its own lowest score.
         max_det: boxes kept per image.
         classes: keep these class indices only.
         agnostic: boxes suppress each other across classes.
-        augment: look at each image at three sizes, once mirrored.
-        half: float16 arithmetic, on CUDA only.
+        augment: look at each image at three sizes, once mirrored; .pt only.
+        half: float16 arithmetic, on CUDA; .pt only.
 
     Raises:
         FileNotFoundError: no such weights.
-        ValueError: weights that cannot be used, no such device, or a parameter out of its range.
+        ValueError: weights that cannot be used, no such device, a runtime that is not installed, or a parameter out of
+            its range.
     """
-    place = select_device(str(device))
-    if half and place.type != "cuda":
-        raise ValueError(f"half precision needs a CUDA device, not {place}")
-    model = model_from_checkpoint(weights, place, half=half)
+    place = device_for([weights], str(device))
+    model = _open(weights, place, augment, half)
+    if isinstance(model, ExportedModel):
+        check_own_suppression(model, conf, iou, agnostic)
     size = model.imgsz if imgsz is None else imgsz
     size_hw = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    if imgsz is not None:
+        check_fixed_size(model, size_hw, weights)
     return Detector(
         model,
         device=place,
@@ -65,3 +80,12 @@ def load_model(
         augment=augment,
         half=half,
     )
+
+
+def _open(weights: str | Path, device: torch.device, augment: bool, half: bool) -> DetectionModel | ExportedModel:
+    if is_exported(weights):
+        check_pytorch_only(weights, augment=augment, half=half)
+        return load_exported(weights, device)
+    if half and device.type != "cuda":
+        raise ValueError(f"half precision needs a CUDA device, not {device}")
+    return model_from_checkpoint(weights, device, half=half)

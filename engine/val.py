@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 
@@ -14,11 +15,19 @@ from data.eval_loader import EvalLoader
 from data.samples import Samples, load_samples
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.coco_results import detections_as_json, score_json
-from engine.devices import select_device
 from engine.ensemble import Ensemble
 from engine.evaluate import EvalResult, class_table, evaluate
 from engine.plots_eval import BatchPictures, plot_input_sizes, plot_result
 from engine.runs import new_run_folder, write_text_atomic
+from engine.runtimes import (
+    ExportedModel,
+    check_fixed_size,
+    check_pytorch_only,
+    device_for,
+    fixed_size_hw,
+    is_exported,
+    load_exported,
+)
 from engine.val_report import (
     SIZE_COLUMNS,
     result_lines,
@@ -35,6 +44,7 @@ TASKS = ("train", "val", "test", "speed", "study")
 LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
 HIGH_RESOLUTION_STUDY = tuple(range(256, 1536 + 128, 128))  # YOLOv5's
 Report = Callable[[str], None]
+Model: TypeAlias = DetectionModel | ExportedModel | Ensemble
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ class ValConfig:
 
     def __post_init__(self) -> None:
         if not self.weights:
-            raise ValueError("no weights given; pass --weights with at least one .pt file")
+            raise ValueError("no weights given; pass --weights with at least one file")
         if self.task not in TASKS:
             raise ValueError(f"--task {self.task!r} is none of {', '.join(TASKS)}")
         if any(size < 1 for size in self.imgsz):
@@ -100,18 +110,25 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
         FileNotFoundError: weights or data that are not there.
         ValueError: settings, weights and data that do not fit together.
     """
-    device = select_device(config.device)
+    device = device_for(config.weights, config.device)
+    for path in filter(is_exported, config.weights):
+        check_pytorch_only(path, augment=config.augment, half=config.half)
     if config.half and device.type != "cuda":
         raise ValueError(f"--half needs a CUDA device, this run is on {device.type}; leave it out")
     if config.task == "speed":
         config = replace(config, conf_thres=0.25, iou_thres=0.45)
-    model, trained_on = _load(config, device)
+    model, trained_on = _load(config.weights, device)
     data = load_data_config(config.data or trained_on or "digits.yaml")
     _check_classes(model.names, data, config.single_cls, report)
     if config.download and not all(Path(source).exists() for source in data.split(config.split)):
         data = download(data, report)
     samples = load_samples(data, config.split, strict=config.strict, single_cls=config.single_cls, report=report)
     sizes = _input_sizes(config, model, report)
+    if getattr(model, "has_nms", False):
+        report(
+            f"warning: {config.weights[0]} suppresses boxes itself and gives only those that it keeps; --conf-thres "
+            "and --iou-thres bring back no others, so AP is lower than that of the same model without --nms"
+        )
     folder = new_run_folder(config.project, config.name, config.exist_ok)
     results = {}
     for size in sizes:
@@ -127,13 +144,20 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
     return results
 
 
-def _load(config: ValConfig, device: torch.device) -> tuple[DetectionModel | Ensemble, str | None]:
+def _load(weights: tuple[str, ...], device: torch.device) -> tuple[Model, str | None]:
     """The model, and the data set that the first weights name."""
-    checkpoints = [load_checkpoint(path) for path in config.weights]
-    models = [model_from_checkpoint(checkpoint, device) for checkpoint in checkpoints]
-    trained_on = checkpoints[0].info.get("data")
-    model = models[0] if len(models) == 1 else Ensemble(models, config.weights)
-    return model, str(trained_on) if trained_on else None
+    models: list[DetectionModel | ExportedModel] = []
+    trained_on: list[Any] = []
+    for path in weights:
+        if is_exported(path):
+            models.append(load_exported(path, device))
+            trained_on.append(None)
+        else:
+            checkpoint = load_checkpoint(path)
+            models.append(model_from_checkpoint(checkpoint, device))
+            trained_on.append(checkpoint.info.get("data"))
+    model = models[0] if len(models) == 1 else Ensemble(models, weights)
+    return model, str(trained_on[0]) if trained_on[0] else None
 
 
 def _check_classes(names: tuple[str, ...], data: DataConfig, single_cls: bool, report: Report) -> None:
@@ -153,7 +177,15 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _input_sizes(config: ValConfig, model: DetectionModel | Ensemble, report: Report) -> tuple[int, ...]:
+def _input_sizes(config: ValConfig, model: Model, report: Report) -> tuple[int, ...]:
+    fixed_hw = fixed_size_hw(model)
+    if fixed_hw is not None:
+        source = " + ".join(config.weights)
+        if config.task == "study":
+            raise ValueError(f"--task study needs a model of any input size; {source} was exported for one")
+        for size in config.imgsz:
+            check_fixed_size(model, (size,), source)
+        return (max(fixed_hw),)
     sizes = config.imgsz or (model.imgsz,)
     if config.task == "study" and len(sizes) == 1:
         sizes = LOW_RESOLUTION_STUDY if sizes[0] <= max(LOW_RESOLUTION_STUDY) else HIGH_RESOLUTION_STUDY
@@ -170,7 +202,7 @@ def _input_sizes(config: ValConfig, model: DetectionModel | Ensemble, report: Re
 
 def _evaluate_size(
     config: ValConfig,
-    model: DetectionModel | Ensemble,
+    model: Model,
     data: DataConfig,
     samples: Samples,
     size: int,
@@ -179,7 +211,9 @@ def _evaluate_size(
     report: Report,
 ) -> EvalResult:
     speed_only = config.task == "speed"
-    # Times are of whole squares; accuracy is measured on the smallest rectangle, as in YOLOv5.
+    # Times are of whole squares; accuracy is measured on the smallest rectangle, as in YOLOv5. A model that was
+    # exported for one size gets that.
+    shape_hw = fixed_size_hw(model)
     loader = EvalLoader(
         samples,
         size,
@@ -188,11 +222,12 @@ def _evaluate_size(
         rect=not speed_only,
         workers=config.workers,
         pad=0.0 if speed_only else 0.5,
+        shape_hw=shape_hw,
         ahead=device.type != "cpu",
     )
     names = class_table(data, config.single_cls)[0]
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
-        model(torch.zeros(1, 3, size, size, device=device))
+        model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
     result = evaluate(
         model,
         loader,

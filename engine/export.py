@@ -1,0 +1,301 @@
+"""What export.py does: one model written in several formats, each file run and compared before it takes its name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data.config import DataConfig, load_data_config
+from engine.checkpoints import load_checkpoint, model_from_checkpoint
+from engine.cli import describe
+from engine.devices import select_device
+from engine.export_check import Difference, Run, check_file
+from engine.export_formats import Format, check_formats, check_options
+from engine.export_images import data_inputs, example_inputs, in_batches
+from engine.export_job import ExportJob, Suppression
+from engine.export_mobile import open_ncnn, open_tflite, write_coreml, write_ncnn, write_tflite
+from engine.export_onnx import check_opset, write_onnx
+from engine.export_openvino import write_openvino
+from engine.export_tensorrt import write_engine
+from engine.export_torchscript import write_torchscript
+from engine.packages import MissingPackage
+from engine.runtimes import load_exported
+from models import DetectionModel
+
+Report = Callable[[str], None]
+WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
+    "torchscript": write_torchscript,
+    "onnx": write_onnx,
+    "openvino": write_openvino,
+    "engine": write_engine,
+    "coreml": write_coreml,
+    "tflite": write_tflite,
+    "ncnn": write_ncnn,
+}
+CHECKED_IMAGES = 4
+CALIBRATION_IMAGES = 128
+DEFAULT_OPSET = 17
+
+
+class ExportError(ValueError):
+    """At least one of the formats was not written."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """One run of export.py; the fields are its flags, YOLOv5's names. None: not given."""
+
+    weights: str  # .pt file
+    data: str | None = None  # data set YAML: its images check the files and calibrate INT8
+    imgsz: tuple[int, ...] = ()  # (side,) or (height, width); none: the size that the weights were trained at
+    batch_size: int = 1
+    device: str = "cpu"
+    half: bool = False
+    int8: bool = False
+    dynamic: bool = False
+    simplify: bool = False
+    opset: int | None = None
+    nms: bool = False
+    agnostic_nms: bool = False
+    topk_per_class: int | None = None
+    topk_all: int | None = None
+    iou_thres: float | None = None
+    conf_thres: float | None = None
+    workspace: float | None = None  # GiB
+    verbose: bool = False
+    include: tuple[str, ...] = ("torchscript",)
+
+    def __post_init__(self) -> None:
+        if len(self.imgsz) > 2 or any(side < 1 for side in self.imgsz):
+            raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: give a side, or height and width, in pixels")
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size {self.batch_size} must be at least 1")
+        if self.half and self.int8:
+            raise ValueError("--half and --int8 are two number types; give one of them")
+        if self.workspace is not None and self.workspace <= 0:
+            raise ValueError(f"--workspace {self.workspace} must be above 0 (GiB)")
+        for flag, value in (("conf-thres", self.conf_thres), ("iou-thres", self.iou_thres)):
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"--{flag} {value} must lie between 0 and 1")
+        for flag in ("conf_thres", "iou_thres", "topk_per_class", "topk_all"):
+            if getattr(self, flag) is not None and not self.suppresses:
+                raise ValueError(f"--{flag.replace('_', '-')} sets suppression inside the file; pass --nms too")
+
+    @property
+    def suppresses(self) -> bool:
+        """Whether suppression becomes part of the file; --agnostic-nms asks for it too, as in YOLOv5."""
+        return self.nms or self.agnostic_nms
+
+    def suppression(self) -> Suppression | None:
+        """The rule inside the file, YOLOv5's defaults where a flag is not given."""
+        if not self.suppresses:
+            return None
+        given = {
+            "conf_thres": self.conf_thres,
+            "iou_thres": self.iou_thres,
+            "per_class": self.topk_per_class,
+            "total": self.topk_all,
+        }
+        values = {key: value for key, value in given.items() if value is not None}
+        return Suppression(agnostic=self.agnostic_nms, **values)  # type: ignore[arg-type]
+
+    def given(self) -> set[str]:
+        """The flags that not every format takes, of those that were given."""
+        flags = {
+            "half": self.half,
+            "int8": self.int8,
+            "dynamic": self.dynamic,
+            "nms": self.suppresses,
+            "device": self.device.strip().lower() != "cpu",
+            "simplify": self.simplify,
+            "opset": self.opset is not None,
+            "workspace": self.workspace is not None,
+            "verbose": self.verbose,
+        }
+        return {flag for flag, is_given in flags.items() if is_given}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file or folder that was written; `difference` is None where no runtime here can open it."""
+
+    format: Format
+    path: Path
+    seconds: float
+    difference: Difference | None
+
+
+def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
+    """Export weights to every format asked for.
+
+    Returns:
+        What was written, in the order of --include.
+
+    Raises:
+        FileNotFoundError: no such weights or data.
+        ValueError: flags that make no sense together; nothing was written then.
+        ExportError: some formats failed; the others were written.
+    """
+    formats = check_formats(config.include)
+    check_options(formats, config.given())
+    job, checks = prepare(config, formats, report)
+    done: list[Exported] = []
+    failures: dict[str, str] = {}
+    for row in formats:
+        try:
+            exported = export_one(job, row, Path(config.weights).parent, checks)
+        except Exception as error:  # converters raise whatever they like; the other formats still have their turn
+            if config.verbose and not isinstance(error, MissingPackage):
+                traceback.print_exc()
+            failures[row.argument] = describe(error)
+            report(f"{row.argument}: failed: {failures[row.argument]}")
+            continue
+        done.append(exported)
+        report(f"{row.argument}: {_summary(exported)}")
+    if failures:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise ExportError(f"{len(failures)} of {len(formats)} formats failed: {reasons}")
+    return done
+
+
+def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -> tuple[ExportJob, list[Tensor]]:
+    """Read weights and data; return the job, and batches of real images to check files with."""
+    device = select_device(config.device)
+    checkpoint = load_checkpoint(config.weights)
+    model = model_from_checkpoint(checkpoint, fuse=False)
+    size_hw = input_size(config.imgsz, model)
+    source = config.data or (checkpoint.info.get("data") if config.int8 else None)
+    if config.int8 and not source:
+        raise ValueError("--int8 reads its ranges off real images; name a data set with --data")
+    data = load_data_config(str(source)) if source else None
+    if data is not None:
+        _check_classes(model.names, data, report)
+    job = ExportJob(
+        model=model,
+        stem=Path(config.weights).stem,
+        size_hw=size_hw,
+        batch_size=config.batch_size,
+        device=device,
+        half=config.half,
+        int8=config.int8,
+        dynamic=config.dynamic,
+        simplify=config.simplify,
+        opset=DEFAULT_OPSET if config.opset is None else config.opset,
+        suppression=config.suppression(),
+        workspace=config.workspace,
+        verbose=config.verbose,
+        calibration=lambda: _calibration(data, size_hw, config.batch_size),
+    )
+    check_opset(job)
+    _check_device(formats, job)
+    return job, check_inputs(job, data)
+
+
+def input_size(imgsz: tuple[int, ...], model: DetectionModel) -> tuple[int, int]:
+    """Height and width to export for.
+
+    Raises:
+        ValueError: a side that is no multiple of the stride.
+    """
+    stride = int(model.stride.max())
+    size_hw = (imgsz[0], imgsz[-1]) if imgsz else (-(-model.imgsz // stride) * stride,) * 2
+    if any(side % stride for side in size_hw):
+        fitting = " ".join(str(-(-side // stride) * stride) for side in (imgsz or size_hw))
+        raise ValueError(
+            f"--imgsz {' '.join(map(str, imgsz))}: sides must be multiples of the stride {stride}; "
+            f"the next ones are {fitting}"
+        )
+    return size_hw
+
+
+def check_inputs(job: ExportJob, data: DataConfig | None) -> list[Tensor]:
+    """Batches of real images; for a file of any size, also another size and another number of images."""
+    sizes = [job.size_hw]
+    if job.dynamic:
+        stride = int(job.model.stride.max())
+        sizes.append((job.size_hw[0] + stride, job.size_hw[1] + 2 * stride))
+    batches = []
+    for size_hw in sizes:
+        if data is None:
+            inputs = example_inputs(size_hw)
+        else:
+            inputs = data_inputs(data, ("val", "test", "train"), size_hw, CHECKED_IMAGES)
+        batches += in_batches(inputs, job.batch_size + (size_hw != job.size_hw))[:CHECKED_IMAGES]
+    return batches
+
+
+def export_one(job: ExportJob, row: Format, folder: Path, checks: list[Tensor]) -> Exported:
+    """Write one format beside the weights: in a folder aside, checked there, then renamed."""
+    suffix = f"_int8{row.suffix}" if job.int8 else row.suffix
+    target = folder / f"{job.stem}{suffix}"
+    start = time.perf_counter()
+    aside = Path(tempfile.mkdtemp(dir=folder, prefix=f".{job.stem}-", suffix=".tmp"))
+    try:
+        made = aside / target.name
+        WRITERS[row.argument](job, made)
+        run = _open(row, made, job.device)
+        difference = check_file(job, run, checks) if run else None
+        del run  # open files cannot be renamed everywhere
+        replace_path(made, target, aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Exported(row, target, time.perf_counter() - start, difference)
+
+
+def replace_path(made: Path, target: Path, aside: Path) -> None:
+    """Give a file or folder its name; a folder of that name goes aside first, since none can be renamed onto it."""
+    os.chmod(made, 0o755 if made.is_dir() else 0o644)
+    if target.is_dir():
+        if not made.is_dir():
+            raise IsADirectoryError(21, "a folder is in the way", str(target))
+        os.rename(target, aside / "before")
+    os.replace(made, target)
+
+
+def _open(row: Format, path: Path, device: torch.device) -> Run | None:
+    if row.argument == "coreml":
+        return None  # predicts on Apple's systems alone
+    if row.argument == "tflite":
+        return open_tflite(path)
+    if row.argument == "ncnn":
+        return open_ncnn(path)
+    return load_exported(path, device)
+
+
+def _calibration(data: DataConfig | None, size_hw: tuple[int, int], batch_size: int) -> list[Tensor]:
+    assert data is not None, "prepare() asks for a data set where INT8 is wanted"
+    return in_batches(data_inputs(data, ("train", "val"), size_hw, CALIBRATION_IMAGES), batch_size)
+
+
+def _check_device(formats: tuple[Format, ...], job: ExportJob) -> None:
+    for row in formats:
+        if row.argument == "engine" and job.device.type != "cuda":
+            raise ValueError("TensorRT builds on the GPU it builds for: --include engine needs --device 0")
+        if row.argument == "torchscript" and job.half and job.device.type != "cuda":
+            raise ValueError("a float16 TorchScript file is traced and run on a GPU: --half needs --device 0")
+
+
+def _check_classes(names: tuple[str, ...], data: DataConfig, report: Report) -> None:
+    if len(names) != len(data.names):
+        raise ValueError(
+            f"the weights know {len(names)} classes, {data.yaml_path} has {len(data.names)}; "
+            "give weights and data that belong together"
+        )
+    if names != data.names:
+        report(f"warning: {data.yaml_path} names its classes otherwise; the file keeps the names in the weights")
+
+
+def _summary(exported: Exported) -> str:
+    files = [exported.path] if exported.path.is_file() else [f for f in exported.path.rglob("*") if f.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    checked = exported.difference or "not checked, no runtime for it on this system"
+    return f"{exported.path}, {size:.1f} MB, {exported.seconds:.1f} s; {checked}"

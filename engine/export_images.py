@@ -1,0 +1,67 @@
+"""Real images as network inputs, to check exported files with and to read INT8 ranges from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.config import DataConfig
+from data.decode import decode_image
+from data.eval_loader import EvalLoader
+from data.letterbox import FILL, letterbox_image
+from data.samples import load_samples
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
+ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+def example_inputs(size_hw: tuple[int, int]) -> Tensor:
+    """The project's own pictures, (n, 3, H, W) float32 RGB 0..1."""
+    paths = sorted(path for path in EXAMPLES.iterdir() if path.suffix in ENDINGS)
+    pictures = [letterbox_image(decode_image(str(path)), size_hw)[0] for path in paths]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(255).contiguous()
+
+
+def data_inputs(data: DataConfig, splits: Sequence[str], size_hw: tuple[int, int], count: int) -> Tensor:
+    """Up to `count` images of a data set, evenly spread over it, as evaluation prepares them.
+
+    Args:
+        data: the data set.
+        splits: the first one that it has is used.
+        size_hw: of the input; where the sides differ, images fill a square of the shorter one in its middle.
+        count: most images.
+
+    Returns:
+        (n, 3, H, W) float32 RGB 0..1.
+
+    Raises:
+        ValueError: none of the splits holds images.
+    """
+    split = next((split for split in splits if data.split(split)), None)
+    if split is None:
+        raise ValueError(f"{data.yaml_path} has none of {', '.join(splits)}, so it gives no images")
+    side = min(size_hw)
+    loader = EvalLoader(load_samples(data, split, report=_ignore), side, batch_size=1, rect=False)
+    if not len(loader):
+        raise ValueError(f"{data.yaml_path}: its {split} split holds no images")
+    chosen = np.unique(np.linspace(0, len(loader) - 1, min(count, len(loader))).round().astype(int))
+    inputs = torch.full((len(chosen), 3, *size_hw), FILL / 255)
+    top, left = (size_hw[0] - side) // 2, (size_hw[1] - side) // 2
+    for row, index in enumerate(chosen.tolist()):
+        inputs[row, :, top : top + side, left : left + side] = loader.batch(index).images[0].float() / 255
+    return inputs
+
+
+def in_batches(inputs: Tensor, batch_size: int) -> list[Tensor]:
+    """Cut (n, 3, H, W) into batches of exactly `batch_size`; the last one is filled up with images from the start."""
+    missing = -len(inputs) % batch_size
+    filling = inputs.repeat(-(-missing // len(inputs)), 1, 1, 1)[:missing] if missing else inputs[:0]
+    return list(torch.cat((inputs, filling)).split(batch_size))
+
+
+def _ignore(_message: str) -> None:
+    """Notes about labels say nothing about an export."""
