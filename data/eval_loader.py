@@ -54,7 +54,7 @@ class EvalLoader:
             rect: rectangles instead of squares.
             workers: decoding threads; one works even with 0.
             pad: with `rect`, border in strides that is added before rounding up.
-            reduced: decode JPEGs at reduced scale; faster, and a grey level or so different.
+            reduced: decode JPEGs at reduced scale; faster, and hardly different.
             ahead: make the next batches in the background. Otherwise all threads decode a batch when it is asked for:
                 on a CPU that runs the network too, the threads of both then do not wait for each other (4,992 images
                 at 160 px on two cores: 46 s in place of 55).
