@@ -16,15 +16,14 @@ from data.letterbox import fitted_size_hw, resize_image
 OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF")
 # Pillow knows more, but some of those run other programs to decode.
 READABLE_FORMATS = (*FORMATS, "GIF", "JPEG2000", "PPM")
+# By how much a JPEG can be reduced while it is decoded, OpenCV's name for that, and what multiple of the pixels that are
+# needed along a side must be left. At 64, 96, 128, 160 px official yolov5n has on coco128 an AP of .0330, .0926, .1212,
+# .1610 with images decoded in full, and of .0325, .0920, .1208, .1609 like this; with 2 throughout it is .0292 at 64 px.
 JPEG_REDUCTIONS = (
-    (8, cv2.IMREAD_REDUCED_COLOR_8),
-    (4, cv2.IMREAD_REDUCED_COLOR_4),
-    (2, cv2.IMREAD_REDUCED_COLOR_2),
+    (8, cv2.IMREAD_REDUCED_COLOR_8, 4),
+    (4, cv2.IMREAD_REDUCED_COLOR_4, 4),
+    (2, cv2.IMREAD_REDUCED_COLOR_2, 2),
 )
-# A reduced JPEG keeps at least this multiple of the pixels that are needed along a side. At 64, 96, 128 px official
-# yolov5n has on coco128 an AP of .0330, .0926, .1212 with images decoded in full, of .0328, .0926, .1212 with 4, and of
-# .0292, .0920, .1208 with 2, which decodes up to a fifth faster.
-REDUCED_MARGIN = 4
 # What Pillow's readers raise on damaged files.
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
 
@@ -35,8 +34,8 @@ def decode_resized(path: str, size: int, *, reduced: bool = True) -> tuple[np.nd
     Args:
         path: image file.
         size: longer side of the result; smaller images are enlarged, as in YOLOv5.
-        reduced: let a JPEG be decoded at 1/2, 1/4 or 1/8 of its size when that is still at least four times the
-            result's: faster, and hardly different from decoding all of it.
+        reduced: let a JPEG be decoded at 1/2 of its size when that is still at least twice the result's, at 1/4 or 1/8
+            when it is four times as much: faster, and hardly different from decoding all of it.
 
     Returns:
         (H, W, 3) uint8 RGB and the original (height, width), after EXIF rotation.
@@ -88,7 +87,7 @@ def _decode_opencv(content: bytes, header: Image.Image, orientation: int, needed
     flags = cv2.IMREAD_COLOR_RGB
     if is_jpeg and needed is not None:
         longer = max(header.size)
-        flags = next((flag for step, flag in JPEG_REDUCTIONS if longer >= REDUCED_MARGIN * needed * step), flags)
+        flags = next((flag for step, flag, left in JPEG_REDUCTIONS if longer >= left * needed * step), flags)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None or flags == cv2.IMREAD_COLOR_RGB:
         return image

@@ -100,9 +100,9 @@ def test_small_images_are_enlarged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "decoded_side"), [(16, 64), (17, 128), (32, 128), (33, 256), (64, 256), (65, 512), (600, 512)]
+    ("size", "decoded_side"), [(16, 64), (17, 128), (32, 128), (33, 256), (128, 256), (129, 512), (600, 512)]
 )
-def test_reduced_scale_keeps_four_times_the_target(
+def test_reduced_scale_keeps_more_than_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, decoded_side: int
 ) -> None:
     path = save(tmp_path / "large.jpg", Image.fromarray(gentle_image(512, 384)), quality=95)
