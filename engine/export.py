@@ -119,7 +119,6 @@ class ExportConfig:
             "simplify": self.simplify,
             "opset": self.opset is not None,
             "workspace": self.workspace is not None,
-            "verbose": self.verbose,
         }
         return {flag for flag, is_given in flags.items() if is_given}
 
@@ -196,7 +195,7 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         calibration=lambda: _calibration(data, size_hw, config.batch_size),
     )
     check_opset(job)
-    _check_device(formats, job)
+    _check_job(formats, job)
     return job, check_inputs(job, data)
 
 
@@ -276,12 +275,14 @@ def _calibration(data: DataConfig | None, size_hw: tuple[int, int], batch_size: 
     return in_batches(data_inputs(data, ("train", "val"), size_hw, CALIBRATION_IMAGES), batch_size)
 
 
-def _check_device(formats: tuple[Format, ...], job: ExportJob) -> None:
+def _check_job(formats: tuple[Format, ...], job: ExportJob) -> None:
     for row in formats:
         if row.argument == "engine" and job.device.type != "cuda":
             raise ValueError("TensorRT builds on the GPU it builds for: --include engine needs --device 0")
         if row.argument == "torchscript" and job.half and job.device.type != "cuda":
             raise ValueError("a float16 TorchScript file is traced and run on a GPU: --half needs --device 0")
+        if row.argument == "ncnn" and job.batch_size > 1:
+            raise ValueError(f"--batch-size {job.batch_size}: ncnn runs one image at a time; leave it out")
 
 
 def _check_classes(names: tuple[str, ...], data: DataConfig, report: Report) -> None:

@@ -148,13 +148,3 @@ class SpaceToDepth(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, 4*C, H/2, W/2)."""
         return _SpaceToDepth.apply(x)
-
-
-class EvenSpaceToChannel(nn.Module):
-    """SCT of maps whose sides are even: one regrouping instead of padding and four slices."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Stack the phases of `x` (B, C, H, W) on channels, in the order of `SpaceToChannel`."""
-        batch, channels, height, width = x.shape
-        phases = x.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 5, 3, 1, 2, 4)
-        return phases.reshape(batch, 4 * channels, height // 2, width // 2)

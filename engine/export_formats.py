@@ -8,7 +8,7 @@ from difflib import get_close_matches
 # Flags that change what every file is: each chosen format must be able to do them.
 EVERY = ("half", "int8", "dynamic", "nms", "device")
 # Flags about a step that only some formats have: one of the chosen formats must have it.
-SOME = ("simplify", "opset", "workspace", "verbose")
+SOME = ("simplify", "opset", "workspace")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Format:
         converter: What writes it.
         packages: What pip must have installed, for writing it and for checking what was written.
         options: The flags of `EVERY` and `SOME` that it takes.
-        tested: Whether the project's own tests export to it and run the result.
+        tested: What the project's own tests do: `yes`, write it and run it; `written`, run by nobody yet; `no`.
     """
 
     name: str
@@ -31,32 +31,35 @@ class Format:
     converter: str
     packages: tuple[str, ...]
     options: tuple[str, ...]
-    tested: bool
+    tested: str
 
 
-_ONNX = ("dynamic", "nms", "simplify", "opset", "verbose")
+_ONNX = ("dynamic", "nms", "simplify", "opset")
 FORMATS: dict[str, Format] = {
     row.argument: row
     for row in (
         Format(
             "TorchScript", "torchscript", ".torchscript", "torch.jit.trace",
-            (), ("half", "dynamic", "nms", "device"), True,
+            (), ("half", "dynamic", "nms", "device"), "yes",
         ),
         Format(
             "ONNX", "onnx", ".onnx", "torch.onnx",
-            ("onnx", "onnxruntime"), ("half", "int8", "device", *_ONNX), True,
+            ("onnx", "onnxruntime"), ("half", "int8", "device", *_ONNX), "yes",
         ),
         Format(
             "OpenVINO", "openvino", "_openvino_model", "openvino, from ONNX",
-            ("onnx", "openvino"), ("half", "int8", *_ONNX), True,
+            ("onnx", "openvino"), ("half", "int8", *_ONNX), "yes",
         ),
         Format(
             "TensorRT", "engine", ".engine", "tensorrt, from ONNX",
-            ("onnx", "tensorrt"), ("half", "device", "workspace", *_ONNX), False,
+            ("onnx", "tensorrt"), ("half", "device", "workspace", *_ONNX), "no",
         ),
-        Format("CoreML", "coreml", ".mlpackage", "coremltools, from TorchScript", ("coremltools",), ("half",), False),
-        Format("TFLite", "tflite", ".tflite", "litert-torch", ("litert-torch",), (), False),
-        Format("ncnn", "ncnn", "_ncnn_model", "pnnx, from TorchScript", ("pnnx", "ncnn"), ("half",), False),
+        Format(
+            "CoreML", "coreml", ".mlpackage", "coremltools, from TorchScript",
+            ("coremltools",), ("half",), "written",
+        ),
+        Format("TFLite", "tflite", ".tflite", "litert-torch", ("litert-torch",), (), "no"),
+        Format("ncnn", "ncnn", "_ncnn_model", "pnnx, from TorchScript", ("pnnx", "ncnn"), ("half",), "yes"),
     )
 }  # fmt: skip
 
@@ -119,7 +122,7 @@ def format_table() -> str:
             f"best{row.suffix}{'/' if row.suffix.endswith('_model') else ''}",
             row.converter,
             " ".join(row.packages) or "-",
-            "yes" if row.tested else "no",
+            row.tested,
         )
         for row in FORMATS.values()
     ]

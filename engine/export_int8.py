@@ -25,7 +25,11 @@ class _Batches:
 
 
 def quantise_onnx(model: Any, batches: Sequence[Tensor], folder: Path) -> Any:
-    """Quantise the convolutions of an ONNX graph, one scale a channel; boxes are decoded in float32.
+    """Quantise an ONNX graph, weights with one scale a channel; boxes are decoded in float32.
+
+    Everything before the decoding is quantised, not the convolutions alone: between those, activations in float32 cost
+    more than is gained (yolov5n, 320 px, ONNX Runtime, one thread of a Xeon: 11.2 ms in float32, 12.2 with the
+    convolutions in INT8, 9.4 with everything).
 
     Args:
         model: float32 graph with input `images`.
@@ -43,22 +47,26 @@ def quantise_onnx(model: Any, batches: Sequence[Tensor], folder: Path) -> Any:
         target,
         _Batches(batches),
         quant_format=quantization.QuantFormat.QDQ,
-        op_types_to_quantize=["Conv"],
         nodes_to_exclude=_decoding(onnx.load(prepared)),
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
+        extra_options={"CalibMovingAverage": True},  # means of the ranges: one odd picture does not coarsen the rest
     )
     return onnx.load(target)
 
 
 def _decoding(model: Any) -> list[str]:
-    """Names of the nodes between the last convolutions and the output."""
+    """Names of the last convolutions, and of the nodes between them and the output.
+
+    The convolutions too: 256 steps over the range of box and score logits together are too few for a box (digits at
+    64 px, yolov5n-mgil: mAP50-95 0.560 with them in INT8, 0.596 in float32).
+    """
     makers = {name: node for node in model.graph.node for name in node.output}
     waiting, found = [output.name for output in model.graph.output], []
     while waiting:
         node = makers.get(waiting.pop())
-        if node is not None and node.op_type != "Conv" and node.name not in found:
+        if node is not None and node.name not in found:
             found.append(node.name)
-            waiting += node.input
+            waiting += [] if node.op_type == "Conv" else node.input
     return found

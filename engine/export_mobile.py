@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from engine.export_check import Run
 from engine.export_job import ExportJob
 from engine.export_network import deployed
-from engine.export_torchscript import traced
+from engine.export_torchscript import save_quietly, traced
 from engine.packages import MissingPackage, import_package
 
 
@@ -56,7 +57,7 @@ def write_ncnn(job: ExportJob, folder: Path) -> None:
     folder.mkdir()
     shape = "[" + ",".join(map(str, job.example().shape)) + "]"
     with tempfile.TemporaryDirectory() as place:
-        torch.jit.save(traced(_float(job), "ncnn"), str(Path(place, "model.pt")))
+        save_quietly(traced(_float(job), "ncnn"), Path(place, "model.pt"), {})
         command = [program, "model.pt", f"inputshape={shape}", f"fp16={int(job.half)}"]
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
         made = [Path(place, name) for name in ("model.ncnn.param", "model.ncnn.bin")]
@@ -88,15 +89,17 @@ def open_ncnn(path: Path) -> Run:
     ncnn = import_package("ncnn")
     network = ncnn.Net()
     network.opt.use_fp16_arithmetic = network.opt.use_fp16_storage = network.opt.use_fp16_packed = False
-    network.load_param(str(path / "model.ncnn.param"))
-    network.load_model(str(path / "model.ncnn.bin"))
+    if network.load_param(str(path / "model.ncnn.param")) or network.load_model(str(path / "model.ncnn.bin")):
+        raise ValueError("ncnn cannot open it; the lines above say which layer it does not know")
 
     def run(images: Tensor) -> Tensor:
         rows = []
         for image in images:
             extractor = network.create_extractor()
-            extractor.input("in0", ncnn.Mat(image.numpy()).clone())
-            _, found = extractor.extract("out0")
+            failed = extractor.input("in0", ncnn.Mat(image.numpy()).clone())
+            status, found = extractor.extract("out0")
+            if failed or status:
+                raise ValueError("ncnn cannot run it")
             rows.append(np.array(found))
         return torch.from_numpy(np.stack(rows))
 
@@ -105,6 +108,4 @@ def open_ncnn(path: Path) -> Run:
 
 def _float(job: ExportJob) -> ExportJob:
     """The job in float32, for converters that turn to float16 themselves."""
-    from dataclasses import replace
-
     return replace(job, half=False, device=torch.device("cpu"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from engine.export_blocks import DeployedHead, DeployedMGAF, DeployedMRIE, EvenSpaceToChannel, SpaceToDepth
+from engine.export_blocks import DeployedHead, DeployedMGAF, DeployedMRIE, SpaceToDepth
 from mgil import FLIE, MGIL
 from mgil.reparameterise import PadToEven
 from mgil.space_to_channel import SpaceToChannel
@@ -35,6 +37,7 @@ from models import DetectionModel
 #
 # Up to 32 channels the 6x6 form wins in both, above they differ by little and mostly in favour of SpaceToDepth.
 SPACE_TO_DEPTH = ("onnx", "openvino", "engine")  # what reads ONNX; others have no such operator
+CONVOLUTIONS_ONLY = ("coreml", "tflite", "ncnn")  # not measured, but every phone has fast convolutions
 
 
 def stays(flie: FLIE) -> bool:
@@ -74,9 +77,7 @@ def deployed(
         size_hw: the only input size; None: any multiple of the stride.
         half: compute in float16, but for the decoding of the boxes.
     """
-    # OpenVINO's inference of free sizes fails behind several 6x6 convolutions: 1 px would give it a map of no pixels.
-    keep_all = runtime == "openvino" and size_hw is None
-    twin = model.fused(convert=lambda flie: not keep_all and not stays(flie))  # type: ignore[arg-type]
+    twin = model.fused(convert=_rule(runtime, size_hw is None))  # type: ignore[arg-type]  # functions too
     if maps_are_even(model):
         _drop_padding(twin, runtime in SPACE_TO_DEPTH)
     for block in [layer for layer in twin.modules() if isinstance(layer, MGIL)]:
@@ -88,6 +89,14 @@ def deployed(
     twin = twin.half() if half else twin
     twin.model[-1] = DeployedHead(model.head, convolutions, size_hw)
     return DeployedDetector(twin.eval(), half).requires_grad_(False)
+
+
+def _rule(runtime: str, any_size: bool) -> str | Callable[[FLIE], bool]:
+    if runtime in CONVOLUTIONS_ONLY:
+        return "always"
+    if runtime == "openvino" and any_size:
+        return "never"  # behind several 6x6 convolutions it fails on free sizes: 1 px would give a map of no pixels
+    return lambda flie: not stays(flie)
 
 
 def _drop_padding(twin: DetectionModel, has_operator: bool) -> None:
@@ -102,8 +111,6 @@ def _drop_padding(twin: DetectionModel, has_operator: bool) -> None:
             if cii is not None:
                 readers += [branch.conv for branch in cii.mrie.branches]  # type: ignore[misc]
             layer.sct = SpaceToDepth(readers)  # type: ignore[arg-type]
-        elif isinstance(layer.sct, SpaceToChannel):
-            layer.sct = EvenSpaceToChannel()
 
 
 def maps_are_even(model: DetectionModel) -> bool:

@@ -15,7 +15,14 @@ from engine.export_network import deployed
 
 def write_torchscript(job: ExportJob, path: Path) -> None:
     """Trace the network and save it; metadata as JSON in the extra file `config.txt`."""
-    torch.jit.save(traced(job), str(path), _extra_files={"config.txt": json.dumps(job.metadata_values())})
+    save_quietly(traced(job), path, {"config.txt": json.dumps(job.metadata_values())})
+
+
+def save_quietly(module: torch.jit.ScriptModule, path: Path, extra_files: dict[str, str]) -> None:
+    """Save a module without torch's advice to use its newer formats."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(module, str(path), _extra_files=extra_files)
 
 
 def traced(job: ExportJob, runtime: str = "torchscript") -> torch.jit.ScriptModule:

@@ -21,6 +21,8 @@ from engine.packages import MissingPackage, import_package
 from tests.engine.export_tiny import save_small, small_model
 from tests.engine.tiny import make_data, random_squares
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
@@ -51,6 +53,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], a
         (["--half"], "--half needs --device 0"),
         (["--int8"], "--int8 is not available for torchscript, only for onnx, openvino"),
         (["--int8", "--include", "onnx"], "name a data set with --data"),
+        (["--include", "ncnn", "--batch-size", "2"], "--batch-size 2: ncnn runs one image at a time"),
         (["--include", "ncnn", "--nms"], "--nms is not available for ncnn"),
         (["--include", "coreml", "onnx", "--dynamic"], "--dynamic is not available for coreml"),
         (["--include", "torchscript", "--opset", "17"], "--opset means nothing to torchscript"),
@@ -188,7 +191,7 @@ def test_int8_is_close_and_smaller(name: str, tmp_path: Path) -> None:
     pytest.importorskip("nncf" if name == "openvino" else "onnx")
     data = make_data(tmp_path / "data", random_squares(12, seed=3), random_squares(4, seed=4))
     weights = tmp_path / "best.pt"
-    save_checkpoint(weights, small_model(width=0.25), {})
+    save_checkpoint(weights, small_model(width=0.15), {})
     config = ExportConfig(weights=str(weights), data=str(data), imgsz=(64,), include=(name,))
     (plain,) = run_export(config)
     (int8,) = run_export(ExportConfig(**{**vars(config), "int8": True}))
@@ -232,4 +235,4 @@ def test_help_shows_every_format(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     for row in FORMATS.values():
         assert f" {row.argument} " in out
-    assert len({len(line.split("  ")) for line in format_table().splitlines()}) >= 1
+    assert format_table() in out

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from engine.export_blocks import DeployedHead, DeployedMGAF, DeployedMRIE, EvenSpaceToChannel, SpaceToDepth
-from engine.export_network import SPACE_TO_DEPTH, deployed, maps_are_even
+from engine.export_blocks import DeployedHead, DeployedMGAF, DeployedMRIE, SpaceToDepth
+from engine.export_network import CONVOLUTIONS_ONLY, SPACE_TO_DEPTH, deployed, maps_are_even
 from mgil import FLIE, MGIL
 from mgil.reparameterise import PadToEven
 from mgil.space_to_channel import SpaceToChannel
@@ -15,7 +15,7 @@ from models import build_model
 from models.config import load_architecture
 from tests.engine.export_tiny import pictures, small_model
 
-RUNTIMES = [SPACE_TO_DEPTH[0], "torchscript"]
+RUNTIMES = [SPACE_TO_DEPTH[0], "torchscript", CONVOLUTIONS_ONLY[0]]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -66,11 +66,6 @@ def test_the_trained_model_is_left_alone() -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     deployed(model, "onnx", (64, 64), half=True)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-def test_space_to_channel_of_even_maps() -> None:
-    x = torch.randn(2, 3, 6, 8)
-    assert torch.equal(EvenSpaceToChannel()(x), SpaceToChannel()(x))
 
 
 def test_odd_maps_keep_their_padding() -> None:

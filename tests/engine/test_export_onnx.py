@@ -244,6 +244,16 @@ def test_plain_onnxruntime_script(model: DetectionModel, tmp_path: Path) -> None
     assert_same(torch.from_numpy(found), model(images))
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_ncnn(half: bool, tmp_path: Path) -> None:
+    need("pnnx", "ncnn")
+    weights = save_small(tmp_path / "best.pt")
+    (done,) = run_export(ExportConfig(weights=str(weights), imgsz=(64, 96), half=half, include=("ncnn",)))
+    assert sorted(path.name for path in done.path.iterdir()) == ["metadata.yaml", "model.ncnn.bin", "model.ncnn.param"]
+    assert done.difference is not None
+    assert done.difference.boxes_px < (1.0 if half else 0.01)
+
+
 def test_official_weights(official_weights: Path, tmp_path: Path) -> None:
     need("onnx", "onnxruntime")
     weights = tmp_path / "yolov5n.pt"
