@@ -23,7 +23,6 @@ from benchmarks.side_by_side import (
     SCRIPTS,
     Row,
     Worker,
-    alternate,
     available,
     camera_set,
     median,
@@ -47,7 +46,7 @@ def measure(
         rates: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(rounds):
             for name, worker in workers.items():
-                answer = alternate({name: worker}, "run_data", 1, batches=batches[name])[name][0]
+                answer = worker.ask("run_data", batches=batches[name])
                 rates[name].append(answer["images"] / answer["seconds"])
     return {name: median(values) for name, values in rates.items()}
 

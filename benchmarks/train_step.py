@@ -6,9 +6,9 @@
 
 Every project trains yolov5n (ultralytics: yolov5nu) in its own training loop, with its images cached in memory and its
 own data workers, and stops its clock between epochs, where it may validate. They take turns: each round is the bare
-step of each, then an epoch of each. "ours, lowres" trains with the recipe for low
-resolution, which steps after every batch; the others with scratch-low, which gathers 64 images for a step. The bare
-step always includes an optimizer step, so overheads of the latter look a little smaller than they are.
+step of each, then an epoch of each. "ours, lowres" trains with the recipe for low resolution, which steps after every
+batch; the others with scratch-low, which gathers 64 images for a step. The bare step always includes an optimizer step,
+so overheads of the latter look smaller than they are: judge the overhead by "ours, lowres".
 """
 
 from __future__ import annotations

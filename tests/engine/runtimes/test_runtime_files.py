@@ -16,46 +16,15 @@ import torch
 
 import detect
 import val
-from engine.checkpoints import model_from_checkpoint
 from engine.cli import run_cli
 from engine.packages import MissingPackage
 from engine.runtime_metadata import read_metadata
 from engine.runtimes import is_exported, load_exported
 from models import DetectionModel
-from tests.engine.exported import METADATA, export, save_tiny_detector
-from tests.engine.tiny import make_data, random_squares
+from tests.engine.exported import METADATA, export
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:`torch.jit:FutureWarning")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_detector(tmp_path_factory.mktemp("weights") / "best.pt")
-
-
-@pytest.fixture(scope="module")
-def model(weights: Path) -> DetectionModel:
-    return model_from_checkpoint(weights)
-
-
-@pytest.fixture(scope="module")
-def fixed_onnx(model: DetectionModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made for inputs of 64x64, one at a time."""
-    return export(model, "onnx", tmp_path_factory.mktemp("fixed"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    squares = random_squares(6, size=48)
-    return make_data(tmp_path_factory.mktemp("data"), squares[:1], squares, size=48)
-
-
-@pytest.fixture(autouse=True)
-def _private_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("engine.val.plot_result", lambda *_: None)  # most of a short run
-    monkeypatch.chdir(tmp_path)
 
 
 def fails(capsys: Any, monkeypatch: Any, door: Callable[[], None], *flags: object) -> str:
