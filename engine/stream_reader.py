@@ -156,7 +156,8 @@ class StreamReader:
         try:
             if not capture.isOpened():
                 slow = time.monotonic() - start >= 0.9 * open_s
-                return f"no answer within {open_s:.3g} s" if slow else "nobody answers, or not with a video"
+                refused = "nobody answers, or the login is wrong, or it is no video"
+                return f"no answer within {open_s:.3g} s" if slow else refused
             fps = capture.get(cv2.CAP_PROP_FPS)
             fps = (fps if 0 < fps < 1000 else FALLBACK_FPS) / self._vid_stride
             has_end = os.path.isfile(self._address) or capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0

@@ -116,7 +116,25 @@ def test_yolov5n_costs_what_is_published_with_the_block(name: str, million_param
 def test_split_costs_one_convolution_of_the_same_width() -> None:
     split, plain = MRIE(16, 16, mode="split"), ConvNormAct(16, 16, 3)
     assert sum(p.numel() for p in split.parameters()) == sum(p.numel() for p in plain.parameters())
-    assert [branch.conv.out_channels for branch in split.branches] == [6, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("channels", "shares"),
+    [
+        (256, [96, 80, 80]),
+        (128, [48, 48, 32]),
+        (64, [32, 16, 16]),
+        (48, [16, 16, 16]),
+        (32, [16, 8, 8]),
+        (16, [8, 4, 4]),
+        (20, [8, 8, 4]),
+        (10, [4, 4, 2]),
+        (7, [3, 2, 2]),
+        (3, [1, 1, 1]),
+    ],
+)
+def test_split_gives_whole_vectors_where_it_can(channels: int, shares: list[int]) -> None:
+    assert [branch.conv.out_channels for branch in MRIE(4, channels, mode="split").branches] == shares
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
