@@ -8,18 +8,20 @@ The models are untrained, which changes nothing about their speed. With official
 is measured too; with a data set, INT8 files calibrated on it.
 
 "plain" is the model as it was trained, written without any change; "deployed" is what export.py writes. All variants of
-a size take turns, so that a slow moment of the machine falls on all of them; median and 95th percentile of the rounds.
-Upstream's ONNX file runs in the same process and runtime as ours. On a GPU give --device 0: PyTorch and ONNX Runtime,
-and TensorRT where it is installed.
+a size take turns, so that a slow moment of the machine falls on all of them; a turn is a few images in a row, as in a
+stream, of which the first warms the caches and is not counted. Median and 95th percentile of all images. Upstream's
+ONNX file runs in the same process and runtime as ours. On a GPU give --device 0: PyTorch and ONNX Runtime, and TensorRT
+where it is installed. What the time is spent on: python -m benchmarks.deploy_profile.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -29,12 +31,13 @@ from benchmarks.peers import FOLDER, peers_python
 from benchmarks.side_by_side import OUTPUT, UPSTREAM, Row, Worker, plot_bars, show
 from engine.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
 from engine.devices import select_device
-from engine.export import ExportConfig, run_export
+from engine.export import ExportConfig, Exported, run_export
 from engine.runtimes import load_exported
 from models import DetectionModel, build_model
 
 MODELS = ("yolov5n", "yolov5s", "yolov5n-spd", "yolov5n-mgil")
 PLAIN, DEPLOYED, INT8, PEER = "plain", "deployed", "int8", "upstream's export"
+IN_A_ROW = 5  # images of a turn
 Variant = tuple[str, str, str]  # model, runtime, form
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -50,18 +53,29 @@ def nothing_changed() -> Iterator[None]:
         yield
 
 
-def prepare_weights(folder: Path, options: argparse.Namespace) -> dict[str, Path]:
+def prepare_weights(folder: Path, names: Sequence[str], official: str | None = None) -> dict[str, Path]:
     """A checkpoint of each model: official weights for yolov5n where given, else untrained."""
     paths = {}
-    for name in options.models:
+    for name in names:
         paths[name] = folder / name / f"{name}.pt"
         paths[name].parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(0)
         model = build_model(f"{name}.yaml")
-        if name == "yolov5n" and options.weights:
-            model = model_from_checkpoint(load_checkpoint(options.weights), fuse=False)
+        if name == "yolov5n" and official:
+            model = model_from_checkpoint(load_checkpoint(official), fuse=False)
         save_checkpoint(paths[name], model, {})
     return paths
+
+
+def write(weights: Path, size: int, form: str, formats: Sequence[str], **options: Any) -> list[Exported]:
+    """Export a copy of the weights in one form; `options` are those of `ExportConfig`."""
+    folder = weights.parent / f"{form}{size}"
+    folder.mkdir(exist_ok=True)
+    copy = folder / weights.name
+    copy.write_bytes(weights.read_bytes())
+    config = ExportConfig(weights=str(copy), imgsz=(size,), include=tuple(formats), int8=form == INT8, **options)
+    with nothing_changed() if form == PLAIN else nullcontext():
+        return run_export(config, report=lambda _line: None)
 
 
 def export_all(paths: dict[str, Path], size: int, options: argparse.Namespace) -> dict[Variant, Forward]:
@@ -73,24 +87,8 @@ def export_all(paths: dict[str, Path], size: int, options: argparse.Namespace) -
         found[name, "PyTorch", PLAIN] = model_from_checkpoint(checkpoint, device, fuse=False).eval()
         found[name, "PyTorch", DEPLOYED] = model_from_checkpoint(checkpoint, device)
         for form in (PLAIN, DEPLOYED, INT8)[: 3 if options.data else 2]:
-            folder = path.parent / f"{form}{size}"
-            folder.mkdir(exist_ok=True)
-            copy = folder / path.name
-            copy.write_bytes(path.read_bytes())
-            config = ExportConfig(
-                weights=str(copy),
-                imgsz=(size,),
-                include=tuple(options.formats),
-                device=options.device,
-                int8=form == INT8,
-                data=options.data if form == INT8 else None,
-            )
-            if form == PLAIN:
-                with nothing_changed():
-                    written = run_export(config, report=_silent)
-            else:
-                written = run_export(config, report=_silent)
-            for exported in written:
+            data = options.data if form == INT8 else None
+            for exported in write(path, size, form, options.formats, device=options.device, data=data):
                 found[name, exported.format.name, form] = load_exported(exported.path, device)
     if options.weights and peers_python(options.peers):
         found["yolov5n", "ONNX", PEER] = export_upstream(options, size, device)
@@ -110,23 +108,24 @@ def export_upstream(options: argparse.Namespace, size: int, device: torch.device
 
 @torch.inference_mode()
 def measure(variants: dict[Variant, Forward], size: int, options: argparse.Namespace) -> dict[Variant, np.ndarray]:
-    """Milliseconds of each round of each variant: (rounds,)."""
+    """Milliseconds of each image of each variant: (rounds * (IN_A_ROW - 1),)."""
     device = select_device(options.device)
     image = torch.rand(1, 3, size, size, device=device)
     times: dict[Variant, list[float]] = {variant: [] for variant in variants}
-    for number in range(options.rounds + 3):
+    for number in range(options.rounds + 1):
         for variant, forward in variants.items():
-            started = time.perf_counter()
-            forward(image)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if number >= 3:  # the first rounds choose kernels and fill caches
-                times[variant].append(1000 * (time.perf_counter() - started))
+            for place in range(IN_A_ROW):
+                started = time.perf_counter()
+                forward(image)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                if number and place:  # the first round chooses kernels
+                    times[variant].append(1000 * (time.perf_counter() - started))
     return {variant: np.array(values) for variant, values in times.items()}
 
 
 def table(times: dict[Variant, np.ndarray], size: int) -> list[Row]:
-    """One row per variant, with its ratio to the plain form in the same runtime and to yolov5s deployed there."""
+    """One row per variant, with its ratios to others in the same runtime."""
     medians = {variant: float(np.median(values)) for variant, values in times.items()}
     rows: list[Row] = []
     for (name, runtime, form), values in times.items():
@@ -135,7 +134,9 @@ def table(times: dict[Variant, np.ndarray], size: int) -> list[Row]:
         row["p95 ms"] = float(np.percentile(values, 95))
         plain = medians.get((name, runtime, PLAIN))
         small = medians.get(("yolov5s", runtime, DEPLOYED))
+        upstream = medians.get((name, runtime, PEER))
         row["plain / this"] = plain / here if plain else ""
+        row["this / upstream's"] = here / upstream if upstream else ""
         row["this / yolov5s deployed"] = here / small if small else ""
         rows.append(row)
     return rows
@@ -151,12 +152,12 @@ def main() -> None:
     parser.add_argument("--data", help="data set YAML to calibrate INT8 on; without it there is no INT8")
     parser.add_argument("--device", default="cpu", help="cpu or a GPU's number")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
-    parser.add_argument("--rounds", type=int, default=50, help="timed runs of each variant")
+    parser.add_argument("--rounds", type=int, default=15, help=f"turns of each variant, {IN_A_ROW} images each")
     parser.add_argument("--peers", type=Path, default=FOLDER, help="the peers' environment")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the csv and the plots go")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    paths = prepare_weights(OUTPUT / "deploy", options)
+    paths = prepare_weights(OUTPUT / "deploy", options.models, options.weights)
     rows: list[Row] = []
     for size in options.sizes:
         times = measure(export_all(paths, size, options), size, options)
@@ -166,10 +167,6 @@ def main() -> None:
             groups.setdefault(f"{name}\n{runtime}", {})[form] = float(np.median(values))
         plot_bars(options.output / f"deploy_{size}.png", f"latency at {size} px, batch 1", "ms", groups)
     show(f"latency at batch 1, {options.threads} threads", rows, options.output / "deploy.csv")
-
-
-def _silent(_line: str) -> None:
-    pass
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ def peers_python(folder: Path = FOLDER) -> Path | None:
 def peers_environment(folder: Path = FOLDER) -> dict[str, str]:
     """Variables for a peer's process: quiet, and with its settings and font inside its own folder."""
     settings = (folder / "settings").absolute()
-    return {**os.environ, **QUIET, "YOLOV5_CONFIG_DIR": str(settings), "YOLO_CONFIG_DIR": str(settings)}
+    # a path to this project's rooms would hide upstream's of the same names
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**inherited, **QUIET, "YOLOV5_CONFIG_DIR": str(settings), "YOLO_CONFIG_DIR": str(settings)}
 
 
 def make_peers(folder: Path) -> None:

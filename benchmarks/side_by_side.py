@@ -258,8 +258,9 @@ def plot_bars(path: Path, title: str, unit: str, groups: Mapping[str, Mapping[st
     names = list(dict.fromkeys(name for values in groups.values() for name in values))
     width = 0.8 / len(names)
     for place, name in enumerate(names):
-        positions = [index + (place - (len(names) - 1) / 2) * width for index in range(len(groups))]
-        bars = axes.bar(positions, [values.get(name, 0) for values in groups.values()], width, label=name)
+        measured = {index: values[name] for index, values in enumerate(groups.values()) if name in values}
+        positions = [index + (place - (len(names) - 1) / 2) * width for index in measured]
+        bars = axes.bar(positions, list(measured.values()), width, label=name)
         axes.bar_label(bars, fmt=lambda value: f"{value:.0f}" if value >= 100 else f"{value:.3g}", fontsize=7)
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set_ylabel(unit)

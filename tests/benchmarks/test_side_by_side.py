@@ -89,8 +89,10 @@ def test_missing_peers_are_said_and_left_out(tmp_path: Path, capsys: pytest.Capt
         Worker("yolov5", tmp_path / "none")
 
 
-def test_peers_are_quiet_and_keep_to_their_folder(tmp_path: Path) -> None:
+def test_peers_are_quiet_and_keep_to_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(side_by_side.ROOT))  # its models/ would hide upstream's
     environment = peers.peers_environment(tmp_path)
+    assert "PYTHONPATH" not in environment
     assert environment["YOLOv5_AUTOINSTALL"] == environment["YOLO_AUTOINSTALL"] == "false"
     assert environment["YOLO_CONFIG_DIR"] == environment["YOLOV5_CONFIG_DIR"] == str(tmp_path / "settings")
 

@@ -1,0 +1,77 @@
+"""The latency benchmark: what it writes, how it times, what its tables say."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from benchmarks import deploy
+from benchmarks.deploy import DEPLOYED, INT8, PEER, PLAIN, measure, prepare_weights, table, write
+from benchmarks.deploy_profile import GROUPS, OTHER, operators
+from engine.checkpoints import model_from_checkpoint
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deploy")
+    return prepare_weights(folder, ["yolov5n-mgil"])["yolov5n-mgil"]
+
+
+@pytest.fixture(scope="module")
+def files(weights: Path) -> dict[str, Path]:
+    return {form: write(weights, SIZE, form, ["onnx"])[0].path for form in (PLAIN, DEPLOYED)}
+
+
+def test_plain_is_the_model_as_trained(weights: Path, files: dict[str, Path]) -> None:
+    kinds = {form: [node.op_type for node in onnx.load(path).graph.node] for form, path in files.items()}
+    trained = model_from_checkpoint(weights, fuse=False)
+    convolutions = sum(isinstance(layer, torch.nn.Conv2d) for layer in trained.modules())
+    assert kinds[PLAIN].count("Conv") == convolutions
+    assert "SpaceToDepth" in kinds[DEPLOYED] and "SpaceToDepth" not in kinds[PLAIN]
+    assert len(kinds[DEPLOYED]) < len(kinds[PLAIN])
+
+
+def test_operators_are_all_counted_and_deploying_moves_less(files: dict[str, Path]) -> None:
+    spent = {form: operators(path, SIZE, runs=20) for form, path in files.items()}
+    assert set(spent[PLAIN]) == {*GROUPS, OTHER}
+    assert all(value > 0 for value in spent[PLAIN].values())
+    assert spent[DEPLOYED]["convolutions"] > spent[DEPLOYED]["moving data"]
+    assert spent[DEPLOYED]["moving data"] < spent[PLAIN]["moving data"]
+    assert not list(Path.cwd().glob("*.json"))  # the profiler's file lies beside the model
+
+
+def test_images_of_a_turn_follow_each_other_and_the_first_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    clock = iter(range(10_000))
+    monkeypatch.setattr(deploy.time, "perf_counter", lambda: float(next(clock)))
+
+    def forward(name: str) -> deploy.Forward:
+        return lambda image: calls.append(f"{name}{image.shape[-1]}") or image  # type: ignore[func-returns-value]
+
+    variants = {("m", "ONNX", "plain"): forward("a"), ("m", "ONNX", "deployed"): forward("b")}
+    times = measure(variants, 96, Namespace(device="cpu", rounds=2))
+    assert calls == [name for _ in range(3) for name in ["a96"] * 5 + ["b96"] * 5]
+    assert all(values.tolist() == [1000.0] * 8 for values in times.values())
+
+
+def test_ratios_are_taken_within_a_runtime() -> None:
+    times = {
+        ("yolov5n", "ONNX", PLAIN): np.array([3.0, 4.0, 5.0]),
+        ("yolov5n", "ONNX", DEPLOYED): np.array([2.0]),
+        ("yolov5n", "ONNX", PEER): np.array([2.5]),
+        ("yolov5s", "ONNX", DEPLOYED): np.array([8.0]),
+        ("yolov5n", "OpenVINO", INT8): np.array([1.0]),
+    }
+    plain, deployed, peer, small, alone = table(times, 64)
+    assert plain["median ms"] == 4 and plain["p95 ms"] == pytest.approx(4.9)
+    assert deployed["plain / this"] == 2 and deployed["this / upstream's"] == 0.8
+    assert deployed["this / yolov5s deployed"] == 0.25
+    assert peer["this / upstream's"] == 1 and small["plain / this"] == ""
+    assert alone["plain / this"] == alone["this / upstream's"] == alone["this / yolov5s deployed"] == ""
