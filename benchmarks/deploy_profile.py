@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,11 +35,12 @@ GROUPS = {
     },
 }
 OTHER = "other"
+Event = dict[str, Any]
 WARM_UP = 5
 
 
-def operators(path: Path, size: int, runs: int) -> dict[str, float]:
-    """Milliseconds of one image by group of operators."""
+def kernels(path: Path, size: int, runs: int) -> list[Event]:
+    """What ONNX Runtime notes about each operator of each image; the file of it is left beside the model."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -49,14 +53,40 @@ def operators(path: Path, size: int, runs: int) -> dict[str, float]:
     for _ in range(WARM_UP + runs):
         session.run(None, {name: image})
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
-    each = len(kernels) // (WARM_UP + runs)
+    found = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+    return found[len(found) // (WARM_UP + runs) * WARM_UP :]
+
+
+def by_group(events: Sequence[Event], runs: int) -> dict[str, float]:
+    """Milliseconds of one image by group of operators."""
     totals: Counter[str] = Counter()
-    for event in kernels[each * WARM_UP :]:
+    for event in events:
         kind = event["args"]["op_name"]
         group = next((group for group, kinds in GROUPS.items() if kind in kinds), OTHER)
         totals[group] += event["dur"] / 1000 / runs
     return {group: totals[group] for group in (*GROUPS, OTHER)}
+
+
+def by_convolution(events: Sequence[Event], runs: int) -> list[Row]:
+    """The convolutions of one image by shape, those that take longest first.
+
+    Their multiply-adds are those that ONNX Runtime does: it fills outputs up to whole vectors.
+    """
+    totals: dict[tuple[str, str], list[float]] = {}
+    for event in events:
+        if event["args"]["op_name"] == "Conv":
+            weight = next(iter(event["args"]["input_type_shape"][1].values()))
+            output = next(iter(event["args"]["output_type_shape"][0].values()))
+            shape = "x".join(map(str, weight)) + " on {}x{}".format(*output[2:])
+            entry = totals.setdefault((shape, "MRIE" if "/mrie/" in event["name"] else ""), [0, 0, 0])
+            gmac = math.prod(output) * math.prod(weight[1:]) / 1e9
+            for place, value in enumerate((1, event["dur"] / 1000, gmac)):
+                entry[place] += value / runs
+    rows: list[Row] = [
+        {"convolution": shape, "of": of, "number": round(number), "ms": ms, "GMAC/s": 1000 * gmac / ms}
+        for (shape, of), (number, ms, gmac) in totals.items()
+    ]
+    return sorted(rows, key=lambda row: -row["ms"])
 
 
 def main() -> None:
@@ -69,14 +99,20 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[Row] = []
+    layers: list[Row] = []
     for size in options.sizes:
         for name, weights in prepare_weights(OUTPUT / "deploy_profile", options.models).items():
             macs = profile(build_model(f"{name}.yaml"), (size, size)).gflops / 2
             for form in (PLAIN, DEPLOYED):
                 (written,) = write(weights, size, form, ["onnx"])
-                spent = operators(written.path, size, options.runs)
+                events = kernels(written.path, size, options.runs)
+                spent = by_group(events, options.runs)
                 row: Row = {"size": size, "model": name, "form": form, "GMAC": macs, "ms": sum(spent.values())}
                 rows.append(row | spent | {"GMAC/s of the convolutions": 1000 * macs / spent["convolutions"]})
+                if form == DEPLOYED:
+                    slowest = by_convolution(events, options.runs)
+                    layers += [{"size": size, "model": name} | layer for layer in slowest]
+    show("convolutions of the deployed models", layers, options.output / "deploy_convolutions.csv")
     show("milliseconds of ONNX Runtime's operators, one thread, batch 1", rows, options.output / "deploy_profile.csv")
 
 

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import deploy
 from benchmarks.deploy import DEPLOYED, INT8, PEER, PLAIN, measure, prepare_weights, table, write
-from benchmarks.deploy_profile import GROUPS, OTHER, operators
+from benchmarks.deploy_profile import GROUPS, OTHER, by_convolution, by_group, kernels
 from engine.checkpoints import model_from_checkpoint
 
 SIZE = 64
@@ -39,12 +39,19 @@ def test_plain_is_the_model_as_trained(weights: Path, files: dict[str, Path]) ->
 
 
 def test_operators_are_all_counted_and_deploying_moves_less(files: dict[str, Path]) -> None:
-    spent = {form: operators(path, SIZE, runs=20) for form, path in files.items()}
-    assert set(spent[PLAIN]) == {*GROUPS, OTHER}
-    assert all(value > 0 for value in spent[PLAIN].values())
-    assert spent[DEPLOYED]["convolutions"] > spent[DEPLOYED]["moving data"]
+    runs = 20
+    events = {form: kernels(path, SIZE, runs) for form, path in files.items()}
+    spent = {form: by_group(found, runs) for form, found in events.items()}
+    for form in (PLAIN, DEPLOYED):
+        assert all(value > 0 for value in spent[form].values()) and set(spent[form]) == {*GROUPS, OTHER}
+        assert sum(spent[form].values()) == pytest.approx(sum(event["dur"] for event in events[form]) / 1000 / runs)
     assert spent[DEPLOYED]["moving data"] < spent[PLAIN]["moving data"]
-    assert not list(Path.cwd().glob("*.json"))  # the profiler's file lies beside the model
+    layers = by_convolution(events[DEPLOYED], runs)
+    assert sum(row["ms"] for row in layers) == pytest.approx(spent[DEPLOYED]["convolutions"])
+    graph = onnx.load(files[DEPLOYED]).graph
+    assert sum(row["number"] for row in layers) == [node.op_type for node in graph.node].count("Conv")
+    stem = next(row for row in layers if row["convolution"] == "16x3x6x6 on 32x32")
+    assert stem["GMAC/s"] == pytest.approx(32 * 32 * 16 * 3 * 36 / stem["ms"] / 1e6)
 
 
 def test_images_of_a_turn_follow_each_other_and_the_first_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
