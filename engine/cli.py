@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import torch
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: missing and unwritable files
+MOST_INT = 2**32 - 1  # of a flag: the largest seed of NumPy; arrays cannot hold much larger numbers
 
 
 def run_cli(main: Callable[[], None]) -> None:
@@ -20,26 +22,40 @@ def run_cli(main: Callable[[], None]) -> None:
         fail(describe(error))
     except torch.OutOfMemoryError as error:
         fail(f"out of GPU memory; use a smaller --batch-size or --imgsz ({describe(error)})")
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        fail(f"out of memory; use a smaller --batch-size or --imgsz ({describe(error)})")
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         raise SystemExit(130) from None
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether there was no memory for an array; PyTorch and OpenCV have no exception of their own for it."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("allocate memory", "Insufficient memory")
+    )
+
+
 def describe(error: BaseException) -> str:
     """An error as one line."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, status: int = 1) -> NoReturn:
     """End the program with an error message."""
     print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(1)
+    raise SystemExit(status)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that takes no abbreviations (a guessed flag is a wrong one) and can refuse flags by name."""
+    """An argument parser that takes no abbreviations (a guessed flag is a wrong one) and can refuse flags by name.
+
+    What it cannot read ends in one line on standard error and exit code 2.
+    """
 
     def __init__(self, description: str, defaults: type | None = None) -> None:
         """Make a parser.
@@ -66,6 +82,24 @@ class Parser(argparse.ArgumentParser):
             action.help += f" (default: {shown})"
         return action
 
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Read the flags; one that is not there ends with the nearest that is."""
+        args = sys.argv[1:] if args is None else args
+        for flag in (text.partition("=")[0] for text in args):
+            if flag.startswith("--") and flag != "--" and flag not in self._option_string_actions:
+                self.error(f"{flag}: no such flag; {self._nearest(flag)}")
+        return super().parse_args(args, namespace)
+
+    def _nearest(self, flag: str) -> str:
+        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+        names = [name.strip("-") for action in shown for name in action.option_strings]
+        near = get_close_matches(flag.strip("-"), names, n=1, cutoff=0.7)
+        return f"did you mean --{near[0]}?" if near else "--help lists them"
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line; the usage of all flags would bury it."""
+        fail(message.removeprefix("argument "), status=2)
+
     def left_out(self, *flags: str, why: str, nargs: str | int | None = "?") -> None:
         """Name a flag of YOLOv5 that is not here: using it ends with the reason."""
 
@@ -78,17 +112,17 @@ class Parser(argparse.ArgumentParser):
 
 def positive_int(text: str) -> int:
     """An argument that must be an integer above 0."""
-    return int(_bounded(int, text, 1, float("inf"), "an integer of 1 or more"))
+    return int(_bounded(int, text, 1, MOST_INT, f"an integer of 1 or more, up to {MOST_INT}"))
 
 
 def natural_int(text: str) -> int:
     """An argument that must be an integer of 0 or more."""
-    return int(_bounded(int, text, 0, float("inf"), "an integer of 0 or more"))
+    return int(_bounded(int, text, 0, MOST_INT, f"an integer of 0 or more, up to {MOST_INT}"))
 
 
 def batch_size(text: str) -> int:
     """An argument that must be an integer of 1 or more, or -1."""
-    return -1 if text == "-1" else int(_bounded(int, text, 1, float("inf"), "an integer of 1 or more, or -1"))
+    return -1 if text == "-1" else int(_bounded(int, text, 1, MOST_INT, "an integer of 1 or more, or -1"))
 
 
 def fraction(text: str) -> float:

@@ -7,7 +7,8 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,9 @@ from engine.export_openvino import write_openvino
 from engine.export_tensorrt import write_engine
 from engine.export_torchscript import write_torchscript
 from engine.packages import MissingPackage
-from engine.runtimes import load_exported
+from engine.runs import check_space
+from engine.runtime_metadata import MOST_SIDE
+from engine.runtimes import is_exported, load_exported
 from models import DetectionModel
 
 Report = Callable[[str], None]
@@ -79,9 +82,11 @@ class ExportConfig:
             raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: give a side, or height and width, in pixels")
         if self.batch_size < 1:
             raise ValueError(f"--batch-size {self.batch_size} must be at least 1")
+        if (most := max(self.batch_size, *self.imgsz, 0)) > MOST_SIDE:
+            raise ValueError(f"--batch-size and --imgsz go up to {MOST_SIDE}, not {most}")
         if self.half and self.int8:
             raise ValueError("--half and --int8 are two number types; give one of them")
-        if self.workspace is not None and self.workspace <= 0:
+        if self.workspace is not None and not 0 < self.workspace < float("inf"):
             raise ValueError(f"--workspace {self.workspace} must be above 0 (GiB)")
         for flag, value in (("conf-thres", self.conf_thres), ("iou-thres", self.iou_thres)):
             if value is not None and not 0 <= value <= 1:
@@ -142,6 +147,7 @@ def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
     Raises:
         FileNotFoundError: no such weights or data.
         ValueError: flags that make no sense together; nothing was written then.
+        OSError: the weights' folder cannot be written to.
         ExportError: some formats failed; the others were written.
     """
     formats = check_formats(config.include)
@@ -149,17 +155,18 @@ def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
     job, checks = prepare(config, formats, report)
     done: list[Exported] = []
     failures: dict[str, str] = {}
-    for row in formats:
-        try:
-            exported = export_one(job, row, Path(config.weights).parent, checks)
-        except Exception as error:  # converters raise whatever they like; the other formats still have their turn
-            if config.verbose and not isinstance(error, MissingPackage):
-                traceback.print_exc()
-            failures[row.argument] = describe(error)
-            report(f"{row.argument}: failed: {failures[row.argument]}")
-            continue
-        done.append(exported)
-        report(f"{row.argument}: {_summary(exported)}")
+    with folder_aside(Path(config.weights)) as aside:
+        for row in formats:
+            try:
+                exported = export_one(job, row, aside, checks)
+            except Exception as error:  # converters raise whatever they like; the other formats still have their turn
+                if config.verbose and not isinstance(error, MissingPackage):
+                    traceback.print_exc()
+                failures[row.argument] = describe(error)
+                report(f"{row.argument}: failed: {failures[row.argument]}")
+                continue
+            done.append(exported)
+            report(f"{row.argument}: {_summary(exported)}")
     if failures:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         raise ExportError(f"{len(failures)} of {len(formats)} formats failed: {reasons}")
@@ -168,6 +175,8 @@ def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
 
 def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -> tuple[ExportJob, list[Tensor]]:
     """Read weights and data; return the job, and batches of real images to check files with."""
+    if is_exported(config.weights):
+        raise ValueError(f"--weights {config.weights} is no .pt file; give the one that exported files are made from")
     device = select_device(config.device)
     checkpoint = load_checkpoint(config.weights)
     model = model_from_checkpoint(checkpoint, fuse=False)
@@ -232,21 +241,45 @@ def check_inputs(job: ExportJob, data: DataConfig | None) -> list[Tensor]:
     return batches
 
 
-def export_one(job: ExportJob, row: Format, folder: Path, checks: list[Tensor]) -> Exported:
-    """Write one format beside the weights: in a folder aside, checked there, then renamed."""
-    suffix = f"_int8{row.suffix}" if job.int8 else row.suffix
-    target = folder / f"{job.stem}{suffix}"
-    start = time.perf_counter()
-    aside = Path(tempfile.mkdtemp(dir=folder, prefix=f".{job.stem}-", suffix=".tmp"))
+@contextmanager
+def folder_aside(weights: Path) -> Iterator[Path]:
+    """A hidden folder beside the weights, for files that are not finished; gone at the end.
+
+    Raises:
+        OSError: nothing can be written beside the weights.
+    """
     try:
-        made = aside / target.name
+        aside = Path(tempfile.mkdtemp(dir=weights.parent, prefix=f".{weights.stem}-", suffix=".tmp"))
+    except OSError as error:
+        advice = "what is exported goes beside the weights: copy them to a folder that you can write to"
+        raise OSError(error.errno, f"{error.strerror}; {advice}", str(weights.parent)) from error
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def export_one(job: ExportJob, row: Format, aside: Path, checks: list[Tensor]) -> Exported:
+    """Write one format in the folder aside, check it there, and move it beside the weights."""
+    suffix = f"_int8{row.suffix}" if job.int8 else row.suffix
+    target = aside.parent / f"{job.stem}{suffix}"
+    start = time.perf_counter()
+    place = aside / row.argument
+    place.mkdir()
+    try:
+        made = place / target.name
         WRITERS[row.argument](job, made)
         run = _open(row, made, job.device)
         difference = check_file(job, run, checks) if run else None
         del run  # open files cannot be renamed everywhere
-        replace_path(made, target, aside)
+        replace_path(made, target, place)
+    except MissingPackage:
+        raise
+    except Exception:
+        check_space(aside.parent)  # of which not every library tells
+        raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
     return Exported(row, target, time.perf_counter() - start, difference)
 
 

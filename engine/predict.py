@@ -29,6 +29,7 @@ from engine.writers import DetectionWriter
 from models import DetectionModel
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
+MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
 TRAINED = "runs/train/*/weights/best.pt"
 
 
@@ -65,8 +66,8 @@ class DetectConfig:
 
     def __post_init__(self) -> None:
         check_thresholds(self.conf_thres, self.iou_thres, self.max_det)
-        if self.line_thickness < 1:
-            raise ValueError(f"--line-thickness {self.line_thickness} must be 1 or more")
+        if not 1 <= self.line_thickness <= MOST_THICKNESS:
+            raise ValueError(f"--line-thickness {self.line_thickness} must lie between 1 and {MOST_THICKNESS}")
         if self.vid_stride < 1:
             raise ValueError(f"--vid-stride {self.vid_stride} must be 1 or more")
         if self.imgsz is not None and len(self.imgsz) not in (1, 2):

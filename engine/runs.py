@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 MOST_RUNS = 10_000
+FULL_BYTES = 1 << 20  # with less free space a disk is full; what is open can still be finished
 
 
 def new_run_folder(project: str | Path, name: str, exist_ok: bool = False) -> Path:
@@ -36,6 +39,13 @@ def new_run_folder(project: str | Path, name: str, exist_ok: bool = False) -> Pa
             raise PermissionError(13, "cannot write into this folder", str(folder))
         return folder
     raise FileExistsError(f"{project / name}: {MOST_RUNS} runs already; choose another --name")
+
+
+def check_space(path: str | Path) -> None:
+    """Raise OSError if the disk that holds a file or folder is full; libraries in C++ seldom tell."""
+    usage = shutil.disk_usage(path)
+    if usage.total and usage.free < FULL_BYTES:  # some network drives say 0 of 0
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def write_atomic(path: str | Path, write: Callable[[BinaryIO], None]) -> None:

@@ -41,7 +41,9 @@ class OnnxBackend:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=_providers(device))
         except Exception as error:  # its exceptions share no other base class
-            raise ValueError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}") from error
+            raise ValueError(
+                f"{path}: ONNX Runtime cannot open it; copy or export it again if it is damaged: {one_line(error)}"
+            ) from error
         if device.type == "cuda" and GPU_PROVIDER not in self._session.get_providers():
             raise ValueError(
                 f"{path}: ONNX Runtime found no usable CUDA and cuDNN for {device}; install those that onnxruntime-gpu "

@@ -39,7 +39,9 @@ class OpenVinoBackend:
             graph = core.read_model(xml)
             self._compiled = core.compile_model(graph, "CPU", settings)
         except Exception as error:  # OpenVINO raises RuntimeError and kinds of its own
-            raise ValueError(f"{path}: OpenVINO cannot open it: {one_line(error)}") from error
+            raise ValueError(
+                f"{path}: OpenVINO cannot open it; copy or export it again if it is damaged: {one_line(error)}"
+            ) from error
         self._tensor = openvino.Tensor
         kinds = {"f32": torch.float32, "f16": torch.float16}
         shape, kind = _numbers(graph.inputs[0]), graph.inputs[0].get_element_type().get_type_name()

@@ -27,9 +27,9 @@ class TensorRtBackend:
 
     def __init__(self, path: Path, device: torch.device) -> None:
         self.metadata, plan = read_engine(path)
-        tensorrt = import_package("tensorrt")
         if device.type != "cuda":
             raise ValueError(f"{path}: TensorRT engines need an NVIDIA GPU, not {device}; use the .onnx or .pt file")
+        tensorrt = import_package("tensorrt")
         self._path = path
         with torch.cuda.device(device):
             self._logger = tensorrt.Logger(tensorrt.Logger.INTERNAL_ERROR)  # it must outlive the engine

@@ -53,7 +53,10 @@ class TorchScriptBackend:
                 warnings.simplefilter("ignore", FutureWarning)  # torch prefers other formats; users have this one
                 self._module = torch.jit.load(str(path), map_location=device, _extra_files=extra_files)
         except (RuntimeError, ValueError, OSError) as error:
-            raise ValueError(f"{path}: PyTorch cannot open it as TorchScript: {one_line(error)}") from error
+            raise ValueError(
+                f"{path}: PyTorch cannot open it as TorchScript; copy or export it again if it is damaged: "
+                f"{one_line(error)}"
+            ) from error
         self._module.eval()
         self.metadata = _metadata(extra_files[METADATA_FILE], path)
         self.shape_bhw = _shape(self.metadata, path)

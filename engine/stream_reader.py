@@ -156,6 +156,8 @@ class StreamReader:
         try:
             if not capture.isOpened():
                 slow = time.monotonic() - start >= 0.9 * open_s
+                if self._address.isdecimal():
+                    return "there is no such camera, or another program uses it"
                 refused = "nobody answers, or the login is wrong, or it is no video"
                 return f"no answer within {open_s:.3g} s" if slow else refused
             fps = capture.get(cv2.CAP_PROP_FPS)

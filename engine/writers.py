@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.draw import save_image
 from engine.results import Results
+from engine.runs import check_space
 from engine.sources import Frame
 
 _WRITABLE = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -61,6 +62,14 @@ class DetectionWriter:
 
     def write(self, frame: Frame, results: Results, picture: np.ndarray | None) -> None:
         """Write all that is asked for about one frame; `picture` is its drawing, needed for `media` only."""
+        try:
+            self._write(frame, results, picture)
+        except OSError as error:
+            if error.strerror and error.filename is None:  # a full disk does not say which
+                error.filename = str(self.folder)
+            raise
+
+    def _write(self, frame: Frame, results: Results, picture: np.ndarray | None) -> None:
         name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
         if self._txt:
             self._write_labels(name, results)
@@ -154,7 +163,7 @@ class VideoFile:
     """
 
     def __init__(self, path: Path, fps: float, size_hw: tuple[int, int]) -> None:
-        self._size_wh = (size_hw[1], size_hw[0])
+        self._folder, self._size_wh = path.parent, (size_hw[1], size_hw[0])
         self._fps = round(fps, 2)  # MPEG-4 cannot hold a frame rate with many decimals
         self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size_wh)
         if not self._writer.isOpened():
@@ -176,7 +185,7 @@ class VideoFile:
             picture = cv2.resize(picture, self._size_wh)
         picture_bgr = np.ascontiguousarray(picture[..., ::-1])
         if at_s is None:
-            self._writer.write(picture_bgr)
+            self._append(picture_bgr)
             return
         if self._held is None:
             self._start = at_s
@@ -189,11 +198,16 @@ class VideoFile:
 
     def close(self) -> None:
         """Finish the file, without which it cannot be played."""
-        self._show_held(self._slot + 1)
+        if self._held is not None:
+            self._writer.write(self._held)
         self._held = None
         self._writer.release()
 
     def _show_held(self, until: int) -> None:
         while self._held is not None and self._slot < until:
-            self._writer.write(self._held)
+            self._append(self._held)
             self._slot += 1
+
+    def _append(self, picture_bgr: np.ndarray) -> None:
+        check_space(self._folder)  # OpenCV goes on in silence
+        self._writer.write(picture_bgr)

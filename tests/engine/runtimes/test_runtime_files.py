@@ -194,14 +194,17 @@ def test_programs_are_read_before_they_are_loaded(line: str, model: DetectionMod
         (b"", "no metadata found"),
         (b"ftrt" + bytes(100), "no metadata found"),  # an engine of YOLOv5 itself begins with the plan
         ((5).to_bytes(4, "little") + b"[1, 2" + bytes(9), "no metadata found"),
-        ((2).to_bytes(4, "little") + b"{}" + bytes(9), "tensorrt is not installed: pip install tensorrt"),
+        ((2).to_bytes(4, "little") + b"{}" + bytes(9), "engines need an NVIDIA GPU, not cpu"),
     ],
 )
 def test_engines(content: bytes, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
     (tmp_path / "best.engine").write_bytes(content)
     with pytest.raises(ValueError, match=words):
         load_exported(tmp_path / "best.engine", CPU)
+    if "GPU" in words:
+        monkeypatch.setitem(sys.modules, "tensorrt", None)
+        with pytest.raises(MissingPackage, match="tensorrt is not installed: pip install tensorrt"):
+            load_exported(tmp_path / "best.engine", torch.device("cuda"))
 
 
 @pytest.mark.parametrize(("package", "kind"), [("onnxruntime", "onnx"), ("openvino", "openvino")])
