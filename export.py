@@ -17,7 +17,10 @@ def build_parser() -> Parser:
     add = parser.add_argument
     add("--weights", required=True, help="weights file (.pt); what is written goes beside it")
     add("--include", nargs="+", default=("torchscript",), help="formats, see the table below")
-    add("--data", help="data set YAML: its images check what was written, and calibrate --int8")
+    add(
+        "--data",
+        help="data set YAML to check files on, and calibrate --int8 (its default: the one named in the weights)",
+    )
     add(
         "--imgsz",
         "--img",
@@ -29,7 +32,7 @@ def build_parser() -> Parser:
     add("--batch-size", "--batch", type=positive_int, default=1, help="images in one run")
     add("--device", default="cpu", help="cpu, or a GPU's number, for torchscript, onnx and engine")
     add("--half", action="store_true", help="float16; input and output stay float32")
-    add("--int8", action="store_true", help="8-bit whole numbers, calibrated on --data (onnx, openvino)")
+    add("--int8", action="store_true", help="8-bit whole numbers, calibrated on the data set (onnx, openvino)")
     add("--dynamic", action="store_true", help="batch, height and width are free")
     add("--simplify", action="store_true", help="tidy up the ONNX graph with onnxslim")
     add("--opset", type=int, help="version of ONNX's operators (default: 17)")

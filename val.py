@@ -22,7 +22,6 @@ def make_parser() -> Parser:
         "--img-size",
         type=positive_int,
         nargs="+",
-        default=[],
         help="input size; several give a table, csv and plot; default: the weights' training size",
     )
     add("--conf-thres", "--conf", type=fraction, default=0.001, help="lowest score that counts")
@@ -50,7 +49,7 @@ def make_parser() -> Parser:
 def main() -> None:
     """Flags -> config -> one call."""
     settings = vars(make_parser().parse_args())
-    settings.update(weights=tuple(settings["weights"]), imgsz=tuple(settings["imgsz"]))
+    settings.update(weights=tuple(settings["weights"]), imgsz=tuple(settings["imgsz"] or ()))
     run_val(ValConfig(**settings))
 
 

@@ -11,15 +11,18 @@ is measured too; with a data set, INT8 files calibrated on it.
 a size take turns, so that a slow moment of the machine falls on all of them; a turn is a few images in a row, as in a
 stream, of which the first warms the caches and is not counted. Median and 95th percentile of all images. Upstream's
 ONNX file runs in the same process and runtime as ours. On a GPU give --device 0: PyTorch and ONNX Runtime, and TensorRT
-where it is installed. What the time is spent on: python -m benchmarks.deploy_profile.
+where it is installed. INT8 is measured in the formats that have it. What the time is spent on:
+python -m benchmarks.deploy_profile.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -32,11 +35,13 @@ from benchmarks.side_by_side import OUTPUT, UPSTREAM, Row, Worker, plot_bars, sh
 from engine.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
 from engine.devices import select_device
 from engine.export import ExportConfig, Exported, run_export
+from engine.export_formats import FORMATS
 from engine.runtimes import load_exported
 from models import DetectionModel, build_model
 
 MODELS = ("yolov5n", "yolov5s", "yolov5n-spd", "yolov5n-mgil")
 PLAIN, DEPLOYED, INT8, PEER = "plain", "deployed", "int8", "upstream's export"
+MEASURED = ("onnx", "openvino", "engine", "torchscript")  # can be written as trained, and run here
 IN_A_ROW = 5  # images of a turn
 Variant = tuple[str, str, str]  # model, runtime, form
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -47,10 +52,28 @@ def nothing_changed() -> Iterator[None]:
     """Exports inside write the model as it was trained."""
 
     def as_trained(model: DetectionModel, *_unused: object) -> DetectionModel:
-        return model.eval().requires_grad_(False)
+        return copy.deepcopy(model).eval().requires_grad_(False)  # it goes to the device, the original stays
 
-    with patch("engine.export_onnx.deployed", as_trained):
+    with patch("engine.export_onnx.deployed", as_trained), patch("engine.export_torchscript.deployed", as_trained):
         yield
+
+
+def choose_formats(asked: Sequence[str] | None, device: torch.device) -> list[str]:
+    """The formats to measure on a device; what was asked for, or by default all that matter there.
+
+    Raises:
+        ValueError: a format that cannot be measured there.
+    """
+    is_gpu = device.type == "cuda"
+    if asked is None:
+        if is_gpu:
+            return ["onnx", "engine"] if find_spec("tensorrt") else ["onnx"]
+        return ["onnx", "openvino"]
+    able = [name for name in MEASURED if ("device" in FORMATS[name].options if is_gpu else name != "engine")]
+    for name in asked:
+        if name not in able:
+            raise ValueError(f"--formats {name} cannot be measured on {device}; choose from {', '.join(able)}")
+    return list(asked)
 
 
 def prepare_weights(folder: Path, names: Sequence[str], official: str | None = None) -> dict[str, Path]:
@@ -71,9 +94,9 @@ def write(weights: Path, size: int, form: str, formats: Sequence[str], **options
     """Export a copy of the weights in one form; `options` are those of `ExportConfig`."""
     folder = weights.parent / f"{form}{size}"
     folder.mkdir(exist_ok=True)
-    copy = folder / weights.name
-    copy.write_bytes(weights.read_bytes())
-    config = ExportConfig(weights=str(copy), imgsz=(size,), include=tuple(formats), int8=form == INT8, **options)
+    beside = folder / weights.name
+    beside.write_bytes(weights.read_bytes())
+    config = ExportConfig(weights=str(beside), imgsz=(size,), include=tuple(formats), int8=form == INT8, **options)
     with nothing_changed() if form == PLAIN else nullcontext():
         return run_export(config, report=lambda _line: None)
 
@@ -88,7 +111,8 @@ def export_all(paths: dict[str, Path], size: int, options: argparse.Namespace) -
         found[name, "PyTorch", DEPLOYED] = model_from_checkpoint(checkpoint, device)
         for form in (PLAIN, DEPLOYED, INT8)[: 3 if options.data else 2]:
             data = options.data if form == INT8 else None
-            for exported in write(path, size, form, options.formats, device=options.device, data=data):
+            formats = [row for row in options.formats if form != INT8 or "int8" in FORMATS[row].options]
+            for exported in write(path, size, form, formats, device=options.device, data=data) if formats else ():
                 found[name, exported.format.name, form] = load_exported(exported.path, device)
     if options.weights and peers_python(options.peers):
         found["yolov5n", "ONNX", PEER] = export_upstream(options, size, device)
@@ -99,10 +123,10 @@ def export_upstream(options: argparse.Namespace, size: int, device: torch.device
     """Upstream's own export of the same weights, opened by our runtime."""
     folder = OUTPUT / "deploy" / f"upstream{size}"
     folder.mkdir(parents=True, exist_ok=True)
-    copy = (folder / "yolov5n.pt").absolute()
-    copy.write_bytes(Path(options.weights).read_bytes())
+    beside = (folder / "yolov5n.pt").absolute()
+    beside.write_bytes(Path(options.weights).read_bytes())
     with Worker(UPSTREAM, options.peers, options.threads) as worker:
-        path = worker.ask("export_onnx", weights=str(copy), size=size)
+        path = worker.ask("export_onnx", weights=str(beside), size=size)
     return load_exported(path, device)
 
 
@@ -147,7 +171,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="model names")
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 160, 320, 640], help="input sizes in pixels")
-    parser.add_argument("--formats", nargs="+", default=["onnx", "openvino"], help="what export.py --include takes")
+    formats = f"of {', '.join(MEASURED)}; default: onnx openvino, on a GPU onnx, and engine where TensorRT is installed"
+    parser.add_argument("--formats", nargs="+", help=formats)
     parser.add_argument("--weights", help="official yolov5n weights, for upstream's export of them")
     parser.add_argument("--data", help="data set YAML to calibrate INT8 on; without it there is no INT8")
     parser.add_argument("--device", default="cpu", help="cpu or a GPU's number")
@@ -156,6 +181,10 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=FOLDER, help="the peers' environment")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the csv and the plots go")
     options = parser.parse_args()
+    try:
+        options.formats = choose_formats(options.formats, select_device(options.device))
+    except ValueError as error:
+        parser.error(str(error))
     torch.set_num_threads(options.threads)
     paths = prepare_weights(OUTPUT / "deploy", options.models, options.weights)
     rows: list[Row] = []

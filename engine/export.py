@@ -32,6 +32,7 @@ from engine.packages import MissingPackage
 from engine.runs import check_space
 from engine.runtime_metadata import MOST_SIDE
 from engine.runtimes import is_exported, load_exported
+from engine.stopping import ended_by_sigterm
 from models import DetectionModel
 
 Report = Callable[[str], None]
@@ -155,7 +156,7 @@ def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
     job, checks = prepare(config, formats, report)
     done: list[Exported] = []
     failures: dict[str, str] = {}
-    with folder_aside(Path(config.weights)) as aside:
+    with ended_by_sigterm(), folder_aside(Path(config.weights)) as aside:
         for row in formats:
             try:
                 exported = export_one(job, row, aside, checks)
@@ -184,6 +185,8 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
     source = config.data or (checkpoint.info.get("data") if config.int8 else None)
     if config.int8 and not source:
         raise ValueError("--int8 reads its ranges off real images; name a data set with --data")
+    if config.int8 and not config.data:
+        report(f"--int8: its ranges are read off {source}, the data set named in the weights; --data names another")
     data = load_data_config(str(source)) if source else None
     if data is not None:
         _check_classes(model.names, data, report)
@@ -284,13 +287,35 @@ def export_one(job: ExportJob, row: Format, aside: Path, checks: list[Tensor]) -
 
 
 def replace_path(made: Path, target: Path, aside: Path) -> None:
-    """Give a file or folder its name; a folder of that name goes aside first, since none can be renamed onto it."""
-    os.chmod(made, 0o755 if made.is_dir() else 0o644)
-    if target.is_dir():
-        if not made.is_dir():
-            raise IsADirectoryError(21, "a folder is in the way", str(target))
-        os.rename(target, aside / "before")
-    os.replace(made, target)
+    """Give a file or folder its name; a folder of that name goes aside first, since none can be renamed onto it.
+
+    Args:
+        made: what was written.
+        target: the name.
+        aside: a folder made with the user's default permissions, which `made` gets too.
+
+    Raises:
+        OSError: it cannot be moved, or a folder of that name holds files that no export wrote; all is as it was.
+    """
+    permissions = aside.stat().st_mode & 0o777
+    os.chmod(made, permissions if made.is_dir() else permissions & 0o666)
+    before = aside / "before"
+    try:
+        if target.is_dir():
+            if not made.is_dir():
+                raise IsADirectoryError(21, "a folder is in the way", str(target))
+            if strange := sorted(_files_in(target) - _files_in(made)):
+                raise FileExistsError(17, f"holds {strange[0]}, which no export wrote; move it away", str(target))
+            os.rename(target, before)
+        os.replace(made, target)
+    except BaseException:
+        if before.exists() and not target.exists():
+            os.rename(before, target)
+        raise
+
+
+def _files_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 
 def _open(row: Format, path: Path, device: torch.device) -> Run | None:

@@ -1,8 +1,9 @@
-"""Parts of a network in the form that runtimes run fastest; each computes what the part it replaces computes."""
+"""Parts of a network with fewer operators for runtimes to run; each computes what the part it replaces computes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from models.head import Detect
 class DeployedHead(Detect):
     """The detection head with little to decode: xy = s * 2 stride + (grid - 0.5) * stride, wh = s^2 * 4 anchor.
 
-    Where the input size is fixed, the levels are joined first and the factors are constants, a row a prediction. Boxes
-    are decoded in float32 also where the network is float16.
+    Where the input size is fixed, the levels are joined first and the factors are constants, a row a prediction. They
+    are buffers, and no device is named on the way: a trace would keep that of its example, and its file run there
+    alone. Boxes are decoded in float32 also where the network is float16.
 
     Args:
         head: the head to follow, in float32.
@@ -25,25 +27,29 @@ class DeployedHead(Detect):
         size_hw: the only input size; None: any, read off the feature maps.
     """
 
+    _FACTORS = ("corners", "double_strides", "areas")
+
     def __init__(self, head: Detect, convolutions: nn.ModuleList, size_hw: tuple[int, int] | None) -> None:
         channels = [convolution.in_channels for convolution in convolutions]
         super().__init__(head.num_classes, head.anchors_px.flatten(1).tolist(), channels)  # type: ignore[arg-type]
         self.set_strides(head.stride.tolist())
         self.m = convolutions
-        self.fixed: tuple[Tensor, Tensor, Tensor] | None = None
+        self.is_fixed = size_hw is not None
+        self.cells = grid_cells if self.is_fixed else _scripted(grid_cells)  # traces fix the device, scripts do not
         if size_hw is not None:
             sizes = [(size_hw[0] // int(stride), size_hw[1] // int(stride)) for stride in self.stride]
-            self.fixed = self._joined(sizes)
+            for name, factor in zip(self._FACTORS, self._joined(sizes), strict=True):
+                self.register_buffer(name, factor)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Map each level's (B, C, ny, nx) to boxes and scores: one tensor (B, n, nc+5) for all levels or for each."""
         maps = [layer(feature) for layer, feature in zip(self.m, features, strict=True)]
         batch = maps[0].shape[0]
         rows = [level.view(batch, self.num_anchors, self.num_outputs, -1).transpose(2, 3) for level in maps]
-        if self.fixed is not None:
+        if self.is_fixed:
             joined = torch.cat([level.reshape(batch, -1, self.num_outputs) for level in rows], dim=1)
-            return [self._boxes(joined, *(factor.to(joined.device) for factor in self.fixed))]
-        factors = [self._factors(index, *level.shape[2:]) for index, level in enumerate(maps)]
+            return [self._boxes(joined, *(self.get_buffer(name) for name in self._FACTORS))]
+        factors = [self._factors(index, level) for index, level in enumerate(maps)]
         decoded = [self._boxes(level, *factor) for level, factor in zip(rows, factors, strict=True)]
         return [level.reshape(batch, -1, self.num_outputs) for level in decoded]
 
@@ -56,25 +62,37 @@ class DeployedHead(Detect):
         centre, sides, scores = rows.sigmoid().split((2, 2, self.num_outputs - 4), dim=-1)
         return torch.cat((centre * double_stride + corner, sides * sides * area, scores), dim=-1)
 
-    def _factors(self, level: int, height: Any, width: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def _factors(self, level: int, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Corners (ny*nx, 2) = (grid - 0.5) * stride; 2 * stride; 4 * anchors (anchors, 1, 2)."""
-        stride, anchors_px = self.stride[level].to(self.anchors.device), self.anchors_px[level]
-        cells = torch.arange(height * width, device=self.anchors.device, dtype=torch.float32)
-        rows = torch.floor((cells + 0.5) / width)
-        corner = (torch.stack((cells - rows * width, rows), dim=1) - 0.5) * stride
+        stride, anchors_px = self.stride[level], self.anchors_px[level]
+        corner = (self.cells(feature) - 0.5) * stride
         return corner, 2 * stride, (4 * anchors_px)[:, None]
 
     def _joined(self, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
         """The factors of every prediction: (N, 2), (N, 1), (N, 2)."""
         columns: list[list[Tensor]] = [[], [], []]
-        for level, (height, width) in enumerate(sizes):
-            corner, double_stride, area = self._factors(level, height, width)
+        for level, size_hw in enumerate(sizes):
+            corner, double_stride, area = self._factors(level, self.anchors.new_empty(1, 1, *size_hw))
             count = self.num_anchors * len(corner)
             columns[0].append(corner.repeat(self.num_anchors, 1))
             columns[1].append(double_stride.expand(count, 1))
             columns[2].append(area.expand(-1, len(corner), -1).reshape(count, 2))
         corners, double_strides, areas = (torch.cat(column) for column in columns)
         return corners, double_strides, areas
+
+
+def grid_cells(feature: Tensor) -> Tensor:
+    """Column and row of each pixel of a map (B, C, H, W), on its device: (H * W, 2) float32."""
+    width = feature.shape[3]
+    cells = torch.arange(feature.shape[2] * width, device=feature.device, dtype=torch.float32)
+    rows = torch.floor((cells + 0.5) / width)
+    return torch.stack((cells - rows * width, rows), dim=1)
+
+
+def _scripted(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch prefers its newer formats
+        return torch.jit.script(function)
 
 
 class DeployedMRIE(nn.Module):

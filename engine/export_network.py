@@ -69,7 +69,9 @@ class DeployedDetector(nn.Module):
 def deployed(
     model: DetectionModel, runtime: str, size_hw: tuple[int, int] | None, half: bool = False
 ) -> DeployedDetector:
-    """A copy of a trained model in the form that a runtime runs fastest; the outputs are the same.
+    """A copy of a trained model in the form chosen for a runtime; the outputs are the same.
+
+    The form was measured with ONNX Runtime and OpenVINO; the others follow the same rule, or what was said of phones.
 
     Args:
         model: as trained, float32.

@@ -36,7 +36,7 @@ def save_graph(model: Any, path: Path) -> None:
 
 
 def onnx_graph(job: ExportJob, runtime: str) -> Any:
-    """The job's model as an ONNX graph with metadata, in the form that `runtime` runs fastest."""
+    """The job's model as an ONNX graph with metadata, in the form chosen for `runtime`."""
     onnx = import_package("onnx")
     check_opset(job)
     half = job.half and runtime != "openvino"  # OpenVINO stores float16 by itself

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -45,6 +46,7 @@ class _Suppressed(nn.Module):
         super().__init__()
         self.detector = detector
         self.rule = suppression
+        import_module("torchvision.ops")  # registers the operator that `suppress` names
         self.suppress = torch.jit.script(suppress)  # a trace cannot follow loops over what was found
 
     def forward(self, images: Tensor) -> Tensor:

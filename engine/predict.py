@@ -30,7 +30,7 @@ from models import DetectionModel
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
 MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
-TRAINED = "runs/train/*/weights/best.pt"
+TRAINED = "runs/*/*/weights/best.pt"
 
 
 @dataclass(frozen=True)

@@ -50,10 +50,13 @@ class OnnxBackend:
                 f"{onnxruntime.__version__} asks for, or use --device cpu"
             )
         self.metadata: dict[str, Any] = dict(self._session.get_modelmeta().custom_metadata_map)
-        inputs, output = self._session.get_inputs(), self._session.get_outputs()[0]
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or not outputs:
+            raise ValueError(f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs; a detector has one input")
+        output = outputs[0]
         self._input, self._output = inputs[0].name, output.name
         shape = _numbers(inputs[0].shape)
-        if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (3, None) or inputs[0].type not in _DTYPES:
+        if len(shape) != 4 or shape[1] not in (3, None) or inputs[0].type not in _DTYPES:
             raise ValueError(
                 f"{path}: takes {inputs[0].type} {inputs[0].shape}, not one float tensor (batch, 3, height, width)"
             )

@@ -44,8 +44,11 @@ class OpenVinoBackend:
             ) from error
         self._tensor = openvino.Tensor
         kinds = {"f32": torch.float32, "f16": torch.float16}
+        if len(graph.inputs) != 1 or not graph.outputs:
+            counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+            raise ValueError(f"{path}: has {counts}; a detector has one input")
         shape, kind = _numbers(graph.inputs[0]), graph.inputs[0].get_element_type().get_type_name()
-        if len(graph.inputs) != 1 or len(shape) != 4 or shape[1] not in (3, None) or kind not in kinds:
+        if len(shape) != 4 or shape[1] not in (3, None) or kind not in kinds:
             raise ValueError(f"{path}: takes {kind} {shape}, not one float tensor (batch, 3, height, width)")
         self.shape_bhw = shape[0], shape[2], shape[3]
         self.output_shape: tuple[int | None, ...] | None = _numbers(graph.outputs[0])

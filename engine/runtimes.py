@@ -77,8 +77,8 @@ class ExportedModel(nn.Module):
         self.imgsz = max(self.size_hw or self.info.imgsz_hw or (DEFAULT_SIZE,))
         if self.size_hw is not None:
             self._check_size(self.size_hw)
-        if backend.output_shape is not None:
-            self._check_output(backend.output_shape)
+        if backend.output_shape:  # () or None where the file does not say
+            self._check_output(backend.output_shape, self.batch_size)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class ExportedModel(nn.Module):
         except Exception as error:  # each runtime has exceptions of its own
             shape = "x".join(map(str, images.shape))
             raise ValueError(f"{self.path}: failed on an input of {shape}: {one_line(error)}") from error
-        self._check_output(tuple(found.shape))
+        self._check_output(tuple(found.shape), len(images))
         found = found[:count].float()
         if self.has_nms:  # a class that has no name is no detection
             found = found.where(((found[..., 5] >= 0) & (found[..., 5] < len(self.names)))[..., None], 0.0)
@@ -126,13 +126,15 @@ class ExportedModel(nn.Module):
         if height % stride or width % stride:
             raise ValueError(f"{self.path}: an input of {height}x{width} is no multiple of its stride {stride}")
 
-    def _check_output(self, shape: tuple[int | None, ...]) -> None:
+    def _check_output(self, shape: tuple[int | None, ...], images: int | None) -> None:
         values = 6 if self.has_nms else 5 + len(self.names)
-        if shape and (len(shape) != 3 or shape[2] not in (values, None)):
+        if len(shape) != 3 or shape[2] not in (values, None):
             given = ", ".join("?" if side is None else str(side) for side in shape)
             raise ValueError(
                 f"{self.path}: gives ({given}); a detector of {len(self.names)} classes gives (batch, n, {values})"
             )
+        if images is not None and shape[0] not in (images, None):
+            raise ValueError(f"{self.path}: gives the boxes of {shape[0]} images for a batch of {images}")
 
 
 def is_exported(path: str | Path) -> bool:

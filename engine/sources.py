@@ -22,6 +22,7 @@ from data.decode import decode_image
 from data.image_list import printable
 from data.image_probe import IMAGE_SUFFIXES
 from engine import ultralytics_edge
+from engine.stream_names import shown_name, stream_stem
 from engine.stream_reader import Patience, Picture
 from engine.streams import Streams
 
@@ -30,6 +31,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 _URL_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "tcp", "udp")
 _VIDEO_SITES = ("youtube.com", "youtu.be")  # their pages are no streams
+LAST_CAMERA = 99  # OpenCV takes the hundreds for the kind of driver
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def find_files(source: str) -> tuple[list[str], list[str]]:
         if not paths:
             raise FileNotFoundError(f"{source}: matches no picture or video ({len(found)} other files)")
     else:
-        raise FileNotFoundError(f"{printable(source)}: no such file or folder")
+        raise FileNotFoundError(f"{shown_name(source)}: no such file or folder")
     return sorted(paths, key=lambda path: _suffix(path) in VIDEO_SUFFIXES), problems
 
 
@@ -278,11 +280,6 @@ def _is_url(source: str) -> bool:
     return urlsplit(source).scheme.lower() in _URL_SCHEMES and "://" in source
 
 
-def without_login(source: str) -> str:
-    """A URL without user name and password, fit for console, file names and errors."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", source)
-
-
 class StreamSource:
     """Webcams and network streams, several side by side; each moment holds the newest picture of some of them."""
 
@@ -300,8 +297,8 @@ class StreamSource:
         entries = _read_streams(source) if source.lower().endswith(".streams") else [source]
         for entry in entries:
             _check_stream(entry)
-        self.names = [without_login(entry) for entry in entries]
-        self.stems = unique_stems([re.sub(r"\W+", "_", name).strip("_") for name in self.names])
+        self.names = [shown_name(entry) for entry in entries]
+        self.stems = unique_stems([stream_stem(entry) for entry in entries])
         self._streams = Streams(entries, self.names, vid_stride=vid_stride, patience=patience, report=report)
 
     def __iter__(self) -> Iterator[list[Frame]]:
@@ -335,12 +332,17 @@ def _read_streams(path: str) -> list[str]:
 def _check_stream(entry: str) -> None:
     if not (entry.isdecimal() or _is_url(entry) or os.path.isfile(entry)):
         raise ValueError(
-            f"stream '{without_login(entry)}' is neither a webcam's number, nor a URL ({', '.join(_URL_SCHEMES)}), "
+            f"stream '{shown_name(entry)}' is neither a webcam's number, nor a URL ({', '.join(_URL_SCHEMES)}), "
             "nor a video file"
         )
     host = urlsplit(entry).hostname or ""
     if any(host == site or host.endswith("." + site) for site in _VIDEO_SITES):
-        raise ValueError(f"stream '{entry}' is a web page; give the URL of the video stream itself")
+        raise ValueError(f"stream '{shown_name(entry)}' is a web page; give the URL of the video stream itself")
+    if entry.isdecimal() and (len(entry) > 9 or int(entry) > LAST_CAMERA):
+        raise ValueError(
+            f"stream '{entry:.20}': webcams are numbered from 0 to {LAST_CAMERA}; for a folder of that name write "
+            f"./{entry:.20}"
+        )
 
 
 class ScreenSource:

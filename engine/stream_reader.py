@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from data.image_list import printable
 from engine.ultralytics_edge import FALLBACK_FPS
 
 
@@ -48,7 +49,8 @@ class StreamReader:
     Of a live stream the slot holds the newest picture; one that nobody took in time is dropped and counted, so that a
     slow reader sees fewer pictures and no old ones. A stream with an end (a file, also over HTTP) waits until its
     picture is taken: none is dropped, and when its end is reached it is over. A live one never ends by itself: when it
-    breaks off it is lost, and connected anew until it is back or `patience` is used up.
+    breaks off it is lost, and connected anew until it is back or `patience` is used up; likewise a video over the
+    network that breaks off long before its end, which goes on where it was.
 
     Args:
         address: a webcam's number, a URL or a video file.
@@ -79,6 +81,7 @@ class StreamReader:
         self.news: deque[str] = deque()
         self._address, self._vid_stride, self._patience, self._changed = address, vid_stride, patience, changed
         self._slot: Picture | None = None
+        self._taken = 0  # of a stream with an end, up to where its pictures were taken, over all connections
         self._stop = threading.Event()
         self._started = self._sign_of_life = time.monotonic()
         self._lost_at: float | None = None
@@ -104,9 +107,11 @@ class StreamReader:
     def watch(self) -> None:
         """Give up on a thread that hangs in a driver or a name look-up, where its own time limits do not reach."""
         patience = self._patience
-        limit_s = (patience.silence_s if self.seen else 0) + patience.gone_s + patience.open_s
-        if not self.over and time.monotonic() - self._sign_of_life > limit_s and not self.waiting:
-            self._give_up("it hangs")
+        with self._changed:
+            last_s = patience.silence_s if self.seen else patience.open_s
+            limit_s = last_s + patience.gone_s + patience.open_s + 1  # past the moment when the thread itself gives up
+            if time.monotonic() - self._sign_of_life > limit_s and not self.waiting:
+                self._give_up("it hangs")
 
     def failed(self) -> str | None:
         """Why it gave no picture so far, once its first attempt has failed or takes too long."""
@@ -129,62 +134,88 @@ class StreamReader:
 
     # The thread ------------------------------------------------------------------------------------------------------
     def _run(self) -> None:
-        pause_s = self._patience.first_pause_s
         try:
-            while not self._stop.is_set():
-                seen = self.seen
-                problem = self._connection()
-                if problem is None or self._stop.is_set():
-                    return
-                if self.seen > seen:
-                    pause_s = self._patience.first_pause_s
-                left_s = self._lose(problem)
-                if left_s <= 0:
-                    self._give_up(problem)
-                    return
-                self._stop.wait(min(pause_s, left_s))
-                pause_s = min(2 * pause_s, self._patience.longest_pause_s)
+            self._connections()
+        except Exception as error:  # a thread that dies must not look like a stream that ended
+            said = printable(str(error).replace(self._address, self.name))
+            self._give_up(f"it cannot be read: {type(error).__name__}: {said}")
         finally:
             with self._changed:
                 self.over = True
                 self._changed.notify_all()
 
+    def _connections(self) -> None:
+        """Connect again and again until the stream came to its end or is given up."""
+        pause_s = self._patience.first_pause_s
+        while not self._stop.is_set():
+            seen = self.seen
+            problem = self._connection()
+            if problem is None or self._stop.is_set():
+                return
+            if self.seen > seen:
+                pause_s = self._patience.first_pause_s
+            left_s = self._lose(problem)
+            if left_s <= 0:
+                self._give_up(problem)
+                return
+            self._stop.wait(min(pause_s, left_s))
+            pause_s = min(2 * pause_s, self._patience.longest_pause_s)
+
     def _connection(self) -> str | None:
         """Read from one connection until it breaks off; returns why, or None at the end of the stream."""
         start, open_s = time.monotonic(), self._open_s()
-        capture = self._open(open_s)
         try:
-            if not capture.isOpened():
-                slow = time.monotonic() - start >= 0.9 * open_s
-                if self._address.isdecimal():
-                    return "there is no such camera, or another program uses it"
-                refused = "nobody answers, or the login is wrong, or it is no video"
-                return f"no answer within {open_s:.3g} s" if slow else refused
-            fps = capture.get(cv2.CAP_PROP_FPS)
-            fps = (fps if 0 < fps < 1000 else FALLBACK_FPS) / self._vid_stride
-            has_end = os.path.isfile(self._address) or capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
-            grabbed = 0
-            while not self._stop.is_set():
-                waited_since = time.monotonic()
-                if not capture.grab():
-                    if has_end and grabbed:
-                        self.news.append(f"stream {self.name}: ended")
-                        return None
-                    silent = time.monotonic() - waited_since >= 0.9 * self._patience.silence_s
-                    return f"no picture for {self._patience.silence_s:g} s" if silent else "it broke off"
-                grabbed += 1
-                if grabbed % self._vid_stride:
-                    self._sign_of_life = time.monotonic()
-                    continue
-                valid, image_bgr = capture.retrieve()
-                if not valid:
-                    return "it sends damaged pictures"
-                self._put(image_bgr, fps, has_end)
-            return None
+            capture = self._open(open_s)
+            try:
+                if capture.isOpened():
+                    return self._read(capture)
+            finally:
+                capture.release()
         except cv2.error as error:
             return f"OpenCV cannot read it ({error.code})"  # its text may hold the address and so a password
-        finally:
-            capture.release()
+        if self._address.isdecimal():
+            return "there is no such camera, or another program uses it"
+        slow = time.monotonic() - start >= 0.9 * open_s
+        refused = "nobody answers, or the login is wrong, or it is no video"
+        return f"no answer within {open_s:.3g} s" if slow else refused
+
+    def _read(self, capture: cv2.VideoCapture) -> str | None:
+        """Take pictures until there are no more; returns as `_connection`."""
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        fps = (fps if 0 < fps < 1000 else FALLBACK_FPS) / self._vid_stride
+        has_end = os.path.isfile(self._address) or capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+        grabbed = 0
+        while not self._stop.is_set():
+            waited_since = time.monotonic()
+            if not capture.grab():
+                if has_end and grabbed:
+                    return self._end(capture, grabbed)
+                silent = time.monotonic() - waited_since >= 0.9 * self._patience.silence_s
+                return f"no picture for {self._patience.silence_s:g} s" if silent else "it broke off"
+            grabbed += 1
+            if grabbed % self._vid_stride or grabbed <= self._taken:
+                self._sign_of_life = time.monotonic()
+                continue
+            valid, image_bgr = capture.retrieve()
+            if not valid:
+                return "it sends damaged pictures"
+            self._put(image_bgr, fps, has_end)
+            if has_end:
+                self._taken = grabbed
+        return None
+
+    def _end(self, capture: cv2.VideoCapture, grabbed: int) -> str | None:
+        """Tell the end of a video from a download that broke off; returns as `_connection`.
+
+        Pictures and time must both fall short: the number of pictures may be a guess from the time, and the time of a
+        picture may be missing.
+        """
+        count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+        reached_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if not os.path.isfile(self._address) and grabbed < 0.9 * count and reached_s * fps < 0.9 * count:
+            return f"it broke off after {grabbed} of {count:.0f} pictures"
+        self.news.append(f"stream {self.name}: ended")
+        return None
 
     def _open(self, open_s: float) -> cv2.VideoCapture:
         if self._address.isdecimal():
@@ -235,8 +266,11 @@ class StreamReader:
 
     def _give_up(self, problem: str) -> None:
         with self._changed:
+            if self.over:
+                return  # by the thread itself, while `watch` was about to, or the other way round
             self.given_up = problem
             self.over = True
-            self.news.append(f"stream {self.name}: given up after {self._patience.gone_s:g} s ({problem})")
+            waited = "" if self._lost_at is None else f" after {self._patience.gone_s:g} s"
+            self.news.append(f"stream {self.name}: given up{waited} ({problem})")
             self._changed.notify_all()
         self._stop.set()

@@ -17,11 +17,11 @@ const MAX_DETECTIONS = 1000; // as detect.py
  * What a model found, best first, in pixels of its input.
  *
  * @param {{data: Float32Array, dims: number[]}} output (1, N, 5 + classes), or (1, N, 6) of a model with suppression.
- * @param {{hasNms: boolean, minScore: number, maxIou: number}} options
+ * @param {{hasNms: boolean, classCount: number, minScore: number, maxIou: number}} options classCount 0: not known.
  * @returns {Detection[]}
  */
-export function findDetections(output, { hasNms, minScore, maxIou }) {
-  if (hasNms) return suppressedRows(output, minScore);
+export function findDetections(output, { hasNms, classCount, minScore, maxIou }) {
+  if (hasNms) return suppressedRows(output, minScore, classCount || Infinity);
   return suppress(candidates(output, minScore), maxIou);
 }
 
@@ -69,12 +69,16 @@ export function suppress(sorted, maxIou) {
   return kept;
 }
 
-/** Rows of a model with suppression inside: x1 y1 x2 y2 score class; zeros after the last one found. */
-function suppressedRows({ data, dims: [, count] }, minScore) {
+/**
+ * Rows of a model with suppression inside: x1 y1 x2 y2 score class; zeros after the last one found. A class that has no
+ * name is no detection.
+ */
+function suppressedRows({ data, dims: [, count] }, minScore, classCount) {
   const found = [];
   for (let row = 0; row < count; row++) {
     const [x1, y1, x2, y2, score, classIndex] = data.subarray(row * 6, row * 6 + 6);
-    if (score > minScore && [x1, y1, x2, y2].every(Number.isFinite)) found.push({ x1, y1, x2, y2, score, classIndex });
+    if (!(score > minScore && classIndex >= 0 && classIndex < classCount)) continue;
+    if ([x1, y1, x2, y2].every(Number.isFinite)) found.push({ x1, y1, x2, y2, score, classIndex });
   }
   return found.sort((a, b) => b.score - a.score);
 }

@@ -43,7 +43,8 @@ export class Seen {
    */
   detections(thresholds, frame) {
     const start = performance.now();
-    const inInput = findDetections(this.output, { hasNms: this.model.hasNms, ...thresholds });
+    const { hasNms, names } = this.model;
+    const inInput = findDetections(this.output, { hasNms, classCount: names.length, ...thresholds });
     const inPicture = toPicture(inInput, this.boxed, frame.width, frame.height);
     this.spans.suppress = performance.now() - start;
     return { inPicture, inInput };

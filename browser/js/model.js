@@ -160,6 +160,7 @@ export function readLayout(session, metadata, fileName) {
   if (task !== "detect") throw new UserError(`${fileName} is made for the task ${task}; this page runs detectors.`);
   const stride = wholeNumber(metadata.get("stride")) ?? 32;
   const trained = trainedHw(metadata.get("imgsz"));
+  const hasNms = metadata.get("nms")?.toLowerCase() === "true";
   const inputHw = [2, 3].map((axis) => {
     const side = typeof shape[axis] === "number" ? shape[axis] : Math.ceil(trained[axis - 2] / stride) * stride;
     if (side < 1 || side > LARGEST_SIDE) {
@@ -173,7 +174,8 @@ export function readLayout(session, metadata, fileName) {
     stride,
     inputName: inputNames[0],
     outputName: outputNames.includes("output0") ? "output0" : outputNames[0],
-    hasNms: metadata.get("nms")?.toLowerCase() === "true",
+    hasNms,
+    leastScore: hasNms ? fraction(metadata.get("conf_thres")) : 0, // boxes below are not in its output
     names: metadata.has("names") ? namesOf(metadata.get("names"), fileName) : null,
   };
 }
@@ -217,6 +219,11 @@ function trainedHw(text) {
 function wholeNumber(text) {
   const value = Number(text);
   return Number.isInteger(value) && value > 0 ? value : null;
+}
+
+function fraction(text) {
+  const value = Number(text);
+  return value > 0 && value < 1 ? value : 0;
 }
 
 export function sizeText([height, width]) {

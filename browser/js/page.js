@@ -9,6 +9,7 @@ import { countText, showError, showPicture, showSummary, showTable, showTimes } 
 
 const WEBCAM_HW = [240, 320]; // where no model tells how much it can use
 const TEXT_EVERY_MS = 250; // of a video: nobody reads faster
+const LEAST_SCORE = 0.01; // of a model that leaves suppression to the page
 
 const element = (id) => document.getElementById(id);
 
@@ -67,10 +68,13 @@ function describeModel() {
     text.textContent = "None yet. export.py --include onnx writes one.";
     return;
   }
-  const { fileName, inputHw, names, hasNms } = model;
+  const { fileName, inputHw, names, hasNms, leastScore } = model;
   const classes = names.length === 1 ? "1 class" : `${names.length || "unnamed"} classes`;
-  text.textContent = `${fileName}: input ${sizeText(inputHw)}, ${classes}${hasNms ? ", NMS inside" : ""}`;
+  const inside = leastScore ? `, NMS inside for scores from ${leastScore}` : ", NMS inside";
+  text.textContent = `${fileName}: input ${sizeText(inputHw)}, ${classes}${hasNms ? inside : ""}`;
   element("iou").disabled = hasNms; // nothing is left to suppress
+  element("score").min = Math.min(Math.max(leastScore, LEAST_SCORE), 0.99).toFixed(2); // lower ones would do nothing
+  showThreshold("score");
   element("engine").textContent = model.engine;
 }
 
@@ -212,10 +216,14 @@ function onFile(id, use) {
 function onThreshold(id) {
   const slider = element(id);
   slider.addEventListener("input", () => {
-    element(`${id}-value`).textContent = Number(slider.value).toFixed(2);
+    showThreshold(id);
     if (showing?.seen) showResult(showing, true);
   });
-  element(`${id}-value`).textContent = Number(slider.value).toFixed(2); // browsers keep it across reloads
+  showThreshold(id); // browsers keep it across reloads
+}
+
+function showThreshold(id) {
+  element(`${id}-value`).textContent = Number(element(id).value).toFixed(2);
 }
 
 function start() {

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,11 +15,12 @@ import pytest
 import torch
 
 from benchmarks import deploy
-from benchmarks.deploy import DEPLOYED, INT8, PEER, PLAIN, measure, prepare_weights, table, write
+from benchmarks.deploy import DEPLOYED, INT8, PEER, PLAIN, choose_formats, measure, prepare_weights, table, write
 from benchmarks.deploy_profile import GROUPS, OTHER, by_convolution, by_group, kernels
 from engine.checkpoints import model_from_checkpoint
 
 SIZE = 64
+CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,54 @@ def test_plain_is_the_model_as_trained(weights: Path, files: dict[str, Path]) ->
     assert kinds[PLAIN].count("Conv") == convolutions
     assert "SpaceToDepth" in kinds[DEPLOYED] and "SpaceToDepth" not in kinds[PLAIN]
     assert len(kinds[DEPLOYED]) < len(kinds[PLAIN])
+
+
+@pytest.mark.parametrize("module", ["export_onnx", "export_torchscript"])
+def test_every_writer_of_a_plain_form_leaves_the_model_alone(module: str, weights: Path) -> None:
+    model = model_from_checkpoint(weights, fuse=False)
+    with deploy.nothing_changed():
+        plain = vars(sys.modules[f"engine.{module}"])["deployed"](model, "torchscript", (SIZE, SIZE), False)
+    assert plain is not model and type(plain) is type(model)
+    assert [name for name, _ in plain.named_modules()] == [name for name, _ in model.named_modules()]
+
+
+def test_formats_are_those_that_run_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert choose_formats(None, CPU) == ["onnx", "openvino"]
+    assert choose_formats(None, GPU) == ["onnx"]
+    tensorrt = ModuleType("tensorrt")
+    tensorrt.__spec__ = ModuleSpec("tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt)
+    assert choose_formats(None, GPU) == ["onnx", "engine"]
+    assert choose_formats(["torchscript"], CPU) == ["torchscript"]
+    for name, device in (
+        ("openvino", GPU),
+        ("engine", CPU),
+        ("tflite", CPU),
+        ("coreml", CPU),
+        ("ncnn", CPU),
+        ("a", GPU),
+    ):
+        with pytest.raises(ValueError, match=f"--formats {name} cannot be measured on c"):
+            choose_formats([name], device)
+
+
+def test_int8_is_asked_of_the_formats_that_have_it(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, list[str], Any]] = []
+    monkeypatch.setattr(
+        deploy, "write", lambda _path, _size, form, formats, **o: asked.append((form, formats, o)) or []
+    )
+    options = Namespace(device="cpu", data="some.yaml", weights=None, formats=["onnx", "torchscript"])
+    deploy.export_all({"yolov5n-mgil": weights}, SIZE, options)
+    assert [(form, formats) for form, formats, _ in asked] == [
+        (PLAIN, ["onnx", "torchscript"]),
+        (DEPLOYED, ["onnx", "torchscript"]),
+        (INT8, ["onnx"]),
+    ]
+    options.formats = ["torchscript"]
+    asked.clear()
+    deploy.export_all({"yolov5n-mgil": weights}, SIZE, options)
+    assert [form for form, _, _ in asked] == [PLAIN, DEPLOYED]
 
 
 def test_operators_are_all_counted_and_deploying_moves_less(files: dict[str, Path]) -> None:

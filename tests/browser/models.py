@@ -38,7 +38,7 @@ def write_picture(path: Path, picture: np.ndarray) -> Path:
 
 def learned_model(steps: int = 250) -> DetectionModel:
     """Train a tiny network on the two pictures for a second or two."""
-    torch.manual_seed(1)
+    torch.manual_seed(2)
     model = build_model(TINY, names=NAMES, imgsz=SIZE)
     pictures = np.stack([squares_picture(number) for number in range(len(SQUARES))])
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255

@@ -117,8 +117,10 @@ def test_rows_of_a_model_with_suppression_inside(call: Call) -> None:
     rows[0, 0] = (1, 2, 11, 12, 0.5, 2)
     rows[0, 1] = (3, 4, 30, 40, 0.9, 1)
     rows[0, 2] = (3, 4, 30, 40, 0.1, 1)
+    rows[0, 3] = (3, 4, 30, 40, 0.9, 3)  # a class that has no name
+    rows[0, 4] = (3, 4, 30, 40, 0.9, -1)
     place = {"gain": [0.5, 0.5], "pad": [0, 8]}
-    options = {"hasNms": True, "minScore": 0.25, "maxIou": 0.45}
+    options = {"hasNms": True, "classCount": 3, "minScore": 0.25, "maxIou": 0.45}
     found = call(
         "detections", data=packed(rows), dims=rows.shape, options=options, place=place, width=50, height=60
     )  # fmt: skip
@@ -126,6 +128,8 @@ def test_rows_of_a_model_with_suppression_inside(call: Call) -> None:
         (6, 0, 50, 60, 1),  # cut at the picture's edges
         (2, 0, 22, 8, 2),
     ]
+    unnamed = call("detections", data=packed(rows), dims=rows.shape, options=options | {"classCount": 0})
+    assert sorted(box["classIndex"] for box in unnamed) == [1, 2, 3]
 
 
 NAMES = [
@@ -219,6 +223,10 @@ def session(shape: list[Any], kind: str = "float32", outputs: tuple[str, ...] = 
 def test_the_size_is_the_models(call: Call) -> None:
     layout = call("layout", session=session([1, 3, 64, 96], outputs=("raw", "output0")), metadata={"nms": "True"})
     assert (layout["inputHw"], layout["outputName"], layout["hasNms"]) == ([64, 96], "output0", True)
+    assert layout["leastScore"] == 0
+    metadata = {"nms": "True", "conf_thres": "0.4"}
+    assert call("layout", session=session([1, 3, 64, 96]), metadata=metadata)["leastScore"] == 0.4
+    assert call("layout", session=session([1, 3, 64, 96]), metadata=metadata | {"nms": "False"})["leastScore"] == 0
     free = session(["batch", 3, "height", "width"], outputs=("output",))
     layout = call("layout", session=free, metadata={"imgsz": "[70, 160]", "stride": "32", "names": "['a']"})
     assert (layout["inputHw"], layout["outputName"], layout["names"]) == ([96, 160], "output", ["a"])

@@ -339,6 +339,21 @@ def test_a_model_that_suppresses_itself(
     assert_same(look_at(page, squares), pythons(model, squares_picture(0)))
 
 
+def test_scores_that_a_file_left_out_cannot_be_asked_for(
+    page: Any, site: Site, model: DetectionModel, squares: Path, tmp_path: Path
+) -> None:
+    inside = export(model, tmp_path / "best.onnx", suppression=Suppression(conf_thres=0.4))
+    open_model(page, inside)
+    says(page, "#model-text", "NMS inside for scores from 0.4")
+    score = page.get_by_label("Score at least")
+    assert (score.get_attribute("min"), score.input_value()) == ("0.40", "0.4")
+    assert page.locator("#score-value").inner_text() == "0.40"
+    open_model(page, site.folder / "model.onnx")
+    assert score.get_attribute("min") == "0.01"
+    open_model(page, change_metadata(inside, tmp_path / "one.onnx", names="{0: 'red'}"))
+    assert {row.name for row in look_at(page, squares)} == {"red"}
+
+
 @pytest.mark.parametrize("option", ["dynamic", "half"])
 def test_other_kinds_of_files(
     page: Any, site: Site, model: DetectionModel, squares: Path, option: str, tmp_path: Path

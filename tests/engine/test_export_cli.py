@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import stat
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,8 @@ import export
 from engine import export as engine_export
 from engine.checkpoints import save_checkpoint
 from engine.cli import run_cli
-from engine.export import ExportConfig, ExportError, run_export
-from engine.export_formats import FORMATS, format_table
+from engine.export import ExportConfig, ExportError, prepare, replace_path, run_export
+from engine.export_formats import FORMATS, check_formats, format_table
 from engine.packages import MissingPackage, import_package
 from tests.engine.export_tiny import save_small, small_model
 from tests.engine.tiny import make_data, random_squares
@@ -173,10 +177,90 @@ def test_files_and_folders_are_replaced(weights: Path) -> None:
     pytest.importorskip("onnx")
     folder = weights.parent / "best_openvino_model"
     folder.mkdir()
-    (folder / "old.xml").write_text("old")
+    (folder / "best.xml").write_text("old")
     run_export(ExportConfig(weights=str(weights), imgsz=(64,), include=("openvino",)))
     assert sorted(path.name for path in folder.iterdir()) == ["best.bin", "best.xml", "metadata.yaml"]
     assert sorted(path.name for path in weights.parent.iterdir()) == ["best.pt", "best_openvino_model"]
+
+
+def made_and_target(folder: Path) -> tuple[Path, Path]:
+    """A new folder and an old one, each with a file `net`, and `aside` beside the new one."""
+    for place, content in ((folder / "aside" / "made", "new"), (folder / "target", "old")):
+        place.mkdir(parents=True)
+        (place / "net").write_text(content)
+    return folder / "aside" / "made", folder / "target"
+
+
+def test_a_folder_with_files_of_the_user_stays(tmp_path: Path) -> None:
+    made, target = made_and_target(tmp_path)
+    (target / "mine").mkdir()
+    (target / "mine" / "notes.txt").write_text("dear to me")
+    with pytest.raises(FileExistsError, match=r"holds mine.notes\.txt, which no export wrote"):
+        replace_path(made, target, made.parent)
+    assert (target / "mine" / "notes.txt").read_text() == "dear to me"
+    assert (target / "net").read_text() == "old"
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, target = made_and_target(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            replace_path(made, target, made.parent)
+    assert (target / "net").read_text() == "old"
+    replace_path(made, target, made.parent)
+    assert (target / "net").read_text() == "new"
+
+
+def test_the_umask_of_the_user_holds(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        made, target = made_and_target(tmp_path)
+        file = tmp_path / "aside" / "file"
+        file.touch(0o600)
+        made.chmod(0o700)
+        replace_path(made, target, made.parent)
+        replace_path(file, tmp_path / "file", file.parent)
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("target", "file")] == [0o750, 0o640]
+
+
+def test_sigterm_leaves_nothing_behind(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(_job: Any, path: Path) -> None:
+        path.write_bytes(b"half a file")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    def not_handled(_number: int, _frame: Any) -> None:
+        raise RuntimeError("the signal came through")
+
+    monkeypatch.setitem(engine_export.WRITERS, "torchscript", write)
+    before = signal.signal(signal.SIGTERM, not_handled)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            run_export(ExportConfig(weights=str(weights)))
+        assert signal.getsignal(signal.SIGTERM) is not_handled
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stop.value.code == 143
+    assert [path.name for path in weights.parent.iterdir()] == ["best.pt"]
+
+
+def test_from_a_shell_with_suppression(weights: Path) -> None:
+    """In a process of its own, where nothing else has loaded what suppression needs."""
+    door = Path(export.__file__).resolve()
+    command = [sys.executable, str(door), "--weights", str(weights), "--imgsz", "64", "--nms", "--conf-thres", "0.01"]
+    done = subprocess.run(command, cwd=door.parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "largest difference on " in done.stdout
+    assert done.stderr == ""
 
 
 def test_a_folder_in_the_way_of_a_file(weights: Path) -> None:
@@ -200,6 +284,20 @@ def test_int8_is_close_and_smaller(name: str, tmp_path: Path) -> None:
     assert int8.difference.mean_iou is not None
     assert int8.difference.mean_iou > 0.8
     assert size_of(int8.path) < 0.45 * size_of(plain.path)
+
+
+def test_int8_says_which_data_set_it_reads(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", random_squares(2, seed=3), random_squares(1, seed=4))
+    weights = tmp_path / "best.pt"
+    save_checkpoint(weights, small_model(names=("red", "green", "blue")), {"data": str(data)})
+    for given, said in ((None, 1), (str(data), 0)):
+        lines: list[str] = []
+        config = ExportConfig(weights=str(weights), data=given, int8=True, include=("onnx",))
+        job, _ = prepare(config, check_formats(config.include), lines.append)
+        assert len(job.calibration()) == 2
+        assert (
+            sum(f"its ranges are read off {data}, the data set named in the weights" in line for line in lines) == said
+        )
 
 
 def size_of(path: Path) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from engine.export import ExportConfig, run_export
 from engine.export_job import ExportJob, Suppression
 from engine.export_nms import append_suppression
 from engine.export_onnx import onnx_graph, save_graph
-from engine.export_torchscript import suppress
+from engine.export_torchscript import suppress, traced
 from engine.nms import non_max_suppression
 from engine.runtimes import load_exported
 from models import DetectionModel
@@ -197,13 +200,16 @@ def test_half(name: str, model: DetectionModel, tmp_path: Path) -> None:
     assert gap[..., :4].max() < 1.5
 
 
-@pytest.mark.parametrize("opset", [11, 20])
-def test_opset_and_simplify_do_something(opset: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("opset", "dynamic"), [(11, False), (20, True)])
+def test_opset_and_simplify_do_something(opset: int, dynamic: bool, model: DetectionModel, tmp_path: Path) -> None:
     need("onnx", "onnxruntime", "onnxslim")
     import onnx
 
-    export(tmp_path, "onnx", opset=opset, simplify=True)
-    assert onnx.load(str(tmp_path / "best.onnx")).opset_import[0].version == opset
+    export(tmp_path, "onnx", opset=opset, simplify=True, dynamic=dynamic)
+    simplified = onnx.load(str(tmp_path / "best.onnx"))
+    assert simplified.opset_import[0].version == opset
+    plain = onnx_graph(ExportJob(model=model, stem="best", size_hw=(64, 64), opset=opset, dynamic=dynamic), "onnx")
+    assert len(plain.graph.node) - len(simplified.graph.node) >= (60 if dynamic else 10)
 
 
 def test_verbose_counts_nodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,6 +248,27 @@ def test_plain_onnxruntime_script(model: DetectionModel, tmp_path: Path) -> None
     (found,) = session.run(["output0"], {"images": images.numpy()})
     assert found.shape == (1, 252, 8)
     assert_same(torch.from_numpy(found), model(images))
+    run_readme_script(tmp_path)
+
+
+def run_readme_script(folder: Path) -> None:
+    """Run README's example of a consumer beside best.onnx."""
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (script,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "onnxruntime" in code]
+    assert "assert " in script
+    picture = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
+    cv2.imwrite(str(folder / "image.jpg"), cv2.GaussianBlur(picture, (0, 0), 5))
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_torchscript_names_no_device(dynamic: bool, model: DetectionModel) -> None:
+    """A constant device stays what it was in the trace, wherever the file is loaded."""
+    job = ExportJob(model=model, stem="best", size_hw=(64, 64), dynamic=dynamic, suppression=Suppression())
+    graph = str(traced(job).inlined_graph)
+    assert "prim::Constant" in graph
+    assert "Device = prim::Constant" not in graph
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.sources import Frame, find_files, open_source, unique_stems, without_login
+from engine.sources import Frame, StreamSource, find_files, open_source, unique_stems
+from engine.stream_names import without_login
 
 
 def write_png(path: Path, value: int = 50) -> Path:
@@ -131,6 +132,9 @@ def test_single_corrupt_file_is_an_error(tmp_path: Path, name: str) -> None:
         ("bad.streams", ValueError, "stream 'nonsense' is neither"),
         ("   ", ValueError, "--source is empty"),
         ("https://www.youtube.com/watch?v=1", ValueError, "web page"),
+        ("100", ValueError, "stream '100': webcams are numbered from 0 to 99; for a folder of that name write ./100"),
+        ("9" * 5000, ValueError, "webcams are numbered"),
+        ("mms://me:secret@host/x", FileNotFoundError, "^mms://host/x: no such file or folder"),
         ("screen one", ValueError, "screen \\[number\\]"),
         ("screen 1 2", ValueError, "screen \\[number\\]"),
     ],
@@ -200,10 +204,49 @@ def test_error_in_the_loop_is_not_taken_for_a_bad_video(tmp_path: Path) -> None:
         ("rtsp://a:b@host/x", "rtsp://host/x"),
         ("rtsp://host/x@y", "rtsp://host/x@y"),
         ("stream http://a@h: failed http://b:c@h", "stream http://h: failed http://h"),
+        ("rtsp://admin:p@ss@host/", "rtsp://host/"),
+        ("rtsp://admin:pa/ss@host/x", "rtsp://host/x"),
+        ("rtsp://admin:p?a#s@s/@host:554/x", "rtsp://host:554/x"),
+        ("RTSP://admin:12/34@host", "RTSP://host"),
+        ("rtsp://admin:p ss@host/", "rtsp://host/"),
+        ("rtsp://host:554/x?user=a&password=secret&channel=1", "rtsp://host:554/x?user=a&password=***&channel=1"),
+        ("rtsp://host/user=a_password=secret_channel=1", "rtsp://host/user=a_password=***"),
+        ("http://h/v?access_token=a/b@c&x=1&Signature=s#Key=k", "http://h/v?access_token=***&x=1&Signature=***"),
+        ("http://h:80/?pwd=a@b", "http://h:80/?pwd=***"),
+        ("http://proxy/?url=rtsp://a:b@cam/x", "http://proxy/?url=rtsp://cam/x"),
+        ("http://host:80/x.mjpg?fps=5", "http://host:80/x.mjpg?fps=5"),
+        ("a folder/key=1@2.mp4", "a folder/key=1@2.mp4"),
     ],
 )
 def test_login_is_taken_out(text: str, clean: str) -> None:
     assert without_login(text) == clean
+
+
+def test_names_and_files_of_streams(tmp_path: Path) -> None:
+    entries = [
+        "rtsp://me:p@ss@host:554/live/1?token=secret",
+        "http://host/" + "part/" * 100 + "last.m3u8?policy=" + "x" * 500,
+        "http://host/\x1b[2Jx",
+        "http://host/" + "\u6620" * 300,
+        "0",
+    ]
+    (tmp_path / "a.streams").write_text("\n".join(entries), encoding="utf-8")
+    source = StreamSource(str(tmp_path / "a.streams"))
+    assert source.names[0] == "rtsp://host:554/live/1?token=***"
+    assert source.names[2] == "http://host/\\x1b[2Jx"
+    assert source.stems[0] == "rtsp_host_554_live_1"
+    assert source.stems[1].startswith("http_host_part_") and source.stems[1].endswith("_last_m3u8")
+    assert source.stems[4] == "0"
+    assert all(len(f"{stem}-2_123456.mp4".encode()) < 255 for stem in source.stems)
+    assert not any("secret" in text or "ss" in text for text in (source.names[0], *source.stems))
+
+
+@pytest.mark.parametrize("entry", ["https://me:secret@www.youtube.com/watch?v=1", "\x1b[2Jnonsense"])
+def test_errors_about_streams_are_fit_for_a_terminal(tmp_path: Path, entry: str) -> None:
+    (tmp_path / "a.streams").write_text(entry)
+    with pytest.raises(ValueError, match="^stream '") as caught:
+        open_source(str(tmp_path / "a.streams"))
+    assert str(caught.value).isprintable() and "secret" not in str(caught.value)
 
 
 # Screen --------------------------------------------------------------------------------------------------------------

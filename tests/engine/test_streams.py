@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -151,6 +155,83 @@ def test_pauses_between_attempts_grow_to_a_bound(monkeypatch: pytest.MonkeyPatch
     assert attempts[-1] - attempts[0] >= 1.4
 
 
+@contextlib.contextmanager
+def download(content: bytes, lengths: Iterator[int]) -> Iterator[str]:
+    """Address of a video whose n-th download breaks off after the n-th length in bytes."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the name that the base class calls
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: next(lengths)])
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/video.avi"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def video_content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A motion JPEG of 40 numbered pictures, which says in its beginning how many they are."""
+    path = tmp_path_factory.mktemp("video") / "video.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for number in range(40):
+        writer.write(number_picture(number))
+    writer.release()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("vid_stride", [1, 3])
+def test_a_video_that_breaks_off_goes_on_where_it_was(video_content: bytes, vid_stride: int) -> None:
+    size = len(video_content)
+    downloads = download(video_content, iter([size // 2, size // 4, size]))
+    ends = pytest.raises(StopIteration)
+    with downloads as address, Watcher(address, vid_stride=vid_stride) as watcher, ends:
+        watcher.until(lambda: False)
+    assert [read_number(frame.image) for frame in watcher.frames] == list(range(vid_stride - 1, 40, vid_stride))
+    lost, back, ended = watcher.lines
+    assert "lost (it broke off after " in lost and "of 40 pictures); trying again" in lost
+    assert ": back after " in back and ended.endswith(": ended")
+
+
+def test_a_video_that_always_breaks_off_is_given_up(video_content: bytes) -> None:
+    half = len(video_content) // 2
+    patience = Patience(open_s=5, gone_s=0.3, first_pause_s=0.05)
+    downloads = download(video_content, itertools.repeat(half))
+    problem = pytest.raises(StreamsGone, match=r"it broke off after \d+ of 40 pictures")
+    with downloads as address, Watcher(address, patience) as watcher, problem:
+        watcher.until(lambda: False)
+    numbers = [read_number(frame.image) for frame in watcher.frames]
+    assert numbers == list(range(len(numbers))) and 5 <= len(numbers) < 25
+
+
+def test_a_thread_that_fails_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no memory for http://me:secret@host/x\x1b[2J")
+
+    address = "http://me:secret@host/x"
+    monkeypatch.setattr(StreamReader, "_open", fail)
+    message = (
+        r"stream http://host/x: cannot be opened .it cannot be read: RuntimeError: no memory for http://host/x\\x1b"
+    )
+    with Watcher(address) as watcher, pytest.raises(ValueError, match=message):
+        watcher.until(lambda: False)
+    monkeypatch.undo()
+    monkeypatch.setattr(StreamReader, "_put", fail)  # not at the start
+    video = write_numbered(tmp_path / "v.mp4", 3)
+    reader = StreamReader(str(video), "v", vid_stride=1, patience=QUICK, changed=threading.Condition())
+    reader.start()
+    reader.join(time.monotonic() + ENOUGH_S)
+    assert reader.over and "RuntimeError" in str(reader.given_up)
+    assert [line.split(" (")[0] for line in reader.news] == ["stream v: given up"]
+
+
 # Load ----------------------------------------------------------------------------------------------------------------
 def test_a_slow_reader_gets_the_newest_picture(camera: Camera) -> None:
     """The age of a picture is taken from its number, which tells when the camera sent it."""
@@ -237,11 +318,40 @@ def test_a_thread_that_hangs_is_left_behind(camera: Camera, tmp_path: Path, monk
         watcher.until(lambda: False)
     video = write_numbered(tmp_path / "v.mp4", 3)
     entries = write_list(tmp_path / "a.streams", camera.url("hangs.mjpg"), video)
-    patience = Patience(open_s=0.5, gone_s=2)
+    patience = Patience(open_s=0.5, gone_s=0.5)
     with Watcher(entries, patience) as watcher, pytest.raises(StreamsGone, match="it hangs"):
         watcher.until(lambda: False)
     assert len(watcher.frames) == 3
     for_ever.set()
+
+
+@pytest.mark.parametrize("seen", [0, 5])
+def test_a_hanging_thread_is_given_up_after_the_thread_would_have(seen: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("engine.stream_reader.time", SimpleNamespace(monotonic=lambda: now_s))
+    patience = Patience(open_s=20, silence_s=10, gone_s=60)
+    reader = StreamReader("0", "0", vid_stride=1, patience=patience, changed=threading.Condition())
+    reader.seen = seen
+    now_s = (10 if seen else 20) + 60 + 5.0  # the thread tries until a second past the sum
+    reader.watch()
+    assert not reader.over
+    now_s += 30
+    reader.watch()
+    assert reader.over and reader.given_up == "it hangs"
+
+
+def test_a_stream_is_given_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread gives up while `watch` is about to."""
+    changed = threading.Condition()
+    reader = StreamReader("0", "0", vid_stride=1, patience=Patience(0, 0, 0), changed=changed)
+    monkeypatch.setattr("engine.stream_reader.time", SimpleNamespace(monotonic=lambda: float("inf")))
+    watch = threading.Thread(target=reader.watch)
+    with changed:
+        watch.start()
+        watch.join(0.2)
+        reader.over, reader.given_up = True, "refused"
+    watch.join(ENOUGH_S)
+    assert (reader.given_up, list(reader.news)) == ("refused", [])
 
 
 @pytest.mark.parametrize("url", ["http://user:secret@127.0.0.1:9/x", "rtsp://user:secret@127.0.0.1:9/x"])

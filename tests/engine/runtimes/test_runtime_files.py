@@ -128,6 +128,53 @@ def test_a_model_that_is_no_detector(model: DetectionModel, tmp_path: Path) -> N
         load_exported(path, CPU)
 
 
+def write_constant(path: Path, input_shapes: list[list[Any]], output: np.ndarray, output_shape: list[Any]) -> Path:
+    """An ONNX file with a detector's metadata that gives the same numbers whatever it gets."""
+    onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["value"], ["output0"])],
+        "g",
+        [helper.make_tensor_value_info(f"images{place}", kind, shape) for place, shape in enumerate(input_shapes)],
+        [helper.make_tensor_value_info("output0", kind, output_shape)],
+        [onnx.numpy_helper.from_array(output, "value")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.helper.set_model_props(model, METADATA)
+    onnx.save(model, str(path))
+    return path
+
+
+FOUR, FREE = [4, 3, 64, 64], ["batch", 3, 64, 64]
+ONE_ROW = np.ones((1, 252, 8), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "output_shape", "words"),
+    [
+        ([], ONE_ROW, [1, 252, 8], "has 0 inputs and 1 outputs; a detector has one input"),
+        ([FOUR, FOUR], ONE_ROW, [1, 252, 8], "has 2 inputs and 1 outputs; a detector has one input"),
+        ([FOUR], ONE_ROW, [1, 252, 8], "gives the boxes of 1 images for a batch of 4"),
+        ([FREE], ONE_ROW, ["batch", 252, 8], "gives the boxes of 1 images for a batch of 4"),
+        ([FOUR], np.array(1.0, np.float32), [], r"gives \(\); a detector of 3 classes gives \(batch, n, 8\)"),
+    ],
+)
+def test_files_whose_ends_are_no_detectors(
+    inputs: list[list[Any]], output: np.ndarray, output_shape: list[Any], words: str, tmp_path: Path
+) -> None:
+    path = write_constant(tmp_path / "odd.onnx", inputs, output, output_shape)
+    with pytest.raises(ValueError, match=rf"odd\.onnx: {words}$"):
+        load_exported(path, CPU)(torch.zeros(4, 3, 64, 64))
+
+
+def test_an_openvino_folder_without_inputs(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    result = openvino.opset13.result(openvino.opset13.constant(ONE_ROW))
+    openvino.save_model(openvino.Model([result], []), str(tmp_path / "best.xml"))
+    with pytest.raises(ValueError, match="has 0 inputs and 1 outputs; a detector has one input"):
+        load_exported(tmp_path, CPU)
+
+
 def test_weights_outside_the_folder_are_not_read(tmp_path: Path) -> None:
     onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     folder = tmp_path / "model"
