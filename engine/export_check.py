@@ -61,7 +61,8 @@ class Difference:
             )
         text = f"largest difference on {self.images} images: boxes {self.boxes_px:.2g} px, scores {self.scores:.2g}"
         if self.mean_iou is not None:
-            text += f", mean IoU {self.mean_iou:.3f}, mean score difference {self.mean_score_gap:.3f}"
+            best = f"mean IoU {self.mean_iou:.3f}, mean score difference {self.mean_score_gap:.3f}"
+            text += f" (background included); of the best boxes {best}"
         return text + (f", {self.missing:.0%} of the boxes not paired" if self.missing else "")
 
 
