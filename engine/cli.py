@@ -9,32 +9,39 @@ from typing import Any, NoReturn
 
 import torch
 
+from data.decode import quiet_decoders
+from engine.distributed import first_to_fail, is_main
+from files.text import printable
+
 USER_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: missing and unwritable files
 
 
 def run_cli(main: Callable[[], None]) -> None:
     """Run a door; what the user can mend ends in one line on standard error and exit code 1, not in a traceback."""
+    quiet_decoders()
     try:
         main()
     except USER_ERRORS as error:
         fail(describe(error))
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         fail(f"out of GPU memory; use a smaller --batch-size or --imgsz ({describe(error)})")
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+        if is_main():
+            print("\nstopped", file=sys.stderr)
         raise SystemExit(130) from None
 
 
 def describe(error: BaseException) -> str:
     """An error as one line."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        return printable(f"{error.filename}: {error.strerror}")
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def fail(message: str) -> NoReturn:
-    """End the program with an error message."""
-    print(f"error: {message}", file=sys.stderr)
+    """End the program with an error message, one for all processes of a job."""
+    if first_to_fail():
+        print(f"error: {message}", file=sys.stderr)
     raise SystemExit(1)
 
 
@@ -65,6 +72,12 @@ class Parser(argparse.ArgumentParser):
             shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
             action.help += f" (default: {shown})"
         return action
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, in one process of a job, and end."""
+        if first_to_fail():
+            super().error(message)
+        raise SystemExit(2)
 
     def left_out(self, *flags: str, why: str, nargs: str | int | None = "?") -> None:
         """Name a flag of YOLOv5 that is not here: using it ends with the reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -29,6 +30,7 @@ from engine.export_tensorrt import write_engine
 from engine.export_torchscript import write_torchscript
 from engine.packages import MissingPackage
 from engine.runtimes import load_exported
+from files.atomic import sync_folder, sync_tree
 from models import DetectionModel
 
 Report = Callable[[str], None]
@@ -42,6 +44,7 @@ WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
     "ncnn": write_ncnn,
 }
 CHECKED_IMAGES = 4
+NO_ROOM_BYTES = 64 << 10
 CALIBRATION_IMAGES = 128
 DEFAULT_OPSET = 17
 
@@ -237,17 +240,30 @@ def export_one(job: ExportJob, row: Format, folder: Path, checks: list[Tensor]) 
     suffix = f"_int8{row.suffix}" if job.int8 else row.suffix
     target = folder / f"{job.stem}{suffix}"
     start = time.perf_counter()
-    aside = Path(tempfile.mkdtemp(dir=folder, prefix=f".{job.stem}-", suffix=".tmp"))
+    try:
+        aside = Path(tempfile.mkdtemp(dir=folder, prefix=f".{job.stem[:40]}-", suffix=".tmp"))
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(target)) from error
     try:
         made = aside / target.name
-        WRITERS[row.argument](job, made)
+        _write(row, job, made)
         run = _open(row, made, job.device)
         difference = check_file(job, run, checks) if run else None
         del run  # open files cannot be renamed everywhere
+        sync_tree(made)
         replace_path(made, target, aside)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Exported(row, target, time.perf_counter() - start, difference)
+
+
+def _write(row: Format, job: ExportJob, made: Path) -> None:
+    try:
+        WRITERS[row.argument](job, made)
+    except Exception as error:  # of a full disk each library says something else, or nothing
+        if shutil.disk_usage(made.parent).free < NO_ROOM_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(made.parents[1] / made.name)) from error
+        raise
 
 
 def replace_path(made: Path, target: Path, aside: Path) -> None:
@@ -257,7 +273,13 @@ def replace_path(made: Path, target: Path, aside: Path) -> None:
         if not made.is_dir():
             raise IsADirectoryError(21, "a folder is in the way", str(target))
         os.rename(target, aside / "before")
-    os.replace(made, target)
+    try:
+        os.replace(made, target)
+    except OSError:
+        if (aside / "before").exists():
+            os.rename(aside / "before", target)
+        raise
+    sync_folder(target.parent)
 
 
 def _open(row: Format, path: Path, device: torch.device) -> Run | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from pathlib import Path
@@ -20,9 +21,11 @@ def write_torchscript(job: ExportJob, path: Path) -> None:
 
 def save_quietly(module: torch.jit.ScriptModule, path: Path, extra_files: dict[str, str]) -> None:
     """Save a module without torch's advice to use its newer formats."""
+    content = io.BytesIO()  # given a path, PyTorch ends the whole process when the disk is full
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.save(module, str(path), _extra_files=extra_files)
+        torch.jit.save(module, content, _extra_files=extra_files)
+    path.write_bytes(content.getbuffer())
 
 
 def traced(job: ExportJob, runtime: str = "torchscript") -> torch.jit.ScriptModule:
