@@ -11,7 +11,7 @@ from engine.cli import Parser, batch_size, natural_int, positive_int, run_cli
 from engine.hyp import OPTIMIZERS
 from engine.precision import CHOICES as AMP_CHOICES
 from engine.train import run_train
-from engine.train_config import CACHE_CHOICES, TrainConfig
+from engine.train_config import CACHE_CHOICES, MAY_CHANGE_ON_RESUME, TrainConfig, flag_of
 
 
 def make_parser() -> Parser:
@@ -22,13 +22,20 @@ def make_parser() -> Parser:
     add("--cfg", help="model, e.g. yolov5n-mgil.yaml; default: the weights' own, else yolov5n-mgil.yaml")
     add("--data", help="data set YAML, e.g. coco.yaml or one of your own")
     add("--hyp", help="recipe; default: hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above")
-    add("--epochs", type=positive_int, help="passes over the data; default: what the data set suggests, else 100")
+    add(
+        "--epochs",
+        type=positive_int,
+        help="passes over the data; default: what the data set suggests, else 100. "
+        "Changed with --resume, the learning rates follow the new length from there on",
+    )
     add("--batch-size", "--batch", type=batch_size,
         help="images per batch over all GPUs, -1 fills them; default: what the data set suggests, else 16")  # fmt: skip
     add("--imgsz", "--img", "--img-size", type=positive_int,
         help="longer side of the images in pixels; default: what the data set suggests, else 640")  # fmt: skip
     add("--rect", action="store_true", help="batches of like aspect ratio in rectangles, without mosaic")
-    add("--resume", nargs="?", const="latest", help="go on with an interrupted run: its last.pt, by default the newest")
+    add("--resume", nargs="?", const="latest",
+        help="go on with an interrupted run: its last.pt, by default the newest. The run keeps its options; only "
+        f"{', '.join(flag_of(name) for name in MAY_CHANGE_ON_RESUME[1:])} may change")  # fmt: skip
     add("--nosave", action="store_true", help="keep only the last epoch's checkpoint")
     add("--noval", action="store_true", help="validate only after the last epoch")
     add("--noautoanchor", action="store_true", help="keep the model's anchors")

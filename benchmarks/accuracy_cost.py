@@ -33,7 +33,7 @@ import torch
 
 from benchmarks.side_by_side import OUTPUT, Row, show
 from data.augment import AugmentConfig
-from data.decode import decode_resized
+from data.decode import decode_scanned
 from data.kernel_opencv import Painter
 from engine.schedule import build_optimizer
 from engine.train import run_train
@@ -76,7 +76,7 @@ def unfused(*arguments: Any) -> torch.optim.Optimizer:
 
 SLOW_PATHS: dict[str, Callable[[], list[AbstractContextManager[Any]]]] = {
     "no-window": lambda: [patch("data.geometry._to_window", as_drawn)],
-    "no-reduced": lambda: [patch("data.stores.decode_resized", partial(decode_resized, reduced=False))],
+    "no-reduced": lambda: [patch("data.stores.decode_scanned", partial(decode_scanned, reduced=False))],
     "no-matrix": lambda: [
         patch("data.geometry.draw_colours", draw_hsv_gains),
         patch("data.loader.Painter", HsvPainter),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,14 @@ class LabelTable:
         before = np.concatenate([[0], np.cumsum(kept)])
         boxes = np.asarray(samples.boxes_cxcywh, np.float64).reshape(-1, 4)
         return cls(boxes[kept], np.asarray(samples.classes)[kept], before[samples.offsets])
+
+    def without(self, images: Collection[int]) -> LabelTable:
+        """These labels less those of some images, which then have none."""
+        kept = np.ones(len(self.classes), bool)
+        for image in images:
+            kept[self.offsets[image] : self.offsets[image + 1]] = False
+        before = np.concatenate([[0], np.cumsum(kept)])
+        return LabelTable(self.boxes_cxcywh[kept], self.classes[kept], before[self.offsets])
 
     def rows_of(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the labels of several images.

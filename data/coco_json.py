@@ -14,6 +14,8 @@ from data.image_list import printable
 from data.image_probe import probe_images
 from data.scan import Scan
 
+FOLDER_CHECKS = 20  # images that are looked for in each folder
+
 
 def read_json(json_path: str) -> dict[str, Any]:
     """Read a COCO json and check that its three lists are there.
@@ -28,6 +30,8 @@ def read_json(json_path: str) -> dict[str, Any]:
         raise ValueError(f"{printable(json_path)}: not a UTF-8 text file") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{printable(json_path)}, line {error.lineno}: not valid JSON ({error.msg})") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise ValueError(f"{printable(json_path)}: not a COCO json ({error})") from error
     except RecursionError as error:
         raise ValueError(f"{printable(json_path)}: nested too deeply to be a COCO json") from error
     for key in ("images", "annotations", "categories"):
@@ -50,9 +54,10 @@ def categories_of(content: dict[str, Any], json_path: str) -> dict[int, str]:
     categories: dict[int, str] = {}
     for entry in content["categories"]:
         number = entry.get("id") if isinstance(entry, dict) else None
-        if type(number) is not int or number in categories or not str(entry.get("name") or "").strip():
-            raise ValueError(f"{printable(json_path)}: category {str(entry)[:80]} needs a name and an id of its own")
-        categories[number] = str(entry["name"])
+        name = str(entry.get("name") or "").strip() if isinstance(entry, dict) else ""
+        if type(number) is not int or number in categories or not name or not name.isprintable():
+            raise ValueError(f"{printable(json_path)}: category {_shown(entry)} needs a name and an id of its own")
+        categories[number] = name
     if not categories:
         raise ValueError(f"{printable(json_path)}: has no categories")
     return dict(sorted(categories.items()))
@@ -63,12 +68,14 @@ def find_image_folder(content: dict[str, Any], json_path: str, root: str, split:
 
     Looked at, for `root`, the json's folder and the folder above it: images/<set>, <set>, images/<split>, <split>,
     images, and the folder itself, where <set> is the end of the json's name (`val2017` of `instances_val2017.json`).
-    The one that holds most of the first images is taken.
+    The one that holds most of some images, spread over the json, is taken.
 
     Raises:
-        FileNotFoundError: none of them holds any; names the json and the first image.
+        FileNotFoundError: none of them holds any; names the json and an image.
     """
-    names = [name for name in map(_file_name, content["images"][:20]) if name]
+    images = content["images"]
+    some = images[:: max(1, len(images) // FOLDER_CHECKS)]  # spread over all of them: the first may be missing
+    names = [name for name in map(_file_name, some) if name]
     last = os.path.splitext(os.path.basename(json_path))[0].rsplit("_", 1)[-1]
     json_folder = os.path.dirname(json_path)
     below = (os.path.join("images", last), last, os.path.join("images", split), split, "images", "")
@@ -130,6 +137,10 @@ def _file_name(entry: Any) -> str | None:
     name = entry.get("file_name") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not name or "\0" in name:
         return None
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and no file name
+        return None
     parts = PurePosixPath(name.replace("\\", "/"))
     return None if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0] else os.path.join(*parts.parts)
 
@@ -145,13 +156,14 @@ def _scan_images(content: dict[str, Any], json_path: str, folder: str, scan: Sca
         number = entry.get("id") if isinstance(entry, dict) else None
         problem = ""
         if not isinstance(number, int) or not _is_id(number) or number in index_of_id:
-            problem = f"id {number!r} is not a whole number of its own"
+            problem = f"id {_shown(number)} is not a whole number of its own"
         elif not name:
-            problem = f"file_name {str(entry.get('file_name'))[:80]!r} does not name a file inside the image folder"
+            problem = f"file_name {_shown(entry.get('file_name'))} does not name a file inside the image folder"
         elif isinstance(size, str):
             problem = f"{printable(os.path.join(folder, name))}: {size}"
-        elif (stated := (entry.get("height", size[0]), entry.get("width", size[1]))) != size:
-            problem = f"{printable(name)}: the json says {stated[1]}x{stated[0]} pixels, the file {size[1]}x{size[0]}"
+        elif (stated := _stated_size(entry, size)) != size:
+            says = "x".join(str(side)[:20] for side in stated[::-1])
+            problem = f"{printable(name)}: the json says {printable(says)} pixels, the file {size[1]}x{size[0]}"
         else:
             index_of_id[number] = len(sizes)
             sizes.append(size)
@@ -166,6 +178,16 @@ def _scan_images(content: dict[str, Any], json_path: str, folder: str, scan: Sca
     return index_of_id
 
 
+def _stated_size(entry: dict[str, Any], size_hw: tuple[int, int]) -> tuple[Any, Any]:
+    """Height and width that the json gives for an image; the file's own where it gives none."""
+    height, width = entry.get("height"), entry.get("width")
+    return size_hw[0] if height is None else height, size_hw[1] if width is None else width
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80]
+
+
 def _read_annotation(
     entry: Any, index_of_id: dict[int, int], class_of_category: dict[int, int], sizes_hw: np.ndarray
 ) -> tuple[float, ...] | str:
@@ -174,11 +196,11 @@ def _read_annotation(
         return "is not an object"
     image_id, category, bbox = entry.get("image_id"), entry.get("category_id"), entry.get("bbox")
     if not _is_id(image_id) or image_id not in index_of_id:
-        return f"image_id {image_id!r} is no image of this file"
+        return f"image_id {_shown(image_id)} is no image of this file"
     if type(category) is not int or category not in class_of_category:
-        return f"category_id {category!r} is no category of this file"
+        return f"category_id {_shown(category)} is no category of this file"
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
-        return f"bbox {str(bbox)[:80]} is not four numbers"
+        return f"bbox {_shown(bbox)} is not four numbers"
     index = index_of_id[image_id]
     height, width = (int(side) for side in sizes_hw[index])
     x1, y1 = max(bbox[0], 0.0), max(bbox[1], 0.0)
@@ -189,9 +211,9 @@ def _read_annotation(
     if area is None:
         area = box_width * box_height
     if not _is_number(area) or area < 0:
-        return f"area {area!r} is not a number from 0"
+        return f"area {_shown(area)} is not a number from 0"
     if entry.get("iscrowd", 0) not in (0, 1):
-        return f"iscrowd {entry['iscrowd']!r} is neither 0 nor 1"
+        return f"iscrowd {_shown(entry['iscrowd'])} is neither 0 nor 1"
     centre_x, centre_y = (x1 + box_width / 2) / width, (y1 + box_height / 2) / height
     crowd = entry.get("iscrowd", 0)
     return (index, class_of_category[category], centre_x, centre_y, box_width / width, box_height / height, area, crowd)

@@ -11,9 +11,11 @@ from typing import Any
 
 from data.coco_json import read_categories
 from data.digits import make_digits
-from data.yaml_file import read_yaml_mapping
+from files.text import check_class_names
+from files.yaml_file import read_yaml_mapping
 
 SHIPPED_FOLDER = Path(__file__).resolve().parent
+MOST_COUNT = 1_000_000  # pixels, epochs or images
 SPLITS = ("train", "val", "test")
 TRAINING_KEYS = ("imgsz", "epochs", "batch_size", "hyp")
 KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", *TRAINING_KEYS)
@@ -126,8 +128,8 @@ def _check_keys(content: dict[str, Any], yaml_path: Path) -> None:
 
 def _read_count(content: dict[str, Any], key: str, yaml_path: Path) -> int | None:
     value = content.get(key)
-    if value is not None and (type(value) is not int or value < 1):
-        raise ValueError(f"{yaml_path}: {key} is {value!r}, must be an integer of 1 or more")
+    if value is not None and (type(value) is not int or not 1 <= value <= MOST_COUNT):
+        raise ValueError(f"{yaml_path}: {key} is {value!r}, must be an integer from 1 to {MOST_COUNT}")
     return value
 
 
@@ -178,9 +180,12 @@ def _read_names(content: dict[str, Any], yaml_path: Path) -> tuple[str, ...] | N
     for index, name in enumerate(value):
         if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
             raise ValueError(f"{yaml_path}: name of class {index} is {name!r}, not text; put it in quotes")
-        if not str(name).isprintable():
-            raise ValueError(f"{yaml_path}: name of class {index} is {name!r}, which cannot be printed")
-    return tuple(str(name) for name in value)
+    names = tuple(str(name) for name in value)
+    try:
+        check_class_names(names)
+    except ValueError as error:
+        raise ValueError(f"{yaml_path}: {error}") from error
+    return names
 
 
 def _with_categories(

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from data.image_list import printable
-from data.image_probe import FORMATS, ORIENTATION_TAG
+from data.image_probe import (
+    FORMATS,
+    READER_ERRORS,
+    check_brightness,
+    orientation_of,
+    why_unidentified,
+    why_unreadable,
+)
 from data.letterbox import fitted_size_hw, resize_image
+from files.regular import open_regular
 
-# OpenCV decodes these as Pillow shows them; CMYK, palettes with odd depths and rarer formats are left to Pillow.
+# OpenCV decodes these as Pillow shows them; CMYK, Lab and rarer formats are left to Pillow.
 OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF")
 # Pillow knows more, but some of those run other programs to decode.
 READABLE_FORMATS = (*FORMATS, "GIF", "JPEG2000", "PPM")
@@ -24,8 +33,12 @@ JPEG_REDUCTIONS = (
     (4, cv2.IMREAD_REDUCED_COLOR_4, 4),
     (2, cv2.IMREAD_REDUCED_COLOR_2, 2),
 )
-# What Pillow's readers raise on damaged files.
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+
+
+def quiet_decoders() -> None:
+    """Keep Pillow's warnings and OpenCV's log off the console: what is wrong with a file is said with its name."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def decode_resized(path: str, size: int, *, reduced: bool = True) -> tuple[np.ndarray, tuple[int, int]]:
@@ -48,6 +61,22 @@ def decode_resized(path: str, size: int, *, reduced: bool = True) -> tuple[np.nd
     return resize_image(image, (height, width)), original_hw
 
 
+def decode_scanned(
+    path: str, size: int, size_hw: np.ndarray | tuple[int, int], *, reduced: bool = True
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """As `decode_resized`, for an image that was `size_hw` pixels large when its labels were read.
+
+    Raises:
+        ValueError: the image is gone, cannot be decoded, or has another size now, so that its labels are not its own.
+    """
+    image, original_hw = decode_resized(path, size, reduced=reduced)
+    height, width = int(size_hw[0]), int(size_hw[1])
+    if original_hw != (height, width):
+        found = f"{original_hw[1]}x{original_hw[0]}"
+        raise ValueError(f"{printable(path)}: image is {found}, but was {width}x{height} when the labels were read")
+    return image, original_hw
+
+
 def decode_image(path: str) -> np.ndarray:
     """Read an image at its own size: (H, W, 3) uint8 RGB, after EXIF rotation.
 
@@ -58,10 +87,12 @@ def decode_image(path: str) -> np.ndarray:
 
 
 def _decode(path: str, needed: int | None) -> tuple[np.ndarray, tuple[int, int]]:
+    content = b""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             content = file.read()
         with Image.open(io.BytesIO(content), formats=READABLE_FORMATS) as header:
+            check_brightness(header)
             width, height = header.size
             orientation = _orientation(header)
             pixels = _decode_opencv(content, header, orientation, needed)
@@ -71,8 +102,10 @@ def _decode(path: str, needed: int | None) -> tuple[np.ndarray, tuple[int, int]]
                 height, width = pixels.shape[:2]
     except FileNotFoundError as error:
         raise ValueError(f"{printable(path)}: image not found") from error
-    except (*PILLOW_ERRORS, Image.DecompressionBombError, cv2.error) as error:
-        raise ValueError(f"{printable(path)}: image cannot be decoded ({_one_line(error)})") from error
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{printable(path)}: image {why_unidentified(content[:16])}") from error
+    except (Image.DecompressionBombError, cv2.error, *READER_ERRORS) as error:
+        raise ValueError(f"{printable(path)}: image {why_unreadable(error)}") from error
     pixels = _upright(pixels, orientation)
     return pixels, ((width, height) if orientation >= 5 else (height, width))
 
@@ -80,7 +113,8 @@ def _decode(path: str, needed: int | None) -> tuple[np.ndarray, tuple[int, int]]
 def _decode_opencv(content: bytes, header: Image.Image, orientation: int, needed: int | None) -> np.ndarray | None:
     """Decode with OpenCV, several times faster than Pillow; None where OpenCV cannot, or would show something else."""
     is_jpeg = header.format in ("JPEG", "MPO")
-    if header.format not in OPENCV_FORMATS or header.mode == "CMYK" or (header.format == "TIFF" and orientation != 1):
+    is_turned_tiff = header.format == "TIFF" and orientation != 1
+    if header.format not in OPENCV_FORMATS or header.mode in ("CMYK", "LAB") or is_turned_tiff:
         return None
     if is_jpeg and not _jpeg_is_whole(content):
         raise ValueError("the file is truncated")
@@ -97,17 +131,12 @@ def _decode_opencv(content: bytes, header: Image.Image, orientation: int, needed
 def _decode_pillow(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255 instead of scaling
         return np.repeat((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode == "F":
-        raise ValueError("floating point pixels have no fixed brightness; convert the image to 8 bits")
     return np.array(image.convert("RGB"))
 
 
 def _orientation(header: Image.Image) -> int:
     """EXIF orientation, 1 (upright) to 8."""
-    if header.format != "TIFF" and "exif" not in header.info:
-        return 1
-    orientation = header.getexif().get(ORIENTATION_TAG, 1)
-    return orientation if orientation in range(1, 9) else 1
+    return orientation_of(header) if header.format == "TIFF" or "exif" in header.info else 1
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -133,7 +162,3 @@ def _jpeg_is_whole(content: bytes) -> bool:
             continue
         position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
     return False
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import tempfile
 from functools import lru_cache
@@ -90,6 +91,8 @@ def _is_made(folder: Path) -> bool:
 
 
 def _put_in_place(temporary: Path, place: Path) -> None:
+    if hasattr(os, "sync"):
+        os.sync()  # once, where syncing each of seven thousand files would take a minute
     temporary.chmod(0o755)  # mkdtemp's own mode shuts other users out
     if place.is_dir() and not _is_made(place):
         place.rename(temporary.with_name(f"{temporary.name}-old"))  # an older version, or an empty folder

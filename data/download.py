@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import os
 import shutil
 import stat
@@ -10,6 +13,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
@@ -18,10 +22,13 @@ from typing import IO, Any
 from urllib import error as url_error
 from urllib import request
 from urllib.parse import urlsplit
+from zlib import error as zlib_error
 
 from data.config import DataConfig, load_data_config
+from data.image_probe import IMAGE_SUFFIXES
 from data.voc import convert_voc
-from data.yaml_file import read_yaml_mapping
+from files.atomic import write_atomic
+from files.yaml_file import read_yaml_mapping
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_DOWNLOAD_BYTES = 64 << 30
@@ -29,7 +36,13 @@ MAX_UNPACKED_BYTES = 256 << 30
 MAX_MEMBERS = 10_000_000
 MAX_RATIO = 200  # unpacked to packed: pictures give about 1, label texts and json up to 30, a decompression bomb 1,000
 TIMEOUT_SECONDS = 60
+DECODING_ERRORS = (EOFError, RuntimeError, zlib_error, lzma.LZMAError, gzip.BadGzipFile)
 BLOCK = 1 << 20
+MOST_HEADER_BYTES = 4 << 20  # of a member of a .tar
+OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+# What a data set is made of. Whatever else an archive holds stays there: a program that is unpacked where another one
+# looks for its parts would be run some day.
+DATA_SUFFIXES = IMAGE_SUFFIXES | {".csv", ".gif", ".json", ".md", ".names", ".pdf", ".txt", ".xml", ".yaml", ".yml", ""}
 
 
 @dataclass(frozen=True)
@@ -73,8 +86,9 @@ def download(config: DataConfig, report: Callable[[str], None] = print) -> DataC
         with tempfile.TemporaryDirectory(prefix=".download-", dir=config.root) as folder:
             archive = Path(folder) / os.path.basename(urlsplit(source.url).path)
             _fetch(source, archive, report)
-            count = unpack(archive, config.root / source.to, "" if source.to else config.root.name)
-            report(f"{source.url}: {count} files unpacked into {config.root / source.to}")
+            count, others = unpack(archive, config.root / source.to, "" if source.to else config.root.name)
+            left_out = f"; {others} that are neither images nor labels were not" if others else ""
+            report(f"{source.url}: {count} files unpacked into {config.root / source.to}{left_out}")
     if content.get("convert") == "voc":
         convert_voc(config.root, config.names)
     return load_data_config(config.yaml_path)
@@ -141,7 +155,7 @@ def _fetch(source: Source, target: Path, report: Callable[[str], None]) -> None:
         raise ValueError(f"{source.url}: its sha256 is {digest.hexdigest()}, not {source.sha256}; nothing was unpacked")
 
 
-def unpack(archive: Path, folder: Path, top: str = "") -> int:
+def unpack(archive: Path, folder: Path, top: str = "") -> tuple[int, int]:
     """Unpack a .zip or .tar archive; nothing is written unless every member is safe.
 
     Args:
@@ -150,7 +164,7 @@ def unpack(archive: Path, folder: Path, top: str = "") -> int:
         top: drop this leading folder where all members have it.
 
     Returns:
-        The number of files in the archive.
+        The number of files unpacked, and the number of others, which are hidden or no data.
 
     Raises:
         ValueError: damaged, or a member would leave the folder, is a link or a device, replaces a file of another size,
@@ -160,10 +174,32 @@ def unpack(archive: Path, folder: Path, top: str = "") -> int:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as zipped:
                 return _write_members(_zip_members(zipped, archive.name), archive, folder, top)
-        with tarfile.open(archive) as tarred:
+        with _open_tar(archive) as bounded, tarfile.open(fileobj=bounded, mode="r:") as tarred:
             return _write_members(_tar_members(tarred, archive.name), archive, folder, top)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, *DECODING_ERRORS) as error:
         raise ValueError(f"{archive.name}: not an archive that can be read ({error})") from error
+
+
+class _SmallReads:
+    """A tar's bytes, few at once: `tarfile` reads a header of any length that the archive states into memory."""
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.seek, self.tell, self.close = file, file.seek, file.tell, file.close
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's; refuses more than `MOST_HEADER_BYTES`."""
+        if not 0 <= size <= MOST_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        content: bytes = self.file.read(size)
+        return content
+
+
+@contextmanager
+def _open_tar(archive: Path) -> Iterator[Any]:
+    with open(archive, "rb") as file:
+        opener = OPENERS.get(file.read(2), partial(open, mode="rb"))
+    with opener(archive) as unpacked:
+        yield _SmallReads(unpacked)
 
 
 def _zip_members(zipped: zipfile.ZipFile, archive_name: str) -> Iterator[Member]:
@@ -192,7 +228,7 @@ def _open_tar_member(tarred: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes
     return file
 
 
-def _write_members(members: Iterator[Member], archive: Path, folder: Path, top: str) -> int:
+def _write_members(members: Iterator[Member], archive: Path, folder: Path, top: str) -> tuple[int, int]:
     checked: dict[str, Member] = {}
     total = 0
     limit = min(MAX_UNPACKED_BYTES, MAX_RATIO * archive.stat().st_size + BLOCK, shutil.disk_usage(archive.parent).free)
@@ -206,9 +242,15 @@ def _write_members(members: Iterator[Member], archive: Path, folder: Path, top: 
         checked[name] = member
     if top and all(name.startswith(f"{top}/") for name in checked):
         checked = {name.removeprefix(f"{top}/"): member for name, member in checked.items()}
-    for name, member in checked.items():
+    data = {name: member for name, member in checked.items() if _is_data(name)}
+    for name, member in data.items():
         _write_member(member, archive, folder / name)
-    return len(checked)
+    return len(data), len(checked) - len(data)
+
+
+def _is_data(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in DATA_SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def _write_member(member: Member, archive: Path, target: Path) -> None:
@@ -217,18 +259,17 @@ def _write_member(member: Member, archive: Path, target: Path) -> None:
             return
         raise ValueError(f"{target} is there already and differs from the one in {archive.name}; move it away first")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    remaining = member.size
-    with member.open() as source, open(part, "wb") as file:
-        while block := source.read(BLOCK):
-            remaining -= len(block)
-            if remaining < 0:
-                break
-            file.write(block)
-    if remaining != 0:
-        part.unlink()
-        raise ValueError(f"{archive.name}: {member.name[:200]!r} does not have the size that the archive states")
-    os.replace(part, target)
+
+    def copy(file: IO[bytes]) -> None:
+        remaining = member.size
+        with member.open() as source:
+            while remaining >= 0 and (block := source.read(BLOCK)):
+                remaining -= len(block)
+                file.write(block)
+        if remaining != 0:
+            raise ValueError(f"{archive.name}: {member.name[:200]!r} does not have the size that the archive states")
+
+    write_atomic(target, copy, durable=False)  # a file that a loss of power cut off is told by its size
 
 
 def _safe_name(name: str) -> str | None:

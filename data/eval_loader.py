@@ -12,7 +12,8 @@ import torch
 
 from data.batch import EvalBatch
 from data.boxes import LabelTable
-from data.decode import decode_resized
+from data.decode import decode_scanned
+from data.left_out import LeftOut
 from data.letterbox import FILL, fitted_size_hw, longer_side_within, place_planar, rect_shape_hw
 from data.prefetch import prefetched
 
@@ -27,6 +28,9 @@ class EvalLoader:
     into the smallest rectangle of whole strides around it plus a border. A batch holds images of one rectangle only:
     YOLOv5 takes the rectangle around all images of a batch, so that its AP depends on the batch size and on how equal
     shapes are sorted (by 0.006 and more on 128 images).
+
+    An image that cannot be read any more, though its header was good when the labels were read, is in no batch and is
+    reported once.
     """
 
     def __init__(
@@ -43,6 +47,8 @@ class EvalLoader:
         memory_budget: int = 0,
         ahead: bool = True,
         shape_hw: tuple[int, int] | None = None,
+        strict: bool = False,
+        report: Callable[[str], None] = print,
     ) -> None:
         """Sort the images; none is read yet.
 
@@ -61,6 +67,8 @@ class EvalLoader:
             memory_budget: bytes in which to keep the resized images for the next time, if all of them fit.
             shape_hw: the one height and width of every batch, for networks that take no other; every image is made as
                 large as fits, and `size` and `rect` have no say.
+            strict: make an image that cannot be read an error.
+            report: told which images are left out.
 
         Raises:
             ValueError: size or batch size below 1.
@@ -77,6 +85,7 @@ class EvalLoader:
         self.pad = pad
         self.reduced = reduced
         self.ahead = ahead
+        self.left_out = LeftOut(len(samples.image_paths), strict=strict, report=report)
         self.labels = LabelTable.from_samples(samples)
         sizes_hw = np.asarray(samples.sizes_hw, np.int64).reshape(-1, 2)
         self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
@@ -93,11 +102,10 @@ class EvalLoader:
         """Batches in order.
 
         Raises:
-            ValueError: an image is gone or cannot be decoded.
+            ValueError: see `LeftOut.add`.
         """
-        if self.ahead:
-            return prefetched(self.batch, range(len(self)), threads=max(self.workers, 1))
-        return self._in_turn()
+        made = prefetched(self.batch, range(len(self)), threads=max(self.workers, 1)) if self.ahead else self._in_turn()
+        return (batch for batch in made if len(batch.indices))
 
     def _in_turn(self) -> Iterator[EvalBatch]:
         with ThreadPoolExecutor(max(1, min(self.workers, os.cpu_count() or 1))) as executor:
@@ -105,7 +113,7 @@ class EvalLoader:
                 yield self.batch(index, executor.map)
 
     def batch(self, index: int, apply: Callable[..., Iterable[Any]] = map) -> EvalBatch:
-        """Make one batch; `apply` calls a function for every image, as `map` does."""
+        """Make one batch, which may be empty; `apply` calls a function for every image, as `map` does."""
         indices = self.groups[index]
         shape_hw = self.shape_hw
         if self.rect:
@@ -113,12 +121,20 @@ class EvalLoader:
         count = len(indices)
         images = np.full((count, 3, *shape_hw), FILL, np.uint8)
         gains, pads, inputs = np.empty((count, 2)), np.empty((count, 2)), np.empty((count, 2))
-        for row, (resized, original_hw) in enumerate(apply(self._read, indices.tolist())):
+        read: list[int] = []
+        for image, found in zip(indices.tolist(), apply(self._read, indices.tolist()), strict=True):
+            if isinstance(found, str):
+                self.left_out.add(image, found)
+                continue
+            resized, original_hw = found
+            row = len(read)
+            read.append(image)
             pads[row] = place_planar(resized, images[row])
             inputs[row] = resized.shape[1::-1]
             gains[row] = inputs[row] / original_hw[::-1]
-        targets = torch.from_numpy(self._targets(indices, inputs, pads))
-        return EvalBatch(torch.from_numpy(images), targets, indices, gains, pads)
+        indices, rows = np.array(read, np.int64), slice(len(read))
+        targets = torch.from_numpy(self._targets(indices, inputs[rows], pads[rows]))
+        return EvalBatch(torch.from_numpy(images[rows]), targets, indices, gains[rows], pads[rows])
 
     def _group(self) -> list[np.ndarray]:
         """Data set indices of each batch."""
@@ -130,13 +146,20 @@ class EvalLoader:
             parts = [np.flatnonzero(shape_of == shape) for shape in range(shape_of.max() + 1)]
         return [part[i : i + self.batch_size] for part in parts for i in range(0, len(part), self.batch_size)]
 
-    def _read(self, image: int) -> tuple[np.ndarray, tuple[int, int]]:
-        path, side = self.samples.image_paths[image], int(self.sides[image])
-        if self._kept is None:
-            return decode_resized(path, side, reduced=self.reduced)
-        if image not in self._kept:
-            self._kept[image] = decode_resized(path, side, reduced=self.reduced)
-        return self._kept[image]
+    def _read(self, image: int) -> tuple[np.ndarray, tuple[int, int]] | str:
+        """The resized image and its original (height, width), or why it cannot be read."""
+        if self._kept is not None and image in self._kept:
+            return self._kept[image]
+        if image in self.left_out:
+            return "left out before"
+        path, side, size_hw = self.samples.image_paths[image], int(self.sides[image]), self.samples.sizes_hw[image]
+        try:
+            found = decode_scanned(path, side, size_hw, reduced=self.reduced)
+        except ValueError as error:
+            return str(error)
+        if self._kept is not None:
+            self._kept[image] = found
+        return found
 
     def _targets(self, indices: np.ndarray, inputs_wh: np.ndarray, pads: np.ndarray) -> np.ndarray:
         rows, owners = self.labels.rows_of(indices)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from data.image_probe import IMAGE_SUFFIXES
+from files.text import printable
 
-
-def printable(path: str) -> str:
-    """A path as one line that can be printed and written as UTF-8, whatever bytes its name has."""
-    return path if path.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
+# Pictures of these kinds are not read, and people should not miss them without a word.
+OTHER_PICTURE_SUFFIXES = frozenset(
+    {".avif", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".pfm", ".pgm", ".ppm"}
+)
 
 
 def is_image_name(path: str) -> bool:
     """Whether the suffix is one of `IMAGE_SUFFIXES`, in any case."""
-    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
+    return _suffix(path) in IMAGE_SUFFIXES
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 def list_images(sources: Sequence[str], root: str) -> tuple[list[str], list[str]]:
@@ -25,7 +31,8 @@ def list_images(sources: Sequence[str], root: str) -> tuple[list[str], list[str]
     A line of a list is an absolute path, or relative to the list's folder or, failing that, to `root`.
 
     Returns:
-        The paths, each once, and a line of text for each problem (a line that names no image).
+        The paths, each once, and a line of text for each problem: a line that names no image, images that a list names
+        again, files of a folder that are pictures of a kind that is not read.
 
     Raises:
         FileNotFoundError: a source does not exist.
@@ -35,7 +42,13 @@ def list_images(sources: Sequence[str], root: str) -> tuple[list[str], list[str]
     problems: list[str] = []
     for source in sources:
         if os.path.isdir(source):
-            paths.update(dict.fromkeys(sorted(_walk(source))))
+            others: Counter[str] = Counter()
+            paths.update(dict.fromkeys(sorted(_walk(source, others))))
+            problems.extend(
+                f"{printable(source)}: {count} {suffix} {'file is' if count == 1 else 'files are'} not read; "
+                "convert to JPEG or PNG"
+                for suffix, count in sorted(others.items())
+            )
         elif os.path.isfile(source) and source.lower().endswith(".txt"):
             listed, bad_lines = _read_list(source, root)
             paths.update(dict.fromkeys(listed))
@@ -47,7 +60,8 @@ def list_images(sources: Sequence[str], root: str) -> tuple[list[str], list[str]
     return list(paths), problems
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _walk(folder: str, others: Counter[str]) -> Iterator[str]:
+    """Images of a folder and its sub-folders; counts pictures of other kinds by suffix."""
     seen: set[str] = set()  # real folders, so that a symbolic link to a parent does not loop
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -57,6 +71,7 @@ def _walk(folder: str) -> Iterator[str]:
         seen.add(real)
         start = os.path.join(parent, "")
         yield from (start + name for name in files if is_image_name(name) and not name.startswith("._"))
+        others.update(suffix for name in files if (suffix := _suffix(name)) in OTHER_PICTURE_SUFFIXES)
 
 
 def _read_list(list_path: str, root: str) -> tuple[list[str], list[str]]:
@@ -76,6 +91,9 @@ def _read_list(list_path: str, root: str) -> tuple[list[str], list[str]]:
             continue
         reason = "no such image" if named else "not the name of an image file"
         problems.append(f"{printable(list_path)}:{number}: {printable(line)}: {reason}; line dropped")
+    again = len(paths) - len(set(paths))
+    if again:
+        problems.append(f"{printable(list_path)}: {again} lines name an image again; each image is used once")
     return paths, problems
 
 

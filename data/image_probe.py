@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import struct
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
+from files.regular import open_regular
+
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # what may be inside, whatever the suffix says
 ORIENTATION_TAG = 274  # EXIF: values 5 to 8 show the picture with width and height exchanged
+# What Pillow's readers raise on damaged headers and data.
+READER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+    *(IndexError, KeyError, TypeError, AttributeError, ArithmeticError, MemoryError),
+)
+# How files begin that people rename to .jpg, or that were cut off early: (offset, bytes, name).
+KNOWN_STARTS = (
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"\x89PNG", "PNG"),
+    (0, b"GIF8", "GIF"),
+    (4, b"ftypavi", "AVIF"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"jP  ", "JPEG 2000"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<", "HTML or XML"),
+)
 CHUNK = 256  # files read in one go
 THREADS = 16  # that wait for a slow disk
 WAITING_RATIO = 4  # wall time to processor time from which reading counts as waiting
@@ -37,20 +57,19 @@ def probe_image(path: str) -> tuple[int, int]:
         ImageProblem: missing, empty, not an image, or truncated.
     """
     try:
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
-            turned = _is_turned(image)
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
+            turned = "exif" in image.info and orientation_of(image) >= 5  # TIFF: turned by Pillow when it is loaded
             if not _ends_well(file, image.format or ""):
                 image.load()
             width, height = image.size
+            check_brightness(image)
     except FileNotFoundError as error:
         raise ImageProblem("no such file") from error
     except UnidentifiedImageError as error:
-        raise ImageProblem(_why_unidentified(path)) from error
-    except Image.DecompressionBombError as error:
-        raise ImageProblem("has too many pixels to be decoded safely") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError) as error:
-        # Pillow's readers raise all of these on damaged headers and data.
-        raise ImageProblem(f"cannot be decoded ({' '.join(str(error).split()) or type(error).__name__})") from error
+        with open_regular(path) as file:
+            raise ImageProblem(why_unidentified(file.read(16))) from error
+    except (Image.DecompressionBombError, *READER_ERRORS) as error:
+        raise ImageProblem(why_unreadable(error)) from error
     if width < 1 or height < 1:
         raise ImageProblem(f"has no pixels ({width}x{height})")
     return (width, height) if turned else (height, width)
@@ -89,10 +108,24 @@ def map_chunks(read: Callable[[Sequence[str]], Result], paths: Sequence[str]) ->
         return [first, *pool.map(read, chunks[1:])]
 
 
-def _is_turned(image: Image.Image) -> bool:
-    if "exif" not in image.info:  # TIFF, too: Pillow has turned it already when it is loaded
-        return False
-    return image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+def orientation_of(image: Image.Image) -> int:
+    """EXIF orientation, 1 (upright) to 8; 1 where there is none or it is damaged, as viewers show it."""
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    except READER_ERRORS:
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def check_brightness(image: Image.Image) -> None:
+    """Refuse pixels of which nobody knows how bright white is.
+
+    Raises:
+        ValueError: floating point or 32-bit pixels.
+    """
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):  # a PNG's I has 16 bits
+        kind = "floating point" if image.mode == "F" else "32-bit"
+        raise ValueError(f"{kind} pixels have no fixed brightness; convert the image to 8 or 16 bits")
 
 
 def _ends_well(file: BinaryIO, image_format: str) -> bool:
@@ -113,6 +146,21 @@ def _ends_well(file: BinaryIO, image_format: str) -> bool:
         file.seek(position)
 
 
-def _why_unidentified(path: str) -> str:
-    with open(path, "rb") as file:
-        return "is not an image file that can be read" if file.read(1) else "is empty (0 bytes)"
+def why_unidentified(head: bytes) -> str:
+    """Why a file that begins with `head` is no image that is read."""
+    if not head:
+        return "is empty (0 bytes)"
+    kind = next((name for offset, start, name in KNOWN_STARTS if head[offset:].startswith(start)), None)
+    if kind in ("JPEG", "PNG"):
+        return f"cannot be decoded (damaged {kind} header)"
+    hint = f"; it looks like {kind}" if kind else ""
+    return f"cannot be read (not a JPEG, PNG, BMP, TIFF or WebP file{hint})"
+
+
+def why_unreadable(error: BaseException) -> str:
+    """What went wrong with a file that is an image."""
+    if isinstance(error, Image.DecompressionBombError):
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        return f"has more than {limit:,} pixels, too many to be decoded safely; cut it into tiles"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+    return f"cannot be decoded ({reason or type(error).__name__})"

@@ -6,10 +6,8 @@ import hashlib
 import itertools
 import os
 import sys
-import tempfile
-import zipfile
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,12 @@ from typing import Any
 import numpy as np
 import PIL
 
+from data.npz import read_npz
 from data.path_list import pack_texts, unpack_texts
 from data.scan import Counts, Scan
+from files.atomic import write_atomic
 
-FORMAT = 2  # raise it when reading changes what it finds: older caches are then made anew
+FORMAT = 3  # raise it when reading changes what it finds: older caches are then made anew
 ARRAYS = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd", "offsets", "image_ids")
 SIGNED_AT_ONCE = 4096  # files
 
@@ -69,23 +69,24 @@ class LabelCache:
         self.folder = folder or cache_folder() / "labels"
         self.report = report
 
-    def load(self, key: str, signature: str | None) -> Scan | None:
+    def load(self, key: str, signature: str | None, num_classes: int | None = None) -> Scan | None:
         """What was saved under `key`, if no file has changed since.
 
         Args:
             key: which split of which data set, read how.
             signature: `sign_files` of the files that the split has now; None signs those that were `watched` when it
                 was saved.
+            num_classes: class ids must be below this; None accepts every id.
         """
         path = self._path(key)
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as content:
-                if str(content["signature"]) != (signature or sign_files(unpack_texts(content["watched"]))):
-                    return None
-                return _from_arrays(content)
-        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, NotImplementedError) as error:
+            content = read_npz(path)
+            if str(content["signature"]) != (signature or sign_files(unpack_texts(content["watched"]))):
+                return None
+            return _from_arrays(content, num_classes)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             self.report(f"label cache {path} is damaged ({type(error).__name__}); the labels are read again")
             return None
 
@@ -101,19 +102,13 @@ class LabelCache:
         arrays = {"signature": np.array(signature), "watched": pack_texts(watched), **_to_arrays(scan)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".part")
         except OSError as error:
             self.report(f"label cache folder {self.folder} cannot be written ({error.strerror}); going on without")
             return
         try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **arrays)
-            os.replace(temporary, self._path(key))
+            write_atomic(self._path(key), lambda file: np.savez(file, **arrays))
         except OSError as error:
             self.report(f"label cache in {self.folder} cannot be written ({error.strerror}); going on without")
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
 
     def _path(self, key: str) -> Path:
         digest = hashlib.sha256(os.fsencode(f"{FORMAT}\0{PIL.__version__}\0{key}")).hexdigest()
@@ -129,7 +124,7 @@ def _to_arrays(scan: Scan) -> dict[str, Any]:
     return arrays
 
 
-def _from_arrays(content: np.lib.npyio.NpzFile) -> Scan:
+def _from_arrays(content: Mapping[str, np.ndarray], num_classes: int | None) -> Scan:
     scan = Scan(
         image_paths=unpack_texts(content["image_paths"]),
         problems=unpack_texts(content["problems"]),
@@ -138,4 +133,34 @@ def _from_arrays(content: np.lib.npyio.NpzFile) -> Scan:
     )
     for name in ARRAYS:
         setattr(scan, name, content[name])
+    if not _is_consistent(scan, num_classes):
+        raise ValueError("its arrays do not belong together")
     return scan
+
+
+def _is_consistent(scan: Scan, num_classes: int | None) -> bool:
+    """Whether arrays have the types and sizes that reading labels gives, and values that nothing trips over."""
+    images, boxes = len(scan.image_paths), len(scan.classes)
+    wanted = {
+        "sizes_hw": ((images, 2), np.int32),
+        "boxes_cxcywh": ((boxes, 4), np.float32),
+        "classes": ((boxes,), np.int32),
+        "areas": ((boxes,), np.float32),
+        "iscrowd": ((boxes,), np.bool_),
+        "offsets": ((images + 1,), np.int64),
+        "image_ids": ((images,), np.int64),
+    }
+    for name, (shape, kind) in wanted.items():
+        array = getattr(scan, name)
+        if array.shape != shape or array.dtype != kind:
+            return False
+    ends = (int(scan.offsets[0]), int(scan.offsets[-1]))
+    below = scan.classes < (2**31 - 1 if num_classes is None else num_classes)
+    return bool(
+        ends == (0, boxes)
+        and (np.diff(scan.offsets) >= 0).all()
+        and (scan.sizes_hw > 0).all()
+        and ((scan.classes >= 0) & below).all()
+        and (np.abs(scan.boxes_cxcywh - 0.5) <= 0.501).all()
+        and (scan.areas >= 0).all()
+    )

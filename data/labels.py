@@ -13,12 +13,14 @@ import numpy as np
 from data.image_list import printable
 from data.image_probe import ImageProblem, map_chunks, probe_image
 from data.scan import Scan, join_scans
+from files.regular import open_at_once
 
 TOLERANCE = 0.01  # of the image's side: how far a centre or a size may leave 0..1 by rounding
 MAX_LABEL_BYTES = 64 << 20  # a larger file is no label file
 PLAIN_CHARACTERS = b"0123456789.+-eE"  # what numbers are written with
 PLAIN_GAPS = b"    \n"  # what else a line with five numbers has
 UNKNOWN_CLASS_CHECK = 2  # which of the checks of a row that is
+MOST_TOLD = 100  # bad lines of a file that are told one by one
 
 
 def label_path_of(image_path: str) -> str:
@@ -131,12 +133,16 @@ def _scan_chunk(image_paths: Sequence[str], num_classes: int | None) -> Scan:
             rows.extend(values)
             numbers.extend(range(1, len(values) // 5 + 1))
         else:
+            bad_lines = 0
             for number, found in parse_label_file(content):
                 if isinstance(found, str):
-                    _drop(scan, label_path, number, found)
+                    bad_lines += 1
+                    _drop(scan, label_path, number, found, told=bad_lines <= MOST_TOLD)
                 else:
                     rows.extend(found)
                     numbers.append(number)
+            if bad_lines > MOST_TOLD:
+                scan.problems.append(f"{printable(label_path)}: {bad_lines - MOST_TOLD} more lines dropped")
         ends.append(len(numbers))
         scan.image_paths.append(image_path)
         label_paths.append(label_path)
@@ -150,7 +156,7 @@ def _scan_chunk(image_paths: Sequence[str], num_classes: int | None) -> Scan:
 def _read_label_file(label_path: str, scan: Scan) -> bytes:
     """The bytes of a label file, empty if there are none; counts and tells."""
     try:
-        with open(label_path, "rb", buffering=0, opener=_open_at_once) as file:
+        with open(label_path, "rb", buffering=0, opener=open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_LABEL_BYTES:
                 scan.counts.empty += 1
@@ -173,14 +179,36 @@ def _read_label_file(label_path: str, scan: Scan) -> bytes:
     return content
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting, should the path be a pipe that nobody writes to."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _drop(scan: Scan, label_path: str, number: int, reason: str) -> None:
+def _drop(scan: Scan, label_path: str, number: int, reason: str, *, told: bool = True) -> None:
     scan.counts.dropped += 1
-    scan.problems.append(f"{printable(label_path)}:{number}: {reason}; line dropped")
+    if told:
+        scan.problems.append(f"{printable(label_path)}:{number}: {reason}; line dropped")
+
+
+def _tell_bad_rows(
+    scan: Scan,
+    checks: dict[str, np.ndarray],
+    good: np.ndarray,
+    table: np.ndarray,
+    images: np.ndarray,
+    numbers: np.ndarray,
+    label_paths: list[str],
+) -> None:
+    bad = np.flatnonzero(~good)
+    in_file = np.arange(len(bad)) - np.searchsorted(images[bad], images[bad])  # how many before it in its file
+    for row, before in zip(bad.tolist(), in_file.tolist(), strict=True):
+        failed = next(index for index, passed in enumerate(checks.values()) if not passed[row])
+        path = label_paths[images[row]]
+        if before < MOST_TOLD:
+            _drop(scan, path, int(numbers[row]), list(checks)[failed].format(*table[row]))
+        else:
+            scan.counts.dropped += 1
+        if before == MOST_TOLD:
+            more = np.count_nonzero(images[bad] == images[row]) - MOST_TOLD
+            scan.problems.append(f"{printable(path)}: {more} more lines dropped")
+        if failed == UNKNOWN_CLASS_CHECK:
+            scan.counts.unknown_class += 1
+            scan.unknown_classes = scan.unknown_classes or scan.problems[-1:]
 
 
 def _keep_good_rows(
@@ -214,12 +242,7 @@ def _keep_good_rows(
         ).all(1),
     }
     good = np.all(list(checks.values()), axis=0)
-    for row in map(int, np.flatnonzero(~good)):
-        failed = next(index for index, passed in enumerate(checks.values()) if not passed[row])
-        _drop(scan, label_paths[images[row]], int(numbers[row]), list(checks)[failed].format(*table[row]))
-        if failed == UNKNOWN_CLASS_CHECK:
-            scan.counts.unknown_class += 1
-            scan.unknown_classes = scan.unknown_classes or scan.problems[-1:]
+    _tell_bad_rows(scan, checks, good, table, images, numbers, label_paths)
     scan.counts.clipped = int(np.count_nonzero(overshoot & good))
     cut = (clipped != corners).any(1)[:, None]  # other boxes keep the numbers that the file gives
     boxes = np.where(cut, np.concatenate([(clipped[:, :2] + clipped[:, 2:]) / 2, sides], 1), boxes)[good]

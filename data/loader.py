@@ -17,6 +17,7 @@ from data.eval_loader import EvalLoader
 from data.geometry import Plan, draw_plan
 from data.kernel_opencv import Painter
 from data.kernel_torch import render_torch
+from data.left_out import LeftOut
 from data.letterbox import fitted_size_hw, rect_shape_hw
 from data.prefetch import prefetched
 from data.stores import StoreName, TileReader, Tiles, TileStore, make_store
@@ -60,6 +61,9 @@ class TrainLoader:
     nor of what was drawn before. `batch` makes any one of them by itself. Making the loader decodes the images, unless
     they are streamed.
 
+    An image that cannot be read any more, though its header was good when the labels were read, becomes a grey tile
+    without labels, and is reported once.
+
     Args:
         samples: the split.
         size: side of the square pictures in pixels.
@@ -75,10 +79,11 @@ class TrainLoader:
         world_size: processes that train together.
         device: where batches are made; a CUDA device augments there.
         drop_last: leave out the incomplete last batch (a set smaller than one batch is one smaller batch).
-        report: told which store was chosen and why.
+        strict: make an image that cannot be read an error.
+        report: told which store was chosen and why, and which images are left out.
 
     Raises:
-        ValueError: no images, an impossible argument, or an image that cannot be decoded.
+        ValueError: no images, an impossible argument, or see `LeftOut.add`.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class TrainLoader:
         world_size: int = 1,
         device: torch.device | str = "cpu",
         drop_last: bool = True,
+        strict: bool = False,
         report: Callable[[str], None] = print,
     ) -> None:
         if size < 1 or batch_size < 1 or not 0 <= rank < world_size:
@@ -116,11 +122,13 @@ class TrainLoader:
         self.world_size = world_size
         self.drop_last = drop_last
         self.device = torch.device(device)
+        self.image_paths = samples.image_paths
         self.labels = LabelTable.from_samples(samples)
         sizes_hw = np.asarray(samples.sizes_hw, np.int64)
         self.tile_sizes_hw = fitted_size_hw(sizes_hw, size)
         self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
         self.image_weights: np.ndarray | None = None
+        self.left_out = LeftOut(-(-len(self.aspects) // world_size), strict=strict, report=report)
         self.store: TileStore = make_store(
             samples,
             size,
@@ -130,6 +138,7 @@ class TrainLoader:
             memory_budget=memory_budget,
             device=self.device,
             ranks=world_size,
+            left_out=self.left_out,
             report=report,
         )
         self._epochs: WeakSet[Generator[TrainBatch, None, None]] = WeakSet()  # those that may still run
@@ -172,7 +181,7 @@ class TrainLoader:
             first_batch: batch to begin with, to go on within an epoch.
 
         Raises:
-            ValueError: an image cannot be decoded.
+            ValueError: see `LeftOut.add`.
         """
         batches = self._run_epoch(epoch, first_batch)
         self._epochs.add(batches)
@@ -185,12 +194,21 @@ class TrainLoader:
         first, stop = self._pictures(planned, index)
         part = planned.plan.part(first, stop)
         tiles, rows = self.store.tiles_of(_images_of(part, sequence))
+        planned = self._with_targets(planned.plan, sequence)  # now that it is known which images are left out
         if isinstance(tiles, np.ndarray) and self.device.type != "cuda":
             images = Painter(part, rows).draw(tiles, 0, stop - first)
         else:
             images = self._draw_on_device(part, tiles, rows)
         targets = planned.targets_of(first, stop).to(images.device)
         return TrainBatch(images, targets, sequence[part.primaries])
+
+    def files_in(self, epoch: int, index: int) -> list[str]:
+        """Paths of the images in a batch: those that its pictures are drawn for, then their partners in mosaics."""
+        sequence = self.sequence(epoch)
+        planned = self._plan(epoch, index // self._at_once, sequence)
+        part = planned.plan.part(*self._pictures(planned, index))
+        shown = np.concatenate((sequence[part.primaries], _images_of(part, sequence).ravel()))
+        return [self.image_paths[image] for image in dict.fromkeys(shown[shown >= 0].tolist())]
 
     def _run_epoch(self, epoch: int, first_batch: int) -> Generator[TrainBatch, None, None]:
         sequence = self.sequence(epoch)
@@ -257,7 +275,12 @@ class TrainLoader:
         window = self._window(sequence, primaries // self.batch_size)
         sizes_hw = self.tile_sizes_hw[sequence]
         plan = draw_plan(rng, self.augment, primaries, window, sizes_hw, output_hw, mosaic=not self.rect)
-        return PlannedBatches(plan, plan_targets(plan, self.labels, _images_of(plan, sequence), self.augment))
+        return self._with_targets(plan, sequence)
+
+    def _with_targets(self, plan: Plan, sequence: np.ndarray) -> PlannedBatches:
+        """Add the targets, without those of images that are left out."""
+        labels = self.labels.without(self.left_out) if self.left_out else self.labels
+        return PlannedBatches(plan, plan_targets(plan, labels, _images_of(plan, sequence), self.augment))
 
     def _draw_on_device(self, plan: Plan, tiles: Tiles, rows: np.ndarray) -> torch.Tensor:
         if isinstance(tiles, np.ndarray):
@@ -288,11 +311,15 @@ class BatchMaker:
         loader = self.loader
         if index // loader._at_once != self.number:
             self.number = index // loader._at_once
+            self.known_left_out = len(loader.left_out)
             self.planned = loader._plan(self.epoch, self.number, self.sequence)
             self.rows = self.reader.rows(self.planned.plan.positions)
             self.painter: Painter | None = None
         tiles = self.reader.tiles(loader._span(self.sequence, index)[1])
         plan = self.planned.plan
+        if len(loader.left_out) > self.known_left_out:
+            self.known_left_out = len(loader.left_out)
+            self.planned = loader._with_targets(plan, self.sequence)
         first, stop = loader._pictures(self.planned, index)
         targets = self.planned.targets_of(first, stop)
         primaries = self.sequence[plan.primaries[first:stop]]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -37,6 +37,14 @@ class Samples:
     def __len__(self) -> int:
         return len(self.image_paths)
 
+    def without_labels_of(self, images: Collection[int]) -> Samples:
+        """The same images, of which some (by index) have no labels."""
+        kept = np.ones(len(self.classes), bool)
+        for image in images:
+            kept[self.offsets[image] : self.offsets[image + 1]] = False
+        flat = {name: getattr(self, name)[kept] for name in ("boxes_cxcywh", "classes", "areas", "iscrowd")}
+        return replace(self, **flat, offsets=np.concatenate([[0], np.cumsum(kept)])[self.offsets])
+
 
 def load_samples(
     config: DataConfig,
@@ -61,7 +69,8 @@ def load_samples(
 
     Raises:
         FileNotFoundError: the split's files are not there; says how to fetch them where the YAML tells.
-        ValueError: the split is not given or has no images, all its class ids are unknown, or `strict` and a problem.
+        ValueError: the split is not given or has no images, 'train' has no boxes, all class ids are unknown, or
+            `strict` and a problem.
     """
     sources = config.split(split)
     if not sources:
@@ -81,10 +90,11 @@ def _scan_folders(config: DataConfig, split: str, cache: LabelCache, num_classes
     sources = config.split(split)
     paths, problems = list_images(sources, str(config.root))
     if not paths:
-        raise ValueError(f"{', '.join(map(printable, sources))}: no images found ({split} of {config.yaml_path})")
+        why = f"no images found; the first problem: {problems[0]}" if problems else "no images found"
+        raise ValueError(f"{', '.join(map(printable, sources))}: {why} ({split} of {config.yaml_path})")
     key = f"yolo {num_classes} {config.root} {sources}"
     signature = sign_files(chain(paths, map(label_path_of, paths)))
-    scan = cache.load(key, signature)
+    scan = cache.load(key, signature, num_classes)
     if scan is None:
         scan = scan_yolo(paths, num_classes)
         scan.image_ids = _ids_of(scan.image_paths)
@@ -100,7 +110,7 @@ def _scan_folders(config: DataConfig, split: str, cache: LabelCache, num_classes
 def _scan_json(config: DataConfig, split: str, cache: LabelCache) -> Scan:
     json_path = config.split(split)[0]
     key = f"coco {config.category_ids} {config.root} {split} {json_path}"
-    scan = cache.load(key, None)
+    scan = cache.load(key, None, len(config.category_ids))
     if scan is None:
         content = read_json(json_path)
         folder = find_image_folder(content, json_path, str(config.root), split)
@@ -148,6 +158,9 @@ def _refuse(scan: Scan, config: DataConfig, split: str, strict: bool) -> None:
             f"no label has a class that {config.yaml_path} names ({len(config.names)} names); "
             f"the first: {scan.unknown_classes[0]}"
         )
+    if split == "train" and not len(scan.classes):
+        why = f"the first of {len(scan.problems)} problems: {scan.problems[0]}" if scan.problems else "all are empty"
+        raise ValueError(f"train: no box to learn from in {len(scan.image_paths)} images; {why} ({config.yaml_path})")
     if strict and scan.problems:
         raise ValueError(f"{split}: {len(scan.problems)} problems and strict reading; the first: {scan.problems[0]}")
 

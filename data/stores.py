@@ -7,6 +7,7 @@ positions are indices into that sequence, and a reader, opened per epoch, gives 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -17,15 +18,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from data.decode import decode_resized
-from data.image_list import printable
-from data.letterbox import fitted_size_hw
+from data.decode import decode_scanned
+from data.interrupts import interrupts_held
+from data.left_out import LeftOut
+from data.letterbox import FILL, fitted_size_hw
 from data.memory import free_ram_bytes
 
 if TYPE_CHECKING:
     from data.samples import Samples
 
 Tiles = np.ndarray | torch.Tensor
+Problems = list[tuple[int, str]]  # data set index, what is wrong with the image
 StoreName = Literal["auto", "resident", "streamed"]
 
 RING_BYTES = 256 << 20  # the ring holds at most this much, and at most RING_TILES images
@@ -50,7 +53,7 @@ class TileReader(Protocol):
                 store's window before it are there.
 
         Raises:
-            ValueError: an image cannot be decoded.
+            ValueError: see `LeftOut.add`.
         """
         ...
 
@@ -60,7 +63,7 @@ class TileReader(Protocol):
 
 
 class TileStore(Protocol):
-    """Decoded images under one interface."""
+    """Decoded images under one interface; an image that cannot be read is a grey tile, and told to `LeftOut`."""
 
     @property
     def window(self) -> int | None:
@@ -91,6 +94,7 @@ class TileDecoder:
         self.image_sizes_hw = np.asarray(samples.sizes_hw, np.int64).reshape(-1, 2)
         self.sizes_hw = fitted_size_hw(self.image_sizes_hw, size) if len(self.image_sizes_hw) else self.image_sizes_hw
         self.size = size
+        self.skipped: frozenset[int] = frozenset()  # images that are grey without a look at the file
 
     def __len__(self) -> int:
         return len(self.image_paths)
@@ -100,36 +104,46 @@ class TileDecoder:
         """Bytes that one image takes in a store."""
         return self.size * self.size * 3
 
-    def decode_into(self, index: int, tile: np.ndarray) -> None:
+    def decode_into(self, index: int, tile: np.ndarray) -> str | None:
         """Decode image `index` into the top-left corner of `tile`, (S, S, 3) uint8.
 
-        Raises:
-            ValueError: the image is gone, cannot be decoded, or is not the one that was scanned.
+        Returns:
+            None, or what is wrong where the image is gone, cannot be decoded, or is not the one that was scanned; the
+            tile is grey then.
         """
-        path = self.image_paths[index]
-        image, original_hw = decode_resized(path, self.size)
-        if original_hw != tuple(self.image_sizes_hw[index].tolist()):
-            height, width = self.image_sizes_hw[index]
-            found = f"{original_hw[1]}x{original_hw[0]}"
-            raise ValueError(f"{printable(path)}: image is {found}, but was {width}x{height} when the labels were read")
+        if index in self.skipped:
+            tile[...] = FILL
+            return None
+        try:
+            image, _ = decode_scanned(self.image_paths[index], self.size, self.image_sizes_hw[index])
+        except ValueError as error:
+            tile[...] = FILL
+            return str(error)
         tile[: image.shape[0], : image.shape[1]] = image
+        return None
 
-    def decode_many(self, indices: np.ndarray) -> np.ndarray:
-        """Decode images one after another: (K, S, S, 3) uint8."""
+    def decode_many(self, indices: np.ndarray) -> tuple[np.ndarray, Problems]:
+        """Decode images one after another: (K, S, S, 3) uint8, and what is wrong with which."""
         tiles = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        problems = []
         for tile, index in zip(tiles, indices.tolist(), strict=True):
-            self.decode_into(index, tile)
-        return tiles
+            problem = self.decode_into(index, tile)
+            if problem is not None:
+                problems.append((index, problem))
+        return tiles, problems
 
 
 class ResidentStore:
     """Every image of the split, decoded once, in RAM or on the GPU."""
 
-    def __init__(self, decoder: TileDecoder, *, device: torch.device | None = None, progress: bool = True) -> None:
+    def __init__(
+        self, decoder: TileDecoder, left_out: LeftOut, *, device: torch.device | None = None, progress: bool = True
+    ) -> None:
         """Decode all images with a thread per core (OpenCV and libjpeg work outside Python's lock).
 
         Args:
             decoder: of the split.
+            left_out: is told of the images that cannot be read.
             device: GPU to hold the images; None holds them in RAM.
             progress: show a progress bar.
         """
@@ -144,10 +158,10 @@ class ResidentStore:
             for start in range(0, len(decoder), part):
                 indices = np.arange(start, min(start + part, len(decoder)))
                 if isinstance(self.pixels, np.ndarray):
-                    _decode_in_threads(decoder, indices, self.pixels[start : start + part], bar)
+                    _decode_in_threads(decoder, left_out, indices, self.pixels[start : start + part], bar)
                 else:
                     host = np.empty((len(indices), *shape[1:]), np.uint8)
-                    _decode_in_threads(decoder, indices, host, bar)
+                    _decode_in_threads(decoder, left_out, indices, host, bar)
                     self.pixels[start : start + part] = torch.from_numpy(host).to(device)
 
     def tiles_of(self, images: np.ndarray) -> tuple[Tiles, np.ndarray]:
@@ -159,12 +173,16 @@ class ResidentStore:
         return _ResidentReader(self.pixels, sequence)
 
 
-def _decode_in_threads(decoder: TileDecoder, indices: np.ndarray, tiles: np.ndarray, bar: tqdm) -> None:
+def _decode_in_threads(
+    decoder: TileDecoder, left_out: LeftOut, indices: np.ndarray, tiles: np.ndarray, bar: tqdm
+) -> None:
     with ThreadPoolExecutor(os.cpu_count() or 1) as executor:
         futures = [executor.submit(decoder.decode_into, *job) for job in zip(indices.tolist(), tiles, strict=True)]
         try:
-            for future in futures:
-                future.result()
+            for index, future in zip(indices.tolist(), futures, strict=True):
+                problem = future.result()
+                if problem is not None:
+                    left_out.add(index, problem)
                 bar.update()
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
@@ -188,15 +206,17 @@ class _ResidentReader:
 class StreamedStore:
     """Only the images decoded last; each epoch decodes every image of its sequence once, in worker processes."""
 
-    def __init__(self, decoder: TileDecoder, *, batch_size: int, workers: int = 0) -> None:
+    def __init__(self, decoder: TileDecoder, left_out: LeftOut, *, batch_size: int, workers: int = 0) -> None:
         """Decode nothing yet.
 
         Args:
             decoder: of the split.
+            left_out: is told of the images that cannot be read.
             batch_size: images per batch; the ring holds several batches.
             workers: processes that decode; 0 decodes in this one.
         """
         self.decoder = decoder
+        self.left_out = left_out
         self.workers = workers
         # The window decides which partners a mosaic can have, so it must not depend on the memory of the day.
         self.window = max(RING_BATCHES * batch_size, min(RING_BYTES // decoder.tile_bytes, RING_TILES))
@@ -204,19 +224,27 @@ class StreamedStore:
     def tiles_of(self, images: np.ndarray) -> tuple[Tiles, np.ndarray]:
         """See `TileStore`."""
         used = np.unique(images[images >= 0])
-        return self.decoder.decode_many(used), np.searchsorted(used, images)
+        tiles, problems = self.decoder.decode_many(used)
+        for problem in problems:
+            self.left_out.add(*problem)
+        return tiles, np.searchsorted(used, images)
 
     def open(self, sequence: np.ndarray, first: int) -> TileReader:
         """See `TileStore`."""
         ring = min(self.window, max(len(sequence) - first, 1))
-        return _RingReader(_arrivals(self.decoder, sequence[first:], self.workers), ring, self.decoder.size, first)
+        self.decoder.skipped = frozenset(self.left_out.images)
+        arrivals = _arrivals(self.decoder, sequence[first:], self.workers)
+        return _RingReader(arrivals, self.left_out, ring, self.decoder.size, first)
 
 
 class _RingReader:
     """Takes decoded images as they arrive, chunk by chunk, into a ring: position p lies in row p modulo the ring."""
 
-    def __init__(self, arrivals: Iterator[torch.Tensor | str], ring: int, size: int, first: int) -> None:
+    def __init__(
+        self, arrivals: Iterator[tuple[torch.Tensor, Problems]], left_out: LeftOut, ring: int, size: int, first: int
+    ) -> None:
         self.arrivals = arrivals
+        self.left_out = left_out
         self.ring = np.empty((ring, size, size, 3), np.uint8)
         self.arrived = np.empty((0, size, size, 3), np.uint8)  # what has no place in the ring yet
         self.decoded = first  # positions below this are or were in the ring
@@ -227,9 +255,9 @@ class _RingReader:
     def tiles(self, stop: int) -> Tiles:
         while self.decoded < stop:
             if not len(self.arrived):
-                chunk = next(self.arrivals)
-                if isinstance(chunk, str):
-                    raise ValueError(chunk)
+                chunk, problems = next(self.arrivals)
+                for problem in problems:
+                    self.left_out.add(*problem)
                 self.arrived = chunk.numpy()
             taken = min(stop - self.decoded, len(self.arrived))
             self.ring[np.arange(self.decoded, self.decoded + taken) % len(self.ring)] = self.arrived[:taken]
@@ -241,8 +269,8 @@ class _RingReader:
         self.arrivals = iter(())  # the worker processes end with their iterator
 
 
-def _arrivals(decoder: TileDecoder, sequence: np.ndarray, workers: int) -> Iterator[torch.Tensor | str]:
-    """Chunks of decoded tiles of a sequence, in order, or what went wrong."""
+def _arrivals(decoder: TileDecoder, sequence: np.ndarray, workers: int) -> Iterator[tuple[torch.Tensor, Problems]]:
+    """Chunks of decoded tiles of a sequence, in order, and what is wrong with which image."""
     chunk = max(1, min(16, CHUNK_BYTES // decoder.tile_bytes))
     chunks = [sequence[start : start + chunk] for start in range(0, len(sequence), chunk)]
     dataset = _TileDataset(decoder)
@@ -258,7 +286,8 @@ def _arrivals(decoder: TileDecoder, sequence: np.ndarray, workers: int) -> Itera
         generator=torch.Generator(),  # otherwise the workers' seed is drawn from the global generator
     )
     # The processes start here and not when the first chunk is asked for, which may happen in a background thread.
-    return iter(loader)
+    with interrupts_held():
+        return iter(loader)
 
 
 class _TileDataset(Dataset):
@@ -268,14 +297,13 @@ class _TileDataset(Dataset):
     def __len__(self) -> int:
         return len(self.decoder)
 
-    def __getitem__(self, indices: np.ndarray) -> torch.Tensor | str:
-        try:
-            return torch.from_numpy(self.decoder.decode_many(indices))
-        except ValueError as error:  # as text: DataLoader would wrap it in the traceback of the worker
-            return str(error)
+    def __getitem__(self, indices: np.ndarray) -> tuple[torch.Tensor, Problems]:
+        tiles, problems = self.decoder.decode_many(indices)
+        return torch.from_numpy(tiles), problems
 
 
 def _start_worker(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when the process that started it does
     cv2.setNumThreads(0)  # one core per worker
 
 
@@ -289,6 +317,7 @@ def make_store(
     memory_budget: int | None,
     device: torch.device,
     ranks: int = 1,
+    left_out: LeftOut,
     report: Callable[[str], None],
 ) -> TileStore:
     """Choose and make the store of a split.
@@ -302,6 +331,7 @@ def make_store(
         memory_budget: bytes; None is a third of what is free.
         device: where batches are made.
         ranks: processes that share this machine's RAM, each with a store of its own.
+        left_out: is told of the images that cannot be read.
         report: told what was chosen and why.
     """
     decoder = TileDecoder(samples, size)
@@ -314,9 +344,9 @@ def make_store(
     if name == "streamed" or (name == "auto" and needed > ram and not fits_gpu):
         why = "as asked" if name == "streamed" else f"more than the budget of {_mebibytes(ram)}"
         report(f"images: streamed ({what}, {why}); {workers} decoding processes")
-        return StreamedStore(decoder, batch_size=batch_size, workers=workers)
+        return StreamedStore(decoder, left_out, batch_size=batch_size, workers=workers)
     report(f"images: resident in {'GPU memory' if fits_gpu else 'RAM'} ({what})")
-    return ResidentStore(decoder, device=device if fits_gpu else None)
+    return ResidentStore(decoder, left_out, device=device if fits_gpu else None)
 
 
 def _mebibytes(number: int) -> str:

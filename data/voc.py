@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+from files.atomic import write_text_atomic
 
 # File name -> the (year, image set) pairs in it: the usual "07+12" training set, and the test set with public labels.
 SETS = {
@@ -34,10 +35,7 @@ def convert_voc(root: Path, names: Sequence[str]) -> None:
             folder = root / "VOCdevkit" / f"VOC{year}"
             for stem in (folder / "ImageSets" / "Main" / f"{image_set}.txt").read_text(encoding="utf-8").split():
                 _add_image(content, folder / "Annotations" / f"{stem}.xml", f"VOCdevkit/VOC{year}", category_of_name)
-        target = root / "annotations" / file_name
-        part = target.with_suffix(".part")
-        part.write_text(json.dumps(content), encoding="utf-8")
-        os.replace(part, target)
+        write_text_atomic(root / "annotations" / file_name, json.dumps(content))
 
 
 def _add_image(content: dict[str, list[Any]], xml_path: Path, folder: str, category_of_name: dict[str, int]) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 
+from engine.archive import check_archive, check_values, load_plain
+from engine.finite import first_not_finite
 from engine.official import read_official
-from engine.runs import write_atomic
+from engine.pickle_names import Global
+from engine.runtime_metadata import MOST_SIDE
+from files.atomic import write_atomic
+from files.text import check_class_names, printable
 from models import DetectionModel
 
 FORMAT = "mgil-yolov5"
 VERSION = 1
+NAMES_SHOWN = 20  # tensors
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,9 @@ class Transfer:
     def __str__(self) -> str:
         if not self.left:
             return f"all {self.total} tensors loaded"
-        return f"{len(self.loaded)} of {self.total} tensors loaded; not loaded: {', '.join(self.left)}"
+        more = f" and {len(self.left) - NAMES_SHOWN} more" if len(self.left) > NAMES_SHOWN else ""
+        names = ", ".join(self.left[:NAMES_SHOWN])
+        return f"{len(self.loaded)} of {self.total} tensors loaded; not loaded: {names}{more}"
 
 
 def save_checkpoint(
@@ -71,7 +79,13 @@ def save_checkpoint(
         model: Its weights are saved in float32, on the CPU.
         info: Plain values about the run.
         training: Tensors and plain values in any nesting of dicts and lists.
+
+    Raises:
+        FloatingPointError: A tensor holds NaN or Inf; the file stays as it was.
     """
+    where = first_not_finite({"weights": model.state_dict(), "training": training or {}})
+    if where:
+        raise FloatingPointError(f"{path}: not written, {where} holds values that are no numbers")
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -85,7 +99,7 @@ def save_checkpoint(
     }
     if training is not None:
         content["training"] = dict(training)
-    write_atomic(path, lambda file: torch.save(content, file))
+    write_atomic(path, lambda file: _save(content, file))
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -99,20 +113,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"weights {path} do not exist; nothing is downloaded, give the path of a .pt file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        names = check_archive(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a PyTorch checkpoint, or a damaged one ({error})") from error
+    try:
+        content = load_plain(path)
     except Exception:  # torch raises many kinds; the other reader says what is wrong
         content = None
-    if isinstance(content, dict) and content.get("format") == FORMAT:
-        return _own(content, path)
-    official = read_official(path)
-    return Checkpoint(
-        path=path,
-        architecture=official["architecture"],
-        names=official["names"],
-        imgsz=640,
-        state_dict=official["state_dict"],
-        info={"stride": official["stride"]},
-    )
+    checkpoint = _own(content, path) if _is_own(content) else _official(path, names)
+    try:
+        check_class_names(checkpoint.names)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return checkpoint
 
 
 def model_from_checkpoint(
@@ -131,6 +144,7 @@ def model_from_checkpoint(
         ValueError: As `load_checkpoint`, or tensors that do not fit the architecture.
     """
     checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
+    check_weights(checkpoint)
     architecture = {**checkpoint.architecture, "nc": len(checkpoint.names)}
     try:
         model = DetectionModel(architecture, checkpoint.names, checkpoint.imgsz)
@@ -142,6 +156,17 @@ def model_from_checkpoint(
     model.eval().requires_grad_(False)
     model = (model.fused() if fuse else model).to(device)
     return model.half() if half else model
+
+
+def check_weights(checkpoint: Checkpoint) -> None:
+    """Refuse weights that hold NaN or Inf, which would find nothing and could not be trained.
+
+    Raises:
+        ValueError: They do; the first such tensor is named.
+    """
+    where = first_not_finite(checkpoint.state_dict)
+    if where:
+        raise ValueError(f"{checkpoint.path}: {where} holds values that are no numbers; the run it comes from diverged")
 
 
 @torch.no_grad()
@@ -165,10 +190,57 @@ def transfer_weights(model: nn.Module, state_dict: Mapping[str, Tensor], skip: t
     return Transfer(tuple(fitting), left, len(own))
 
 
+class _Sink:
+    """The file that PyTorch writes into: it answers a write that fails with an error of its own, which hides why."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write, or remember why not."""
+        try:
+            if self.error is None:
+                self.file.write(data)
+        except OSError as error:
+            self.error = error
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        """Nothing: `write_atomic` does it."""
+
+
+def _save(content: dict[str, Any], file: BinaryIO) -> None:
+    sink = _Sink(file)
+    torch.save(content, sink)  # type: ignore[arg-type]
+    if sink.error is not None:
+        raise sink.error
+
+
+def _is_own(content: Any) -> bool:
+    return isinstance(content, dict) and isinstance(content.get("format"), str) and content["format"] == FORMAT
+
+
+def _official(path: Path, names: Collection[Global]) -> Checkpoint:
+    official = read_official(path, names)
+    return Checkpoint(
+        path=path,
+        architecture=official["architecture"],
+        names=official["names"],
+        imgsz=640,
+        state_dict=official["state_dict"],
+        info={"stride": official["stride"]},
+    )
+
+
 def _own(content: dict[str, Any], path: Path) -> Checkpoint:
+    try:
+        check_values(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: refused, it holds {error}") from error
     version = content.get("version")
-    if version != VERSION:
-        raise ValueError(f"{path}: format version {version!r}; this program reads version {VERSION}")
+    if type(version) is not int or version != VERSION:
+        raise ValueError(f"{path}: format version {version!r:.40}; this program reads version {VERSION}")
     try:
         checkpoint = Checkpoint(
             path=path,
@@ -179,8 +251,11 @@ def _own(content: dict[str, Any], path: Path) -> Checkpoint:
             info=dict(content["info"]),
             training=dict(content.get("training", {})),
         )
-        if checkpoint.imgsz < 1 or not all(isinstance(value, Tensor) for value in checkpoint.state_dict.values()):
-            raise ValueError(f"imgsz {checkpoint.imgsz}, or a weight that is no tensor")
+        if not 1 <= checkpoint.imgsz <= MOST_SIDE:
+            raise ValueError(f"imgsz {checkpoint.imgsz}")
+        if not all(isinstance(value, Tensor) for value in checkpoint.state_dict.values()):
+            raise ValueError("a weight that is no tensor")
         return checkpoint
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: incomplete checkpoint ({type(error).__name__}: {error})") from error
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        reason = printable(" ".join(str(error).split()))[:300]
+        raise ValueError(f"{path}: incomplete checkpoint ({type(error).__name__}: {reason})") from error

@@ -10,24 +10,30 @@ from typing import Any, NoReturn
 
 import torch
 
+from data.decode import quiet_decoders
+from engine.distributed import first_to_fail, is_main
+from files.text import printable
+
 USER_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: missing and unwritable files
 MOST_INT = 2**32 - 1  # of a flag: the largest seed of NumPy; arrays cannot hold much larger numbers
 
 
 def run_cli(main: Callable[[], None]) -> None:
     """Run a door; what the user can mend ends in one line on standard error and exit code 1, not in a traceback."""
+    quiet_decoders()
     try:
         main()
     except USER_ERRORS as error:
         fail(describe(error))
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         fail(f"out of GPU memory; use a smaller --batch-size or --imgsz ({describe(error)})")
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
         fail(f"out of memory; use a smaller --batch-size or --imgsz ({describe(error)})")
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+        if is_main():
+            print("\nstopped", file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -41,13 +47,16 @@ def _is_out_of_memory(error: Exception) -> bool:
 def describe(error: BaseException) -> str:
     """An error as one line."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    else:
+        text = " ".join(str(error).split())
+    return printable(text) or type(error).__name__
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    """End the program with an error message."""
-    print(f"error: {message}", file=sys.stderr)
+    """End the program with an error message, one for all processes of a job."""
+    if first_to_fail():
+        print(f"error: {message}", file=sys.stderr)
     raise SystemExit(status)
 
 

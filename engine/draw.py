@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from engine.ultralytics_edge import class_colour, make_annotator
+from files.atomic import write_bytes_atomic
 
 ENOUGH_PX = 480  # a long side of at least this is shown as it is
 _PADDING_PX = 3  # around the text of a label
@@ -167,5 +168,5 @@ def save_image(path: str | Path, image: np.ndarray) -> Path:
         done = False
     if not done:
         raise ValueError(f"{path}: pictures cannot be written as '{path.suffix}'; use .png or .jpg")
-    path.write_bytes(data.tobytes())
+    write_bytes_atomic(path, data.tobytes(), durable=False)
     return path

@@ -31,10 +31,20 @@ class ModelEma:
         self._taken_over = [(own[key], other[key]) for key in own if key not in floats]
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Move towards the followed model's weights and statistics; integer buffers are taken over."""
+    def update(self, unless: torch.Tensor | None = None) -> None:
+        """Move towards the followed model's weights and statistics; integer buffers are taken over.
+
+        Args:
+            unless: () bool on the model's device; where it is true nothing moves, found out without waiting for the
+                device. `updates` counts all the same.
+        """
         self.updates += 1
         share = 1 - self.decay * (1 - math.exp(-self.updates / self.tau))
-        torch._foreach_lerp_(self._own, self._other, share)
+        if unless is None:
+            torch._foreach_lerp_(self._own, self._other, share)
+        else:
+            way = torch._foreach_sub(self._other, self._own)
+            torch._foreach_mul_(way, share * unless.logical_not())
+            torch._foreach_add_(self._own, way)
         for own, other in self._taken_over:
             own.copy_(other)

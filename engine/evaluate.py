@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -17,6 +17,7 @@ from engine.augmented_inference import predict_augmented
 from engine.coco_results import CocoAverages, SizeBin, coco_averages
 from engine.confusion import confusion_matrix
 from engine.matching import Detections, GroundTruth
+from engine.memory_errors import memory_errors
 from engine.metrics import Curves, confidence_curves
 from engine.runtimes import suppression_of
 
@@ -66,6 +67,7 @@ class EvalResult:
     curves: Curves
     confusion: np.ndarray  # (C + 1, C + 1), predicted by labelled
     detections: Detections  # original pixels
+    left_out: tuple[int, ...]  # indices of images that could not be read; neither their labels nor they are counted
     val_losses: tuple[float, float, float]  # box, objectness, class; zeros when no loss was asked for
     speeds_ms: tuple[float, float, float]  # pre-process, inference, NMS, per image
     size_hw: tuple[int, int]  # largest network input seen
@@ -94,7 +96,7 @@ def evaluate(
     Args:
         model: maps (B, 3, H, W) float 0..1 to (B, N, 5 + classes), or to boxes where it suppresses them itself
             (ExportedModel.has_nms); set to evaluation mode for the run and put back.
-        loader: batches of the split.
+        loader: batches of the split; the images that its `left_out` names, if it has that, do not count.
         samples: the split's labels.
         config: anything with ``names`` and ``category_ids`` by class index, such as DataConfig.
         conf_thres: lowest score kept.
@@ -109,7 +111,7 @@ def evaluate(
         on_batch: called after each batch, for pictures.
 
     Raises:
-        ValueError: ``half`` on a CPU, a bad threshold, labels beyond the class names.
+        ValueError: ``half`` on a CPU, a bad threshold, labels beyond the class names, a batch that the GPU cannot hold.
     """
     device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
     names, category_ids = class_table(config, single_cls)
@@ -122,16 +124,16 @@ def evaluate(
     parts = []
     try:
         for number, batch in enumerate(tqdm(loader, desc="val", disable=None if progress else True, leave=False)):
-            found = run.step(batch, suppress)
-            if single_cls:
-                for boxes in found:
-                    boxes[:, 5] = 0
+            with memory_errors(f"validation batch {number + 1}", batch.images.shape):
+                found = run.step(batch, suppress)
+            for boxes in found if single_cls else ():
+                boxes[:, 5] = 0
             parts.append(to_original(found, batch, samples.sizes_hw))
             if on_batch is not None:
                 on_batch(number, batch, found)
     finally:
         model.train(was_training)
-    return summarise(Detections.concatenate(parts), samples, names, category_ids, run)
+    return summarise(Detections.concatenate(parts), samples, getattr(loader, "left_out", ()), names, category_ids, run)
 
 
 def _check(samples: Samples, names: Sequence[str], device: torch.device, half: bool) -> None:
@@ -233,9 +235,16 @@ def to_original(found: Sequence[torch.Tensor], batch: EvalBatch, sizes_hw: np.nd
 
 
 def summarise(
-    detections: Detections, samples: Samples, names: Sequence[str], category_ids: Sequence[int], run: _Run
+    detections: Detections,
+    samples: Samples,
+    left_out: Collection[int],
+    names: Sequence[str],
+    category_ids: Sequence[int],
+    run: _Run,
 ) -> EvalResult:
-    """Every figure from the detections of a whole split."""
+    """Every figure from the detections of a whole split, less the images that were left out."""
+    if left_out:
+        samples = samples.without_labels_of(left_out)
     truth = GroundTruth.from_samples(samples)
     coco = coco_averages(samples, category_ids, detections)
     curves = confidence_curves(detections, truth, len(names))
@@ -252,7 +261,7 @@ def summarise(
         recall=_mean([row.recall for row in labelled]),
         f1=_mean([row.f1 for row in labelled]),
         best_confidence=curves.best_confidence,
-        images=len(samples.image_paths),
+        images=len(samples.image_paths) - len(left_out),
         instances=int((~truth.iscrowd).sum()),
         per_class=per_class,
         size_bins=coco.size_bins,
@@ -260,6 +269,7 @@ def summarise(
         curves=curves,
         confusion=confusion_matrix(detections, truth, len(names)),
         detections=detections,
+        left_out=tuple(left_out),
         val_losses=run.mean_losses(),
         speeds_ms=run.speeds_ms(),
         size_hw=run.size_hw,

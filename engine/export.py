@@ -29,10 +29,10 @@ from engine.export_openvino import write_openvino
 from engine.export_tensorrt import write_engine
 from engine.export_torchscript import write_torchscript
 from engine.packages import MissingPackage
-from engine.runs import check_space
 from engine.runtime_metadata import MOST_SIDE
 from engine.runtimes import is_exported, load_exported
 from engine.stopping import ended_by_sigterm
+from files.atomic import check_room, sync_folder, sync_tree
 from models import DetectionModel
 
 Report = Callable[[str], None]
@@ -46,6 +46,7 @@ WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
     "ncnn": write_ncnn,
 }
 CHECKED_IMAGES = 4
+NO_ROOM_BYTES = 1 << 20  # with less free space a disk is full
 CALIBRATION_IMAGES = 128
 DEFAULT_OPSET = 17
 
@@ -275,11 +276,12 @@ def export_one(job: ExportJob, row: Format, aside: Path, checks: list[Tensor]) -
         run = _open(row, made, job.device)
         difference = check_file(job, run, checks) if run else None
         del run  # open files cannot be renamed everywhere
+        sync_tree(made)
         replace_path(made, target, place)
     except MissingPackage:
         raise
     except Exception:
-        check_space(aside.parent)  # of which not every library tells
+        check_room(target, NO_ROOM_BYTES)  # of a full disk each library says something else, or nothing
         raise
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -312,6 +314,7 @@ def replace_path(made: Path, target: Path, aside: Path) -> None:
         if before.exists() and not target.exists():
             os.rename(before, target)
         raise
+    sync_folder(target.parent)
 
 
 def _files_in(folder: Path) -> set[str]:

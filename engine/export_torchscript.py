@@ -22,7 +22,7 @@ def write_torchscript(job: ExportJob, path: Path) -> None:
 
 def save_quietly(module: torch.jit.ScriptModule, path: Path, extra_files: dict[str, str]) -> None:
     """Save a module without torch's advice to use its newer formats."""
-    content = io.BytesIO()  # given a path, torch ends the whole process when the disk is full
+    content = io.BytesIO()  # given a path, PyTorch ends the whole process when the disk is full
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(module, content, _extra_files=extra_files)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data.augment import AugmentConfig
-from data.yaml_file import read_yaml_mapping
+from files.yaml_file import read_yaml_mapping
 from models.loss import LossGains
 
 FOLDER = Path(__file__).parent.parent / "data" / "hyps"

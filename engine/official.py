@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import pickletools
 import re
-import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from engine.archive import check_values, load_plain
+from engine.pickle_names import Global
+
 # What YOLOv5 pickles beside its layers: options, paths, numbers. All of it becomes inert objects, never the real class.
 KNOWN_MODULES = ("models.", "utils.", "torch.nn.modules.", "numpy.", "argparse.", "pathlib.", "datetime.", "yolov5.")
 REAL_TORCH = ("torch", "torch._utils", "torch._tensor", "torch.nn.parameter", "collections", "torch.storage")
-HARMLESS = {("__builtin__", "set"), ("builtins", "set")}  # the names of unsaved buffers; torch.load knows it
-MOST_PICKLE_BYTES = 64 << 20
+HARMLESS = {
+    Global("__builtin__", "set"),
+    Global("builtins", "set"),
+}  # the names of unsaved buffers; torch.load knows it
+MOST_MODULES = 20_000
 
 
 class Inert:
@@ -25,14 +30,15 @@ class Inert:
         """Accept any arguments: pathlib.PosixPath, say, is pickled as a call."""
 
 
-def read_official(path: Path) -> dict[str, Any]:
+def read_official(path: Path, wanted: Collection[Global]) -> dict[str, Any]:
     """Read the model of an official-style YOLOv5 checkpoint.
 
-    The pickle's names are listed first without executing it, and every class in it is replaced by `Inert` under
-    `torch.load(weights_only=True)`; the module tree that results is walked for its tensors.
+    Every class in its pickle is replaced by `Inert` under `torch.load(weights_only=True)`; the module tree that results
+    is walked for its tensors.
 
     Args:
         path: A .pt file that holds `model` or `ema`, a pickled YOLOv5 detection model.
+        wanted: The names in its pickle, from `engine.archive.check_archive`.
 
     Returns:
         `state_dict` (float32), `architecture` (its YAML mapping), `names` (tuple), `stride` (list of pixels).
@@ -40,16 +46,16 @@ def read_official(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: Not such a file, or one that names code which no YOLOv5 checkpoint needs.
     """
-    wanted = _global_names(path)
-    strange = sorted(f"{module}.{name}" for module, name in wanted - HARMLESS if not _is_known(module))
+    strange = sorted(f"{one.module}.{one.name}" for one in wanted if one not in HARMLESS and not _is_known(one.module))
     if strange:
-        raise ValueError(f"{path}: refused, its pickle would run {strange[0]}, which no YOLOv5 checkpoint needs")
-    stubs: list[Any] = [type(name, (Inert,), {"__module__": module}) for module, name in wanted if _is_stubbed(module)]
-    with torch.serialization.safe_globals(stubs):
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise ValueError(f"{path}: cannot be read as a YOLOv5 checkpoint: {_reason(error)}") from error
+        raise ValueError(f"{path}: refused, its pickle would run {strange[0][:200]}, which no YOLOv5 checkpoint needs")
+    try:
+        stubs: list[Any] = [_stub(one) for one in wanted if _is_stubbed(one.module)]
+        with torch.serialization.safe_globals(stubs):
+            content = load_plain(path)
+        check_values(content, Inert)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ValueError(f"{path}: cannot be read as a YOLOv5 checkpoint: {_reason(error)}") from error
     models = [content.get(key) for key in ("ema", "model")] if isinstance(content, dict) else []
     module = next((model for model in models if isinstance(model, Inert)), None)
     if module is None or not isinstance(getattr(module, "yaml", None), dict):
@@ -89,6 +95,8 @@ def _describe(module: Inert, path: Path) -> dict[str, Any]:
 def _collect(module: Inert, prefix: str, into: dict[str, Tensor]) -> None:
     """What state_dict() would give, from the plain dictionaries of a module."""
     own = vars(module)
+    if len(into) > MOST_MODULES:
+        raise TypeError(f"more than {MOST_MODULES} tensors")
     unsaved = own.get("_non_persistent_buffers_set") or set()
     for kind in ("_parameters", "_buffers"):
         for name, value in own.get(kind, {}).items():
@@ -100,36 +108,13 @@ def _collect(module: Inert, prefix: str, into: dict[str, Tensor]) -> None:
             _collect(child, f"{prefix}{name}.", into)
 
 
+def _stub(named: Global) -> type[Inert]:
+    return type(named.name, (Inert,), {"__module__": named.module})
+
+
 def _is_stubbed(module: str) -> bool:
     return module not in REAL_TORCH and _is_known(module)
 
 
 def _is_known(module: str) -> bool:
     return module in REAL_TORCH or f"{module}.".startswith(KNOWN_MODULES)
-
-
-def _global_names(path: Path) -> set[tuple[str, str]]:
-    """Every (module, name) that the pickle inside refers to; the pickle is read, not run."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if entry.filename.endswith("/data.pkl")]
-            if len(entries) != 1 or entries[0].file_size > MOST_PICKLE_BYTES:
-                raise ValueError("it holds no model")
-            pickle = archive.read(entries[0])
-        return _names_in(pickle)
-    except Exception as error:  # damaged archives and pickles raise many kinds
-        raise ValueError(f"{path}: not a PyTorch checkpoint, or a damaged one ({_reason(error)})") from error
-
-
-def _names_in(pickle: bytes) -> set[tuple[str, str]]:
-    names: set[tuple[str, str]] = set()
-    texts: list[str] = []
-    for operation, argument, _ in pickletools.genops(pickle):
-        if operation.name == "GLOBAL":
-            module, name = str(argument).split(" ", 1)
-            names.add((module, name))
-        elif operation.name == "STACK_GLOBAL":  # takes the two strings before it; memoised ones cannot be followed
-            names.add((texts[-2], texts[-1]) if len(texts) > 1 else ("?", "?"))
-        elif isinstance(argument, str):
-            texts.append(argument)
-    return names

@@ -11,10 +11,17 @@ import cv2
 import numpy as np
 import torch
 
+from files.atomic import write_bytes_atomic
+
 _CELL_PX = 384  # what a person needs to read a label in one image of the grid
 _GRID_PX = 1920  # the picture's longest side
 _GAP_PX = 4
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def literal(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names for matplotlib, which would take what stands between two dollar signs for a formula."""
+    return tuple(name.replace("$", r"\$") for name in names)
 
 
 def class_colour(class_index: int) -> tuple[int, int, int]:
@@ -78,8 +85,9 @@ def draw_batch_grid(
         _draw_targets(image, targets_by_image[targets_by_image[:, 0] == index], names, scale)
         top, left = index // columns * (cell_h + _GAP_PX), index % columns * (cell_w + _GAP_PX)
         canvas[top : top + cell_h, left : left + cell_w] = image
-    if not cv2.imwrite(str(path), cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"cannot write the picture {path}")
+    done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))
+    assert done, path
+    write_bytes_atomic(path, data.tobytes(), durable=False)
 
 
 def _cell_scale(size_hw: Sequence[int], columns: int) -> float:

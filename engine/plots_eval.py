@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import torch
 from PIL import Image
 
 from engine.evaluate import EvalResult
-from engine.plots_batch import class_colour, draw_batch_grid
+from engine.plots_batch import class_colour, draw_batch_grid, literal
+from files.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
     from data.batch import EvalBatch
@@ -34,11 +36,15 @@ def _save(figure: Any, path: Path) -> None:
     """Write a figure as PNG; figure.savefig would draw it twice for its layout."""
     figure.canvas.draw()
     picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))
-    picture.save(path, format="PNG", dpi=(figure.dpi, figure.dpi), compress_level=2)
+
+    content = io.BytesIO()  # given a file, Pillow overlooks that the disk is full
+    picture.save(content, format="PNG", dpi=(figure.dpi, figure.dpi), compress_level=2)
+    write_bytes_atomic(path, content.getvalue(), durable=False)
 
 
 def plot_result(result: EvalResult, names: tuple[str, ...], folder: Path) -> None:
     """Write confusion_matrix.png, {F1,P,R,PR}_curve.png and ap_vs_object_size.png."""
+    names = literal(names)
     plot_confusion_matrix(result.confusion, names, folder / "confusion_matrix.png")
     curves = result.curves
     for values, quantity, stem in (

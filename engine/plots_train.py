@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from itertools import islice
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from matplotlib.figure import Figure
 
 from data.loader import TrainLoader
 from data.samples import Samples
-from engine.plots_batch import draw_batch_grid
+from engine.plots_batch import draw_batch_grid, literal
 from engine.train_log import COLUMNS, read_results
+from files.atomic import write_bytes_atomic
 
 MOST_NAMED_CLASSES = 30  # beyond this the names would overlap
 MOST_POINTS = 50_000
@@ -25,7 +27,7 @@ def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
     number = np.bincount(samples.classes, minlength=len(names))
     counts.bar(range(len(names)), number, color="tab:blue")
     if len(names) <= MOST_NAMED_CLASSES:
-        counts.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+        counts.set_xticks(range(len(names)), literal(names), rotation=90 if max(map(len, names)) > 2 else 0)
     counts.set(ylabel="boxes", title=f"{len(samples.classes):,} boxes in {len(samples.image_paths):,} images")
     boxes = samples.boxes_cxcywh[:MOST_POINTS]
     images = np.repeat(np.arange(len(samples.image_paths)), np.diff(samples.offsets))[:MOST_POINTS]
@@ -37,7 +39,7 @@ def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
     # sizes from a few pixels to a whole photograph need a logarithmic axis; on a short one its labels would overlap
     scale = "log" if len(boxes) and sides_px.max() > WIDE_RANGE * max(sides_px.min(), 1) else "linear"
     sizes.set(xlabel="width, pixels of the file", ylabel="height", title="box sizes", xscale=scale, yscale=scale)
-    figure.savefig(path, dpi=150)
+    _save(figure, path, dpi=150)
 
 
 def plot_train_batches(loader: TrainLoader, names: tuple[str, ...], folder: Path, number: int = 3) -> None:
@@ -59,4 +61,10 @@ def plot_results(csv_path: Path, path: Path) -> None:
             axis.plot(*zip(*points, strict=True), marker="." if len(points) < 60 else "", color="tab:blue")
         axis.set(title=column, xlabel="epoch")
         axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    _save(figure, path, dpi=120)
+
+
+def _save(figure: Figure, path: Path, dpi: int) -> None:
+    content = io.BytesIO()  # given a file, Pillow overlooks that the disk is full
+    figure.savefig(content, format=path.suffix[1:], dpi=dpi)
+    write_bytes_atomic(path, content.getvalue(), durable=False)

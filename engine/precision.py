@@ -37,6 +37,20 @@ class Precision:
         """Context for the forward pass."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.choice != "off")
 
+    def update(self, fault: torch.Tensor) -> None:
+        """Let the scaler learn from a step; one at fault leaves no trace in it.
+
+        Args:
+            fault: () bool on the device, which is not waited for.
+        """
+        if not self.scaler.is_enabled():
+            return
+        state: tuple[torch.Tensor, torch.Tensor] = (self.scaler._scale, self.scaler._growth_tracker)  # type: ignore[assignment]
+        before = [value.clone() for value in state]
+        self.scaler.update()
+        for value, old in zip(state, before, strict=True):
+            value.copy_(torch.where(fault, old, value))
+
 
 def _has_bfloat16(device: torch.device) -> bool:
     """Whether the card computes in bfloat16 itself (compute capability 8.0 and later), not by emulation."""

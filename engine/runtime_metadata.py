@@ -12,7 +12,7 @@ MOST_CHARACTERS = 500_000  # of one value; the names of a thousand classes take 
 MOST_CLASSES = 20_000
 MOST_NAME_CHARACTERS = 200
 MOST_STRIDE = 1024
-MOST_SIDE = 1 << 16  # pixels
+MOST_SIDE = 1 << 14  # pixels, and images in a batch
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from engine.packages import import_package
 from engine.runtime_metadata import one_line
-
-MOST_METADATA_BYTES = 4 << 20
+from files.yaml_file import read_yaml_mapping
 
 
 class OpenVinoBackend:
@@ -80,15 +78,7 @@ def _metadata(xml: Path) -> dict[str, Any]:
     for path in (xml.with_name("metadata.yaml"), xml.with_suffix(".yaml")):
         if not path.is_file():
             continue
-        if path.stat().st_size > MOST_METADATA_BYTES:
-            raise ValueError(f"{path}: more than {MOST_METADATA_BYTES >> 20} MiB of metadata")
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: no readable YAML ({one_line(error)})") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"{path}: no YAML mapping")
-        return values
+        return read_yaml_mapping(path)
     return {}
 
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
+from engine.archive import PRINTED, check_archive
 from engine.runtime_metadata import one_line, read_metadata
 
 METADATA_FILE = "config.txt"  # YOLOv5's name
-MOST_CODE_BYTES = 64 << 20
 
 _GAP = r"(?:\s|\\|#[^\n]*\n)*"  # what may stand between the parts of a name
 _FILE_OPERATORS = re.compile(rf"\.{_GAP}(save|from_file)\b|\b(rpc_sync|rpc_async|rpc_remote)\b")
@@ -73,14 +73,11 @@ class TorchScriptBackend:
 def check_program(path: Path) -> None:
     """Raise ValueError for a file that is no TorchScript, or whose code names an operator that no detector needs."""
     try:
+        check_archive(path, pickles=("data", "constants"), compressed=PRINTED)
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if entry.filename.lower().endswith((".py", ".pkl"))]
-            if len({entry.filename.lower() for entry in entries}) != len(entries):
-                raise ValueError(f"{path}: refused, it holds two files of one name")
-            if sum(entry.file_size for entry in entries) > MOST_CODE_BYTES:
-                raise ValueError(f"{path}: refused, its code has more than {MOST_CODE_BYTES >> 20} MiB")
             texts = [archive.read(entry).decode("latin-1") for entry in entries]
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, zlib.error, ValueError) as error:
         raise ValueError(f"{path}: no TorchScript file, or a damaged one ({one_line(error)})") from error
     for entry, text in zip(entries, texts, strict=True):
         strange = [f"{name[0] or name[1]}" for name in _FILE_OPERATORS.findall(text)] if _is_code(entry) else []

@@ -19,16 +19,17 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from data.decode import decode_image
-from data.image_list import printable
 from data.image_probe import IMAGE_SUFFIXES
 from engine import ultralytics_edge
 from engine.stream_names import shown_name, stream_stem
 from engine.stream_reader import Patience, Picture
 from engine.streams import Streams
+from files.text import printable
 
 VIDEO_SUFFIXES = frozenset(
     {".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 )
+MOST_STEM_BYTES = 200  # file systems take 255 for a name, and numbers and suffixes are added
 _URL_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "tcp", "udp")
 _VIDEO_SITES = ("youtube.com", "youtu.be")  # their pages are no streams
 LAST_CAMERA = 99  # OpenCV takes the hundreds for the kind of driver
@@ -190,6 +191,8 @@ def unique_stems(paths: Sequence[str]) -> list[str]:
     stems = []
     for path in paths:
         base = printable(Path(path).stem)
+        while len(os.fsencode(base)) > MOST_STEM_BYTES:
+            base = base[:-1]
         stem, count = base, 1
         while stem.lower() in taken or (_suffix(path) in VIDEO_SUFFIXES and _has_numbered(taken, stem.lower())):
             count += 1
@@ -330,6 +333,8 @@ def _read_streams(path: str) -> list[str]:
 
 
 def _check_stream(entry: str) -> None:
+    if not ultralytics_edge.is_utf8(entry):
+        raise ValueError(f"stream '{printable(entry)}': OpenCV opens no stream whose name is not UTF-8")
     if not (entry.isdecimal() or _is_url(entry) or os.path.isfile(entry)):
         raise ValueError(
             f"stream '{shown_name(entry)}' is neither a webcam's number, nor a URL ({', '.join(_URL_SCHEMES)}), "

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +14,42 @@ import torch
 import yaml
 from torch import nn
 
-from data.config import DataConfig, load_data_config
-from data.download import download
 from data.eval_loader import EvalLoader
 from data.loader import TrainLoader
 from data.memory import free_ram_bytes
-from data.samples import Samples, load_samples
+from data.stores import StoreName
 from engine.checkpoints import Checkpoint, load_checkpoint, model_from_checkpoint, save_checkpoint
 from engine.devices import select_device
 from engine.distributed import from_main, is_main, process_group, rank, world_size
 from engine.evaluate import EvalResult, evaluate
-from engine.hyp import default_hyp, load_hyp
+from engine.hyp import load_hyp
 from engine.plots_eval import BatchPictures, plot_result
 from engine.plots_train import plot_labels, plot_results, plot_train_batches
 from engine.precision import Precision
-from engine.resume import find_resume, resumed_config
-from engine.runs import new_run_folder, write_text_atomic
+from engine.resume import FINAL_TABLE, find_resume, patience_is_over, read_progress, resumed_config, sound_state
+from engine.run_claim import RunClaim
+from engine.runs import new_run_folder
 from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
 from engine.train_config import TrainConfig
 from engine.train_log import ResultsCsv, TensorBoard
-from engine.train_setup import check_anchors, fill_memory, freeze_rows, image_difficulty, make_model
+from engine.train_setup import (
+    COARSEST_STRIDE,
+    check_anchors,
+    fill_memory,
+    freeze_rows,
+    image_difficulty,
+    load_splits,
+    make_model,
+    settle,
+)
 from engine.trainer import EpochLosses, Progress, Trainer
 from engine.val_report import result_lines, write_per_class_csv
+from files.atomic import write_text_atomic
 from models import DetectionModel
 from models.loss import DetectionLoss
 
 Report = Callable[[str], None]
-DEFAULT_IMGSZ, DEFAULT_EPOCHS, DEFAULT_BATCH = 640, 100, 16
-COARSEST_STRIDE = 32  # sizes are rounded up to a multiple
-STORES = {"auto": "auto", "ram": "resident", "none": "streamed"}
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The labels that a run trains and validates on."""
-
-    config: DataConfig
-    train: Samples
-    val: Samples
+STORES: dict[str, StoreName] = {"auto": "auto", "ram": "resident", "none": "streamed"}
 
 
 def run_train(config: TrainConfig, report: Report = print, given: Collection[str] | None = None) -> Path:
@@ -70,16 +67,19 @@ def run_train(config: TrainConfig, report: Report = print, given: Collection[str
     Raises:
         FileNotFoundError: Data, weights, model or recipe that are not there.
         ValueError: Options that do not fit together.
-        FloatingPointError: The loss is not a number any more.
+        FloatingPointError: Losses, weights or validations are no numbers any more.
     """
+    report = report if is_main() else lambda _line: None
     resumed = load_checkpoint(find_resume(config.resume)) if config.resume else None
     if resumed:
-        config = resumed_config(config, resumed, given)
+        config = resumed_config(config, resumed, given, report)
     device = select_device(config.device)
     with process_group(device):
-        run = _Run(config, device, resumed, report if is_main() else lambda _line: None)
+        run = _Run(config, device, resumed, report)
         try:
             run.train()
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error}; {run.last_good()}") from error
         finally:
             run.close()
     return run.folder
@@ -115,7 +115,10 @@ class _Run:
         elif config.sync_bn:
             raise ValueError("--sync-bn shares statistics between GPUs; it needs torchrun and several of them")
         self.folder = self._folder(resumed)  # not before the options are known to be good
-        self.trainer = self._trainer(frozen)
+        store = STORES[config.cache]
+        if resumed and store == "auto":  # a matter of the day's memory, and it decides what a mosaic is made of
+            store = resumed.training.get("store", store)
+        self.trainer = self._trainer(frozen, store)
         self.eval_loader = self._eval_loader()
         self.progress = Progress()
         if resumed:
@@ -136,10 +139,12 @@ class _Run:
         elif is_main():
             folder = str(new_run_folder(self.config.project, self.config.name, self.config.exist_ok))
         path = Path(from_main(folder))
-        (path / "weights").mkdir(exist_ok=True)
+        if is_main():  # the others may be on another machine
+            (path / "weights").mkdir(exist_ok=True)
+        self.claim = RunClaim(path) if is_main() else None
         return path
 
-    def _trainer(self, frozen: tuple[nn.Module, ...]) -> Trainer:
+    def _trainer(self, frozen: tuple[nn.Module, ...], store: StoreName) -> Trainer:
         config, hyp = self.config, self.hyp
         loader = TrainLoader(
             self.splits.train,
@@ -148,12 +153,13 @@ class _Run:
             hyp.augment(),
             seed=config.seed,
             workers=config.workers,
-            store=STORES[config.cache],  # type: ignore[arg-type]
+            store=store,
             rect=config.rect,
             stride=int(self.model.stride.max()),
             rank=rank(),
             world_size=world_size(),
             device=self.device,
+            strict=config.strict,
             report=self.report,
         )
         gains = hyp.loss_gains(config.imgsz, self.model.num_classes, self.model.head.num_levels, config.label_smoothing)
@@ -170,6 +176,7 @@ class _Run:
             multi_scale=config.multi_scale,
             compiled=config.compile,
             frozen=frozen,
+            report=self.report,
         )
 
     def _open_logs(self) -> None:
@@ -177,7 +184,7 @@ class _Run:
         write_text_atomic(self.folder / "opt.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
         write_text_atomic(self.folder / "hyp.yaml", yaml.safe_dump(self.hyp.as_dict(), sort_keys=False))
         self.log = ResultsCsv(self.folder / "results.csv", self.progress.epoch)
-        self.board = TensorBoard(self.folder, enabled=True)
+        self.board = TensorBoard(self.folder, self.progress.epoch)
         if not config.noplots:
             plot_labels(self.splits.train, self.model.names, self.folder / "labels.jpg")
             plot_train_batches(self.trainer.loader, self.model.names, self.folder)
@@ -187,22 +194,21 @@ class _Run:
         started, config = time.perf_counter(), self.config
         self.report(f"training {config.epochs} epochs at {config.imgsz} px on {self.device}, into {self.folder}")
         for epoch in range(self.progress.epoch, config.epochs):
-            losses = self.trainer.train_epoch(epoch, f"{epoch + 1}/{config.epochs}" if is_main() else None)
-            stop = False
-            if is_main():
-                stop = self._finish_epoch(epoch, losses)
-            if config.image_weights:  # the main process measured them
-                self.trainer.loader.image_weights = from_main(self.trainer.loader.image_weights)
-            if from_main(stop):
+            if from_main(patience_is_over(self.progress, config)):  # here, so that a run resumed after that ends too
                 self.report(f"no better fitness for {config.patience} epochs; stopping")
                 break
+            losses = self.trainer.train_epoch(epoch, f"{epoch + 1}/{config.epochs}" if is_main() else None)
+            if is_main():
+                self._finish_epoch(epoch, losses)
+            if config.image_weights:  # the main process measured them
+                self.trainer.loader.image_weights = from_main(self.trainer.loader.image_weights)
         if is_main():
             minutes = (time.perf_counter() - started) / 60
             self.report(f"trained in {minutes:.1f} minutes")
             self._finish()
 
-    def _finish_epoch(self, epoch: int, losses: EpochLosses) -> bool:
-        """Validate, log, save; whether to stop early."""
+    def _finish_epoch(self, epoch: int, losses: EpochLosses) -> None:
+        """Validate, log, save."""
         config = self.config
         last = epoch + 1 == config.epochs
         values = {
@@ -212,12 +218,13 @@ class _Run:
             "train/cls_loss": losses.cls,
             **{f"x/lr{i}": value for i, value in enumerate(losses.rates)},
         }
-        best = False
+        best, good = False, True
         line = f"epoch {epoch + 1}/{config.epochs}  box {losses.box:.4f}  obj {losses.obj:.4f}  cls {losses.cls:.4f}"
         if not config.noval or last:
             result = self._validate(self.trainer.ema.model, self.trainer.loss)
             values |= metric_values(result)
-            best = self.progress.record(fitness(result))
+            good = self.progress.accept(result.val_losses, last)
+            best = good and self.progress.record(fitness(result))
             line += f"  P {result.precision:.3f}  R {result.recall:.3f}"
             line += f"  mAP50 {result.map50:.3f}  mAP50-95 {result.map50_95:.3f}"
             if config.image_weights:
@@ -228,9 +235,10 @@ class _Run:
         assert self.log and self.board
         self.log.add(values)
         self.board.add(values, epoch)
-        stop = 0 < config.patience <= epoch - self.progress.best_epoch and not config.noval
-        self._save(epoch, best, last or stop)
-        return stop
+        if good:
+            self._save(epoch, best, last or patience_is_over(self.progress, config))
+        else:
+            self.report(f"epoch {epoch + 1}: the validation losses are no numbers; no checkpoint is written")
 
     def _eval_batch(self) -> int:
         """Images per batch of validation; without gradients twice as many fit."""
@@ -246,6 +254,8 @@ class _Run:
             workers=self.config.workers,
             memory_budget=0 if self.config.cache == "none" else free_ram_bytes() // 3,
             ahead=self.device.type != "cpu",
+            strict=self.config.strict,
+            report=self.report,
         )
 
     def _validate(self, model: nn.Module, loss: DetectionLoss | None, pictures: bool = False) -> EvalResult:
@@ -272,10 +282,10 @@ class _Run:
         assert isinstance(model, DetectionModel)
         if best and not config.nosave:
             save_checkpoint(weights / "best.pt", model, info)
-        if not config.nosave or last:
-            save_checkpoint(weights / "last.pt", model, info, self._state())
         if config.save_period > 0 and (epoch + 1) % config.save_period == 0:
             save_checkpoint(weights / f"epoch{epoch}.pt", model, info)
+        if not config.nosave or last:  # after all else: from here on a resumed run takes the epoch for done
+            save_checkpoint(weights / "last.pt", model, info, self._state())
 
     def _state(self) -> dict[str, Any]:
         """Everything that resuming needs."""
@@ -284,6 +294,8 @@ class _Run:
             "config": self.config.as_dict(),
             "hyp": self.hyp.as_dict(),
             "progress": vars(self.progress),
+            "images": len(self.splits.train.image_paths),
+            "store": "resident" if self.trainer.loader.store.window is None else "streamed",
             "trainer": self.trainer.state(),
             "image_weights": None if weights is None else weights.tolist(),
             "torch_rng": torch.get_rng_state(),
@@ -292,19 +304,33 @@ class _Run:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.training
-        self.progress = Progress(**state["progress"])
         if checkpoint.names != self.model.names:
             raise ValueError(
                 f"--resume {checkpoint.path}: trained on {len(checkpoint.names)} classes, "
                 f"{self.splits.config.yaml_path} has {len(self.model.names)}, or others; restore the data set"
             )
-        self.trainer.restore(state["trainer"], checkpoint.state_dict)
-        if state["image_weights"] is not None:
-            self.trainer.loader.image_weights = np.array(state["image_weights"])  # bit by bit, not normalised again
-        torch.set_rng_state(state["torch_rng"])
-        if state["cuda_rng"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
-        self.report(f"resuming {checkpoint.path} at epoch {self.progress.epoch + 1}")
+        if from_main(state["progress"]) != state["progress"]:
+            raise ValueError(f"--resume {checkpoint.path}: not the one that the main process has; copy that here")
+        found = len(self.splits.train.image_paths)
+        if state.get("images", found) != found:
+            self.report(f"train: {found} images, the run had {state['images']}: from here on it is another run")
+        self.progress = read_progress(checkpoint)
+        with sound_state(checkpoint):
+            self.trainer.restore(state["trainer"], checkpoint.state_dict)
+            if state["image_weights"] is not None:
+                self.trainer.loader.set_image_weights(np.array(state["image_weights"]))  # which checks them
+                self.trainer.loader.image_weights = np.array(state["image_weights"])  # the bits, not normalised again
+            torch.set_rng_state(state["torch_rng"])
+            if state["cuda_rng"] and self.device.type == "cuda":
+                torch.cuda.set_rng_state_all(state["cuda_rng"])
+        done = self.progress.epoch >= self.config.epochs or patience_is_over(self.progress, self.config)
+        where = "after its last epoch" if done else f"at epoch {self.progress.epoch + 1}"
+        self.report(f"resuming {checkpoint.path} {where}")
+
+    def last_good(self) -> str:
+        """Where the state is from which one could go on."""
+        path = self.folder / "weights" / "last.pt"
+        return f"{path} is the last good state" if path.exists() else "there is no checkpoint yet"
 
     def _finish(self) -> None:
         """Evaluate the best weights once more, with every table and picture."""
@@ -316,10 +342,10 @@ class _Run:
         batch = self._eval_batch()
         for line in result_lines(result, input_size=self.config.imgsz, batch_size=batch, verbose=True):
             self.report(line)
-        write_per_class_csv(self.folder / "per_class.csv", result)
         if not self.config.noplots:
             plot_result(result, self.model.names, self.folder)
             plot_results(self.folder / "results.csv", self.folder / "results.png")
+        write_per_class_csv(self.folder / FINAL_TABLE, result)
         self.report(f"results saved to {self.folder}")
 
     def close(self) -> None:
@@ -327,6 +353,8 @@ class _Run:
         self.trainer.loader.close()
         if self.board:
             self.board.close()
+        if self.claim:
+            self.claim.release()
 
 
 def seed_everything(seed: int) -> None:
@@ -334,46 +362,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def load_splits(config: TrainConfig, report: Report) -> Splits:
-    """Read the labels of both splits; the main process first, so that the others find its cache."""
-    data: DataConfig | None = None
-    if is_main():
-        data = load_data_config(config.data)
-        if config.download and not all(map(os.path.exists, (*data.train, *data.val))):
-            data = download(data, report)
-    data = from_main(data)
-    assert data
-    loaded: dict[str, Samples] = {}
-    for turn in (True, False):
-        if turn == is_main():
-            for split in ("train", "val"):
-                loaded[split] = load_samples(
-                    data, split, strict=config.strict, single_cls=config.single_cls, report=report
-                )
-        from_main(None)  # the others wait here for the main process
-    return Splits(data, loaded["train"], loaded["val"])
-
-
-def settle(config: TrainConfig, data: DataConfig) -> TrainConfig:
-    """Put values in place of "the default": what the data set suggests, and the recipe for the size.
-
-    Raises:
-        ValueError: A batch that the processes cannot share equally.
-    """
-    imgsz = config.imgsz or data.imgsz or DEFAULT_IMGSZ
-    rounded = -(-imgsz // COARSEST_STRIDE) * COARSEST_STRIDE
-    batch_size = config.batch_size or data.batch_size or DEFAULT_BATCH
-    if batch_size > 0 and batch_size % world_size():
-        raise ValueError(f"--batch-size {batch_size} is not a multiple of the {world_size()} processes")
-    return replace(
-        config,
-        imgsz=rounded,
-        epochs=config.epochs or data.epochs or DEFAULT_EPOCHS,
-        batch_size=batch_size,
-        hyp=config.hyp or default_hyp(rounded),
-    )
 
 
 def fitness(result: EvalResult) -> float:

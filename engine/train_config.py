@@ -11,8 +11,16 @@ from engine.precision import CHOICES as AMP_CHOICES
 
 CACHE_CHOICES = ("auto", "ram", "none")
 DEFAULT_CFG = "yolov5n-mgil.yaml"
-# Fields that may differ when a run is resumed: they change how it runs, not what it computes.
-MAY_CHANGE_ON_RESUME = ("resume", "epochs", "device", "workers", "cache", "noplots", "nosave", "noval", "save_period")
+# Fields that may differ when a run is resumed: how it runs and how long, not what it learns from and how.
+MAY_CHANGE_ON_RESUME = (
+    *("resume", "epochs", "patience", "device", "workers", "cache"),
+    *("noplots", "nosave", "noval", "save_period"),
+)
+
+
+def flag_of(name: str) -> str:
+    """The flag that sets a field."""
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ class TrainConfig:
     def _at_least(self, name: str, low: int) -> None:
         value = getattr(self, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise ValueError(f"--{name.replace('_', '-')} {value!r}: must be an integer of {low} or more")
+            raise ValueError(f"{flag_of(name)} {value!r}: must be an integer of {low} or more")
 
     def frozen_rows(self) -> tuple[int, ...]:
         """Rows of the model that are not trained."""

@@ -6,8 +6,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from engine.runs import write_text_atomic
+from files.atomic import check_room, write_text_atomic
 
+EVENT_BYTES = 64 << 10  # a run writes fewer in many epochs
 COLUMNS = (
     "epoch",
     "train/box_loss",
@@ -36,13 +37,14 @@ class ResultsCsv:
 
     def __init__(self, path: Path, first_epoch: int = 0) -> None:
         self.path = path
-        self.rows = [row for row in read_results(path) if int(row["epoch"]) < first_epoch] if path.exists() else []
+        rows = read_results(path) if path.exists() and first_epoch else []
+        self.lines = [",".join(COLUMNS)]
+        self.lines += [",".join(row[key] for key in COLUMNS) for row in rows if int(row["epoch"]) < first_epoch]
 
     def add(self, values: dict[str, float]) -> None:
         """Append an epoch's row; a metric that was not measured is an empty cell."""
-        self.rows.append({key: _short(values[key]) if key in values else "" for key in COLUMNS})
-        lines = [",".join(COLUMNS), *(",".join(row[key] for key in COLUMNS) for row in self.rows)]
-        write_text_atomic(self.path, "\n".join(lines) + "\n")
+        self.lines.append(",".join(_short(values[key]) if key in values else "" for key in COLUMNS))
+        write_text_atomic(self.path, "\n".join(self.lines) + "\n")
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
@@ -53,22 +55,30 @@ def read_results(path: Path) -> list[dict[str, str]]:
 
 
 class TensorBoard:
-    """TensorBoard events if tensorboard is installed; otherwise nothing, without a word of complaint."""
+    """TensorBoard events if tensorboard is installed; otherwise nothing, without a word of complaint.
 
-    def __init__(self, folder: Path, enabled: bool) -> None:
+    Args:
+        folder: The run's.
+        first_epoch: Events of this epoch and later, of the run before it was resumed, are not shown any more.
+    """
+
+    def __init__(self, folder: Path, first_epoch: int = 0) -> None:
         self.writer: Any = None
-        if enabled:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                return
-            self.writer = SummaryWriter(str(folder))
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        self.path = folder / "events.out.tfevents"
+        check_room(self.path, EVENT_BYTES)  # a thread of TensorBoard's own writes, and would end in a traceback
+        self.writer = SummaryWriter(str(folder), purge_step=first_epoch or None)
 
     def add(self, values: dict[str, float], epoch: int) -> None:
         """Write an epoch's scalars."""
         if self.writer is not None:
+            check_room(self.path, EVENT_BYTES)
             for key, value in values.items():
                 self.writer.add_scalar(key, value, epoch)
+            self.writer.flush()  # a killed run has shown its epochs
 
     def close(self) -> None:
         """Finish the event file."""

@@ -1,9 +1,11 @@
-"""The parts of a training run before its first epoch: model, anchors, batch size."""
+"""The parts of a training run before its first epoch: labels, model, anchors, batch size."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,14 @@ import torch
 from torch import nn
 
 from data.boxes import LabelTable
-from data.config import DataConfig
+from data.config import DataConfig, load_data_config
+from data.download import download
 from data.letterbox import fitted_size_hw
-from data.samples import Samples
-from engine.checkpoints import Checkpoint, transfer_weights
+from data.samples import Samples, load_samples
+from engine.checkpoints import Checkpoint, check_weights, transfer_weights
+from engine.distributed import from_main, is_main, world_size
 from engine.evaluate import class_table
-from engine.hyp import Hyp
+from engine.hyp import Hyp, default_hyp
 from engine.precision import Precision
 from engine.train_config import DEFAULT_CFG, TrainConfig
 from mgil import MGIL
@@ -25,8 +29,63 @@ from models.anchors import ENOUGH_RECALL, fit_levels, measure_fit
 from models.profile import profile
 
 Report = Callable[[str], None]
+DEFAULT_IMGSZ, DEFAULT_EPOCHS, DEFAULT_BATCH = 640, 100, 16
+COARSEST_STRIDE = 32  # sizes are rounded up to a multiple
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
 PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, of which BatchNorm cannot take the statistics on a 1x1 map
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The labels that a run trains and validates on."""
+
+    config: DataConfig
+    train: Samples
+    val: Samples
+
+
+def load_splits(config: TrainConfig, report: Report) -> Splits:
+    """Read the labels of both splits; the main process first, so that the others find its cache."""
+    data: DataConfig | None = None
+    if is_main():
+        data = load_data_config(config.data)
+        if config.download and not all(map(os.path.exists, (*data.train, *data.val))):
+            data = download(data, report)
+    data = from_main(data)
+    assert data
+    loaded: dict[str, Samples] = {}
+    for turn in (True, False):
+        if turn == is_main():
+            for split in ("train", "val"):
+                loaded[split] = load_samples(
+                    data, split, strict=config.strict, single_cls=config.single_cls, report=report
+                )
+        from_main(None)  # the others wait here for the main process
+    return Splits(data, loaded["train"], loaded["val"])
+
+
+def settle(config: TrainConfig, data: DataConfig) -> TrainConfig:
+    """Put values in place of "the default": what the data set suggests, and the recipe for the size.
+
+    Raises:
+        ValueError: A batch that the processes cannot share equally.
+    """
+    imgsz = config.imgsz or data.imgsz or DEFAULT_IMGSZ
+    batch_size = config.batch_size or data.batch_size or DEFAULT_BATCH
+    if batch_size > 0 and batch_size % world_size():
+        raise ValueError(f"--batch-size {batch_size} is not a multiple of the {world_size()} processes")
+    return replace(
+        config,
+        imgsz=rounded_imgsz(imgsz),
+        epochs=config.epochs or data.epochs or DEFAULT_EPOCHS,
+        batch_size=batch_size,
+        hyp=config.hyp or default_hyp(rounded_imgsz(imgsz)),
+    )
+
+
+def rounded_imgsz(imgsz: int) -> int:
+    """The next size that every stride divides."""
+    return -(-imgsz // COARSEST_STRIDE) * COARSEST_STRIDE
 
 
 def make_model(
@@ -43,8 +102,12 @@ def make_model(
     """
     names, _ = class_table(data, config.single_cls)
     cfg: Any = config.cfg or (checkpoint.architecture if checkpoint else DEFAULT_CFG)
-    model = build_model(cfg, names=names, imgsz=imgsz)
+    try:
+        model = build_model(cfg, names=names, imgsz=imgsz)
+    except ValueError as error:
+        raise ValueError(f"{checkpoint.path}: {error}" if checkpoint and not config.cfg else str(error)) from error
     if checkpoint:
+        check_weights(checkpoint)
         # with an architecture of one's own, its anchors are meant
         transfer = transfer_weights(model, checkpoint.state_dict, skip=(".anchors",) if config.cfg else ())
         report(f"{checkpoint.path}: {transfer}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +21,19 @@ from data.batch import TrainBatch
 from data.loader import TrainLoader
 from engine.distributed import mean_over_processes, world_size
 from engine.ema import ModelEma
+from engine.memory_errors import memory_errors
 from engine.precision import Precision
 from engine.schedule import Schedule
+from engine.step_guard import StepGuard
 from models import DetectionModel
 from models.loss import DetectionLoss
 
 MOST_GRADIENT = 10.0  # norm that gradients are clipped to
+# Above this learning rate a step is checked afterwards too: with gradients clipped, no lower one can throw weights out
+# of the numbers at once.
+WILD_RATE = 10.0
+MOST_WEIGHT = 1e30  # and they would not stay numbers for long
+MOST_BAD_VALIDATIONS = 3  # in a row
 SIZE_STREAM = 7  # separates the random sizes of --multi-scale from other draws of the seed
 
 
@@ -36,11 +45,28 @@ class Progress:
         epoch: The next epoch to train, from 0.
         best_fitness: Highest fitness so far; -1 before the first validation.
         best_epoch: The epoch that reached it.
+        bad_validations: How many of the last validations gave no numbers.
     """
 
     epoch: int = 0
     best_fitness: float = -1.0
     best_epoch: int = 0
+    bad_validations: int = 0
+
+    def accept(self, losses: Sequence[float], last: bool) -> bool:
+        """Note a validation's losses; whether they are numbers. If not, the averaged weights have diverged.
+
+        Raises:
+            FloatingPointError: They are not, in the last epoch or once too often.
+        """
+        if all(map(math.isfinite, losses)):
+            self.bad_validations = 0
+            return True
+        self.bad_validations += 1
+        if last or self.bad_validations >= MOST_BAD_VALIDATIONS:
+            shown = ", ".join(f"{value:.4g}" for value in losses)
+            raise FloatingPointError(f"epoch {self.epoch + 1}: the validation losses are {shown}; lower lr0")
+        return False
 
     def record(self, fitness: float) -> bool:
         """Note an epoch's fitness; whether it is the best so far."""
@@ -75,6 +101,7 @@ class Trainer:
         multi_scale: Resize every batch to a random size within +/- 50 %.
         compiled: Run the forward pass through torch.compile.
         frozen: Modules that stay in evaluation mode, so that their BatchNorm statistics rest too.
+        report: Gets a line for people about every step that is left out.
     """
 
     # The layout that tensor cores want; on one CPU thread a step of yolov5n-mgil at 64 px took 0.76 of the time in it
@@ -94,6 +121,7 @@ class Trainer:
         multi_scale: bool = False,
         compiled: bool = False,
         frozen: tuple[nn.Module, ...] = (),
+        report: Callable[[str], None] = print,
     ) -> None:
         self.model = model
         self.loader = loader
@@ -110,6 +138,8 @@ class Trainer:
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         gpu = [self.device.index] if self.device.type == "cuda" else None
         self.parallel = DistributedDataParallel(model, device_ids=gpu) if world_size() > 1 else None
+        start_momentum(optimizer)
+        self.guard = StepGuard(model, self.device.type == "cuda", report, loader.files_in)
         forward = self.parallel or model
         self.forward = torch.compile(forward) if compiled else forward
 
@@ -121,13 +151,15 @@ class Trainer:
             title: Start of the progress bar's line; None shows no bar.
 
         Raises:
-            FloatingPointError: The loss is not a number any more.
+            FloatingPointError: Too many steps whose numbers are none (see `StepGuard`).
+            ValueError: A batch that does not fit the GPU; a size that does is named.
         """
         started = time.perf_counter()
         self.model.train()
         for module in self.frozen:
             module.eval()
-        total = torch.zeros(3, device=self.device)
+        self.guard.begin_epoch()
+        total = torch.zeros(4, device=self.device)  # of the loss terms, and number of batches that have a loss
         pending = 0
         self.optimizer.zero_grad(set_to_none=True)
         # disable=None: no bar where the output is not a terminal
@@ -137,20 +169,21 @@ class Trainer:
             accumulate = self.schedule.set(epoch, index)
             pending += 1
             steps = pending >= accumulate or index == len(self.loader) - 1
-            total += self._backward(batch, epoch, index, steps)
-            if steps:
-                self._step()
-                pending = 0
+            last = index == len(self.loader) - 1
+            steps = pending >= accumulate or last
+            with memory_errors(f"epoch {epoch + 1}, batch {index + 1}", batch.images.shape):
+                total += self._backward(batch, epoch, index, steps)
+                if steps:
+                    self._step(last)
+                    pending = 0
             if not bar.disable and index % 20 == 0:  # reading the losses waits for the device: not at every step
-                bar.set_description(f"{title} {_terms(total / (index + 1))}")
-        mean = mean_over_processes(total / max(len(self.loader), 1)).tolist()
-        if not all(map(math.isfinite, mean)):
-            raise FloatingPointError(f"epoch {epoch}: the loss is {mean}; lower lr0, or train with --amp off")
-        box, obj, cls = mean
+                bar.set_description(f"{title} {_terms(total)}")
+        box, obj, cls, counted = mean_over_processes(total).split(1)
+        box, obj, cls = (torch.cat((box, obj, cls)) / counted).tolist()
         return EpochLosses(box, obj, cls, rates=self.schedule.rates(), seconds=time.perf_counter() - started)
 
     def _backward(self, batch: TrainBatch, epoch: int, index: int, steps: bool) -> torch.Tensor:
-        """Add a batch's gradients; its loss terms stay on the device, so that nothing waits for it."""
+        """Add a batch's gradients; its loss terms and a 1 (zeros where they are no numbers) stay on the device."""
         images = batch.images.to(self.device, non_blocking=True)
         targets = batch.targets.to(self.device, non_blocking=True)
         images = images.float().div_(255).contiguous(memory_format=self.memory_format)
@@ -162,24 +195,57 @@ class Trainer:
                 raws = self.forward(images)
             loss, terms = self.loss(raws, targets)
             self.precision.scaler.scale(loss * world_size()).backward()  # DDP takes the mean, YOLOv5's loss is a sum
-        return terms
+        good = self.guard.watch(epoch, index, loss)
+        return torch.where(good, torch.cat((terms, terms.new_ones(1))), 0)
 
-    def _step(self) -> None:
-        scaler = self.precision.scaler
-        scaler.unscale_(self.optimizer)
-        self._clip()
-        scaler.step(self.optimizer)
-        scaler.update()
+    def _step(self, last: bool) -> None:
+        """Bring the gradients into the weights and these into their average; a step at fault leaves no trace."""
+        self.precision.scaler.unscale_(self.optimizer)
+        norm = self._clip()
+        fault = self.guard.judge(norm, self.precision)
+        wild = max(self.schedule.rates()) > WILD_RATE
+        fault = self._optimize_carefully(norm, fault) if wild else self._optimize(norm, fault)
+        self.guard.settle(fault)
+        if self.guard.lazy:
+            self.ema.update(unless=fault)
+        elif not fault:
+            self.ema.update()
+        self.precision.update(fault)
         self.optimizer.zero_grad(set_to_none=True)
-        self.ema.update()
+        found = self.guard.read(self.schedule.rates(), last)
+        if self.guard.lazy:
+            self.ema.updates -= found
 
-    def _clip(self) -> None:
-        """Bring the gradients' norm down to `MOST_GRADIENT`."""
+    def _optimize(self, norm: torch.Tensor, fault: torch.Tensor) -> torch.Tensor:
+        """Step the optimizer, unless the step is at fault or its gradients overflowed."""
+        if self.guard.lazy:  # the fused optimizers leave the step out themselves, on the device
+            self.optimizer.found_inf = (fault | ~norm.isfinite()).float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+            del self.optimizer.found_inf  # type: ignore[attr-defined]
+        elif not fault:
+            self.precision.scaler.step(self.optimizer)
+        return fault
+
+    def _optimize_carefully(self, norm: torch.Tensor, fault: torch.Tensor) -> torch.Tensor:
+        """Step as `_optimize` does, and back if that made a weight too large to compute with."""
+        weights = [parameter.detach().clone() for parameter in self.parameters]
+        state = deepcopy(self.optimizer.state_dict())
+        self._optimize(norm, fault)
+        largest = nn.utils.get_total_norm([parameter.detach() for parameter in self.parameters], norm_type=math.inf)
+        if largest < MOST_WEIGHT:
+            return fault
+        torch._foreach_copy_([parameter.detach() for parameter in self.parameters], weights)
+        self.optimizer.load_state_dict(state)
+        return torch.ones_like(fault)
+
+    def _clip(self) -> torch.Tensor:
+        """Bring the gradients' norm down to `MOST_GRADIENT`; the norm before."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         # On the CPU a look at the norm saves the multiplication by one; on a GPU it would wait for the device.
         if self.device.type != "cpu" or not norm <= MOST_GRADIENT:
             nn.utils.clip_grads_with_norm_(self.parameters, MOST_GRADIENT, norm)
+        return norm
 
     def _resize(
         self, images: torch.Tensor, targets: torch.Tensor, epoch: int, index: int
@@ -203,6 +269,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "ema_updates": self.ema.updates,
+            "bad_steps": self.guard.in_a_row,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
         }
@@ -212,13 +279,27 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.ema.model.load_state_dict(averaged)
         self.ema.updates = state["ema_updates"]
+        self.guard.in_a_row = state.get("bad_steps", 0)
         fused = [group["fused"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, own in zip(self.optimizer.param_groups, fused, strict=True):
             group["fused"] = own  # this device's way to step, not the saved run's
-        self.precision.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where the run did not need one: on another device or with another --amp auto
+            self.precision.scaler.load_state_dict(state["scaler"])
 
 
-def _terms(mean: torch.Tensor) -> str:
-    box, obj, cls = mean.tolist()
-    return f"box {box:.4f}  obj {obj:.4f}  cls {cls:.4f}"
+def start_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Give SGD the momentum buffers of zeros that its first step amounts to.
+
+    The fused SGD makes them in its first step, of whatever lies in memory, and fills them in only if that step is not
+    left out. With float16 it usually is: the scaler starts too high.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def _terms(total: torch.Tensor) -> str:
+    box, obj, cls, counted = total.tolist()
+    counted = max(counted, 1)
+    return f"box {box / counted:.4f}  obj {obj / counted:.4f}  cls {cls / counted:.4f}"

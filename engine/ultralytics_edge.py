@@ -27,6 +27,8 @@ import numpy as np
 import PIL.Image
 import torch
 
+from files.text import printable
+
 FALLBACK_FPS = 30.0  # for files and cameras that do not say
 _PATCHED = (
     (torch, "save"),
@@ -147,20 +149,42 @@ def read_video(path: str, vid_stride: int) -> Iterator[tuple[np.ndarray, int, in
         ValueError: the file cannot be opened as a video, or holds no frame.
     """
     loaders = _module("ultralytics.data.loaders")
-    with untouched():
-        try:
-            loader = loaders.LoadImagesAndVideos([path], vid_stride=vid_stride)
-        except FileNotFoundError as error:
-            raise ValueError(f"{path}: cannot be read as a video") from error
-    fps = loader.cap.get(cv2.CAP_PROP_FPS)  # the loader's own may be rounded
-    fps = fps if 0 < fps < 1000 else FALLBACK_FPS
-    try:
+    with contextlib.ExitStack() as stack:
+        plain_path = stack.enter_context(_plain_path(path))
+        with untouched():
+            try:
+                loader = loaders.LoadImagesAndVideos([plain_path], vid_stride=vid_stride)
+            except FileNotFoundError as error:
+                raise ValueError(f"{printable(path)}: cannot be read as a video") from error
+        stack.callback(loader.cap.release)
+        fps = loader.cap.get(cv2.CAP_PROP_FPS)  # the loader's own may be rounded
+        fps = fps if 0 < fps < 1000 else FALLBACK_FPS
         for _, images, _ in loader:
             yield _to_rgb(images[0]), loader.frame, max(loader.frames, 0), fps
         if loader.frame == 0:
-            raise ValueError(f"{path}: holds no frame that can be read at --vid-stride {vid_stride}")
-    finally:
-        loader.cap.release()
+            raise ValueError(f"{printable(path)}: holds no frame that can be read at --vid-stride {vid_stride}")
+
+
+@contextlib.contextmanager
+def _plain_path(path: str) -> Iterator[str]:
+    """The path, or a link to it where OpenCV would crash (bytes that are not UTF-8) or a pattern be seen in it."""
+    absolute = os.path.abspath(path)
+    if is_utf8(absolute) and "*" not in absolute:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="video-") as folder:
+        link = os.path.join(folder, f"video{os.path.splitext(path)[1]}")
+        os.symlink(absolute, link)
+        yield link
+
+
+def is_utf8(path: str) -> bool:
+    """Whether a path can be given to OpenCV, which ends the process over bytes that are not UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _to_rgb(image_bgr: np.ndarray) -> np.ndarray:

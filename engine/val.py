@@ -18,7 +18,7 @@ from engine.coco_results import detections_as_json, score_json
 from engine.ensemble import Ensemble
 from engine.evaluate import EvalResult, class_table, evaluate
 from engine.plots_eval import BatchPictures, plot_input_sizes, plot_result
-from engine.runs import new_run_folder, write_text_atomic
+from engine.runs import new_run_folder
 from engine.runtimes import (
     ExportedModel,
     check_fixed_size,
@@ -38,6 +38,7 @@ from engine.val_report import (
     write_label_files,
     write_per_class_csv,
 )
+from files.atomic import write_text_atomic
 from models import DetectionModel
 
 TASKS = ("train", "val", "test", "speed", "study")
@@ -224,6 +225,8 @@ def _evaluate_size(
         pad=0.0 if speed_only else 0.5,
         shape_hw=shape_hw,
         ahead=device.type != "cpu",
+        strict=config.strict,
+        report=report,
     )
     names = class_table(data, config.single_cls)[0]
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
@@ -250,7 +253,7 @@ def _evaluate_size(
         report(line)
     plot_result(result, names, folder)
     write_per_class_csv(folder / "per_class.csv", result)
-    _save_detections(config, result, data, samples, folder, report)
+    _save_detections(config, result, data, samples.without_labels_of(result.left_out), folder, report)
     return result
 
 

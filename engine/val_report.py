@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.evaluate import ClassResult, EvalResult
+from files.atomic import write_text_atomic
 
 if TYPE_CHECKING:
     from data.samples import Samples
@@ -126,10 +128,11 @@ def size_lines(results: dict[int, EvalResult]) -> list[str]:
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write rows; floats with six digits."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
+    write_text_atomic(path, text.getvalue())
 
 
 def write_label_files(folder: Path, result: EvalResult, samples: Samples, *, with_score: bool) -> None:
@@ -153,4 +156,4 @@ def write_label_files(folder: Path, result: EvalResult, samples: Samples, *, wit
         for index in members:
             values = [*boxes[index], found.scores[index]] if with_score else boxes[index]
             lines.append(" ".join([str(found.classes[index]), *(f"{value:.6g}" for value in values)]))
-        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text_atomic(folder / f"{name}.txt", "\n".join(lines) + "\n", durable=False)

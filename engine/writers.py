@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import cv2
 import numpy as np
 
 from engine.draw import save_image
 from engine.results import Results
-from engine.runs import check_space
 from engine.sources import Frame
+from engine.ultralytics_edge import is_utf8
+from files.atomic import check_room, write_text_atomic
+from files.text import printable
 
 _WRITABLE = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 HELD_S = 120.0  # a live video stops at the picture after which so long nothing came
+VIDEO_RESERVE_BYTES = 16 << 20  # a video ends when the disk has less room than that, so that it can be finished
 _CSV_COLUMNS = ("Image Name", "Prediction", "Confidence", "Frame", "xmin", "ymin", "xmax", "ymax", "Path")
 
 
@@ -51,14 +57,11 @@ class DetectionWriter:
         self._side_by_side = side_by_side
         self._videos: dict[str, VideoFile] = {}
         self._crop_paths: set[Path] = set()
-        self._table_file: TextIO | None = None
-        self._table: Any = None
+        self._table: TableFile | None = None
         if txt:
             (folder / "labels").mkdir(exist_ok=True)
         if table:
-            self._table_file = (folder / "predictions.csv").open("w", encoding="utf-8", newline="")
-            self._table = csv.writer(self._table_file)
-            self._table.writerow(_CSV_COLUMNS)
+            self._table = TableFile(folder / "predictions.csv", _CSV_COLUMNS)
 
     def write(self, frame: Frame, results: Results, picture: np.ndarray | None) -> None:
         """Write all that is asked for about one frame; `picture` is its drawing, needed for `media` only."""
@@ -74,7 +77,7 @@ class DetectionWriter:
         if self._txt:
             self._write_labels(name, results)
         if self._table is not None:
-            self._write_rows(frame, results)
+            self._table.write(_table_rows(frame, results))
         if self._crops:
             self._write_crops(name, results)
         if self._media and picture is not None:
@@ -92,8 +95,8 @@ class DetectionWriter:
     def close(self) -> None:
         """Finish the videos and the table."""
         self._close_videos()
-        if self._table_file is not None:
-            self._table_file.close()
+        if self._table is not None:
+            self._table.close()
 
     def _close_videos(self) -> None:
         for video in self._videos.values():
@@ -105,17 +108,8 @@ class DetectionWriter:
         if not len(results):
             path.unlink(missing_ok=True)  # of an earlier run into the same folder
             return
-        path.write_text(yolo_lines(results, self._conf), encoding="utf-8")
+        write_text_atomic(path, yolo_lines(results, self._conf), durable=False)
         self.labels_written += 1
-
-    def _write_rows(self, frame: Frame, results: Results) -> None:
-        for box, score, index in zip(results.boxes_xyxy, results.scores, results.classes, strict=True):
-            edges = [f"{value:.2f}" for value in box]
-            number = "" if frame.number is None else frame.number
-            name = Path(frame.path).name
-            self._table.writerow([name, results.names[index], f"{score:.2f}", number, *edges, frame.path])
-        if self._table_file is not None:
-            self._table_file.flush()  # whatever happens later, what was found so far can be read
 
     def _write_crops(self, name: str, results: Results) -> None:
         for crop, index in zip(results.crop(), results.classes, strict=True):
@@ -131,12 +125,16 @@ class DetectionWriter:
     def _write_media(self, frame: Frame, picture: np.ndarray) -> None:
         if frame.fps is None:
             suffix = Path(frame.path).suffix
-            save_image(self.folder / f"{frame.stem}{suffix if suffix.lower() in _WRITABLE else '.png'}", picture)
+            path = self.folder / f"{frame.stem}{suffix if suffix.lower() in _WRITABLE else '.png'}"
+            _check_not_source(path, frame)
+            save_image(path, picture)
             return
         if frame.stem not in self._videos:
             if not self._side_by_side:
                 self._close_videos()
-            self._videos[frame.stem] = VideoFile(self.folder / f"{frame.stem}.mp4", frame.fps, picture.shape[:2])
+            path = self.folder / f"{frame.stem}.mp4"
+            _check_not_source(path, frame)
+            self._videos[frame.stem] = VideoFile(path, frame.fps, picture.shape[:2])
         self._videos[frame.stem].write(picture, frame.arrived)
 
 
@@ -155,6 +153,52 @@ def folder_name(class_name: str) -> str:
     return re.sub(r"[^\w .+-]+", "_", class_name).strip(" .") or "class"
 
 
+def _check_not_source(path: Path, frame: Frame) -> None:
+    """Raise ValueError before a run that writes into the folder of its own source replaces a picture there."""
+    if path.exists() and os.path.exists(frame.path) and path.samefile(frame.path):
+        raise ValueError(f"{path} is the source itself, which is never changed; choose another --project or --name")
+
+
+def _table_rows(frame: Frame, results: Results) -> list[list[Any]]:
+    path = printable(frame.path)  # names may hold bytes that no UTF-8 file can
+    rows = []
+    for box, score, index in zip(results.boxes_xyxy, results.scores, results.classes, strict=True):
+        edges = [f"{value:.2f}" for value in box]
+        number = "" if frame.number is None else frame.number
+        rows.append([Path(path).name, results.names[index], f"{score:.2f}", number, *edges, path])
+    return rows
+
+
+class TableFile:
+    """A csv that grows while it can be read: it always ends with a whole row, also on a full disk.
+
+    Raises:
+        OSError: it cannot be written; names the file.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path = path
+        path.unlink(missing_ok=True)  # of an earlier run, or a link to somewhere else
+        self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - until `close`
+        self.write([columns])
+
+    def write(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Append rows; whatever happens later, they can be read."""
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(rows)
+        content, start, written = text.getvalue().encode(), self._file.tell(), 0
+        try:
+            while written < len(content):
+                written += self._file.write(content[written:])
+        except OSError as error:
+            self._file.truncate(start)
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(self.path)) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
 class VideoFile:
     """An .mp4 being written.
 
@@ -163,8 +207,13 @@ class VideoFile:
     """
 
     def __init__(self, path: Path, fps: float, size_hw: tuple[int, int]) -> None:
-        self._folder, self._size_wh = path.parent, (size_hw[1], size_hw[0])
+        self._size_wh = (size_hw[1], size_hw[0])
         self._fps = round(fps, 2)  # MPEG-4 cannot hold a frame rate with many decimals
+        self.path, self._written = path, 0
+        if path.is_symlink():
+            path.unlink()
+        if not is_utf8(str(path)):
+            raise OSError(f"{printable(str(path))}: OpenCV writes no video where a name is not UTF-8")
         self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size_wh)
         if not self._writer.isOpened():
             raise OSError(f"{path}: cannot write a video here at {fps:g} frames/s, {size_hw[1]}x{size_hw[0]} pixels")
@@ -198,10 +247,16 @@ class VideoFile:
 
     def close(self) -> None:
         """Finish the file, without which it cannot be played."""
-        if self._held is not None:
-            self._writer.write(self._held)
-        self._held = None
-        self._writer.release()
+        try:
+            self._show_held(self._slot + 1)
+        finally:
+            self._held = None
+            self._writer.release()
+        found = cv2.VideoCapture(str(self.path))
+        frames = found.get(cv2.CAP_PROP_FRAME_COUNT) if found.isOpened() else 0
+        found.release()
+        if frames < self._written:
+            raise OSError(f"{self.path}: only {frames:g} of {self._written} pictures could be written")
 
     def _show_held(self, until: int) -> None:
         while self._held is not None and self._slot < until:
@@ -209,5 +264,7 @@ class VideoFile:
             self._slot += 1
 
     def _append(self, picture_bgr: np.ndarray) -> None:
-        check_space(self._folder)  # OpenCV goes on in silence
+        # OpenCV says nothing when a write fails, and a video whose end is missing cannot be played at all
+        check_room(self.path, VIDEO_RESERVE_BYTES)
         self._writer.write(picture_bgr)
+        self._written += 1

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from files.yaml_file import read_yaml_mapping
+from models.limits import check_content
 
 FOLDER = Path(__file__).parent
 KEYS = ("nc", "scale", "scales", "depth_multiple", "width_multiple", "activation", "ch", "anchors", "backbone", "head")
@@ -33,22 +34,14 @@ def load_architecture(cfg: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(cfg, Mapping):
         return _resolve(dict(cfg), source=str(cfg.get("source", "model")), scale=None)
     path, scale = _find(Path(cfg))
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise ValueError(f"{path}{line}: not a valid model YAML: {getattr(error, 'problem', error)}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: a model YAML is a mapping with `backbone` and `head`; this holds {content!r:.60}")
-    return _resolve(content, source=Path(cfg).name, scale=scale)
+    return _resolve(read_yaml_mapping(path), source=Path(cfg).name, scale=scale)
 
 
 def model_names() -> list[str]:
     """Names accepted without a path, e.g. yolov5n-mgil.yaml."""
     names = []
     for path in sorted(FOLDER.glob("*.yaml")):
-        scales = yaml.safe_load(path.read_text(encoding="utf-8")).get("scales", {})
+        scales = read_yaml_mapping(path).get("scales", {})
         family, _, variant = path.stem.partition("-")
         names += [f"{family}{scale}{'-' + variant if variant else ''}.yaml" for scale in scales]
     return names
@@ -72,6 +65,7 @@ def _find(cfg: Path) -> tuple[Path, str | None]:
 
 def _resolve(content: dict[str, Any], source: str, scale: str | None) -> dict[str, Any]:
     """Check the keys and settle depth and width."""
+    check_content(content, source)
     for key in content:
         if key not in KEYS and key != "source":
             near = difflib.get_close_matches(str(key), KEYS, n=1)

@@ -13,6 +13,7 @@ from mgil import reparameterise
 from models.config import load_architecture
 from models.head import Detect
 from models.layers import Conv
+from models.limits import MOST_CLASSES, bounded_maps, check_parameters
 from models.parser import parse
 
 PROBE_SIZE = 256  # any multiple of every stride in use serves to read the strides off a forward pass
@@ -39,9 +40,12 @@ class DetectionModel(nn.Module):
         super().__init__()
         self.architecture = load_architecture(architecture)
         num_classes = self.architecture.get("nc")
-        if type(num_classes) is not int or num_classes < 1:
-            raise ValueError(f"{self.architecture['source']}: nc is {num_classes!r}, must be a positive integer")
+        source = self.architecture["source"]
+        if type(num_classes) is not int or not 1 <= num_classes <= MOST_CLASSES:
+            raise ValueError(f"{source}: nc is {num_classes!r:.60}, must be an integer from 1 to {MOST_CLASSES}")
         self.architecture["ch"] = channels
+        with torch.device("meta"):  # takes no memory
+            check_parameters(parse(self.architecture, channels).layers, source)
         network = parse(self.architecture, channels)
         self.model = network.layers
         self.sources = network.sources
@@ -113,11 +117,14 @@ class DetectionModel(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            raws = self.raw(torch.zeros(1, channels, PROBE_SIZE, PROBE_SIZE))
-        except RuntimeError as error:
-            raise ValueError(f"{source}: the rows do not fit together: {str(error).splitlines()[0]}") from error
+            with bounded_maps(self.model, source):
+                raws = self.raw(torch.zeros(1, channels, PROBE_SIZE, PROBE_SIZE))
+            strides = [PROBE_SIZE / raw.shape[2] for raw in raws]
+        except (RuntimeError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{source}: the rows do not fit together: {reason[:300]}") from error
         self.train(was_training)
-        self.head.set_strides([PROBE_SIZE / raw.shape[2] for raw in raws])
+        self.head.set_strides(strides)
 
 
 def build_model(

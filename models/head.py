@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+MOST_ANCHOR_PX = 1e6
+
 
 class Detect(nn.Module):
     """One 1x1 convolution per feature level, and the decoding of its output into boxes.
@@ -30,7 +32,7 @@ class Detect(nn.Module):
             raise ValueError(f"{len(anchors)} rows of anchors for {len(channels)} feature levels; give one row a level")
         if len({len(row) for row in anchors}) != 1 or len(anchors[0]) % 2 or not anchors[0]:
             raise ValueError(f"anchors {list(map(list, anchors))}: every row needs the same number of w,h pairs")
-        if any(not (isinstance(side, int | float) and 0 < side < math.inf) for row in anchors for side in row):
+        if any(not (isinstance(side, int | float) and 0 < side <= MOST_ANCHOR_PX) for row in anchors for side in row):
             raise ValueError(f"anchors {list(map(list, anchors))}: every side must be a positive number of pixels")
         self.num_classes = num_classes
         self.num_outputs = num_classes + 5

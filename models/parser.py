@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from models.layers import YoloBatchNorm
+from models.limits import MOST_CHANNELS, MOST_REPEATS, MOST_ROWS, check_row_numbers
 from models.registry import ACTIVATIONS, LAYERS, Layer
 
 # Python literals that YOLOv5's files hold as words; no YAML value is ever evaluated.
@@ -43,7 +44,10 @@ def parse(architecture: dict[str, Any], in_channels: int) -> Network:
     """
     source = architecture["source"]
     rows = [*architecture["backbone"], *architecture["head"]]
+    if len(rows) > MOST_ROWS:
+        raise ValueError(f"{source}: {len(rows)} rows, more than {MOST_ROWS}")
     act_layer = _activation(architecture, source)
+    repeats = 0
     channels: list[int] = []
     layers: list[nn.Module] = []
     sources: list[tuple[int, ...]] = []
@@ -53,6 +57,9 @@ def parse(architecture: dict[str, Any], in_channels: int) -> Network:
         inputs = _absolute(came_from, index, where)
         widths = [in_channels if i < 0 else channels[i] for i in inputs]
         layer = _lookup(name, where)
+        repeats += _repeats(number, architecture)
+        if repeats > MOST_REPEATS:
+            raise ValueError(f"{where}: with this row more than {MOST_REPEATS} layers, repeats counted")
         if (layer.kind == "head") != (index == len(rows) - 1):
             raise ValueError(f"{where}: the last row, and only that, must be a head such as Detect")
         if layer.kind not in ("concat", "head") and len(inputs) != 1:
@@ -123,16 +130,20 @@ def _build(
     names = {"nc": architecture["nc"], "anchors": architecture.get("anchors"), **WORDS}
     positional = [names.get(a, a) if isinstance(a, str) else a for a in arguments]
     options = dict(positional.pop()) if positional and isinstance(positional[-1], dict) else {}
-    repeats = max(round(number * architecture["depth_multiple"]), 1) if number > 1 else 1
+    repeats = _repeats(number, architecture)
     options |= _host_options(layer.build, act_layer)
     if layer.kind in ("keep", "concat"):
+        check_row_numbers([*positional, options], where)
         out_channels = sum(widths) if layer.kind == "concat" else widths[0]
         return _call(layer.build, positional, options, name, where), out_channels
     if layer.kind == "head":
         return _call(layer.build, [*positional, list(widths)], options, name, where), 0
     if not positional or type(positional[0]) is not int or positional[0] < 1:
         raise ValueError(f"{where}: the first argument of {name} is its output channels, a positive integer")
+    if positional[0] > MOST_CHANNELS:
+        raise ValueError(f"{where}: {name} with more than {MOST_CHANNELS} output channels")
     out_channels = round_channels(positional.pop(0) * architecture["width_multiple"])
+    check_row_numbers([*positional, options], where)
     if layer.kind == "repeat":
         return _call(layer.build, [widths[0], out_channels, repeats, *positional], options, name, where), out_channels
     stack = [
@@ -140,6 +151,11 @@ def _build(
         for i in range(repeats)
     ]
     return (stack[0] if repeats == 1 else nn.Sequential(*stack)), out_channels
+
+
+def _repeats(number: int, architecture: dict[str, Any]) -> int:
+    """YOLOv5's rule: a number above 1 is scaled by the depth."""
+    return max(round(number * architecture["depth_multiple"]), 1) if number > 1 else 1
 
 
 def _host_options(build: Callable[..., nn.Module], act_layer: type[nn.Module]) -> dict[str, Any]:

@@ -18,9 +18,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Each room may import the rooms named after it.
 MAY_IMPORT = {
     "mgil": set(),
-    "models": {"mgil"},
-    "data": set(),
-    "engine": {"models", "data", "mgil"},
+    "files": set(),
+    "models": {"mgil", "files"},
+    "data": {"files"},
+    "engine": {"models", "data", "mgil", "files"},
     "scripts": {"engine"},
 }
 ROOMS = [room for room in MAY_IMPORT if room != "scripts"]

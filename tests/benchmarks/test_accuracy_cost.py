@@ -23,7 +23,7 @@ def what_is_used() -> dict[str, object]:
     plan = draw_plan(rng, AugmentConfig(), np.arange(8), (0, 8), sizes, (64, 64))
     return {
         "no-window": bool(plan.is_window.all()),
-        "no-reduced": stores.decode_resized,
+        "no-reduced": stores.decode_scanned,
         "no-matrix": (loader.Painter, geometry.draw_colours),
         "no-layout": Trainer.memory_format,
         "no-fused": engine.train.build_optimizer(model, "SGD", Hyp(), 0.0).param_groups[0]["fused"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import hashlib
 import http.server
 import io
@@ -240,7 +241,27 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_member_is_an_error_and_leaves_no_half_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not an archive that can be read"):
         unpack(damaged(tmp_path / "a.zip"), tmp_path / "folder")
-    assert not (tmp_path / "folder" / "a.txt").exists()
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_a_header_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
+    """A member's extended header may have any length; a few kilobytes would unpack to it."""
+    info = tarfile.TarInfo("header")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 32
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(64 << 20))
+    with pytest.raises(
+        ValueError, match=r"a\.tar\.gz: not an archive that can be read \(a header of 4,294,967,296 bytes\)"
+    ):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "folder")
+
+
+def test_programs_and_hidden_files_stay_in_the_archive(tmp_path: Path) -> None:
+    """A data set's `path` may name any folder, also one in which something looks for programs or settings."""
+    others = {".bashrc": b"x", ".config/autostart/a.desktop": b"x", "torch.py": b"x", "bin/a.sh": b"x", "a.pth": b"x"}
+    archive = make_zip(tmp_path / "a.zip", {"pets/images/a.JPG": b"x", "pets/LICENSE": b"x", **others})
+    assert unpack(archive, tmp_path / "folder") == (2, len(others))
+    assert set(files_in(tmp_path / "folder")) == {"pets/images/a.JPG", "pets/LICENSE"}
 
 
 def test_a_file_that_differs_is_not_replaced(tmp_path: Path) -> None:
@@ -262,7 +283,7 @@ def test_the_top_folder_is_dropped_only_where_all_members_have_it(tmp_path: Path
 @pytest.mark.parametrize("name", ["coco.yaml", "coco128.yaml", "voc.yaml"])
 def test_the_shipped_entries_are_accepted(name: str) -> None:
     from data.config import SHIPPED_FOLDER
-    from data.yaml_file import read_yaml_mapping
+    from files.yaml_file import read_yaml_mapping
 
     path = SHIPPED_FOLDER / name
     assert read_sources(read_yaml_mapping(path)["download"], path)

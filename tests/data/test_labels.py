@@ -173,7 +173,10 @@ def cut_tail(path: Path) -> None:
     [
         (truncate, ""),
         (lambda path: path.write_bytes(b""), "is empty (0 bytes)"),
-        (lambda path: path.write_bytes(b"not an image at all"), "is not an image file that can be read"),
+        (
+            lambda path: path.write_bytes(b"not an image at all"),
+            "cannot be read (not a JPEG, PNG, BMP, TIFF or WebP file)",
+        ),
         (lambda path: path.write_bytes(path.read_bytes()[:9]), ""),
         (lambda path: (path.unlink(), path.symlink_to("nowhere")), "no such file"),
     ],

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from data.config import DataConfig
-from engine.checkpoints import load_checkpoint
 from engine.devices import select_device
 from engine.distributed import from_main, is_main, mean_over_processes, process_group
-from engine.train import run_train, settle
+from engine.train import settle
 from engine.train_config import TrainConfig
-from engine.train_log import COLUMNS, read_results
-from tests.engine.tiny import PLAIN, RECIPE, Playground, make_data, write_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -27,50 +21,6 @@ def _private_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MGIL_CACHE", str(tmp_path / "cache"))
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-
-
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    """Same global batches, same losses, same weights.
-
-    Exactly so only where the mean over processes of a mean over objects is the mean over all: every picture has one
-    square at one place. BatchNorm, which each process would feed with its own half of the batch, rests in frozen rows;
-    augmentation, which each draws for itself, is off. The weights of --image-weights are measured by one process
-    and must reach the other: the second epoch's pictures depend on them.
-    """
-    ground = Playground(tmp_path / "ground")
-    pictures = [[(number % 3, 8, 16, 12)] for number in range(16)]
-    options = {
-        "data": str(make_data(tmp_path / "data", pictures, pictures[:4])),
-        "hyp": write_yaml(tmp_path / "hyp.yaml", RECIPE | PLAIN),
-        "freeze": (5,),
-        "image_weights": True,
-    }
-    config = ground.config(tmp_path / "one", **options)
-    one = run_train(config, lambda _: None)
-    flags = ["--image-weights", "--noplots", "--noautoanchor", "--device", "cpu", "--project", str(tmp_path / "two")]
-    for name in ("cfg", "data", "hyp", "imgsz", "epochs", "batch_size", "workers"):
-        flags += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    result = subprocess.run(
-        [*torchrun, "train.py", *flags, "--freeze", "5"],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("epoch 1/2") == 1  # one of them talks
-    assert [path.name for path in (tmp_path / "two").iterdir()] == ["exp"]
-    rows = [read_results(run / "results.csv") for run in (one, tmp_path / "two" / "exp")]
-    assert len(rows[1]) == 2
-    for first, second in zip(*rows, strict=True):
-        for column in COLUMNS:
-            assert float(second[column]) == pytest.approx(float(first[column]), rel=1e-4, abs=1e-5), column
-    weights = [load_checkpoint(run / "weights" / "last.pt").state_dict for run in (one, tmp_path / "two" / "exp")]
-    for key, value in weights[0].items():
-        torch.testing.assert_close(weights[1][key], value, rtol=1e-4, atol=1e-5)
 
 
 def test_alone_nothing_is_exchanged() -> None:

@@ -339,12 +339,6 @@ def test_sync_bn_needs_several_gpus(ground: Playground, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_loss_that_is_no_number_is_an_error(ground: Playground, tmp_path: Path) -> None:
-    hyp = write_yaml(tmp_path / "hyp.yaml", RECIPE | {"lr0": 1e30})
-    with pytest.raises(FloatingPointError, match=r"epoch \d: the loss is .*nan.*lower lr0"):
-        train(ground.config(tmp_path, hyp=hyp, epochs=5))
-
-
 def test_accumulated_batches_make_the_step_of_a_large_one(ground: Playground, tmp_path: Path) -> None:
     """Two batches of 8 up to a nominal 16 are one step an epoch: the average counts them."""
     hyp = write_yaml(tmp_path / "hyp.yaml", RECIPE | {"nbs": 16})

@@ -106,10 +106,11 @@ def test_maps_that_do_not_fit_together() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("backbone: [", ["not a valid model YAML"]),
-        ("- 1\n- 2", ["mapping"]),
-        ("!!python/object/apply:os.system ['echo hacked']", ["not a valid model YAML"]),
-        ("", ["mapping"]),
+        ("backbone: [", ["line 1", "expected the node content"]),
+        ("- 1\n- 2", ["'key: value' lines"]),
+        ("!!python/object/apply:os.system ['echo hacked']", ["line 1", "could not determine a constructor"]),
+        ("", ["`backbone` must be a list"]),
+        ("nc: 1\nnc: 2", ["line 2", "'nc' is written twice"]),
     ],
 )
 def test_files_that_are_no_models(tmp_path: Path, text: str, words: list[str]) -> None:

@@ -1,0 +1,59 @@
+"""Images that were whole when the split was read and cannot be read any more: gone, changed or damaged within."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+SHOWN = 10  # images that are told by name
+
+
+class LeftOut:
+    """Which images are left out of training or evaluation, each told once.
+
+    An image stays left out until the end of the run, even should it come back: its labels are gone by then.
+
+    Args:
+        total: images that are asked for.
+        strict: make any such image an error.
+        report: gets a line for each of the first.
+    """
+
+    def __init__(self, total: int, *, strict: bool, report: Callable[[str], None]) -> None:
+        self.total = total
+        self.strict = strict
+        self.report = report
+        self.images: set[int] = set()  # data set indices
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.images)
+
+    def __contains__(self, image: object) -> bool:
+        """Whether the image of this index is left out."""
+        return image in self.images
+
+    def __iter__(self) -> Iterator[int]:
+        """Their indices, ascending."""
+        return iter(sorted(self.images))
+
+    def add(self, image: int, problem: str) -> None:
+        """Leave an image out.
+
+        Args:
+            image: data set index.
+            problem: what is wrong with it, with its path.
+
+        Raises:
+            ValueError: `strict`, or more than half of the images are left out by now, as when a disk is gone.
+        """
+        if image in self.images:
+            return
+        self.images.add(image)
+        if self.strict:
+            raise ValueError(f"{problem}; strict reading")
+        if 2 * len(self.images) > self.total:
+            raise ValueError(f"{problem}; with it more than half of the images ({len(self.images)}) cannot be read")
+        if len(self.images) <= SHOWN:
+            self.report(f"{problem}; left out")
+        elif len(self.images) == SHOWN + 1:
+            self.report("further images cannot be read either; they are left out without a line each")

@@ -1,0 +1,142 @@
+"""PyTorch's files, zips of a pickle and raw tensors: looked over before PyTorch opens them, without running anything.
+
+What is looked for: entries that are compressed or overlap, which a few megabytes can blow up to all memory there is; a
+tensor that claims more memory than its entry has, which older versions of PyTorch read past the end; two entries of one
+name, of which two readers may take different ones.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.pickle_names import Global, References, references_in
+from files.plain import check_bounded, parts_of
+
+MOST_VALUES = 2_000_000
+MOST_BITS = 512  # of a whole number
+SCALARS = (str, int, float, bytes, type(None), torch.dtype, torch.device)
+MOST_PICKLE_BYTES = 64 << 20
+MOST_ENTRIES = 100_000
+ELEMENT_BYTES = {
+    "DoubleStorage": 8,
+    "FloatStorage": 4,
+    "HalfStorage": 2,
+    "BFloat16Storage": 2,
+    "LongStorage": 8,
+    "IntStorage": 4,
+    "ShortStorage": 2,
+    "CharStorage": 1,
+    "ByteStorage": 1,
+    "BoolStorage": 1,
+    "UntypedStorage": 1,
+}
+PRINTED = (".py", ".pkl", ".debug_pkl")  # the entries of TorchScript that PyTorch compresses
+
+
+def check_archive(path: Path, pickles: tuple[str, ...] = ("data",), compressed: tuple[str, ...] = ()) -> set[Global]:
+    """Look over a PyTorch file.
+
+    Args:
+        path: The file.
+        pickles: Its pickles without their suffix; the tensors of `data.pkl` are the entries `data/...`.
+        compressed: Endings of entries that may be compressed.
+
+    Returns:
+        The classes and functions that its pickles refer to.
+
+    Raises:
+        ValueError: Damaged, of another kind, or made to harm; one line without the path.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = _entry_sizes(archive, path.stat().st_size, compressed)
+            names: set[Global] = set()
+            for pickle in pickles:
+                entries = [name for name in sizes if name.endswith(f"/{pickle}.pkl") and name.count("/") == 1]
+                if len(entries) != 1:
+                    raise ValueError("it holds no model")
+                found = references_in(archive.read(entries[0]))
+                _check_memory(found, sizes, entries[0].removesuffix(".pkl"))
+                names |= found.names
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, UnicodeDecodeError) as error:
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+    return names
+
+
+def load_plain(path: Path) -> Any:
+    """What a file that was looked over holds, without a word on the console; PyTorch raises many kinds of errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def check_values(content: Any, stand_in: type = nn.Identity) -> None:
+    """Raise ValueError for values that are not what they seem, or more than any checkpoint holds.
+
+    A tensor can have a trillion elements that all lie in the same four bytes, until something copies it; other kinds of
+    tensors have no memory at all. Lists can hold one another many times over (see `check_bounded`).
+
+    Args:
+        content: What PyTorch made of a file.
+        stand_in: Objects of this class are allowed, and looked into.
+    """
+
+    def parts(value: Any) -> Iterable[Any]:
+        if isinstance(value, Tensor):
+            _check_tensor(value)
+            return ()
+        if isinstance(value, stand_in):
+            return vars(value).values()
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise ValueError(f"a number of {value.bit_length()} bits")
+        if not isinstance(value, (*SCALARS, dict, list, tuple, set)):
+            raise ValueError(f"a {type(value).__name__}")
+        return parts_of(value)
+
+    check_bounded(content, MOST_VALUES, parts)
+
+
+def _check_tensor(tensor: Tensor) -> None:
+    plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_quantized
+    if not plain or tensor.device.type != "cpu":
+        raise ValueError("a tensor of an unusual kind")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError(f"a tensor that claims {tensor.numel():,} elements and has fewer")
+
+
+def _entry_sizes(archive: zipfile.ZipFile, file_size: int, compressed: tuple[str, ...]) -> dict[str, int]:
+    """Bytes of each entry, checked to fit into the file."""
+    entries = archive.infolist()
+    sizes = {entry.filename: entry.file_size for entry in entries}
+    if len(entries) > MOST_ENTRIES or len({name.lower() for name in sizes}) != len(entries):
+        raise ValueError("it holds two entries of one name, or too many")
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED and not entry.filename.endswith(compressed or ("\0",)):
+            raise ValueError(f"its entry {entry.filename[:80]!r} is compressed, as PyTorch never does")
+        if entry.filename.endswith(PRINTED) and entry.file_size > MOST_PICKLE_BYTES:
+            raise ValueError(f"its entry {entry.filename[:80]!r} has more than {MOST_PICKLE_BYTES >> 20} MiB")
+        if entry.filename.endswith("/byteorder") and archive.read(entry) != b"little":
+            raise ValueError("it was written on a big-endian machine")
+    stored = sum(entry.file_size for entry in entries if entry.compress_type == zipfile.ZIP_STORED)
+    printed = sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED)
+    if stored > file_size or printed > MOST_PICKLE_BYTES:
+        raise ValueError("its entries claim more bytes than the file has")
+    return sizes
+
+
+def _check_memory(found: References, sizes: dict[str, int], folder: str) -> None:
+    for reference in found.persistent:
+        kind, storage, key, _, count = reference if len(reference) == 5 else (None,) * 5
+        width = ELEMENT_BYTES.get(storage.name) if isinstance(storage, Global) else None
+        if kind != "storage" or width is None or not isinstance(key, str) or type(count) is not int:
+            raise ValueError(f"it refers to memory of a kind that is not known ({str(reference)[:80]})")
+        if not 0 <= count * width <= sizes.get(f"{folder}/{key}", -1):
+            raise ValueError(f"its tensor {key[:80]!r} claims {count} elements, more than the file has")

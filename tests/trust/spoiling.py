@@ -1,0 +1,115 @@
+"""A trainer whose chosen batches come out as NaN or Inf."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.config import load_data_config
+from data.loader import TrainLoader
+from data.samples import Samples, load_samples
+from engine.hyp import load_hyp
+from engine.precision import Precision
+from engine.schedule import Schedule, build_optimizer
+from engine.trainer import Trainer
+from models import build_model
+from models.loss import DetectionLoss, LossGains
+from tests.engine.tiny import RECIPE, TINY, random_squares, same_tensors, write_squares, write_yaml
+
+NAN, INF = float("nan"), float("inf")
+
+FAULTS = {
+    "loss": "the loss is nan",
+    "activation": "the loss is nan",
+    "gradient": "the gradients are (inf|nan)",
+    "statistics": "BatchNorm statistics become inf",
+    "weights": "the weights would become too large",
+}
+
+
+def twelve_batches(folder: Path) -> Samples:
+    """48 pictures: twelve batches of four."""
+    write_squares(folder, "train", random_squares(48))
+    data = write_yaml(folder / "d.yaml", {"train": "images/train", "val": "images/train", "names": list("rgb")})
+    return load_samples(load_data_config(data), "train", report=lambda _: None)
+
+
+def make_trainer(
+    samples: Samples,
+    lines: list[str],
+    *,
+    optimizer: str = "SGD",
+    scale: float = 0.0,
+    lazy: bool = False,
+    device: str = "cpu",
+    **hyp: Any,
+) -> Trainer:
+    """A trainer of the tiny model; `scale` starts the scaler of float16, `lazy` decides on the device as on a GPU."""
+    torch.manual_seed(0)
+    model = build_model(TINY, names=list("rgb"), imgsz=32).to(device)
+    recipe = load_hyp(RECIPE | {"nbs": 4, "lr0": 0.001} | hyp)
+    loader = TrainLoader(samples, 32, 4, recipe.augment(), device=device, report=lambda _: None)
+    steps = build_optimizer(model, optimizer, recipe, 5e-4)
+    precision = Precision("off", torch.device(device))
+    if scale:
+        precision.scaler = torch.amp.GradScaler(device, init_scale=scale)
+    trainer = Trainer(
+        model,
+        loader,
+        DetectionLoss(model.head, LossGains()),
+        steps,
+        Schedule(steps, recipe, 10, len(loader), 4),
+        precision,
+        report=lines.append,
+    )
+    trainer.guard.lazy = lazy
+    return trainer
+
+
+class Spoiler:
+    """Spoils chosen batches of a trainer, and keeps its whole state as it is before each batch."""
+
+    def __init__(self, trainer: Trainer, kind: str, *places: tuple[int, int]) -> None:
+        self.trainer = trainer
+        self.places = set(places)
+        self.place = (-1, -1)
+        self.states: dict[tuple[int, int], Any] = {}
+        self.set_rates, trainer.schedule.set = trainer.schedule.set, self.begin  # type: ignore[method-assign]
+        self.kind = kind
+        first, norm = trainer.model.model[1], trainer.model.model[0].bn
+        first.register_forward_pre_hook(lambda _, given: (given[0] * self.factor("activation", NAN),))
+        norm.register_forward_hook(self.spoil_statistics)
+        weight = trainer.model.model[2].conv.weight
+        weight.register_hook(lambda gradient: gradient * self.factor("gradient", INF))
+        loss = trainer.loss
+        trainer.loss = lambda *given: tuple(value * self.factor("loss", NAN) for value in loss(*given))  # type: ignore[assignment]
+
+    def factor(self, kind: str, value: float) -> float:
+        return value if kind == self.kind and self.place in self.places else 1.0
+
+    def spoil_statistics(self, layer: Any, *_: Any) -> None:
+        layer.running_var.data.mul_(self.factor("statistics", INF))
+
+    def begin(self, epoch: int, batch: int) -> int:
+        self.place = (epoch, batch)
+        self.states[self.place] = deepcopy((self.trainer.state(), self.trainer.ema.model.state_dict()))
+        self.states[self.place][0].pop("bad_steps")
+        accumulate = self.set_rates(epoch, batch)
+        for group in self.trainer.optimizer.param_groups if self.factor("weights", INF) == INF else ():
+            group["lr"] = 1e38
+        return accumulate
+
+    def same(self, first: int, second: int) -> bool:
+        """Whether the state before two batches of epoch 0 is the same, rates aside, which each batch sets anew."""
+        states = deepcopy([self.states[0, first], self.states[0, second]])
+        for trainer, _ in states:
+            for group in trainer["optimizer"]["param_groups"]:
+                group.pop("lr")
+            moments = trainer["optimizer"]["state"]  # that are made, of zeros, count as none
+            trainer["optimizer"]["state"] = {
+                key: value for key, value in moments.items() if any(map(torch.any, value.values()))
+            }
+        return same_tensors(*states)

@@ -1,0 +1,256 @@
+"""Several processes: they learn what one learns, and when one fails all end, soon, with one message."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.checkpoints import load_checkpoint
+from engine.train import run_train
+from engine.train_config import TrainConfig
+from engine.train_log import COLUMNS, read_results
+from tests.engine.tiny import PLAIN, RECIPE, Playground, make_data, write_yaml
+from tests.trust.ranks import REPOSITORY, Launcher, Outcome, free_port
+
+MINUTE = 60
+PROGRAM = "tests/trust/ranks.py"  # train.py with a fault
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MGIL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Two batches an epoch for three epochs, images decoded by a process of their own."""
+    folder = tmp_path_factory.mktemp("ground")
+    pictures = [[(number % 3, 8, 16, 12)] for number in range(16)]
+    changes = {
+        "data": str(make_data(folder / "squares", pictures, pictures[:4])),
+        "hyp": write_yaml(folder / "plain.yaml", RECIPE | PLAIN),
+        "epochs": 3,
+        "freeze": (5,),
+        "image_weights": True,
+        "cache": "none",
+        "workers": 1,
+    }
+    return vars(Playground(folder / "tiny").config(folder, **changes))
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    launcher = Launcher(tmp_path_factory.mktemp("ranks"))
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture(scope="module")
+def pair(launcher: Launcher, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """An undisturbed run of two processes."""
+    folder = tmp_path_factory.mktemp("pair")
+    outcome = launcher.train(options | {"project": str(folder)})
+    assert outcome.codes == [0, 0], outcome.errors
+    return folder, outcome
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(run / "weights" / "last.pt").state_dict
+
+
+def same_run(first: Path, second: Path) -> bool:
+    """Whether results and weights are the same bit by bit."""
+    weights = weights_of(first), weights_of(second)
+    same = all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    return same and (first / "results.csv").read_bytes() == (second / "results.csv").read_bytes()
+
+
+def test_two_processes_learn_what_one_learns(
+    pair: tuple[Path, Outcome], options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Same global batches, same losses, same weights, up to rounding.
+
+    Exactly so only where the mean over processes of a mean over objects is the mean over all: every picture has one
+    square at one place. BatchNorm, which each process would feed with its own half of the batch, rests in frozen rows;
+    augmentation, which each draws for itself, is off. The weights of --image-weights are measured by one process
+    and must reach the other: the second epoch's pictures depend on them.
+    """
+    one = run_train(TrainConfig(**options | {"project": str(tmp_path)}), lambda _: None)
+    two = pair[0] / "exp"
+    rows = [read_results(run / "results.csv") for run in (one, two)]
+    assert len(rows[0]) == len(rows[1]) == 3
+    for first, second in zip(*rows, strict=True):
+        for column in COLUMNS:
+            assert float(second[column]) == pytest.approx(float(first[column]), rel=1e-4, abs=1e-5), column
+    weights = weights_of(two)
+    for key, value in weights_of(one).items():
+        torch.testing.assert_close(weights[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_one_of_them_talks_validates_and_writes(pair: tuple[Path, Outcome]) -> None:
+    folder, outcome = pair
+    assert [path.name for path in folder.iterdir()] == ["exp"]
+    assert sorted(path.name for path in (folder / "exp" / "weights").iterdir()) == ["best.pt", "last.pt"]
+    assert outcome.said[0].count("epoch 2/3") == 1 and outcome.said[0].count("mAP50-95") >= 3
+    assert outcome.said[1] == ""
+    assert outcome.weights[0] == outcome.weights[1]  # both hold the same weights and momenta after each epoch
+    assert len(set(outcome.weights[0])) == 3
+
+
+def test_a_bad_batch_of_one_process_is_left_out_by_all(
+    launcher: Launcher, options: dict[str, Any], pair: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    """The main process names the other's images; both hold the same weights from then on."""
+    outcome = launcher.train(options | {"project": str(tmp_path)}, "nan")
+    assert outcome.codes == [0, 0], outcome.errors
+    assert outcome.said[0].count("epoch 1, batch 2: the loss is nan; this step is left out. Images: ") == 1
+    assert outcome.said[0].count("this step is left out") == 1 and outcome.said[1] == ""
+    (line,) = (line for line in outcome.said[0].splitlines() if "left out" in line)
+    assert line.count(".png") == 4  # its half of the batch
+    assert outcome.weights[0] == outcome.weights[1]
+    assert outcome.weights[0][0] != pair[1].weights[0][0]
+
+
+ENDS = {
+    "diverged": "error: epoch 1, batch 2: 2 of the epoch's 2 steps gave no numbers",
+    "error": "error: a batch that rank 1 alone finds bad",
+    "kill": "error: another process of this job ended, killed or out of memory; go on with --resume",
+}
+
+
+@pytest.mark.parametrize("fault", ENDS)
+def test_all_end_with_one_message(launcher: Launcher, options: dict[str, Any], tmp_path: Path, fault: str) -> None:
+    outcome = launcher.train(options | {"project": str(tmp_path)}, fault)
+    assert outcome.codes == [1, -signal.SIGKILL if fault == "kill" else 1]
+    errors = "".join(outcome.errors)
+    assert errors.count("error:") == 1 and ENDS[fault] in errors
+    assert "Traceback" not in errors
+    assert outcome.seconds < MINUTE
+
+
+def test_a_bug_of_one_process_is_one_traceback(launcher: Launcher, options: dict[str, Any], tmp_path: Path) -> None:
+    outcome = launcher.train(options | {"project": str(tmp_path)}, "bug")
+    assert outcome.codes == [1, 1]
+    assert outcome.errors[0] == "" and outcome.errors[1].count("KeyError: 'a bug in rank 1 alone'") == 1
+
+
+def test_a_wrong_option_is_told_once(launcher: Launcher, options: dict[str, Any], tmp_path: Path) -> None:
+    outcome = launcher.train(options | {"project": str(tmp_path), "batch_size": 7})
+    assert outcome.codes == [1, 1]
+    assert "".join(outcome.errors) == "error: --batch-size 7 is not a multiple of the 2 processes\n"
+    outcome = launcher.train(options | {"project": str(tmp_path), "weights": "nowhere.pt"})
+    assert "".join(outcome.errors).count("error: weights nowhere.pt do not exist") == 1
+    assert "".join(outcome.errors).count("\n") == 1
+
+
+@pytest.fixture
+def torchrun() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts jobs, and stops those that a failed test leaves."""
+    jobs = []
+
+    def start(*arguments: str, fault: str = "") -> subprocess.Popen[str]:
+        job = subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *arguments],
+            cwd=REPOSITORY,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "FAULT": fault, "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        jobs.append(job)
+        return job
+
+    yield start
+    for job in jobs:
+        if job.poll() is None:
+            job.terminate()  # and torchrun ends its processes
+            job.communicate()
+
+
+def flags_of(options: dict[str, Any], project: Path) -> list[str]:
+    flags = ["--image-weights", "--noplots", "--noautoanchor", "--device", "cpu", "--project", str(project)]
+    for name in ("cfg", "data", "hyp", "imgsz", "epochs", "batch_size", "workers", "cache"):
+        flags += [f"--{name.replace('_', '-')}", str(options[name])]
+    return [*flags, "--freeze", "5"]
+
+
+def left_over(folder: Path, patience_s: float = 20) -> list[str]:
+    """Command lines of the processes that still work for a run into this folder, after giving them time to end."""
+    end = time.monotonic() + patience_s
+    while True:
+        lines = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = path.read_bytes()
+            except OSError:
+                continue
+            if str(folder).encode() in line:
+                lines.append(line.decode().replace("\0", " "))
+        if not lines or time.monotonic() > end:
+            return lines
+        time.sleep(0.2)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="lists processes through /proc")
+
+
+@needs_proc
+def test_a_killed_rank_ends_the_job_and_two_machines_go_on(
+    torchrun: Callable[..., subprocess.Popen[str]],
+    pair: tuple[Path, Outcome],
+    options: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    """SIGKILL in the second epoch; then --resume as the README shows it for two machines, which both are this one.
+
+    What comes out is bit by bit the run that was never killed.
+    """
+    flags = ["--standalone", "--nproc_per_node", "2", PROGRAM, *flags_of(options, tmp_path)]
+    job = torchrun(*flags, fault="kill")
+    _, errors = job.communicate(timeout=2 * MINUTE)
+    last = tmp_path / "exp" / "weights" / "last.pt"
+    assert job.returncode != 0 and time.time() - last.stat().st_mtime < MINUTE  # it is written shortly before the kill
+    assert errors.count("error: another process of this job ended") <= 1  # torchrun may have stopped it first
+    assert "Signal 9 (SIGKILL) received by PID" in errors
+    assert "[rank0]" not in errors and errors.count("Traceback") <= 1  # torchrun's own
+    assert left_over(tmp_path) == []
+    run = tmp_path / "exp"
+    assert load_checkpoint(last).info["epoch"] == 0
+    rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{free_port()}", "--rdzv-id", "mgil"]
+    command = ["--nnodes", "2", "--nproc_per_node", "1", *rendezvous, "train.py", "--resume", str(run)]
+    nodes = [torchrun(*command) for _ in range(2)]
+    said = [node.communicate(timeout=3 * MINUTE) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    assert sorted("resuming" in text for text, _ in said) == [False, True]
+    assert same_run(run, pair[0] / "exp")
+    assert left_over(tmp_path) == []
+
+
+@needs_proc
+def test_ctrl_c_ends_all_processes(
+    torchrun: Callable[..., subprocess.Popen[str]], options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Sent to the whole group, as a terminal does; the checkpoint of the last whole epoch stays."""
+    flags = flags_of(options | {"epochs": 100_000}, tmp_path)
+    job = torchrun("--standalone", "--nproc_per_node", "2", "train.py", *flags)
+    last = tmp_path / "exp" / "weights" / "last.pt"
+    while not last.exists() and job.poll() is None:
+        time.sleep(0.1)
+    os.killpg(job.pid, signal.SIGINT)
+    _, errors = job.communicate(timeout=MINUTE)
+    assert job.returncode != 0 and last.exists(), errors
+    assert left_over(tmp_path) == []
+    assert errors.count("Traceback") <= 1 and "[rank" not in errors
+    assert load_checkpoint(last).training["progress"]["epoch"] >= 1

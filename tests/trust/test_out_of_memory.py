@@ -1,0 +1,69 @@
+"""Batches that a GPU has no room for: the message names them and the size that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data.samples import Samples
+from engine.memory_errors import memory_errors
+from engine.train import run_train
+from tests.engine.tiny import Playground
+from tests.trust.spoiling import make_trainer, twelve_batches
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MGIL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    return twelve_batches(tmp_path_factory.mktemp("numbers"))
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Playground:
+    return Playground(tmp_path_factory.mktemp("ground"))
+
+
+def out_of_memory(*_: Any) -> None:
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_out_of_gpu_memory(
+    samples: Samples, ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the batch and the size that fits, in training and in validation."""
+    trainer = make_trainer(samples, [])
+    original: Callable[..., Any] = trainer.loss
+    calls = iter(range(100))
+    trainer.loss = lambda *given: original(*given) if next(calls) < 3 else out_of_memory()  # type: ignore[assignment]
+    text = r"epoch 3, batch 4: 4 images of 32x32 px do not fit the GPU.*; 2 should; use half the --batch-size"
+    with pytest.raises(ValueError, match=text):
+        trainer.train_epoch(2)
+    monkeypatch.setattr("engine.evaluate._Run._predict", out_of_memory)
+    text = r"validation batch 1: 4 images of 64x64 px do not fit the GPU.*; 2 should; use half"
+    with pytest.raises(ValueError, match=text):
+        run_train(ground.config(tmp_path, batch_size=8, epochs=1), lambda _: None)
+
+
+def test_one_image_too_many() -> None:
+    text = "b: 1 images of 96x64 px do not fit the GPU.*; not even one .*--imgsz"
+    with pytest.raises(ValueError, match=text), memory_errors("b", (1, 3, 64, 96)):
+        out_of_memory()
+
+
+@pytest.mark.cuda
+def test_out_of_memory_of_a_real_gpu(samples: Samples) -> None:
+    trainer = make_trainer(samples, [], device="cuda")
+    trainer.loss = lambda *_: torch.empty(1 << 50, device="cuda")  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"epoch 1, batch 1: 4 images .*GiB in use\); 2 should; use half"):
+        trainer.train_epoch(0)
+    make_trainer(samples, [], device="cuda").train_epoch(0)  # the GPU is as usable as before

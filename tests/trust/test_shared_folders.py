@@ -1,0 +1,94 @@
+"""Processes that start at the same moment, in the same folder."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data import digits
+from engine.export import ExportConfig, run_export
+from engine.runs import new_run_folder
+from engine.runtimes import load_exported
+from files.atomic import write_text_atomic
+from tests.engine.exported import save_tiny_detector
+
+
+def claim(project: Path, count: int, start: Any, found: Any) -> None:
+    start.wait()
+    found.put([str(new_run_folder(project, "exp")) for _ in range(count)])
+
+
+def test_processes_at_the_same_moment_never_share_a_run_folder(tmp_path: Path) -> None:
+    processes, each = 8, 25
+    context = multiprocessing.get_context("fork")
+    start, found = context.Barrier(processes), context.Queue()
+    workers = [context.Process(target=claim, args=(tmp_path / "a" / "b", each, start, found)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    folders = [folder for _ in workers for folder in found.get(timeout=60)]
+    for worker in workers:
+        worker.join()
+    assert len(set(folders)) == len(folders) == processes * each
+    wanted = {"exp", *(f"exp{number}" for number in range(2, processes * each + 1))}
+    assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == wanted
+
+
+def replace_often(path: Path, letter: str, start: Any) -> None:
+    start.wait()
+    for number in range(60):
+        write_text_atomic(path, letter * (1000 + number), durable=False)
+
+
+def test_processes_that_write_the_same_file_leave_one_of_theirs(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    path, start = tmp_path / "shared.txt", context.Barrier(4)
+    write_text_atomic(path, "z" * 1000)
+    workers = [context.Process(target=replace_often, args=(path, letter, start)) for letter in "abc"]
+    for worker in workers:
+        worker.start()
+    start.wait()
+    while any(worker.is_alive() for worker in workers):
+        assert len(set(path.read_text())) == 1
+    assert path.read_text()[0] in "abc" and len(path.read_text()) == 1059
+    assert [worker.exitcode for worker in workers] == [0, 0, 0] and len(list(tmp_path.iterdir())) == 1
+
+
+def make_digits(folder: Path, start: Any) -> None:
+    start.wait()
+    digits.make_digits(folder)
+
+
+def test_processes_that_make_the_same_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MGIL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(digits, "SCENES", {"train": 30, "val": 5})
+    run_all(make_digits, tmp_path / "digits", processes=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+    assert len(list((tmp_path / "digits").rglob("*.png"))) == 35
+
+
+def export(weights: Path, start: Any) -> None:
+    start.wait()
+    for _ in range(3):
+        run_export(ExportConfig(weights=str(weights), include=("torchscript",)), report=lambda line: None)
+
+
+def test_processes_that_export_the_same_weights(tmp_path: Path) -> None:
+    weights = save_tiny_detector(tmp_path / "best.pt")
+    run_all(export, weights, processes=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "best.torchscript"]
+    assert load_exported(tmp_path / "best.torchscript", torch.device("cpu")).names == ("red", "green", "blue")
+
+
+def run_all(target: Any, argument: Path, processes: int) -> None:
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(processes)
+    workers = [context.Process(target=target, args=(argument, start)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=120)
+    assert [worker.exitcode for worker in workers] == [0] * processes
