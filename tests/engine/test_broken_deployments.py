@@ -16,8 +16,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
@@ -154,10 +152,10 @@ BROKEN_FLAGS: dict[str, tuple[int, str]] = {
     f"{EXPORT} onnx --imgsz 70": (1, "--imgsz 70: sides must be multiples of the stride 32; the next ones are 96"),
     f"{EXPORT} onnx --imgsz 0": (2, "--img-size: '0' is not an integer of 1 or more"),
     f"{EXPORT} onnx --imgsz abc": (2, "--img-size: 'abc' is not an integer of 1 or more"),
-    f"{EXPORT} onnx --imgsz 100000000": (1, "--imgsz go up to 65536, not 100000000"),
+    f"{EXPORT} onnx --imgsz 100000000": (1, "--imgsz go up to 16384, not 100000000"),
     f"{EXPORT} onnx --batch-size 0": (2, "--batch-size/--batch: '0' is not an integer of 1 or more"),
     f"{EXPORT} onnx --batch-size -5": (2, "--batch-size/--batch: '-5' is not"),
-    f"{EXPORT} onnx --batch-size 100000000": (1, "--batch-size and --imgsz go up to 65536"),
+    f"{EXPORT} onnx --batch-size 100000000": (1, "--batch-size and --imgsz go up to 16384"),
     f"{EXPORT} onnx --device 9": (1, "--device 9: there is no GPU 9 here"),
     f"{EXPORT} onnx --device gpu": (1, "--device 'gpu': give cpu, mps, a GPU number"),
     f"{EXPORT} engine --workspace nan": (1, "--workspace nan must be above 0"),
@@ -259,25 +257,12 @@ def test_a_full_disk_ends_an_export_and_not_the_process(disk: Path) -> None:
     fill(disk, but_for=50_000)
     command = [sys.executable, REPOSITORY / "export.py", "--weights", "best.pt", "--include", "torchscript", "openvino"]
     done = subprocess.run(list(map(str, command)), cwd=disk, capture_output=True, text=True, timeout=300)
+    full = "No space left on device"
     line = (
-        "error: 2 of 2 formats failed: torchscript: .: No space left on device; openvino: .: No space left on device\n"
+        f"error: 2 of 2 formats failed: torchscript: best.torchscript: {full}; openvino: best_openvino_model: {full}\n"
     )
     assert (done.returncode, done.stderr) == (1, line)
     assert sorted(path.name for path in disk.iterdir()) == ["best.pt", "fill"]
-
-
-def test_a_full_disk_ends_a_video_that_can_be_played(disk: Path, folder: Path, monkeypatch: Any, capsys: Any) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
-    writer = cv2.VideoWriter(str(disk.parent / "noise.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
-    for _ in range(100):
-        writer.write(noise)
-    writer.release()
-    fill(disk, but_for=1_500_000)
-    command = f"detect --weights {folder}/best.onnx --source noise.avi --project disk/out --conf 1"
-    assert "disk/out/exp: No space left on device" in complaint(monkeypatch, capsys, disk.parent, command)
-    capture = cv2.VideoCapture(str(disk / "out/exp/noise.mp4"))
-    assert 1 <= sum(1 for _ in iter(capture.grab, False)) < 100
-    capture.release()
 
 
 # In a shell ----------------------------------------------------------------------------------------------------------
