@@ -42,12 +42,13 @@ class Worker:
         name: one of `SCRIPTS`.
         peers: folder of the peers' environment.
         threads: that its numerical libraries may use.
+        scratch: folder that it runs in, for its log and for what a peer leaves there.
 
     Raises:
         FileNotFoundError: a peer's environment is not there.
     """
 
-    def __init__(self, name: str, peers: Path = FOLDER, threads: int = 1) -> None:
+    def __init__(self, name: str, peers: Path = FOLDER, threads: int = 1, scratch: Path | None = None) -> None:
         self.name = name
         python: Path | str | None = sys.executable if name == OURS else peers_python(peers)
         if python is None:
@@ -56,7 +57,7 @@ class Worker:
         environment["OMP_NUM_THREADS"] = str(threads)
         if name == OURS:
             environment["PYTHONPATH"] = str(ROOT)
-        scratch = OUTPUT / "scratch" / name  # what a peer leaves in the folder that it runs in
+        scratch = scratch or OUTPUT / "scratch" / name
         scratch.mkdir(parents=True, exist_ok=True)
         self.log = (scratch / "log.txt").open("a", encoding="utf-8")
         self.process = subprocess.Popen(

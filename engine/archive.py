@@ -2,11 +2,12 @@
 
 What is looked for: entries that are compressed or overlap, which a few megabytes can blow up to all memory there is; a
 tensor that claims more memory than its entry has, which older versions of PyTorch read past the end; two entries of one
-name, of which two readers may take different ones.
+name, of which two readers may take different ones; a list of entries that two readers may find in different places.
 """
 
 from __future__ import annotations
 
+import struct
 import warnings
 import zipfile
 import zlib
@@ -56,6 +57,7 @@ def check_archive(path: Path, pickles: tuple[str, ...] = ("data",), compressed: 
         ValueError: Damaged, of another kind, or made to harm; one line without the path.
     """
     try:
+        _check_end(path)
         with zipfile.ZipFile(path) as archive:
             sizes = _entry_sizes(archive, path.stat().st_size, compressed)
             names: set[Global] = set()
@@ -110,6 +112,28 @@ def _check_tensor(tensor: Tensor) -> None:
         raise ValueError("a tensor of an unusual kind")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ValueError(f"a tensor that claims {tensor.numel():,} elements and has fewer")
+
+
+def _check_end(path: Path) -> None:
+    """Raise ValueError unless the list of entries lies right before the end, which is where its record says it does.
+
+    Where the two differ, Python follows the end and PyTorch the record. Large files have a second record, of 64 bits,
+    and a third that says where the second lies.
+    """
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(0, size - 98))
+        tail = file.read().rjust(98, b"\0")
+    large, locator, end = tail[:56], tail[56:76], tail[76:]
+    signature, length, offset, comment = struct.unpack("<4s8xLLH", end)
+    position = size - 22
+    if locator.startswith(b"PK\6\7"):
+        position = size - 98
+        length, offset = struct.unpack("<40xQQ", large)
+        if not large.startswith(b"PK\6\6") or struct.unpack("<8xQ4x", locator)[0] != position:
+            raise ValueError("its second end record is not where it should be")
+    if signature != b"PK\5\6" or comment or offset + length != position:
+        raise ValueError("its list of entries is not at its end: cut off, or more than one file")
 
 
 def _entry_sizes(archive: zipfile.ZipFile, file_size: int, compressed: tuple[str, ...]) -> dict[str, int]:

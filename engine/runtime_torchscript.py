@@ -1,35 +1,25 @@
 """TorchScript files, run by PyTorch.
 
 A TorchScript file is a program. `torch.jit.load` reads its pickles with a reader of its own that knows tensors, numbers
-and the classes declared in the file and calls no Python; but the file's code runs, some of it while loading, and may
-call any operator of PyTorch, two of which (save, from_file) write and read files, and any operator that a loaded
-library has registered. So the code is read before it is loaded, and refused if it names one of those. That closes the
+and the classes declared in the file and calls no Python; but the file's code runs, some of it while loading. So it is
+read first, and refused if it calls anything but what detectors need (`engine.torchscript_program`). That closes the
 known doors and is no sandbox: load the files of people you trust, as with any program.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import warnings
-import zipfile
-import zlib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from engine.archive import PRINTED, check_archive
 from engine.runtime_metadata import one_line, read_metadata
+from engine.torchscript_program import check_program
 
 METADATA_FILE = "config.txt"  # YOLOv5's name
-
-_GAP = r"(?:\s|\\|#[^\n]*\n)*"  # what may stand between the parts of a name
-_FILE_OPERATORS = re.compile(rf"\.{_GAP}(save|from_file)\b|\b(rpc_sync|rpc_async|rpc_remote)\b")
-_OPERATORS = re.compile(rf"\bops{_GAP}\.{_GAP}(\w+)")
-_CLASSES = re.compile(rf"\btorch{_GAP}\.{_GAP}classes{_GAP}\.{_GAP}(\w+)")
-_LIBRARIES = {"aten", "prim", "quantized", "torchvision", "xnnpack"}
 
 
 class TorchScriptBackend:
@@ -68,27 +58,6 @@ class TorchScriptBackend:
         """Predictions for (B, 3, H, W)."""
         found = self._module(images)
         return found[0] if isinstance(found, list | tuple) else found
-
-
-def check_program(path: Path) -> None:
-    """Raise ValueError for a file that is no TorchScript, or whose code names an operator that no detector needs."""
-    try:
-        check_archive(path, pickles=("data", "constants"), compressed=PRINTED)
-        with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if entry.filename.lower().endswith((".py", ".pkl"))]
-            texts = [archive.read(entry).decode("latin-1") for entry in entries]
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path}: no TorchScript file, or a damaged one ({one_line(error)})") from error
-    for entry, text in zip(entries, texts, strict=True):
-        strange = [f"{name[0] or name[1]}" for name in _FILE_OPERATORS.findall(text)] if _is_code(entry) else []
-        libraries = (_OPERATORS.findall(text) if _is_code(entry) else []) + _CLASSES.findall(text)
-        strange += [name for name in libraries if name not in _LIBRARIES]
-        if strange:
-            raise ValueError(f"{path}: refused, its program uses {strange[0]!r}, which no detector needs")
-
-
-def _is_code(entry: zipfile.ZipInfo) -> bool:
-    return entry.filename.lower().endswith(".py")
 
 
 def _metadata(content: bytes | str, path: Path) -> dict[str, Any]:

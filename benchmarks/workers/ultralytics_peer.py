@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,9 +15,11 @@ import ultralytics
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
-from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.nn.tasks import DetectionModel
 
 from channel import Channel, handlers_of, use_one_core
+from peer_model import Stopwatch, count
 
 
 class Ultralytics:
@@ -25,6 +29,7 @@ class Ultralytics:
         self.channel = channel
         self.batches: Iterator[Any] | None = None
         self.trainer: DetectionTrainer | None = None
+        self.stopwatches: dict[str, Stopwatch] = {}
 
     def info(self) -> dict[str, str]:
         """Versions."""
@@ -86,6 +91,69 @@ class Ultralytics:
         model.load_state_dict(before)
         return {"seconds": statistics.mean(times[2:])}
 
+    def train(
+        self, data: str, model: str, size: int, batch: int, epochs: int, patience: int, seed: int,
+        recipe: dict[str, Any], folder: str, device: str, threads: int, workers: int,
+    ) -> dict[str, Any]:  # fmt: skip
+        """A whole training from scratch, with changes to its default recipe: seconds and best weights."""
+        overrides = {
+            "data": data, "model": _cfg(model), "pretrained": False, "imgsz": size, "batch": batch, "epochs": epochs,
+            "patience": patience, "seed": seed, "cache": "ram", "plots": False, "workers": workers,
+            "device": device or None, "project": folder, "name": "run", "exist_ok": True,
+            "amp": False,  # on a GPU it would fetch weights to try mixed precision with
+            **recipe,
+        }  # fmt: skip
+        trainer = DetectionTrainer(overrides=overrides)
+        trainer.add_callback("on_train_start", lambda _trainer: torch.set_num_threads(threads))  # set-up changes it
+        started = time.perf_counter()
+        trainer.train()
+        return {"seconds": time.perf_counter() - started, "weights": str(trainer.best)}
+
+    def detect(
+        self, data: str, weights: str, size: int, batch: int, folder: str, device: str, workers: int,
+        conf_thres: float, iou_thres: float, max_det: int,
+    ) -> str:  # fmt: skip
+        """Its detections on val, whose images are named by their place in the split: the path of a json list of
+        [place, class, left, top, width, height, score]."""
+        overrides = {
+            "data": data, "model": weights, "imgsz": size, "batch": batch, "device": device or None, "half": False,
+            "conf": conf_thres, "iou": iou_thres, "max_det": max_det, "workers": workers, "plots": False, "rect": True,
+            "save_json": True, "project": folder, "name": "detect", "exist_ok": True, "mode": "val",
+        }  # fmt: skip
+        validator = DetectionValidator(args=overrides)
+        validator(model=weights)
+        class_of = {category: index for index, category in enumerate(validator.class_map)}
+        rows = [[row["image_id"], class_of[row["category_id"]], *row["bbox"], row["score"]] for row in validator.jdict]
+        target = Path(folder) / "detections.json"
+        target.write_text(json.dumps(rows))
+        return str(target)
+
+    def untrained(self, model: str, classes: int, folder: str) -> str:
+        """Untrained weights, to be timed and exported."""
+        path = Path(folder) / f"{model}.pt"
+        network = DetectionModel(_cfg(model), nc=classes, verbose=False)
+        torch.save({"model": network, "train_args": {}}, path)
+        return str(path)
+
+    def cost(self, weights: str, sizes: list[int]) -> dict[str, Any]:
+        """Parameters and operations."""
+        return count(ultralytics.YOLO(weights).model, sizes)
+
+    def open_model(self, name: str, weights: str, size: int, device: str, threads: int) -> None:
+        """Make ready to time weights."""
+        torch.set_num_threads(threads)
+        network = ultralytics.YOLO(weights).model.fuse(verbose=False)
+        self.stopwatches[name] = Stopwatch(network, size, torch.device(device))
+
+    def time_model(self, name: str, images: int) -> list[float]:
+        """Milliseconds of each forward pass of a few in a row."""
+        return self.stopwatches[name].milliseconds(images)
+
+    def export_onnx(self, weights: str, size: int) -> str:
+        """Its own export of weights, beside them; the file's path."""
+        model = ultralytics.YOLO(weights)
+        return str(model.export(format="onnx", imgsz=size, device="cpu", simplify=False))
+
 
 class _Epochs:
     """Callbacks that let the training wait between epochs. An epoch is answered for when the next one could begin, so
@@ -110,6 +178,11 @@ class _Epochs:
     def end(self, _trainer: DetectionTrainer) -> None:
         """Stop the clock."""
         self.seconds = time.perf_counter() - self.started
+
+
+def _cfg(model: str) -> str:
+    """The YAML of a model: that of yolov5nu is called yolov5n.yaml there."""
+    return f"{model.removesuffix('u') if model.startswith('yolov5') else model}.yaml"
 
 
 def _endless(loader: Any) -> Iterator[Any]:

@@ -6,9 +6,11 @@ waits at the start of every epoch until it is asked to go on.
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,6 +19,7 @@ import yaml
 from yolov5 import train as yolov5_train
 from yolov5 import val as yolov5_val
 from yolov5.models.common import DetectMultiBackend
+from yolov5.models.experimental import attempt_load
 from yolov5.models.yolo import DetectionModel
 from yolov5.utils.callbacks import Callbacks
 from yolov5.utils.dataloaders import LoadImagesAndLabels
@@ -24,6 +27,7 @@ from yolov5.utils.loss import ComputeLoss
 from yolov5.utils.torch_utils import smart_optimizer
 
 from channel import Channel, Shapes, handlers_of, use_one_core
+from peer_model import Stopwatch, count
 
 HYP = yolov5_train.ROOT / "data" / "hyps" / "hyp.scratch-low.yaml"
 
@@ -35,6 +39,7 @@ class Upstream:
         self.channel = channel
         self.batches: Iterator[Any] | None = None
         self.bare_parts: tuple[Any, ...] = ()
+        self.stopwatches: dict[str, Stopwatch] = {}
 
     def info(self) -> dict[str, str]:
         """Versions."""
@@ -107,6 +112,65 @@ class Upstream:
             optimizer.zero_grad()
             times.append(time.perf_counter() - started)
         return {"seconds": statistics.mean(times[2:])}
+
+    def train(
+        self, data: str, model: str, size: int, batch: int, epochs: int, patience: int, seed: int,
+        recipe: dict[str, Any], folder: str, device: str, threads: int, workers: int,
+    ) -> dict[str, Any]:  # fmt: skip
+        """A whole run of its train.py from scratch, with changes to its default recipe: seconds and best weights."""
+        torch.set_num_threads(threads)
+        hyp = Path(folder) / "recipe.yaml"
+        hyp.write_text(yaml.safe_dump({**yaml.safe_load(HYP.read_text()), **recipe}))
+        options = yolov5_train.parse_opt(known=True)
+        changes = {
+            "data": data, "cfg": str(yolov5_train.ROOT / "models" / f"{model}.yaml"), "weights": "", "imgsz": size,
+            "batch_size": batch, "epochs": epochs, "patience": patience, "seed": seed, "hyp": str(hyp),
+            "cache": "ram", "noplots": True, "workers": workers, "device": device, "project": folder, "name": "run",
+            "exist_ok": True,
+        }  # fmt: skip
+        vars(options).update(changes)
+        started = time.perf_counter()
+        yolov5_train.main(options, Callbacks())
+        return {"seconds": time.perf_counter() - started, "weights": f"{folder}/run/weights/best.pt"}
+
+    def detect(
+        self, data: str, weights: str, size: int, batch: int, folder: str, device: str, workers: int,
+        conf_thres: float, iou_thres: float, max_det: int,
+    ) -> str:  # fmt: skip
+        """Its detections on val, whose images are named by their place in the split: the path of a json list of
+        [place, class, left, top, width, height, score]."""
+        target = Path(folder) / "detections.json"
+        written = Path(folder) / "detect" / f"{Path(weights).stem}_predictions.json"
+        yolov5_val.run(
+            data=data, weights=weights, batch_size=batch, imgsz=size, conf_thres=conf_thres, iou_thres=iou_thres,
+            max_det=max_det, device=device, workers=workers, half=False, save_json=True, plots=False,
+            project=folder, name="detect", exist_ok=True,
+        )  # fmt: skip
+        entries = json.loads(written.read_text()) if written.exists() else []  # it writes none without a detection
+        rows = [[row["image_id"], row["category_id"], *row["bbox"], row["score"]] for row in entries]
+        target.write_text(json.dumps(rows))
+        return str(target)
+
+    def untrained(self, model: str, classes: int, folder: str) -> str:
+        """Untrained weights, to be timed and exported."""
+        path = Path(folder) / f"{model}.pt"
+        cfg = str(yolov5_train.ROOT / "models" / f"{model}.yaml")
+        torch.save({"model": DetectionModel(cfg, nc=classes)}, path)
+        return str(path)
+
+    def cost(self, weights: str, sizes: list[int]) -> dict[str, Any]:
+        """Parameters and operations."""
+        return count(attempt_load(weights, device=torch.device("cpu"), fuse=False), sizes)
+
+    def open_model(self, name: str, weights: str, size: int, device: str, threads: int) -> None:
+        """Make ready to time weights."""
+        torch.set_num_threads(threads)
+        place = torch.device(device)
+        self.stopwatches[name] = Stopwatch(attempt_load(weights, device=place, fuse=True), size, place)
+
+    def time_model(self, name: str, images: int) -> list[float]:
+        """Milliseconds of each forward pass of a few in a row."""
+        return self.stopwatches[name].milliseconds(images)
 
     def export_onnx(self, weights: str, size: int) -> str:
         """Its own export of weights, beside them; the file's path."""

@@ -237,7 +237,11 @@ def hostile_yamls() -> dict[str, bytes]:
     """What is no configuration for any reader of YAML here."""
     rows = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     merged = [f"m{i}: &m{i}\n  <<: [{', '.join([f'*m{i - 1}'] * 9)}]" for i in range(1, 12)]
+    doubled = [f"b{i}: &b{i} {{<<: [*b{i - 1}, *b{i - 1}]}}" for i in range(1, 24)]
+    names = [f"n{i}: &n{i} [{', '.join([f'*n{i - 1}'] * 10)}]" for i in range(1, 8)]
     return {
+        "doubled by merging": "\n".join(["b0: &b0 {k0: 1, k1: 1}", *doubled]).encode(),
+        "names spelled out": "\n".join(["n0: &n0 [x, x]", *names, "stride: 32", "names: [*n7]"]).encode(),
         "code": b"train: !!python/object/apply:os.system ['touch hacked']\n",
         "code by a class": b"train: !!python/object/new:subprocess.Popen [[touch, hacked]]\n",
         "code by a name": b"train: !!python/name:os.system\n",

@@ -22,7 +22,7 @@ from data.image_probe import probe_image
 from data.label_cache import LabelCache
 from data.scan import Scan
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
-from engine.runtime_torchscript import check_program
+from engine.torchscript_program import check_program
 from tests.trust.hostile import whole_checkpoint
 from tests.trust.mutations import Edit, edits, examples, mutated, mutated_zip, survives, values
 

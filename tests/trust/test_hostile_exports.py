@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import torch
 
 from engine.checkpoints import model_from_checkpoint
 from engine.runtimes import load_exported
+from engine.torchscript_program import check_program
 from models import DetectionModel
 from tests.engine.exported import METADATA, export, save_tiny_detector
 from tests.trust.hostile import Harm, bomb, hostile_yamls, rewrite
@@ -97,6 +101,143 @@ def test_torchscript_files(model: DetectionModel, tmp_path: Path) -> None:
     other.write_bytes(buffer.getvalue())
     refusal(other)
     assert not (tmp_path / "mark").exists()
+
+
+LINES = {
+    "plain": 'torch.save(x, "mark")',
+    "method": 'x.save("mark")',
+    "method in a variable": 'f = x.save\n    f("mark")',
+    "by getattr": 'getattr(torch, "save")(x, "mark")',
+    "by getattr of a tensor": 'getattr(x, "save")("mark")',
+    "escaped": 'getattr(torch, "s\\141ve")(x, "mark")',
+    "escaped, of a tensor": 'getattr(x, "s\\141ve")("mark")',
+    "texts in a row": 'getattr(x, "sa" "ve")("mark")',
+    "texts in rows": 'getattr(x, "sa"\n      "ve")("mark")',
+    "three quotes": 'getattr(x, """save""")("mark")',
+    "other quotes": "getattr(x, 'save')('mark')",
+    "other name": 't = torch\n    getattr(t, "save")(x, "mark")',
+    "other name of ops": "o = ops\n    b = o.prim.device(x)",
+    "ops by getattr": 'b = getattr(ops, "prim").device(x)',
+    "library by getattr": 'b = getattr(ops.prim, "device")(x)',
+    "other name of a library": "o = ops.prim\n    b = o.device(x)",
+    "in two lines": 'torch.\\\n    save(x, "mark")',
+    "spaces": 'torch . save ( x , "mark" )',
+    "tab": 'torch\t.\tsave(x, "mark")',
+    "comment between": 'torch.(  # here\n    save)(x, "mark")',
+    "by aten": 'ops.aten.save(x, "mark")',
+    "read": 'y = torch.from_file("/etc/passwd", False, 9)',
+    "unlisted operator": "y = torch.set_num_threads(1)",
+    "unlisted method": "y = x.set_data(x)",
+    "other library": "y = ops.c10d.barrier(x)",
+    "library's object": "y : __torch__.torch.classes.dist_c10d.Work = annotate(Any, x)",
+    "call of another machine": 'y = rpc_sync("a", x)',
+    "foreign letters": 'torch.save(x, "m\u00e4rk")',
+    "much code": "y = x\n    " * 300_000 + "y = x",
+}
+
+
+class Detector(torch.nn.Module):
+    """As small as one can be."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(1, 252, 8) + x.sum()
+
+
+def scripted(path: Path, line: str = "y = x") -> Path:
+    """A detector with a line put before the others."""
+    extra = {"config.txt": json.dumps(METADATA | {"shape": [1, 3, 64, 64]})}
+    plain = path.with_suffix(".plain")
+    torch.jit.save(torch.jit.script(Detector()), str(plain), _extra_files=extra)
+    head = b"x: Tensor) -> Tensor:\n"
+
+    def insert(name: str, data: bytes) -> bytes:
+        return data.replace(head, head + f"    {line}\n".encode()) if name.endswith(".py") else data
+
+    return rewrite(plain, path, insert)
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_programs_with_other_operators(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refusal(scripted(tmp_path / "best.torchscript", line))
+    assert not (tmp_path / "mark").exists()
+
+
+def test_programs_with_the_operators_of_detectors(tmp_path: Path) -> None:
+    line = 'y = getattr(self, "0")\n    z = ops.prim.device(torch.add_(x, -1.5e-05))'
+    check_program(scripted(tmp_path / "a.torchscript", line))
+    load_exported(scripted(tmp_path / "b.torchscript"), torch.device("cpu"))
+
+
+def end_record(data: bytes) -> tuple[int, int, int]:
+    """Number of entries, length and place of their list, in a zip without a comment."""
+    entries, length, offset = struct.unpack("<10xHLL2x", data[-22:])
+    return entries, length, offset
+
+
+def two_lists(first: bytes, second: bytes) -> bytes:
+    """A zip that is the first for who believes the end record, and the second for who counts from the end."""
+    (entries, length, place), (_, _, last) = end_record(first), end_record(second)
+    moved = first[:place] + bytes(last - place) + first[place:-22]
+    return moved + second[:-22] + struct.pack("<4s4x2H2LH", b"PK\5\6", entries, entries, length, last, 0)
+
+
+def two_large_lists(first: bytes, second: bytes) -> bytes:
+    """The same with end records of 64 bits, the first's in the middle of the file."""
+
+    def record(entries: int, length: int, place: int) -> bytes:
+        return struct.pack("<4sQHH8x4Q", b"PK\6\6", 44, 45, 45, entries, entries, length, place)
+
+    (entries, length, place), (_, _, last) = end_record(first), end_record(second)
+    head = first[:-22] + record(entries, length, place)
+    tail = second[:-22] + record(entries, length, last)
+    locator = struct.pack("<4s4xQL", b"PK\6\7", len(first) - 22, 1)
+    return head + tail + locator + struct.pack("<4s4x2H2LH", b"PK\5\6", entries, entries, length, 0xFFFFFFFF, 0)
+
+
+def test_zips_that_two_readers_take_for_different_ones(tmp_path: Path) -> None:
+    first, second = scripted(tmp_path / "one", LINES["plain"]), scripted(tmp_path / "two", "y = x" + " + x" * 20)
+    path = tmp_path / "best.torchscript"
+    for merge in (two_lists, two_large_lists):
+        path.write_bytes(merge(first.read_bytes(), second.read_bytes()))
+        seen = torch._C.PyTorchFileReader(str(path)).get_record("code/__torch__.py")
+        assert b"save" in seen
+        assert "its list of entries" in refusal(path) or "its second end record" in refusal(path)
+    whole = second.read_bytes()
+    for content in (b"#!/bin/sh\n" + whole, whole + b"\0", whole[:-2] + b"\4\0note"):
+        path.write_bytes(content)
+        refusal(path)
+
+
+@pytest.mark.parametrize("name", ["model.json", "code/a.txt", "bytecode.pkl", "code/a.py\0b", "tensors/0"])
+def test_programs_with_other_entries(name: str, tmp_path: Path) -> None:
+    """An old format keeps its code under any name that its model.json gives."""
+    path = scripted(tmp_path / "best.torchscript")
+    with zipfile.ZipFile(path, "a") as file:
+        folder = file.namelist()[0].partition("/")[0]
+        entry = zipfile.ZipInfo(f"{folder}/x")
+        entry.filename = f"{folder}/{name}"
+        file.writestr(entry, "{}")
+    refusal(path)
+
+
+def test_an_entry_that_is_renamed_for_python(tmp_path: Path) -> None:
+    """Python 3.12 and newer follow a field of Unicode names, PyTorch does not."""
+    path, other = scripted(tmp_path / "plain.torchscript"), tmp_path / "best.torchscript"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w") as new:
+        for entry in old.infolist():
+            copied = zipfile.ZipInfo(entry.filename)
+            if entry.filename.endswith(".py"):
+                renamed = b"x/extra/note"
+                facts = struct.pack("<BL", 1, zlib.crc32(entry.filename.encode())) + renamed
+                copied.extra = struct.pack("<HH", 0x7075, len(facts)) + facts
+            new.writestr(copied, old.read(entry))
+    with zipfile.ZipFile(other) as file:
+        differs = not any(name.endswith(".py") for name in file.namelist())
+    if differs:
+        refusal(other)
+    else:
+        load_exported(other, torch.device("cpu"))
 
 
 def test_openvino_folders(model: DetectionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

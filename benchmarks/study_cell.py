@@ -1,0 +1,240 @@
+"""One cell of a study, in a process of its own: train, evaluate the best weights, count what the model costs.
+
+    python -m benchmarks.study_cell FOLDER     # which holds the job.json that benchmarks.study wrote
+
+A training of this project that was interrupted goes on from its last.pt; a peer's starts anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from benchmarks.side_by_side import Worker, machine
+from benchmarks.study_data import peer_copy
+from data.config import load_data_config
+from data.eval_loader import EvalLoader
+from data.samples import Samples, load_samples
+from engine.checkpoints import load_checkpoint, model_from_checkpoint
+from engine.coco_results import CocoAverages, coco_averages
+from engine.devices import select_device
+from engine.evaluate import evaluate
+from engine.matching import Detections
+from engine.train import run_train
+from engine.train_config import TrainConfig
+from engine.train_log import read_results
+from files.atomic import write_text_atomic
+from models.profile import profile
+
+JOB, RESULT = "job.json", "result.json"
+COST_SIZE = 640  # pixels; the size that published operations are for
+EVALUATION = {"conf_thres": 0.001, "iou_thres": 0.6, "max_det": 300}  # everybody's detections
+EVALUATION_BATCH = 32
+AP_COLUMNS = ("metrics/mAP_0.5:0.95", "metrics/mAP50-95(B)")  # in the results.csv of ours and yolov5, of ultralytics
+
+
+def run_cell(folder: Path) -> dict[str, Any]:
+    """Do what the folder's job asks, write the result there, and return it."""
+    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    torch.set_num_threads(job["threads"])
+    run = run_peer if "peer" in job["definition"]["model"] else run_ours
+    measured = run(job, folder)
+    versions = f"torch {torch.__version__}, numpy {np.__version__}"
+    result = {
+        "threads": job["threads"],
+        "cells at once": job["at_once"],
+        "machine": where_it_runs(select_device(job["device"])),
+        "versions": versions,
+        **measured,
+    }
+    write_text_atomic(folder / RESULT, json.dumps(result, indent=1))
+    return result
+
+
+def where_it_runs(device: torch.device) -> str:
+    """The machine, and its GPU where that is used."""
+    return f"{torch.cuda.get_device_name(device)}, {machine()}" if device.type == "cuda" else machine()
+
+
+def run_ours(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Train and measure a model of this project."""
+    definition, device = job["definition"], select_device(job["device"])
+    data = load_data_config(job["data_yaml"])
+    run = train_ours(job, folder)
+    weights = run / "weights" / "best.pt"
+    model = model_from_checkpoint(weights, device)
+    samples = load_samples(data, "val", report=print)
+    loader = EvalLoader(
+        samples,
+        definition["size"],
+        EVALUATION_BATCH,
+        stride=int(model.stride.max()),
+        workers=job["data_workers"],
+        ahead=device.type != "cpu",
+    )
+    found = evaluate(model, loader, samples, data, device=device, **EVALUATION)  # type: ignore[arg-type]
+    result = scored(coco_averages(samples, data.category_ids, found.detections))
+    trained = model_from_checkpoint(weights, fuse=False)
+    whole = profile(trained, (COST_SIZE, COST_SIZE))
+    small = profile(trained, (definition["size"], definition["size"]))
+    curve = read_curve(run / "results.csv")
+    (run / "weights" / "last.pt").unlink(missing_ok=True)  # several times best.pt, and only resuming needs it
+    return {
+        **result,
+        "epochs run": len(curve),
+        "parameters": whole.parameters,
+        "GFLOPs at 640": whole.gflops,
+        "GFLOPs": small.gflops,
+        "train seconds": read_clock(folder),
+        "weights": str(weights.relative_to(folder)),
+        "curve": curve,
+    }
+
+
+def train_ours(job: Mapping[str, Any], folder: Path) -> Path:
+    """Train from scratch, or go on where an interrupted training stopped; the run's folder."""
+    definition = job["definition"]
+    run = folder / "run"
+    last = run / "weights" / "last.pt"
+    write_text_atomic(folder / "model.yaml", yaml.safe_dump(definition["model"], sort_keys=False))
+    write_text_atomic(folder / "recipe.yaml", yaml.safe_dump(definition["recipe"], sort_keys=False))
+    options = {"device": job["device"], "workers": job["data_workers"], "noplots": True}
+    if last.exists():
+        if is_over(last):
+            return run
+        config = TrainConfig(resume=str(last), **options)
+    else:
+        (folder / "clock.json").unlink(missing_ok=True)
+        config = TrainConfig(
+            cfg=str(folder / "model.yaml"),
+            data=job["data_yaml"],
+            hyp=str(folder / "recipe.yaml"),
+            epochs=definition["epochs"],
+            batch_size=definition["batch"],
+            imgsz=definition["size"],
+            patience=definition["patience"],
+            seed=definition["seed"],
+            project=str(folder),
+            name=run.name,
+            exist_ok=True,
+            **options,
+        )
+    before, started = read_clock(folder), time.perf_counter()
+
+    def report(line: str) -> None:
+        print(line, flush=True)
+        write_text_atomic(folder / "clock.json", json.dumps(before + time.perf_counter() - started))
+
+    return run_train(config, report=report)
+
+
+def is_over(last: Path) -> bool:
+    """Whether a training was interrupted after its last epoch only: there is nothing to go on with."""
+    training = load_checkpoint(last).training
+    progress, config = training["progress"], training["config"]
+    waited = progress["epoch"] - 1 - progress["best_epoch"]
+    return progress["epoch"] >= config["epochs"] or 0 < config["patience"] <= waited
+
+
+def read_clock(folder: Path) -> float:
+    """Seconds that the training took so far, over all its interruptions."""
+    path = folder / "clock.json"
+    return float(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else 0.0
+
+
+def run_peer(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Train a peer by its own code, and score its detections by ours."""
+    definition = job["definition"]
+    size, peer = definition["size"], definition["model"]["peer"]
+    copy = peer_copy(Path(job["data_yaml"]), Path(job["peer_data"]))
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    places = {"data": str(copy), "size": size, "device": job["device"], "workers": job["data_workers"]}
+    with Worker(peer, Path(job["peers"]), job["threads"], folder / "scratch") as worker:
+        versions = worker.ask("info")
+        settings = {key: definition[key] for key in ("epochs", "batch", "patience", "seed", "recipe")}
+        name = definition["model"]["model"]
+        trained = worker.ask("train", model=name, folder=str(folder), threads=job["threads"], **settings, **places)
+        weights = trained["weights"]
+        found = worker.ask(
+            "detect",
+            weights=weights,
+            folder=str(folder),
+            batch=1,
+            **EVALUATION,
+            **places,  # a rectangle for each image
+        )
+        cost = worker.ask("cost", weights=weights, sizes=[COST_SIZE, size])
+    data = load_data_config(job["data_yaml"])
+    samples = load_samples(data, "val", report=print)
+    curve = read_curve(folder / "run" / "results.csv")
+    return {
+        **scored(coco_averages(samples, data.category_ids, read_detections(Path(found), samples))),
+        "epochs run": len(curve),
+        "parameters": cost["parameters"],
+        "GFLOPs at 640": cost["gflops"][0],
+        "GFLOPs": cost["gflops"][1],
+        "train seconds": trained["seconds"],
+        "weights": str(Path(weights).relative_to(folder)),
+        "curve": curve,
+        "versions": f"{versions['name']} {versions['version']}, torch {versions['torch']}",
+    }
+
+
+def read_detections(path: Path, samples: Samples) -> Detections:
+    """A peer's detections: a json list of [place in the split, class, left, top, width, height, score]."""
+    rows = np.array(json.loads(path.read_text(encoding="utf-8")), np.float64).reshape(-1, 7)
+    images = rows[:, 0].astype(np.int64)
+    if len(rows) and images.max() >= len(samples):
+        raise ValueError(f"{path}: detections in image {images.max()} of {len(samples)}")
+    boxes_xyxy = np.concatenate((rows[:, 2:4], rows[:, 2:4] + rows[:, 4:6]), axis=1)
+    return Detections(images, boxes_xyxy, rows[:, 6], rows[:, 1].astype(np.int64))
+
+
+def scored(averages: CocoAverages) -> dict[str, float]:
+    """COCO's AP under the names of the csv."""
+    return {
+        "AP": averages.ap,
+        "AP50": averages.ap50,
+        "AP75": averages.ap75,
+        "AP small": averages.ap_small,
+        "AP medium": averages.ap_medium,
+        "AP large": averages.ap_large,
+    }
+
+
+def read_curve(path: Path) -> list[float]:
+    """mAP50-95 after each epoch, as the project's own validation says."""
+    rows = read_results(path)
+    column = next(name for name in AP_COLUMNS if name in rows[0])
+    return [float(row[column]) for row in rows]
+
+
+def leave_with_parent() -> None:
+    """End this process, and the worker that it may have, when the study that started it is gone."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def main() -> None:
+    """Run the cell whose folder is given."""
+    if hasattr(os, "killpg"):
+        threading.Thread(target=leave_with_parent, daemon=True).start()
+    run_cell(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

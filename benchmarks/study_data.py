@@ -1,0 +1,140 @@
+"""The data of a study: finding it, splits as lists beside the results, copies that the peers may write caches into."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from data.config import DataConfig, find_data_yaml, load_data_config
+from data.image_list import list_images
+from data.samples import Samples, load_samples
+from files.atomic import write_text_atomic
+
+SPLIT_SEED = 0  # of the images that are held out: the same for every study
+
+
+def find_data(name: str, folder: Path, roots: Sequence[Path]) -> Path:
+    """The YAML of a data set.
+
+    Args:
+        name: a path, or a name such as helmet320.yaml, with or without .yaml.
+        folder: the study's, from which a path may start. A bare name is not looked for there: studies are called after
+            data sets.
+        roots: folders of data sets, searched first: root/name.yaml and root/name/name.yaml. Then come the working
+            folder and the shipped sets.
+
+    Raises:
+        FileNotFoundError: nowhere; the message says where to name its folder.
+    """
+    named = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    places = [place for root in roots for place in (root / named, root / named.stem / named)]
+    if "/" in name or os.sep in name:  # "./mine.yaml" too
+        places.append(folder / named)
+    for place in places:
+        if place.is_file():
+            return place.resolve()
+    try:
+        return find_data_yaml(named)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; name the folder that holds it with --data-root") from error
+
+
+def split_yaml(data_yaml: Path, name: str, split: str, holdout: float, images: int | None, folder: Path) -> Path:
+    """The data set as a cell sees it.
+
+    Args:
+        data_yaml: the data set.
+        name: of the set within the study.
+        split: `val`, the set's own splits; or `holdout`, where a fixed part of train stands for val.
+        holdout: that part.
+        images: at most so many of either split; None: all.
+        folder: where lists of images and their YAML go; nothing is written to the data's own folder.
+
+    Raises:
+        ValueError: labels in a COCO .json, which lists of images cannot divide.
+    """
+    if split == "val" and images is None:
+        return data_yaml
+    config = load_data_config(data_yaml)
+    train = listed(config, "train")
+    if split == "holdout":
+        chosen = set(np.random.default_rng(SPLIT_SEED).permutation(len(train))[: round(holdout * len(train))].tolist())
+        lists = {
+            "train": [path for index, path in enumerate(train) if index not in chosen],
+            "val": [path for index, path in enumerate(train) if index in chosen],
+        }
+    else:
+        lists = {"train": train, "val": listed(config, "val")}
+    target = folder / (name if split == "val" else f"{name}-{split}{holdout:g}")
+    target = target if images is None else target.with_name(f"{target.name}-{images}images")
+    target.mkdir(parents=True, exist_ok=True)
+    content = {"path": str(config.root), "names": list(config.names), "category_ids": list(config.category_ids)}
+    for part, paths in lists.items():
+        write_text_atomic(target / f"{part}.txt", "".join(f"{path}\n" for path in paths[:images]))
+        content[part] = str((target / f"{part}.txt").absolute())
+    write_text_atomic(target / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False))
+    return target / f"{name}.yaml"
+
+
+def listed(config: DataConfig, split: str) -> list[str]:
+    """The images of a split whose labels are text files."""
+    sources = config.split(split)
+    if any(source.lower().endswith(".json") for source in sources):
+        raise ValueError(f"{config.yaml_path}: {split} is a COCO .json; split: holdout and images: need text labels")
+    return list_images(sources, str(config.root))[0]
+
+
+def peer_copy(data_yaml: Path, folder: Path) -> Path:
+    """A set as the peers read it: links to the images, numbered by their place in the split, and text labels.
+
+    Made once, from the labels as this project reads them; crowds, which nobody trains on, are left out.
+
+    Args:
+        data_yaml: from `split_yaml`.
+        folder: where the copy goes.
+
+    Returns:
+        The copy's YAML.
+    """
+    target = folder / data_yaml.stem
+    description = target / data_yaml.name
+    if description.exists():
+        return description
+    config = load_data_config(data_yaml)
+    folder.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(dir=folder))  # several cells may make it at once: the first to be done wins
+    for split in ("train", "val"):
+        write_yolo(load_samples(config, split, report=lambda _line: None), building, split)
+    content: dict[str, Any] = {"path": str(target.absolute()), "train": "images/train", "val": "images/val"}
+    content["names"] = dict(enumerate(config.names))
+    (building / data_yaml.name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    try:
+        building.rename(target)
+    except OSError:
+        shutil.rmtree(building)
+        if not description.exists():
+            raise
+    return description
+
+
+def write_yolo(samples: Samples, folder: Path, split: str) -> None:
+    """Links to a split's images, and its labels as text."""
+    for kind in ("images", "labels"):
+        (folder / kind / split).mkdir(parents=True)
+    for index, image in enumerate(samples.image_paths):
+        link = folder / "images" / split / f"{index:06d}{Path(image).suffix}"
+        try:
+            link.symlink_to(os.path.abspath(image))
+        except OSError:  # Windows allows links to some users only
+            shutil.copyfile(image, link)
+        labels = slice(*samples.offsets[index : index + 2])
+        rows = zip(samples.classes[labels], samples.boxes_cxcywh[labels], samples.iscrowd[labels], strict=True)
+        lines = [f"{kind} {' '.join(f'{value:.8f}' for value in box)}\n" for kind, box, crowd in rows if not crowd]
+        (folder / "labels" / split / f"{index:06d}.txt").write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,183 @@
+"""Latency of a study's models at batch 1, in turns: the forward pass in PyTorch, and in ONNX Runtime after export.
+
+The models are untrained, which changes nothing about their speed. Ours are as val.py and detect.py run them: fused and
+re-parameterised; a peer runs in its own environment, with its own PyTorch, fused by its own code, and is exported by
+its own code. Suppression of boxes is left out everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.side_by_side import Worker, machine
+from benchmarks.study_plan import Cell
+from engine.checkpoints import model_from_checkpoint, save_checkpoint
+from engine.export import ExportConfig, run_export
+from engine.runtime_onnx import OnnxBackend, gpu_provider_installed
+from files.atomic import write_text_atomic
+from models import DetectionModel, build_model
+
+ROUNDS, IN_A_ROW = 20, 5  # turns of each model, and images of a turn; the first image of a turn warms the caches
+PYTORCH, ONNX = "PyTorch ms", "ONNX ms"
+GPU = {PYTORCH: "GPU PyTorch ms", ONNX: "GPU ONNX ms"}
+COLUMNS = (PYTORCH, ONNX, *GPU.values())
+Timer = Callable[[int], list[float]]  # milliseconds of each of so many images in a row
+
+
+def measure_study(
+    cells: Iterable[Cell], path: Path, threads: int, device: torch.device, peers: Path, rounds: int = ROUNDS
+) -> None:
+    """Time every model of the cells at every size, and note it in a json file; what stands there is not timed again.
+
+    Args:
+        cells: only their models, sizes and classes matter.
+        path: the file, see `read_latency`.
+        threads: of the CPU.
+        device: a GPU is timed too where this is one.
+        peers: folder of the peers' environment.
+        rounds: turns of each model.
+    """
+    torch.set_num_threads(threads)
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    groups: dict[tuple[int, int], dict[str, Cell]] = {}
+    for cell in cells:
+        group = groups.setdefault((cell.size, len(cell.definition["classes"])), {})
+        group.setdefault(latency_key(cell, threads, device), cell)
+    for (size, classes), group in groups.items():
+        if all(key in known for key in group):
+            continue
+        print(f"timing {len(group)} models at {size} px, {classes} classes", flush=True)
+        known |= measure_group(group, size, classes, threads, device, peers, rounds)
+        write_text_atomic(path, json.dumps(known, indent=1))
+
+
+def latency_key(cell: Cell, threads: int, device: torch.device) -> str:
+    """What a latency depends on, on one machine."""
+    model = json.dumps(cell.definition["model"], sort_keys=True)
+    return f"{machine()} | {device.type} | {threads} | {cell.size} | {len(cell.definition['classes'])} | {model}"
+
+
+def read_latency(path: Path, cell: Cell, threads: int, device: torch.device) -> dict[str, Any]:
+    """The columns of a cell's row that were measured here: milliseconds, where, and with how many threads."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return known.get(latency_key(cell, threads, device), {})
+
+
+def measure_group(
+    group: Mapping[str, Cell], size: int, classes: int, threads: int, device: torch.device, peers: Path, rounds: int
+) -> dict[str, dict[str, Any]]:
+    """Medians of the models of one size, timed in turns."""
+    timers: dict[tuple[str, str], Timer] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for number, (key, cell) in enumerate(group.items()):
+            place = folder / str(number)
+            place.mkdir()
+            model = cell.definition["model"]
+            try:
+                if "peer" in model:
+                    found = open_peer(stack, model, size, classes, threads, device, peers, place)
+                else:
+                    found = open_ours(model, size, classes, device, place)
+            except (RuntimeError, ValueError, OSError) as error:  # one model that cannot be timed; the others can
+                print(f"{cell.model} at {size} px: not timed: {error}", flush=True)
+                continue
+            timers |= {(key, column): timer for column, timer in found.items()}
+        medians = take_turns(timers, rounds)
+    where: dict[str, Any] = {"latency threads": threads, "latency machine": machine()}
+    if device.type == "cuda":
+        where["GPU"] = torch.cuda.get_device_name(device)
+    measured: dict[str, dict[str, Any]] = {}
+    for (key, column), milliseconds in medians.items():
+        measured.setdefault(key, dict(where))[column] = milliseconds
+    return measured
+
+
+def take_turns(timers: Mapping[Any, Timer], rounds: int) -> dict[Any, float]:
+    """Median milliseconds of each; a slow moment of the machine falls on all of them."""
+    times: dict[Any, list[float]] = {key: [] for key in timers}
+    for number in range(rounds + 1):
+        for key, timer in timers.items():
+            milliseconds = timer(IN_A_ROW)
+            if number:  # the first round chooses kernels
+                times[key] += milliseconds[1:]
+    return {key: statistics.median(values) for key, values in times.items()}
+
+
+def open_ours(
+    architecture: Mapping[str, Any], size: int, classes: int, device: torch.device, folder: Path
+) -> dict[str, Timer]:
+    """Timers of an architecture, by column."""
+    torch.manual_seed(0)
+    weights = folder / "model.pt"
+    save_checkpoint(weights, build_model(architecture, num_classes=classes, imgsz=size), {})
+    exported = run_export(
+        ExportConfig(weights=str(weights), imgsz=(size,), include=("onnx",)), report=lambda _line: None
+    )[0].path
+    timers = timers_on(torch.device("cpu"), exported, weights, size)
+    return timers | ({GPU[column]: timer for column, timer in timers_on(device, exported, weights, size).items()}
+                     if device.type == "cuda" else {})  # fmt: skip
+
+
+def timers_on(device: torch.device, exported: Path, weights: Path | None, size: int) -> dict[str, Timer]:
+    """Timers of an ONNX file, and of weights of ours, on one device."""
+    timers: dict[str, Timer] = {}
+    if weights:
+        model = model_from_checkpoint(weights, device)
+        assert isinstance(model, DetectionModel)
+        timers[PYTORCH] = stopwatch(model, size, device)
+    if device.type == "cpu" or gpu_provider_installed():
+        timers[ONNX] = stopwatch(OnnxBackend(exported, device).run, size, device)
+    return timers
+
+
+def open_peer(
+    stack: ExitStack,
+    model: Mapping[str, Any],
+    size: int,
+    classes: int,
+    threads: int,
+    device: torch.device,
+    peers: Path,
+    folder: Path,
+) -> dict[str, Timer]:
+    """Timers of a peer's model, by column; its process ends with the stack."""
+    worker = stack.enter_context(Worker(model["peer"], peers, threads, folder / "scratch"))
+    weights = worker.ask("untrained", model=model["model"], classes=classes, folder=str(folder))
+    exported = Path(worker.ask("export_onnx", weights=weights, size=size))
+    timers = timers_on(torch.device("cpu"), exported, None, size)
+    columns = {PYTORCH: "cpu"}
+    if device.type == "cuda":
+        timers |= {GPU[column]: timer for column, timer in timers_on(device, exported, None, size).items()}
+        columns[GPU[PYTORCH]] = str(device)
+    for column, place in columns.items():
+        worker.ask("open_model", name=column, weights=weights, size=size, device=place, threads=threads)
+        timers[column] = lambda images, column=column: worker.ask("time_model", name=column, images=images)  # type: ignore[misc]
+    return timers
+
+
+def stopwatch(forward: Callable[[torch.Tensor], Any], size: int, device: torch.device) -> Timer:
+    """A timer of a forward pass in this process."""
+    image = torch.rand(1, 3, size, size, device=device)
+
+    @torch.inference_mode()
+    def milliseconds(images: int) -> list[float]:
+        times = []
+        for _ in range(images):
+            started = time.perf_counter()
+            forward(image)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(1000 * (time.perf_counter() - started))
+        return times
+
+    return milliseconds

@@ -1,0 +1,218 @@
+"""The table and the plots of a study, made from its csv alone.
+
+The interval of a difference to the baseline is Student's at 95 %: of the differences of equal seeds where two or more
+seeds are common to both, else Welch's for two independent means. It says how far chance in the training goes; the
+images of the validation set are the same for all. One seed has no interval.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from benchmarks.study_latency import COLUMNS as LATENCY_COLUMNS
+from benchmarks.study_plots import draw_plots
+from benchmarks.study_table import Row, read_rows
+from files.atomic import write_text_atomic
+
+CONFIDENCE = 0.95
+Group = tuple[str, int, str]  # data set, size, split
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a model's mean AP lies above the baseline's.
+
+    Attributes:
+        mean: in AP, 0..1.
+        interval: at 95 %; None where there are too few seeds.
+        kind: `paired`, `Welch`, or empty without an interval.
+    """
+
+    mean: float
+    interval: tuple[float, float] | None = None
+    kind: str = ""
+
+    def __str__(self) -> str:
+        if self.interval is None:
+            return f"{self.mean:+.4f}"
+        return f"{self.mean:+.4f} [{self.interval[0]:+.4f}, {self.interval[1]:+.4f}]"
+
+
+def difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference:
+    """Compare two models.
+
+    Args:
+        values: a model's AP by seed, at least one.
+        baseline: the baseline's.
+    """
+    shared = sorted(values.keys() & baseline.keys())
+    if len(shared) >= 2:
+        pairs = [values[seed] for seed in shared], [baseline[seed] for seed in shared]
+        mean = statistics.fmean(pairs[0]) - statistics.fmean(pairs[1])
+        if len({first - second for first, second in zip(*pairs, strict=True)}) == 1:
+            return Difference(mean, (mean, mean), "paired")  # scipy divides by the spread
+        interval = stats.ttest_rel(*pairs).confidence_interval(CONFIDENCE)
+        return Difference(mean, (float(interval.low), float(interval.high)), "paired")
+    mean = statistics.fmean(values.values()) - statistics.fmean(baseline.values())
+    if len(values) < 2 or len(baseline) < 2:
+        return Difference(mean)
+    both = list(values.values()), list(baseline.values())
+    if all(len(set(group)) == 1 for group in both):
+        return Difference(mean, (mean, mean), "Welch")
+    interval = stats.ttest_ind(*both, equal_var=False).confidence_interval(CONFIDENCE)
+    return Difference(mean, (float(interval.low), float(interval.high)), "Welch")
+
+
+def summarise(rows: Sequence[Row]) -> dict[Group, list[Row]]:
+    """A line for each model of each data set, size and split, in the csv's order."""
+    groups: dict[Group, dict[str, list[Row]]] = {}
+    for row in rows:
+        if row["AP"] is not None and not math.isnan(row["AP"]):
+            group = groups.setdefault((row["data"], row["size"], row["split"]), {})
+            group.setdefault(row["model"], []).append(row)
+    return {group: [summary_line(name, models, group) for name in models] for group, models in groups.items()}
+
+
+def summary_line(name: str, models: Mapping[str, list[Row]], group: Group) -> Row:
+    """Mean and standard deviation over seeds, and what the model costs."""
+    rows = models[name]
+    values = {row["seed"]: row["AP"] for row in rows}
+    baseline = rows[0]["baseline"]
+    line: Row = dict(zip(("data", "size", "split"), group, strict=True))
+    line |= {"model": name, "seeds": len(values), "AP": statistics.fmean(values.values())}
+    line["standard deviation"] = statistics.stdev(values.values()) if len(values) > 1 else None
+    for column in ("AP50", "AP75", "AP small"):
+        line[column] = mean_of(row[column] for row in rows)
+    line |= {"minus baseline": None, "low": None, "high": None, "interval": ""}
+    if name != baseline and baseline in models:
+        found = difference(values, {row["seed"]: row["AP"] for row in models[baseline]})
+        low, high = found.interval or (None, None)
+        line |= {"minus baseline": found.mean, "low": low, "high": high, "interval": found.kind}
+    for column in ("parameters", "GFLOPs at 640", "GFLOPs"):
+        line[column] = rows[0][column]
+    for column in (*LATENCY_COLUMNS, "train seconds", "epochs run"):
+        line[column] = mean_of(row.get(column) for row in rows)
+    return line
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Mean of the numbers that are there."""
+    found = [value for value in values if value is not None and not math.isnan(value)]
+    return statistics.fmean(found) if found else None
+
+
+def write_report(table: Path, folder: Path) -> None:
+    """Write NAME.md, NAME_table.csv and the plots for the csv NAME.csv.
+
+    Args:
+        table: written by benchmarks.study.
+        folder: where the report goes.
+
+    Raises:
+        FileNotFoundError: no such csv.
+        ValueError: no finished cell in it.
+    """
+    if not table.is_file():
+        raise FileNotFoundError(f"{table} does not exist: no cell of the study is finished yet")
+    rows = read_rows(table)
+    groups = summarise(rows)
+    if not groups:
+        raise ValueError(f"{table}: no cell is finished yet")
+    folder.mkdir(parents=True, exist_ok=True)
+    plots = draw_plots(rows, groups, folder, table.stem)
+    lines = [f"# Study {rows[0]['study']}", "", *introduction(rows), ""]
+    for group, models in groups.items():
+        lines += [f"## {heading(group)}", "", *markdown(models, group[1]), ""]
+    lines += [text for title, name in plots for text in (f"![{title}]({name})", "")]
+    write_text_atomic(folder / f"{table.stem}.md", "\n".join(lines))
+    table_csv = folder / f"{table.stem}_table.csv"
+    write_csv(table_csv, [line for models in groups.values() for line in models])
+    for group, models in groups.items():
+        print("\n".join(["", heading(group), *markdown(models, group[1])]))
+    names = ", ".join([f"{table.stem}.md", table_csv.name, *(name for _title, name in plots)])
+    print(f"\nwritten to {folder}: {names}", flush=True)
+
+
+def write_csv(path: Path, lines: Sequence[Row]) -> None:
+    """The table with all its columns."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in line.items()}
+                     for line in lines)  # fmt: skip
+    write_text_atomic(path, text.getvalue())
+
+
+def heading(group: Group) -> str:
+    """For people."""
+    data, size, split = group
+    return f"{data}, {size} px" + ("" if split == "val" else f", {split} split")
+
+
+def introduction(rows: Sequence[Row]) -> list[str]:
+    """What the figures are and where they come from."""
+
+    def distinct(column: str) -> str:
+        return "; ".join(dict.fromkeys(str(row[column]) for row in rows if row.get(column)))
+
+    lines = [
+        "AP is COCO's (IoU .50:.95), best epoch's weights, mean and standard deviation over seeds. The difference",
+        f"is to {distinct('baseline')}, with Student's 95 % interval over equal seeds (Welch's where seeds differ);",
+        "GFLOPs count a multiply-add as two. Milliseconds are one picture's forward pass, median, all models in turns.",
+        "",
+        f"Trained on: {distinct('machine')}; {distinct('versions')}.",
+    ]
+    if distinct("latency machine"):
+        gpu = f"; {distinct('GPU')}" if distinct("GPU") else ""
+        lines.append(f"Latency on: {distinct('latency machine')}; threads: {distinct('latency threads')}{gpu}.")
+    return lines
+
+
+def markdown(models: Sequence[Row], size: int) -> list[str]:
+    """A table; columns that are empty throughout are left out."""
+    cells = [
+        {
+            "model": line["model"],
+            "seeds": str(line["seeds"]),
+            "AP": f"{line['AP']:.4f}" + spread(line["standard deviation"]),
+            "AP50": number(line["AP50"], "{:.4f}"),
+            "difference [95 %]": difference_text(line),
+            "parameters": number(line["parameters"], "{:.2f} M", 1e-6),
+            "GFLOPs at 640": number(line["GFLOPs at 640"], "{:.1f}"),
+            f"at {size}": number(line["GFLOPs"], "{:.3f}"),
+            **{column: number(line[column], "{:.2f}") for column in LATENCY_COLUMNS},
+            "epochs": number(line["epochs run"], "{:.0f}"),
+            "minutes": number(line["train seconds"], "{:.1f}", 1 / 60),
+        }
+        for line in models
+    ]  # fmt: skip
+    header = [name for name in cells[0] if any(row[name] for row in cells)]
+    rule = ["---"] * len(header)
+    return [f"| {' | '.join(row)} |" for row in (header, rule, *([line[name] for name in header] for line in cells))]
+
+
+def spread(deviation: float | None) -> str:
+    """A standard deviation behind a mean; nothing with one seed."""
+    return "" if deviation is None else f" ± {deviation:.4f}"
+
+
+def difference_text(line: Mapping[str, Any]) -> str:
+    """A difference with its interval, as far as there is one."""
+    if line["minus baseline"] is None:
+        return ""
+    interval = None if line["low"] is None else (line["low"], line["high"])
+    return str(Difference(line["minus baseline"], interval, line["interval"]))
+
+
+def number(value: float | None, form: str, factor: float = 1.0) -> str:
+    """A value that may be missing."""
+    return "" if value is None else form.format(value * factor)

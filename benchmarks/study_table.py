@@ -1,0 +1,89 @@
+"""The csv of a study: one row a cell, all that a report needs, so that it can be made from a committed file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from files.atomic import write_text_atomic
+
+KEY = ("model", "data", "size", "seed", "split")  # a cell's place in the study; its row is replaced, never doubled
+TEXTS = ("study", "baseline", "cell", "model", "data", "split", "machine", "versions", "latency machine", "GPU")
+COLUMNS = (
+    "study", "baseline", "cell", *KEY, "epochs", "batch", "patience", "epochs run",
+    "AP", "AP50", "AP75", "AP small", "AP medium", "AP large",
+    "parameters", "GFLOPs at 640", "GFLOPs", "PyTorch ms", "ONNX ms", "GPU PyTorch ms", "GPU ONNX ms",
+    "train seconds", "threads", "cells at once", "machine", "versions", "latency threads", "latency machine", "GPU",
+    "curve",
+)  # fmt: skip
+Row = dict[str, Any]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a study's csv: numbers where numbers are meant, None in empty cells, the curve as a list.
+
+    Raises:
+        ValueError: not a study's csv.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    missing = [name for name in (*KEY, "AP") if lines and name not in lines[0]]
+    if missing:
+        raise ValueError(f"{path}: no column {missing[0]!r}; give the csv that benchmarks.study wrote")
+    try:
+        return [{name: _value(name, line.get(name) or "") for name in COLUMNS} for line in lines]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the csv, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _text(row.get(name)) for name in COLUMNS} for row in rows)
+    write_text_atomic(path, text.getvalue())
+
+
+def merge_rows(old: Iterable[Row], new: Iterable[Row], order: Iterable[tuple[Any, ...]]) -> list[Row]:
+    """Rows with `new` in the place of old ones of the same key; a latency that is not new is kept.
+
+    Args:
+        old: as they stand in the file, maybe from another machine.
+        new: rows of cells that are finished here.
+        order: keys in the study's order; others follow.
+    """
+    rows = {key_of(row): row for row in old}
+    for row in new:
+        before = rows.get(key_of(row), {})
+        kept = {name: value for name, value in before.items() if row.get(name) is None}
+        rows[key_of(row)] = {**row, **kept} if before.get("cell") == row["cell"] else row
+    places = {key: place for place, key in enumerate(order)}
+    return sorted(rows.values(), key=lambda row: places.get(key_of(row), len(places)))
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A row's place in its study."""
+    return tuple(row[name] for name in KEY)
+
+
+def _value(name: str, text: str) -> Any:
+    if name == "curve":
+        return [float(part) for part in text.split()]
+    if name in TEXTS:
+        return text
+    if not text:
+        return None
+    return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, list):
+        return " ".join(f"{number:.4g}" for number in value)
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.7g}"
+    return value

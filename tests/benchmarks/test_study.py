@@ -1,0 +1,239 @@
+"""Studies that are run: cells in processes, failures, interruptions, what is left for later."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import side_by_side
+from benchmarks.study import Runner, main, parse_arguments, stop
+from benchmarks.study_cell import is_over, read_detections, run_cell
+from benchmarks.study_latency import latency_key
+from benchmarks.study_plan import load_study
+from benchmarks.study_table import read_rows
+from data.config import load_data_config
+from data.samples import load_samples
+from engine.coco_results import coco_averages
+from engine.matching import GroundTruth
+from engine.train_log import read_results
+from models import build_model
+from models.profile import profile
+from tests.engine.tiny import RECIPE, TINY, make_data, random_squares, write_yaml
+
+FLIE = {"name": "flie", "cfg": "tiny", "mgil": {"fusion": "none"}}
+QUIET = ["--device", "cpu", "--no-latency"]
+
+
+# A peer that finds every box of the val split whose class is below 2, and says what it was asked.
+FAKE_PEER = """
+import sys
+sys.path.insert(0, {workers!r})
+import json
+from pathlib import Path
+from channel import Channel
+asked = {{}}
+def info():
+    return {{"name": "fake", "version": "1", "torch": "0"}}
+def train(folder, **settings):
+    asked.update(settings)
+    run = Path(folder) / "run"
+    run.mkdir()
+    (run / "results.csv").write_text("  epoch, metrics/mAP50-95(B)\\n 1, 0.25\\n 2, 0.5\\n")
+    (run / "best.pt").write_text("")
+    return {{"seconds": 12.5, "weights": str(run / "best.pt")}}
+def detect(data, weights, folder, **settings):
+    rows = []
+    for path in sorted((Path(data).parent / "labels" / "val").glob("*.txt")):
+        for line in path.read_text().splitlines():
+            kind, x, y, w, h = map(float, line.split())
+            if kind < 2:
+                rows.append([int(path.stem), kind, 32 * (x - w / 2), 32 * (y - h / 2), 32 * w, 32 * h, 0.9])
+    target = Path(folder) / "detections.json"
+    target.write_text(json.dumps(rows))
+    (Path(folder) / "asked.json").write_text(json.dumps([asked, settings]))
+    return str(target)
+def cost(weights, sizes):
+    return {{"parameters": 7, "gflops": [size / 100 for size in sizes]}}
+Channel().serve({{"info": info, "train": train, "detect": detect, "cost": cost}})
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny model and a tiny data set."""
+    write_yaml(tmp_path / "tiny.yaml", TINY)
+    make_data(tmp_path / "data", random_squares(16, seed=3), random_squares(6, seed=4))
+    return tmp_path
+
+
+def study(folder: Path, **changes: Any) -> str:
+    content = {"models": ["tiny", FLIE], "data": ["data/squares.yaml"], "sizes": [32], "epochs": 2, "batch": 8}
+    return write_yaml(folder / "study.yaml", {**content, "recipe": RECIPE, **changes})
+
+
+def run(folder: Path, *options: str, **changes: Any) -> Path:
+    """Run a study; the csv."""
+    main([study(folder, **changes), "--output", str(folder / "out"), *options])
+    return folder / "out" / "study" / "study_study.csv"
+
+
+def test_a_small_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two cells at once, one more that fails, then latency and report; and nothing is done twice."""
+    broken = {"name": "broken", "cfg": "tiny", "recipe": {"lr0": 1e30}}
+    with pytest.raises(SystemExit, match="1 cells failed: broken, squares, 32 px, seed 0"):
+        run(folder, "--device", "cpu", "--workers", "2", models=["tiny", broken, FLIE])
+    said = capsys.readouterr()
+    assert "FloatingPointError" in said.err and "flie, squares, 32 px, seed 0: AP 0." in said.out
+    table = folder / "out" / "study" / "study_study.csv"
+    tiny, flie = rows = read_rows(table)
+    assert [row["model"] for row in rows] == ["tiny", "flie"]
+    architecture = {**TINY, "backbone": [*TINY["backbone"][:1], [-1, 1, "MGIL", [16, {"fusion": "none"}]],
+                                         *TINY["backbone"][2:]]}  # fmt: skip
+    for row, content in ((tiny, TINY), (flie, architecture)):
+        cost = profile(build_model(content, num_classes=3))
+        assert row["parameters"] == cost.parameters and row["GFLOPs at 640"] == pytest.approx(cost.gflops, rel=1e-6)
+        assert row["GFLOPs"] == pytest.approx(cost.gflops / 400, rel=0.01)  # 32 px
+        assert row["epochs run"] == len(row["curve"]) == 2 and row["train seconds"] > 0 and 0 <= row["AP"] <= 1
+        assert row["PyTorch ms"] > 0 and row["ONNX ms"] > 0 and row["GPU ONNX ms"] is None
+        assert row["cells at once"] == 2 and row["threads"] == 1 and "torch" in row["versions"]
+    assert flie["parameters"] < tiny["parameters"]
+    assert (table.parent / "study_study.md").exists()
+    (cell,) = (table.parent / "cells").glob("tiny_*")
+    kept = [path.name for path in (cell / "run" / "weights").iterdir()]
+    assert kept == ["best.pt"]
+    before = table.read_bytes()
+    run(folder, *QUIET)
+    assert table.read_bytes() == before and "AP 0" not in capsys.readouterr().out.split("| model |")[0]
+
+
+def test_a_killed_cell_goes_on_from_its_last_epoch(folder: Path) -> None:
+    path = Path(study(folder, models=["tiny"], epochs=15))
+    options = parse_arguments([str(path), "--output", str(folder / "out"), *QUIET])
+    runner = Runner(load_study(path), folder / "out", folder / "out" / "study.csv", options)
+    (cell,) = runner.pending()
+    assert runner.state(cell) == "new"
+    process = runner.start(cell)
+    last = runner.folder(cell) / "run" / "weights" / "last.pt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    stop(process)
+    stop(process)  # one that has ended already is no trouble
+    assert process.poll() is not None and runner.state(cell) == "to be resumed" and not is_over(last)
+    done = len(read_results(runner.folder(cell) / "run" / "results.csv"))
+    torch_threads = torch.get_num_threads()
+    result = run_cell(runner.folder(cell))  # what its process does
+    torch.set_num_threads(torch_threads)
+    assert result["epochs run"] == 15 and runner.state(cell) == "done" and 1 <= done < 15
+    epochs = [int(row["epoch"]) for row in read_results(runner.folder(cell) / "run" / "results.csv")]
+    assert epochs == list(range(15))
+    (line,) = [line for line in (runner.folder(cell) / "log.txt").read_text().splitlines() if "epoch 1/15" in line]
+    assert line  # the first epoch was not trained again: what followed was printed here
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links")
+def test_a_peers_cell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything but the peer itself: its copy of the data, what it is asked, and how its answers are scored."""
+    (folder / "fake.py").write_text(FAKE_PEER.format(workers=str(side_by_side.WORKERS)))
+    monkeypatch.setitem(side_by_side.SCRIPTS, "ultralytics", str(folder / "fake.py"))
+    (folder / "peers" / "bin").mkdir(parents=True)
+    (folder / "peers" / "bin" / "python").symlink_to(sys.executable)
+    model = {"peer": "ultralytics", "model": "yolo11n", "recipe": {"lr0": 0.02}}
+    path = Path(study(folder, models=[model], patience=4, seeds=[3]))
+    options = parse_arguments([str(path), *QUIET, "--peers", str(folder / "peers")])
+    runner = Runner(load_study(path), folder / "out", folder / "out" / "study.csv", options)
+    (cell,) = runner.pending()
+    runner.write_job(cell)
+    result = run_cell(runner.folder(cell))
+    truth = load_samples(load_data_config(cell.data_yaml), "val", cache_dir=folder, report=lambda _line: None)
+    assert set(truth.classes) == {0, 1, 2}
+    assert result["AP"] == pytest.approx(2 / 3) == result["AP50"]
+    assert (result["parameters"], result["GFLOPs at 640"], result["GFLOPs"]) == (7, 6.4, 0.32)
+    assert (result["curve"], result["epochs run"], result["train seconds"]) == ([0.25, 0.5], 2, 12.5)
+    assert result["versions"] == "fake 1, torch 0"
+    train, detect = json.loads((runner.folder(cell) / "asked.json").read_text())
+    augmentation = {key: value for key, value in RECIPE.items() if key.startswith("hsv")}
+    assert train["recipe"] == {**augmentation, "lr0": 0.02}
+    wanted = {"model": "yolo11n", "size": 32, "batch": 8, "epochs": 2, "patience": 4, "seed": 3, "device": "cpu"}
+    assert {key: train[key] for key in wanted} == wanted
+    assert (detect["conf_thres"], detect["iou_thres"], detect["max_det"]) == (0.001, 0.6, 300)
+
+
+def test_a_dry_run_lists_and_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(folder, "--dry-run", seeds=[0, 1])
+    said = capsys.readouterr().out
+    assert said.count("new ") == 4 and "4 cells, 4 to run" in said and "2 epochs, batch 8" in said
+    assert not (folder / "out").exists()
+    run(folder, "--dry-run", "--only", "model=flie", seeds=[0, 1])
+    assert "2 cells, 2 to run" in capsys.readouterr().out
+
+
+def test_when_the_time_is_over_no_cell_begins(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(folder, *QUIET, "--limit-minutes", "-1")
+    assert "the time is over; 2 cells are left" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="no cell of the study is finished yet"):
+        run(folder, "--report")
+
+
+def test_a_cell_whose_data_cannot_be_divided_fails_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "set.yaml").write_text("train: train.json\nval: val.json\nnames: [a]\ncategory_ids: [1]\n")
+    with pytest.raises(SystemExit, match="1 cells failed: tiny, set"):
+        run(folder, *QUIET, models=["tiny"], data=["./set.yaml"], split="holdout")
+    assert "[1/1] tiny, set, 32 px, seed 0: failed:" in capsys.readouterr().out
+
+
+def test_cells_that_the_csv_has_are_done_elsewhere(folder: Path) -> None:
+    path = Path(study(folder))
+    options = parse_arguments([str(path), "--output", str(folder / "out"), *QUIET])
+    loaded = load_study(path)
+    runner = Runner(loaded, folder / "out", folder / "committed.csv", options)
+    tiny, flie = loaded.cells
+    result = {"AP": 0.5, "parameters": 9, "curve": [0.1, 0.5]}
+    runner.folder(tiny).mkdir(parents=True)
+    (runner.folder(tiny) / "result.json").write_text(json.dumps(result))
+    runner.update()
+    elsewhere = Runner(loaded, folder / "elsewhere", folder / "committed.csv", options)
+    assert elsewhere.pending() == [flie]
+    key = latency_key(tiny, options.threads, torch.device("cpu"))  # the models can be timed where no cell was trained
+    elsewhere.output.mkdir()
+    (elsewhere.output / "latency.json").write_text(json.dumps({key: {"ONNX ms": 1.5, "latency machine": "this"}}))
+    elsewhere.update()
+    (row,) = read_rows(folder / "committed.csv")
+    assert (row["AP"], row["ONNX ms"], row["latency machine"], row["parameters"]) == (0.5, 1.5, "this", 9)
+    changed = load_study(Path(study(folder, epochs=3)))
+    assert len(Runner(changed, folder / "out", folder / "committed.csv", options).pending()) == 2
+
+
+def test_an_interruption_after_the_last_epoch_is_no_reason_to_train(folder: Path) -> None:
+    last = folder / "last.pt"
+    config = {"epochs": 10, "patience": 3}
+    for epoch, best, over in ((4, 3, False), (10, 9, True), (7, 3, True), (6, 3, False)):
+        training = {"progress": {"epoch": epoch, "best_epoch": best}, "config": config}
+        content = {"format": "mgil-yolov5", "version": 1, "architecture": {}, "names": [], "imgsz": 32}
+        torch.save({**content, "state_dict": {}, "info": {}, "training": training}, last)
+        assert is_over(last) == over
+
+
+def test_a_peers_detections_are_scored_as_ours(folder: Path) -> None:
+    data = load_data_config(folder / "data" / "squares.yaml")
+    samples = load_samples(data, "val", cache_dir=folder, report=lambda _line: None)
+    truth = GroundTruth.from_samples(samples)
+    corner, size = truth.boxes_xyxy[:, :2], truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]
+    rows = np.column_stack([truth.image_index, truth.classes, corner, size, np.full(len(size), 0.9)])
+    path = folder / "detections.json"
+    path.write_text(json.dumps(rows.tolist()))
+    assert coco_averages(samples, data.category_ids, read_detections(path, samples)).ap == pytest.approx(1)
+    path.write_text(json.dumps(rows[truth.image_index != 0].tolist()))
+    assert coco_averages(samples, data.category_ids, read_detections(path, samples)).ap < 1
+    path.write_text("[]")
+    assert len(read_detections(path, samples)) == 0
+    path.write_text("[[6, 0, 1, 1, 2, 2, 0.5]]")
+    with pytest.raises(ValueError, match="detections in image 6 of 6"):
+        read_detections(path, samples)
