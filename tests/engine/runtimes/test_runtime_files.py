@@ -216,7 +216,7 @@ class Reader(torch.nn.Module):
         return torch.from_file("secret", False, 1) + images
 
 
-@pytest.mark.parametrize(("module", "word"), [(Writer, "save"), (Reader, "from_file")])
+@pytest.mark.parametrize(("module", "word"), [(Writer, "torch.save"), (Reader, "torch.from_file")])
 def test_programs_that_touch_files_are_refused(module: type[torch.nn.Module], word: str, tmp_path: Path) -> None:
     path = tmp_path / "best.torchscript"
     torch.jit.save(torch.jit.script(module()), str(path), _extra_files={"config.txt": json.dumps(METADATA)})
