@@ -39,7 +39,7 @@ TIMEOUT_SECONDS = 60
 DECODING_ERRORS = (EOFError, RuntimeError, zlib_error, lzma.LZMAError, gzip.BadGzipFile)
 BLOCK = 1 << 20
 MOST_HEADER_BYTES = 4 << 20  # of a member of a .tar
-OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open, b"\xfd7z": lzma.open}
 # What a data set is made of. Whatever else an archive holds stays there: a program that is unpacked where another one
 # looks for its parts would be run some day.
 DATA_SUFFIXES = IMAGE_SUFFIXES | {".csv", ".gif", ".json", ".md", ".names", ".pdf", ".txt", ".xml", ".yaml", ".yml", ""}
@@ -197,7 +197,7 @@ class _SmallReads:
 @contextmanager
 def _open_tar(archive: Path) -> Iterator[Any]:
     with open(archive, "rb") as file:
-        opener = OPENERS.get(file.read(2), partial(open, mode="rb"))
+        opener = OPENERS.get(file.read(3), partial(open, mode="rb"))
     with opener(archive) as unpacked:
         yield _SmallReads(unpacked)
 

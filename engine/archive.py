@@ -23,6 +23,8 @@ from files.plain import check_bounded, parts_of
 
 MOST_VALUES = 2_000_000
 MOST_BITS = 512  # of a whole number
+MOST_SHARED = 1 << 24  # elements of a tensor that nothing uses, in less memory than they would need
+OLD_FORMAT = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # how PyTorch's files began before 1.6
 SCALARS = (str, int, float, bytes, type(None), torch.dtype, torch.device)
 MOST_PICKLE_BYTES = 64 << 20
 MOST_ENTRIES = 100_000
@@ -39,6 +41,7 @@ ELEMENT_BYTES = {
     "BoolStorage": 1,
     "UntypedStorage": 1,
 }
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError)  # of damaged zips
 PRINTED = (".py", ".pkl", ".debug_pkl")  # the entries of TorchScript that PyTorch compresses
 
 
@@ -68,9 +71,15 @@ def check_archive(path: Path, pickles: tuple[str, ...] = ("data",), compressed: 
                 found = references_in(archive.read(entries[0]))
                 _check_memory(found, sizes, entries[0].removesuffix(".pkl"))
                 names |= found.names
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, UnicodeDecodeError) as error:
+    except (*ZIP_ERRORS, UnicodeDecodeError) as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return names
+
+
+def is_old_format(path: Path) -> bool:
+    """Whether a file is one of PyTorch's before version 1.6, which are no zips."""
+    with open(path, "rb") as file:
+        return file.read(len(OLD_FORMAT)) == OLD_FORMAT
 
 
 def load_plain(path: Path) -> Any:
@@ -80,7 +89,7 @@ def load_plain(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def check_values(content: Any, stand_in: type = nn.Identity) -> None:
+def check_values(content: Any, stand_in: type = nn.Identity, most_shared: int = 0) -> None:
     """Raise ValueError for values that are not what they seem, or more than any checkpoint holds.
 
     A tensor can have a trillion elements that all lie in the same four bytes, until something copies it; other kinds of
@@ -89,11 +98,12 @@ def check_values(content: Any, stand_in: type = nn.Identity) -> None:
     Args:
         content: What PyTorch made of a file.
         stand_in: Objects of this class are allowed, and looked into.
+        most_shared: As for `check_tensor`.
     """
 
     def parts(value: Any) -> Iterable[Any]:
         if isinstance(value, Tensor):
-            _check_tensor(value)
+            check_tensor(value, most_shared)
             return ()
         if isinstance(value, stand_in):
             return vars(value).values()
@@ -106,11 +116,17 @@ def check_values(content: Any, stand_in: type = nn.Identity) -> None:
     check_bounded(content, MOST_VALUES, parts)
 
 
-def _check_tensor(tensor: Tensor) -> None:
+def check_tensor(tensor: Tensor, most_shared: int = 0) -> None:
+    """Raise ValueError unless a tensor is a plain one with memory for each element.
+
+    Args:
+        tensor: From a file.
+        most_shared: Elements that a tensor may have without memory for each, as expanded ones do.
+    """
     plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_quantized
     if not plain or tensor.device.type != "cpu":
         raise ValueError("a tensor of an unusual kind")
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes() and tensor.numel() > most_shared:
         raise ValueError(f"a tensor that claims {tensor.numel():,} elements and has fewer")
 
 
@@ -143,7 +159,8 @@ def _entry_sizes(archive: zipfile.ZipFile, file_size: int, compressed: tuple[str
     if len(entries) > MOST_ENTRIES or len({name.lower() for name in sizes}) != len(entries):
         raise ValueError("it holds two entries of one name, or too many")
     for entry in entries:
-        if entry.compress_type != zipfile.ZIP_STORED and not entry.filename.endswith(compressed or ("\0",)):
+        kinds = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[: 1 + entry.filename.endswith(compressed)]
+        if entry.compress_type not in kinds:
             raise ValueError(f"its entry {entry.filename[:80]!r} is compressed, as PyTorch never does")
         if entry.filename.endswith(PRINTED) and entry.file_size > MOST_PICKLE_BYTES:
             raise ValueError(f"its entry {entry.filename[:80]!r} has more than {MOST_PICKLE_BYTES >> 20} MiB")
@@ -161,6 +178,6 @@ def _check_memory(found: References, sizes: dict[str, int], folder: str) -> None
         kind, storage, key, _, count = reference if len(reference) == 5 else (None,) * 5
         width = ELEMENT_BYTES.get(storage.name) if isinstance(storage, Global) else None
         if kind != "storage" or width is None or not isinstance(key, str) or type(count) is not int:
-            raise ValueError(f"it refers to memory of a kind that is not known ({str(reference)[:80]})")
+            raise ValueError("it refers to memory of a kind that is not known")
         if not 0 <= count * width <= sizes.get(f"{folder}/{key}", -1):
-            raise ValueError(f"its tensor {key[:80]!r} claims {count} elements, more than the file has")
+            raise ValueError(f"its tensor {key[:80]!r} claims more elements than the file has")

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from engine.archive import check_archive, check_values, load_plain
+from engine.archive import check_archive, check_values, is_old_format, load_plain
 from engine.finite import first_not_finite
 from engine.official import read_official
 from engine.pickle_names import Global
@@ -112,6 +112,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights {path} do not exist; nothing is downloaded, give the path of a .pt file")
+    if is_old_format(path):
+        raise ValueError(f"{path}: in PyTorch's old format; load and save it again with PyTorch 1.6 or newer")
     try:
         names = check_archive(path)
     except ValueError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.archive import check_values, load_plain
+from engine.archive import MOST_SHARED, check_tensor, check_values, load_plain
 from engine.pickle_names import Global
 
 # What YOLOv5 pickles beside its layers: options, paths, numbers. All of it becomes inert objects, never the real class.
@@ -53,7 +53,7 @@ def read_official(path: Path, wanted: Collection[Global]) -> dict[str, Any]:
         stubs: list[Any] = [_stub(one) for one in wanted if _is_stubbed(one.module)]
         with torch.serialization.safe_globals(stubs):
             content = load_plain(path)
-        check_values(content, Inert)
+        check_values(content, Inert, MOST_SHARED)  # the head's grid is an expanded tensor after inference
     except Exception as error:  # torch raises many kinds for a damaged file
         raise ValueError(f"{path}: cannot be read as a YOLOv5 checkpoint: {_reason(error)}") from error
     models = [content.get(key) for key in ("ema", "model")] if isinstance(content, dict) else []
@@ -61,9 +61,9 @@ def read_official(path: Path, wanted: Collection[Global]) -> dict[str, Any]:
     if module is None or not isinstance(getattr(module, "yaml", None), dict):
         raise ValueError(f"{path}: holds no YOLOv5 detection model")
     try:
-        return _describe(module, path)
-    except (AttributeError, TypeError, RuntimeError) as error:  # parts of another kind than a model's
-        raise ValueError(f"{path}: holds a damaged YOLOv5 model ({_reason(error)})") from error
+        return _describe(module)
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # parts of another kind than a model's
+        raise ValueError(f"{path}: holds no YOLOv5 detection model, or a damaged one ({_reason(error)})") from error
 
 
 def _reason(error: Exception) -> str:
@@ -72,7 +72,7 @@ def _reason(error: Exception) -> str:
     return found[0] if found else (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _describe(module: Inert, path: Path) -> dict[str, Any]:
+def _describe(module: Inert) -> dict[str, Any]:
     state_dict: dict[str, Tensor] = {}
     _collect(module, "", state_dict)
     names = getattr(module, "names", None)
@@ -80,7 +80,10 @@ def _describe(module: Inert, path: Path) -> dict[str, Any]:
     stride = getattr(module, "stride", None)
     anchors = next((value for key, value in state_dict.items() if key.endswith(".anchors")), None)
     if not isinstance(names, list) or not isinstance(stride, Tensor) or anchors is None:
-        raise ValueError(f"{path}: holds a model without names, strides or anchors; only detection models load")
+        raise ValueError("it lacks names, strides or anchors; only detection models load")
+    check_tensor(stride)
+    if anchors.shape[:1] != stride.shape:  # would be spread over one another
+        raise ValueError("its head has another number of strides than of rows of anchors")
     architecture = {key: value for key, value in vars(module)["yaml"].items() if not key.endswith("_file")}
     # a model with fitted anchors keeps only their number in its YAML; the buffer has them
     architecture["anchors"] = (anchors * stride.view(-1, 1, 1)).flatten(1).tolist()
@@ -101,6 +104,7 @@ def _collect(module: Inert, prefix: str, into: dict[str, Tensor]) -> None:
     for kind in ("_parameters", "_buffers"):
         for name, value in own.get(kind, {}).items():
             if isinstance(value, Tensor) and name not in unsaved:
+                check_tensor(value)
                 tensor = value.detach()
                 into[prefix + name] = tensor.float() if tensor.is_floating_point() else tensor
     for name, child in own.get("_modules", {}).items():

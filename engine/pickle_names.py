@@ -10,7 +10,8 @@ MOST_OPERATIONS = 2_000_000  # a number each for the images of the largest publi
 _CONSTANTS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
               "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"}  # fmt: skip
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_MARK = object()
+MOST_PARTS = 5  # of a tuple that stands for a tensor's memory
+MOST_NAME = 1000  # characters of a class or function with its module
 _UNKNOWN = object()
 
 
@@ -36,12 +37,12 @@ class References:
 
 
 def references_in(pickle: bytes) -> References:
-    """Follow a pickle's operations on a stack of which only texts, whole numbers, names and tuples are known.
+    """Follow a pickle's operations on a stack of which only texts, whole numbers, names and flat tuples are known.
 
     Raises:
         ValueError: Damaged, longer than MOST_OPERATIONS, or made so that it cannot be followed.
     """
-    found, stack, memo = References(), list[Any](), dict[int, Any]()
+    found, stack, memo = References(), _Stack(), dict[int, Any]()
     try:
         for count, (operation, argument, _) in enumerate(pickletools.genops(pickle)):
             if count > MOST_OPERATIONS:
@@ -52,54 +53,97 @@ def references_in(pickle: bytes) -> References:
     return found
 
 
+class _Stack:
+    """Values, and the places of the marks among them: as in Python's own reader, nothing reaches below a mark."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.marks: list[int] = []
+
+    def push(self, *values: Any) -> None:
+        self.values.extend(values)
+
+    def take(self, count: int) -> list[Any]:
+        """The uppermost values, which leave the stack; IndexError if there are fewer above the last mark."""
+        start = len(self.values) - count
+        if start < (self.marks[-1] if self.marks else 0):
+            raise IndexError("too few values")
+        return self._cut(start)
+
+    def take_marked(self) -> list[Any]:
+        """All values above the last mark, which leave the stack with it; IndexError without one."""
+        return self._cut(self.marks.pop())
+
+    def top(self) -> Any:
+        """The uppermost value, which stays."""
+        self.push(*self.take(1))
+        return self.values[-1]
+
+    def _cut(self, start: int) -> list[Any]:
+        taken = self.values[start:]
+        del self.values[start:]
+        return taken
+
+
 def _follow(
-    operation: pickletools.OpcodeInfo, argument: Any, stack: list[Any], memo: dict[int, Any], found: References
+    operation: pickletools.OpcodeInfo, argument: Any, stack: _Stack, memo: dict[int, Any], found: References
 ) -> None:
     name = operation.name
     if name in _CONSTANTS:
-        stack.append(argument)
+        stack.push(argument)
     elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-        memo[argument] = stack[-1]
+        memo[argument] = stack.top()
     elif name == "MEMOIZE":
-        memo[len(memo)] = stack[-1]
+        memo[len(memo)] = stack.top()
     elif name in ("GET", "BINGET", "LONG_BINGET"):
-        stack.append(memo[argument])
+        stack.push(memo[argument])
     elif name == "DUP":
-        stack.append(stack[-1])
+        stack.push(stack.top())
     elif name in ("GLOBAL", "INST"):
-        named = Global(*str(argument).split(" ", 1))
-        found.names.add(named)
+        named = _named(*str(argument).split(" ", 1), found=found)
         _replace(operation, stack, named if name == "GLOBAL" else _UNKNOWN)
     elif name == "STACK_GLOBAL":
-        named = Global(*(part if isinstance(part, str) else "?" for part in stack[-2:]))
-        found.names.add(named)
-        _replace(operation, stack, named)
+        stack.push(_named(*(part if isinstance(part, str) else "?" for part in stack.take(2)), found=found))
     elif name in ("EXT1", "EXT2", "EXT4"):  # a number that a table in the reading program turns into a name
         raise ValueError("names things by numbers")
     elif name in ("BINPERSID", "PERSID"):
-        reference = stack.pop() if name == "BINPERSID" else argument
+        reference = stack.take(1)[0] if name == "BINPERSID" else argument
         if not isinstance(reference, tuple):
             raise ValueError("refers to memory in a way that cannot be followed")
         found.persistent.append(reference)
-        stack.append(_UNKNOWN)
+        stack.push(_UNKNOWN)
     elif name == "TUPLE":
-        start = len(stack) - 1 - stack[::-1].index(_MARK)
-        stack[start:] = [tuple(stack[start + 1 :])]
+        stack.push(_flat(stack.take_marked()))
     elif name in _TUPLES:
-        start = len(stack) - _TUPLES[name]
-        stack[start:] = [tuple(stack[start:])]
+        stack.push(_flat(stack.take(_TUPLES[name])))
+    elif name == "MARK":
+        stack.marks.append(len(stack.values))
+    elif name == "POP" and stack.marks[-1:] == [len(stack.values)]:  # takes the mark when nothing lies on it
+        stack.take_marked()
     else:
-        _replace(operation, stack, _MARK if name == "MARK" else _UNKNOWN)
+        _replace(operation, stack, _UNKNOWN)
 
 
-def _replace(operation: pickletools.OpcodeInfo, stack: list[Any], result: Any) -> None:
+def _named(module: str, name: str = "", *, found: References) -> Global:
+    """Note a class or function; the same long texts over and over would take their time to compare."""
+    if len(module) + len(name) > MOST_NAME:
+        raise ValueError(f"names something in {len(module) + len(name):,} characters")
+    named = Global(module, name)
+    found.names.add(named)
+    return named
+
+
+def _flat(parts: list[Any]) -> Any:
+    """A tuple if it can stand for a tensor's memory; tuples in tuples can spell out more than there is memory for."""
+    known = len(parts) <= MOST_PARTS and all(isinstance(part, str | bytes | int | Global) for part in parts)
+    return tuple(parts) if known else _UNKNOWN
+
+
+def _replace(operation: pickletools.OpcodeInfo, stack: _Stack, result: Any) -> None:
     """Take from the stack what an operation takes, and put as many results there as it does."""
     taken = len(operation.stack_before)
     if pickletools.markobject in operation.stack_before:
         taken = operation.stack_before.index(pickletools.markobject)
-        while stack.pop() is not _MARK:
-            pass
-    if taken > len(stack):
-        raise IndexError(operation.name)
-    del stack[len(stack) - taken :]
-    stack.extend([result] * len(operation.stack_after))
+        stack.take_marked()
+    stack.take(taken)
+    stack.push(*[result] * len(operation.stack_after))

@@ -33,3 +33,17 @@ def new_run_folder(project: str | Path, name: str, exist_ok: bool = False) -> Pa
             raise PermissionError(13, "cannot write into this folder", str(folder))
         return folder
     raise FileExistsError(f"{project / name}: {MOST_RUNS} runs already; choose another --name")
+
+
+def set_aside(weights: Path) -> list[str]:
+    """Rename the last.pt and best.pt that an earlier run left in a folder, so that they are not taken for a new run's.
+
+    Returns:
+        Their new names.
+    """
+    kept = []
+    for name in ("last.pt", "best.pt"):
+        if (weights / name).exists():
+            kept.append(f"previous_{name}")
+            os.replace(weights / name, weights / kept[-1])
+    return kept

@@ -13,7 +13,8 @@ from engine.distributed import any_process, from_all
 from engine.precision import Precision
 from files.text import printable
 
-# A run goes on after a bad step; it ends after so many in a row, or when an epoch has more bad steps than this share.
+# A run goes on after a bad step; it ends after so many in a row, also of several epochs, or when more than this share
+# of an epoch's steps are bad, if there are at least so many.
 MOST_BAD_IN_A_ROW = 10
 MOST_BAD_SHARE = 0.5
 READ_EVERY = 20  # steps between two looks at what a GPU found, each of which waits for it
@@ -140,7 +141,7 @@ class StepGuard:
             self._report(record)
             if self.in_a_row >= MOST_BAD_IN_A_ROW:
                 self._give_up(f"{self.in_a_row} steps in a row", record, rates)
-        if last and self.bad > MOST_BAD_SHARE * self.steps:
+        if last and self.steps >= MOST_BAD_IN_A_ROW and self.bad > MOST_BAD_SHARE * self.steps:
             self._give_up(f"{self.bad} of the epoch's {self.steps} steps", records[-1], rates)
         return sum(faults)
 

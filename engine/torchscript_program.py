@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from engine.archive import PRINTED, check_archive
+from engine.archive import PRINTED, ZIP_ERRORS, check_archive
 
 MOST_CODE_BYTES = 2 << 20  # several times the code of the largest detectors
 _RECORDS = re.compile(
@@ -66,7 +66,7 @@ def check_program(path: Path) -> None:
         check_archive(path, pickles=("data", "constants"), compressed=PRINTED)
         printed = _printed_records(path)
         codes = [content.decode("ascii") for name, content in printed.items() if name.lower().endswith(".py")]
-    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError) as error:
+    except (*ZIP_ERRORS, ValueError) as error:
         reason = " ".join(str(error).partition("\n")[0].split())[:200] or type(error).__name__
         raise ValueError(f"{path}: no TorchScript file, or a damaged one ({reason})") from error
     if sum(map(len, codes)) > MOST_CODE_BYTES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from engine.plots_train import plot_labels, plot_results, plot_train_batches
 from engine.precision import Precision
 from engine.resume import FINAL_TABLE, find_resume, patience_is_over, read_progress, resumed_config, sound_state
 from engine.run_claim import RunClaim
-from engine.runs import new_run_folder
+from engine.runs import new_run_folder, set_aside
 from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
 from engine.train_config import TrainConfig
 from engine.train_log import ResultsCsv, TensorBoard
@@ -74,23 +75,29 @@ def run_train(config: TrainConfig, report: Report = print, given: Collection[str
     if resumed:
         config = resumed_config(config, resumed, given, report)
     device = select_device(config.device)
-    with process_group(device):
-        run = _Run(config, device, resumed, report)
+    with process_group(device), ExitStack() as closing:
+        run = _Run(config, device, resumed, report, closing)
         try:
             run.train()
         except FloatingPointError as error:
             raise FloatingPointError(f"{error}; {run.last_good()}") from error
-        finally:
-            run.close()
     return run.folder
 
 
 class _Run:
     """One training run, from its set-up to the evaluation of its best weights."""
 
-    def __init__(self, config: TrainConfig, device: torch.device, resumed: Checkpoint | None, report: Report) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        resumed: Checkpoint | None,
+        report: Report,
+        closing: ExitStack,
+    ) -> None:
         self.device = device
         self.report = report
+        self.closing = closing  # stops background work and finishes files, should the set-up fail too
         seed_everything(config.seed + rank())
         self.splits = load_splits(config, report)
         changes = {} if config.hyp else self.splits.config.hyp  # a data set may change the default recipe alone
@@ -141,7 +148,9 @@ class _Run:
         path = Path(from_main(folder))
         if is_main():  # the others may be on another machine
             (path / "weights").mkdir(exist_ok=True)
-        self.claim = RunClaim(path) if is_main() else None
+            self.closing.callback(RunClaim(path).release)
+        if is_main() and not resumed and (kept := set_aside(path / "weights")):
+            self.report(f"--exist-ok: the earlier run's weights are now {', '.join(kept)}")
         return path
 
     def _trainer(self, frozen: tuple[nn.Module, ...], store: StoreName) -> Trainer:
@@ -162,6 +171,7 @@ class _Run:
             strict=config.strict,
             report=self.report,
         )
+        self.closing.callback(loader.close)
         gains = hyp.loss_gains(config.imgsz, self.model.num_classes, self.model.head.num_levels, config.label_smoothing)
         decay = scaled_weight_decay(hyp, config.batch_size)
         optimizer = build_optimizer(self.model, config.optimizer or hyp.optimizer, hyp, decay)
@@ -185,6 +195,7 @@ class _Run:
         write_text_atomic(self.folder / "hyp.yaml", yaml.safe_dump(self.hyp.as_dict(), sort_keys=False))
         self.log = ResultsCsv(self.folder / "results.csv", self.progress.epoch)
         self.board = TensorBoard(self.folder, self.progress.epoch)
+        self.closing.callback(self.board.close)
         if not config.noplots:
             plot_labels(self.splits.train, self.model.names, self.folder / "labels.jpg")
             plot_train_batches(self.trainer.loader, self.model.names, self.folder)
@@ -335,7 +346,6 @@ class _Run:
     def _finish(self) -> None:
         """Evaluate the best weights once more, with every table and picture."""
         weights = self.folder / "weights"
-        # with --nosave and --exist-ok a best.pt may lie there that is another run's
         chosen = weights / ("last.pt" if self.config.nosave or not (weights / "best.pt").exists() else "best.pt")
         model = model_from_checkpoint(chosen, self.device)
         result = self._validate(model, loss=None, pictures=not self.config.noplots)
@@ -347,14 +357,6 @@ class _Run:
             plot_results(self.folder / "results.csv", self.folder / "results.png")
         write_per_class_csv(self.folder / FINAL_TABLE, result)
         self.report(f"results saved to {self.folder}")
-
-    def close(self) -> None:
-        """Stop background work and finish files."""
-        self.trainer.loader.close()
-        if self.board:
-            self.board.close()
-        if self.claim:
-            self.claim.release()
 
 
 def seed_everything(seed: int) -> None:

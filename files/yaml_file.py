@@ -13,6 +13,7 @@ from files.plain import check_bounded
 MOST_BYTES = 1 << 18  # more than ten thousand class names
 MOST_VALUES = 100_000
 MOST_DIGITS = 100  # of a number
+MERGE_TAG = "tag:yaml.org,2002:merge"
 # What PyYAML's constructors raise for a scalar that its tag does not fit, besides its own errors.
 _SCALAR_ERRORS = (ValueError, OverflowError, KeyError, AttributeError, IndexError, TypeError)
 
@@ -23,6 +24,8 @@ class _PlainLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
+            if key_node.tag == MERGE_TAG:  # <<: *other, whose keys are defaults
+                continue
             key = self.construct_object(key_node, deep=True)
             problem = None if isinstance(key, Hashable) else "a key must be text or a number"
             if problem is None and key in seen:

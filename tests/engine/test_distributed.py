@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +33,48 @@ def test_alone_nothing_is_exchanged() -> None:
         assert is_main()
         assert mean_over_processes(value) is value
         assert from_main(value) is value
+
+
+class OfTwo:
+    """Stands for the library that connects processes."""
+
+    DistError = torch.distributed.DistError
+
+    def init_process_group(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def destroy_process_group(self) -> None:
+        pass
+
+
+def test_the_interrupt_handler_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("engine.distributed.distributed", OfTwo())
+    before = signal.getsignal(signal.SIGINT)
+    with process_group(torch.device("cpu")):
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(ArithmeticError), process_group(torch.device("cpu")):
+        raise ArithmeticError
+    assert signal.getsignal(signal.SIGINT) is before
+    try:
+        with pytest.raises(KeyboardInterrupt), process_group(torch.device("cpu")):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # the one that torchrun passes on comes later
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_group_can_be_joined_outside_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("engine.distributed.distributed", OfTwo())
+
+    def join() -> str:
+        with process_group(torch.device("cpu")):
+            return "joined"
+
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(join).result() == "joined"
 
 
 def test_the_cpu() -> None:

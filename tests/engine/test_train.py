@@ -16,6 +16,7 @@ import yaml
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.plots_train import plot_labels
 from engine.precision import Precision
+from engine.resume import find_resume
 from engine.train import run_train
 from engine.train_config import TrainConfig
 from engine.train_log import COLUMNS, read_results
@@ -348,6 +349,21 @@ def test_exist_ok_starts_the_results_anew(ground: Playground, tmp_path: Path) ->
     for _ in range(2):
         run = train(ground.config(tmp_path, epochs=1, exist_ok=True, noval=True))
     assert run == tmp_path / "exp" and len(rows_of(run)) == 1
+
+
+def test_exist_ok_keeps_the_earlier_weights_apart(
+    ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended before its first checkpoint, the second run has none to resume from, least of all the first run's."""
+    run = train(ground.config(tmp_path, epochs=1, exist_ok=True, noval=True))
+    earlier = (run / "weights" / "last.pt").read_bytes()
+    monkeypatch.setattr("engine.train._Run.train", lambda _self: None)
+    lines: list[str] = []
+    run_train(ground.config(tmp_path, epochs=5, seed=7, exist_ok=True, noval=True), lines.append)
+    assert "--exist-ok: the earlier run's weights are now previous_last.pt, previous_best.pt" in lines
+    assert (run / "weights" / "previous_last.pt").read_bytes() == earlier
+    with pytest.raises(FileNotFoundError, match="ended before its first checkpoint"):
+        find_resume(str(run))
 
 
 def test_compiled(ground: Playground, plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

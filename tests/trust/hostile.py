@@ -83,6 +83,17 @@ def bomb(path: Path, name: str, head: bytes = b"") -> Path:
     return path
 
 
+def high_stack(values: int, tuples: int) -> bytes:
+    """A pickle of many values, and then of tuples that are made above them and thrown away."""
+    return b"\x80\x02" + b"]" * values + b"(t0" * tuples + b"."
+
+
+def long_names(times: int) -> bytes:
+    """A pickle that names the same function of four million letters time and again, in texts that are not the same."""
+    text = b"X" + struct.pack("<I", 1 << 22) + b"a" * (1 << 22)
+    return b"\x80\x04" + text + b"q\0" + text + b"q\1" + b"h\0h\0\x930" + b"h\1h\1\x930" * times + b"."
+
+
 def save(content: Any, path: Path, **options: Any) -> Path:
     torch.save(content, path, **options)
     return path
@@ -171,6 +182,16 @@ def _with_sizes(folder: Path, whole: Path, own: dict[str, Any]) -> dict[str, Pat
             folder / "sparse.pt",
         ),
         "tensor without memory": save(own | {"info": {"x": torch.empty(10**12, device="meta")}}, folder / "meta.pt"),
+        "tuples in tuples": pickled_zip(folder / "tuples.pt", b"\x80\x02K\1" + b"2\x86" * 60 + b"Q."),
+        "number of a tensor's elements": pickled_zip(
+            folder / "number.pt",
+            b"\x80\x02(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0"
+            + b"0X\3\0\0\0cpu\x8b\0\0\1\0"
+            + b"\1" * 65536
+            + b"tQ.",
+        ),
+        "long names": pickled_zip(folder / "names.pt", long_names(40_000)),
+        "tuples on a high stack": pickled_zip(folder / "stack.pt", high_stack(90_000, 30_000)),
         "pickle without end": pickled_zip(folder / "endless.pt", b"\x80\x02" + b"]" * 300_000),
     }
 

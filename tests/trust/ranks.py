@@ -62,11 +62,26 @@ def free_port() -> int:
 
 
 def spoil(fault: str) -> None:
-    """Make rank 1 fail: `nan` in its second batch, `diverged` in all, `error` or `kill` in the second epoch."""
+    """Make rank 1 fail: `nan` in its second batch, `diverged` in all, `error` or `kill` in the second epoch.
+
+    With `lost` it cannot read the first image, with `disk` none at all.
+    """
+    from data.stores import TileDecoder
     from engine.distributed import rank
     from models.loss import DetectionLoss
 
     if rank() != 1 or not fault:
+        return
+    if fault in ("lost", "disk"):
+        decode = TileDecoder.decode_into
+
+        def decode_into(self: Any, index: int, tile: Any) -> str | None:
+            if index in self.skipped or (fault == "lost" and index):
+                return decode(self, index, tile)
+            tile[...] = 114
+            return f"image {index} is lost"
+
+        TileDecoder.decode_into = decode_into  # type: ignore[method-assign]
         return
     original, calls = DetectionLoss.__call__, []
 

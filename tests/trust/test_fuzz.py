@@ -1,4 +1,4 @@
-"""Fuzz: more than two thousand damaged texts and tables, and no crash, no hang, no traceback."""
+"""Fuzz: more than a thousand damaged texts and tables, and no crash, no hang, no traceback."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@examples(700)
+@examples(350)
 @given(content=st.one_of(st.tuples(st.sampled_from(LABELS), edits).map(lambda pair: mutated(*pair)), label_lines))
 def test_labels(folder: Path, content: bytes) -> None:
     """A label file is never refused as a whole: good lines are kept, each bad one is told."""
@@ -96,7 +96,7 @@ YAML_READERS: dict[str, tuple[list[bytes], Callable[[Path], Any]]] = {
 
 
 @pytest.mark.parametrize("kind", YAML_READERS)
-@examples(250)
+@examples(125)
 @given(which=st.integers(0, 9), changes=edits)
 def test_yaml_texts(folder: Path, kind: str, which: int, changes: list[Edit]) -> None:
     seeds, read = YAML_READERS[kind]
@@ -105,13 +105,13 @@ def test_yaml_texts(folder: Path, kind: str, which: int, changes: list[Edit]) ->
     survives(lambda: read(path))
 
 
-@examples(200)
+@examples(100)
 @given(key=st.sampled_from([*TINY, "nc", "scale", "scales", "activation", "width_multiple", "ch"]), value=values)
 def test_architecture_values(key: str, value: Any) -> None:
     survives(lambda: build_model(TINY | {"nc": 3, key: value}))
 
 
-@examples(250)
+@examples(125)
 @given(row=st.integers(0, 5), column=st.integers(0, 4), value=values, arguments=st.lists(scalars, max_size=5))
 def test_architecture_rows(row: int, column: int, value: Any, arguments: list[Any]) -> None:
     """One cell of the table, or one layer's arguments, replaced."""
@@ -123,7 +123,7 @@ def test_architecture_rows(row: int, column: int, value: Any, arguments: list[An
     survives(lambda: build_model(TINY | {"nc": 3, "backbone": rows[:-1], "head": rows[-1:]}))
 
 
-@examples(100)
+@examples(50)
 @given(
     content=st.dictionaries(st.sampled_from(["lr0", "momentum", "mosaic", "optimizer", "nbs", "degrees", "x"]), scalars)
 )
@@ -145,7 +145,7 @@ def read_coco(path: Path) -> None:
     assert all(line.isprintable() for line in scan.problems), scan.problems
 
 
-@examples(200)
+@examples(100)
 @given(changes=edits)
 def test_coco_texts(folder: Path, changes: list[Edit]) -> None:
     path = folder / "coco.json"
@@ -153,7 +153,7 @@ def test_coco_texts(folder: Path, changes: list[Edit]) -> None:
     survives(lambda: read_coco(path))
 
 
-@examples(200)
+@examples(100)
 @given(
     part=st.sampled_from(list(COCO)),
     key=st.sampled_from(["id", "file_name", "bbox", "name", "image_id", "area", "width"]),
@@ -165,7 +165,7 @@ def test_coco_values(folder: Path, part: str, key: str, value: Any) -> None:
     survives(lambda: read_coco(folder / "coco.json"))
 
 
-@examples(100)
+@examples(50)
 @given(changes=edits)
 def test_lists_of_images(folder: Path, changes: list[Edit]) -> None:
     (folder / "list.txt").write_bytes(mutated(b"images/a.png\n./images/a.png\nimages/b.jpg\n/etc/passwd\n", changes))
@@ -177,14 +177,14 @@ def test_lists_of_images(folder: Path, changes: list[Edit]) -> None:
 METADATA = {"stride": "32", "names": str(dict(enumerate(DIGITS))), "imgsz": "[64, 64]", "batch": "1", "half": "false"}
 
 
-@examples(250)
+@examples(125)
 @given(key=st.sampled_from(list(METADATA)), changes=edits, value=values, as_text=st.booleans())
 def test_metadata_of_exported_files(key: str, changes: list[Edit], value: Any, as_text: bool) -> None:
     text = mutated(METADATA[key].encode(), changes).decode("latin-1")
     survives(lambda: read_metadata(METADATA | {key: text if as_text else value}, Path("best.onnx")))
 
 
-@examples(100)
+@examples(50)
 @given(changes=edits)
 def test_headers_of_tensorrt_engines(folder: Path, changes: list[Edit]) -> None:
     header = json.dumps(METADATA).encode()

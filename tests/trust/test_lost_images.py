@@ -78,7 +78,7 @@ class Squares:
     def path(self, number: int = LOST) -> Path:
         return Path(self.samples.image_paths[number])
 
-    def train_loader(self, store: str, workers: int = 0, **options: bool) -> TrainLoader:
+    def train_loader(self, store: str, workers: int = 0, **options: int) -> TrainLoader:
         return TrainLoader(
             self.samples, SIZE, 4, STRONG, store=store, workers=workers, report=self.lines.append, **options
         )  # type: ignore[arg-type]
@@ -184,6 +184,26 @@ def test_strict_or_more_than_half_is_an_error(squares: Squares, strict: bool) ->
     with pytest.raises(ValueError, match=reason):
         list(EvalLoader(squares.samples, SIZE, 4, strict=strict, report=squares.lines.append))
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(("store", "workers"), STORES)
+def test_a_third_of_the_images_is_not_too_much_for_any_of_four_processes(
+    squares: Squares, store: str, workers: int
+) -> None:
+    for number in range(COUNT // 3):
+        vanish(squares.path(number))
+    missing = set(range(COUNT // 3))
+    found: set[int] = set()
+    for rank in range(4):
+        loader = squares.train_loader(store, workers, rank=rank, world_size=4)
+        for epoch in range(3):
+            list(loader.epoch(epoch))
+        new = dict(loader.left_out.take_new())
+        assert set(new) == set(loader.left_out) <= missing and loader.left_out.take_new() == []
+        assert all(problem.startswith(f"{squares.path(image)}: ") for image, problem in new.items())
+        found |= set(new)
+        assert store == "streamed" or set(new) == missing
+    assert found == missing
 
 
 def test_many_are_told_shortly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

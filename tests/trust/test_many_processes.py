@@ -122,8 +122,27 @@ def test_a_bad_batch_of_one_process_is_left_out_by_all(
     assert outcome.weights[0][0] != pair[1].weights[0][0]
 
 
+@pytest.mark.parametrize(("cache", "workers"), [("none", 0), ("none", 1), ("ram", 0)])
+def test_an_image_that_one_process_cannot_read_is_told_once(
+    launcher: Launcher, options: dict[str, Any], tmp_path: Path, cache: str, workers: int
+) -> None:
+    options = options | {"project": str(tmp_path), "cache": cache, "workers": workers}
+    outcome = launcher.train(options, "lost")
+    assert outcome.codes == [0, 0], outcome.errors
+    assert outcome.said[0].count("image 0 is lost; left out\n") == 1 and outcome.said[1] == ""
+    assert outcome.weights[0] == outcome.weights[1]
+
+
+def test_a_disk_that_one_process_lost_ends_all(launcher: Launcher, options: dict[str, Any], tmp_path: Path) -> None:
+    """Its half of the images is not yet too much, with what it is asked for in the second epoch it is."""
+    outcome = launcher.train(options | {"project": str(tmp_path)}, "disk")
+    assert outcome.codes == [1, 1]
+    errors = "".join(outcome.errors)
+    assert errors.count("error:") == 1 and "more than half of the images (9) cannot be read" in errors
+
+
 ENDS = {
-    "diverged": "error: epoch 1, batch 2: 2 of the epoch's 2 steps gave no numbers",
+    "diverged": "error: epoch 5, batch 2: 10 steps in a row gave no numbers",
     "error": "error: a batch that rank 1 alone finds bad",
     "kill": "error: another process of this job ended, killed or out of memory; go on with --resume",
 }
@@ -131,7 +150,7 @@ ENDS = {
 
 @pytest.mark.parametrize("fault", ENDS)
 def test_all_end_with_one_message(launcher: Launcher, options: dict[str, Any], tmp_path: Path, fault: str) -> None:
-    outcome = launcher.train(options | {"project": str(tmp_path)}, fault)
+    outcome = launcher.train(options | {"project": str(tmp_path), "epochs": 5}, fault)
     assert outcome.codes == [1, -signal.SIGKILL if fault == "kill" else 1]
     errors = "".join(outcome.errors)
     assert errors.count("error:") == 1 and ENDS[fault] in errors

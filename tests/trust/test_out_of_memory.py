@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from data.loader import BatchMaker
 from data.samples import Samples
 from engine.memory_errors import memory_errors
 from engine.train import run_train
@@ -52,6 +53,18 @@ def test_out_of_gpu_memory(
     text = r"validation batch 1: 4 images of 64x64 px do not fit the GPU.*; 2 should; use half"
     with pytest.raises(ValueError, match=text):
         run_train(ground.config(tmp_path, batch_size=8, epochs=1), lambda _: None)
+
+
+def test_a_batch_that_is_not_even_made(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU augments: its memory may end in the loader, which works ahead of the steps."""
+    trainer = make_trainer(samples, [])
+    original: Callable[..., Any] = BatchMaker.__call__
+    monkeypatch.setattr(
+        BatchMaker, "__call__", lambda maker, index: original(maker, index) if index != 3 else out_of_memory()
+    )
+    text = r"epoch 3, batch 4: 4 images of 32x32 px do not fit the GPU.*; 2 should; use half the --batch-size"
+    with pytest.raises(ValueError, match=text):
+        trainer.train_epoch(2)
 
 
 def test_one_image_too_many() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import train as door
+from data.loader import TrainLoader
 from engine.checkpoints import Checkpoint, load_checkpoint
 from engine.precision import Precision
 from engine.resume import CONSEQUENCES, find_resume, resumed_config
@@ -237,6 +238,26 @@ def test_a_live_run_is_not_trained_twice(interrupted: Checkpoint, tmp_path: Path
         holder.communicate(timeout=30)
     RunClaim(folder).release()
     assert not (folder / ".lock").exists()
+
+
+def test_a_set_up_that_fails_gives_the_folder_free(
+    ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[TrainLoader] = []
+    original = TrainLoader.close
+
+    def close(loader: TrainLoader) -> None:
+        original(loader)
+        closed.append(loader)
+
+    def fail(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(TrainLoader, "close", close)
+    monkeypatch.setattr("engine.train.TensorBoard", fail)
+    with pytest.raises(OSError, match="no space left"):
+        train(ground.config(tmp_path))
+    assert not (tmp_path / "exp" / ".lock").exists() and len(closed) == 1
 
 
 DAMAGES: dict[str, list[Any]] = {
