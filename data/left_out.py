@@ -13,7 +13,7 @@ class LeftOut:
     An image stays left out until the end of the run, even should it come back: its labels are gone by then.
 
     Args:
-        total: images that are asked for.
+        total: images of the split, over all processes.
         strict: make any such image an error.
         report: gets a line for each of the first.
     """
@@ -23,6 +23,7 @@ class LeftOut:
         self.strict = strict
         self.report = report
         self.images: set[int] = set()  # data set indices
+        self._new: list[tuple[int, str]] = []  # with their problems
 
     def __len__(self) -> int:
         """How many."""
@@ -35,6 +36,11 @@ class LeftOut:
     def __iter__(self) -> Iterator[int]:
         """Their indices, ascending."""
         return iter(sorted(self.images))
+
+    def take_new(self) -> list[tuple[int, str]]:
+        """The images added since the last call, with their problems, for the `add` of other processes."""
+        new, self._new = self._new, []
+        return new
 
     def add(self, image: int, problem: str) -> None:
         """Leave an image out.
@@ -49,6 +55,7 @@ class LeftOut:
         if image in self.images:
             return
         self.images.add(image)
+        self._new.append((image, problem))
         if self.strict:
             raise ValueError(f"{problem}; strict reading")
         if 2 * len(self.images) > self.total:

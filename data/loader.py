@@ -62,7 +62,8 @@ class TrainLoader:
     they are streamed.
 
     An image that cannot be read any more, though its header was good when the labels were read, becomes a grey tile
-    without labels, and is reported once.
+    without labels, and is reported once. Several processes should tell each other of theirs between epochs: see
+    `LeftOut.take_new`.
 
     Args:
         samples: the split.
@@ -128,7 +129,7 @@ class TrainLoader:
         self.tile_sizes_hw = fitted_size_hw(sizes_hw, size)
         self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
         self.image_weights: np.ndarray | None = None
-        self.left_out = LeftOut(-(-len(self.aspects) // world_size), strict=strict, report=report)
+        self.left_out = LeftOut(len(self.aspects), strict=strict, report=report)
         self.store: TileStore = make_store(
             samples,
             size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -55,18 +56,18 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    signal.signal(signal.SIGINT, _interrupt_once)
-    try:
-        yield
-    except Exception as error:
-        first_to_fail()  # before the others notice that this process goes
-        if _tells_of_another(error):
-            text = "another process of this job ended, killed or out of memory; go on with --resume"
-            raise LostProcess(text) from error
-        raise
-    finally:
-        distributed.destroy_process_group()
+    with _one_interrupt():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        try:
+            yield
+        except Exception as error:
+            first_to_fail()  # before the others notice that this process goes
+            if _tells_of_another(error):
+                text = "another process of this job ended, killed or out of memory; go on with --resume"
+                raise LostProcess(text) from error
+            raise
+        finally:
+            distributed.destroy_process_group()
 
 
 @cache
@@ -84,6 +85,20 @@ def first_to_fail() -> bool:
         return store.add(f"failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1
     except (RuntimeError, OSError):  # the store is gone with its machine: better twice than never
         return True
+
+
+@contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """Let the first Ctrl-C alone interrupt the block; signals belong to the main thread, elsewhere do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, _interrupt_once)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupt_once:  # if interrupted, the second is still to come
+            signal.signal(signal.SIGINT, before)
 
 
 def _interrupt_once(_number: int, _frame: FrameType | None) -> NoReturn:

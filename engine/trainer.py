@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from data.batch import TrainBatch
 from data.loader import TrainLoader
-from engine.distributed import mean_over_processes, world_size
+from engine.distributed import from_all, mean_over_processes, world_size
 from engine.ema import ModelEma
 from engine.memory_errors import memory_errors
 from engine.precision import Precision
@@ -152,7 +153,8 @@ class Trainer:
 
         Raises:
             FloatingPointError: Too many steps whose numbers are none (see `StepGuard`).
-            ValueError: A batch that does not fit the GPU; a size that does is named.
+            ValueError: A batch that does not fit the GPU; a size that does is named. Or more than half of the images
+                cannot be read.
         """
         started = time.perf_counter()
         self.model.train()
@@ -164,11 +166,10 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         # disable=None: no bar where the output is not a terminal
         disable = True if title is None else None
-        bar = tqdm(self.loader.epoch(epoch), total=len(self.loader), disable=disable, leave=False)
+        bar = tqdm(self._batches(epoch), total=len(self.loader), disable=disable, leave=False)
         for index, batch in enumerate(bar):
             accumulate = self.schedule.set(epoch, index)
             pending += 1
-            steps = pending >= accumulate or index == len(self.loader) - 1
             last = index == len(self.loader) - 1
             steps = pending >= accumulate or last
             with memory_errors(f"epoch {epoch + 1}, batch {index + 1}", batch.images.shape):
@@ -178,9 +179,26 @@ class Trainer:
                     pending = 0
             if not bar.disable and index % 20 == 0:  # reading the losses waits for the device: not at every step
                 bar.set_description(f"{title} {_terms(total)}")
+        self._share_left_out()
         box, obj, cls, counted = mean_over_processes(total).split(1)
         box, obj, cls = (torch.cat((box, obj, cls)) / counted).tolist()
         return EpochLosses(box, obj, cls, rates=self.schedule.rates(), seconds=time.perf_counter() - started)
+
+    def _batches(self, epoch: int) -> Iterator[TrainBatch]:
+        """An epoch's batches; a GPU augments them too, so that they may not fit before they are here."""
+        batches = self.loader.epoch(epoch)
+        shape = (self.loader.batch_size, 3, self.loader.size, self.loader.size)
+        for index in range(len(self.loader)):
+            with memory_errors(f"epoch {epoch + 1}, batch {index + 1}", shape):
+                batch = next(batches)
+            yield batch
+
+    def _share_left_out(self) -> None:
+        """Leave out in every process what one could not read: the main one tells it, and all count it."""
+        left_out = self.loader.left_out
+        for image, problem in chain.from_iterable(from_all(left_out.take_new())):
+            left_out.add(image, problem)
+        left_out.take_new()  # known to all
 
     def _backward(self, batch: TrainBatch, epoch: int, index: int, steps: bool) -> torch.Tensor:
         """Add a batch's gradients; its loss terms and a 1 (zeros where they are no numbers) stay on the device."""
