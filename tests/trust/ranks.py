@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -189,7 +190,8 @@ def main() -> None:
         run_cli(train)
         return
     for module in ("engine.train", "torch._dynamo", "torch.utils.tensorboard", "torchvision.ops"):
-        import_module(module)  # what a training imports, before the forks
+        with suppress(ModuleNotFoundError):  # TensorBoard need not be there
+            import_module(module)  # what a training imports, before the forks
 
     for line in sys.stdin:
         print(json.dumps(vars(launch(*json.loads(line), Path(os.environ["RANKS_FOLDER"])))), flush=True)

@@ -40,7 +40,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Playground:
 def test_a_wild_learning_rate_is_a_clear_error(ground: Playground, tmp_path: Path, rate: float) -> None:
     hyp = write_yaml(tmp_path / "hyp.yaml", RECIPE | {"lr0": rate})
     lines: list[str] = []
-    with pytest.raises(FloatingPointError, match=r"epoch \d, batch \d: .* gave no numbers .*lower lr0.*; ") as caught:
+    with pytest.raises(FloatingPointError, match=r"^epoch \d.*: .*lower lr0.*; ") as caught:
         run_train(ground.config(tmp_path, hyp=hyp, epochs=30), lines.append)
     assert any("Images: " in line for line in lines)
     kept = list((tmp_path / "exp" / "weights").iterdir())
