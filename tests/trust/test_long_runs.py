@@ -76,7 +76,7 @@ def test_200_epochs(tmp_path: Path) -> None:
 
 
 def test_epochs_that_start_processes_and_validate(tmp_path: Path) -> None:
-    gauge = train_long(tmp_path, EPOCHS // 5, cache="none", workers=1)
+    gauge = train_long(tmp_path, EPOCHS // 8, cache="none", workers=1)
     assert not gauge.grew(), gauge.others
     assert gauge.others[0][2] == 0  # between epochs no decoding process runs
 
