@@ -6,10 +6,14 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from tests.engine.tiny import Playground
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_ENVIRONMENT = "MGIL_SHARED"
@@ -37,6 +41,22 @@ def _seeded() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture(scope="module")
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Label caches and made data sets of a module's tests go into a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MGIL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def ground(private_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Playground:
+    """A tiny set and a tiny model to train."""
+    from tests.engine.tiny import Playground  # not for the tests of rooms that engine stands on
+
+    return Playground(tmp_path_factory.mktemp("ground"))
 
 
 def _shared(relative: str) -> Path:

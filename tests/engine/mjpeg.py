@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
 import cv2
 import numpy as np
+
+from tests.engine.camera_server import HttpServer, KillableCamera
 
 CELL = 16  # each picture shows its own number in black and white cells, one bit each, 4 in a row
 BITS = 12
@@ -29,7 +29,7 @@ def read_number(image: np.ndarray) -> int:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: HttpServer
 
     def do_GET(self) -> None:  # the name that the base class calls
         camera = self.server.camera
@@ -59,24 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class _Server(ThreadingHTTPServer):
-    camera: Camera
-    daemon_threads = True
-
-    def __init__(self, camera: Camera, port: int) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.camera = camera
-        self.connections: set[socket.socket] = set()
-
-    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        self.connections.add(request)
-        super().process_request(request, client_address)  # type: ignore[arg-type]
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing when the reader hangs up."""
-
-
-class Camera:
+class Camera(KillableCamera):
     """Sends numbered pictures at any path until it is killed.
 
     `?fps=F` sets their pace, `?count=N` closes each connection after N of them, `&silent=1` leaves it open instead, and
@@ -88,26 +71,17 @@ class Camera:
 
     def __init__(self) -> None:
         self.sent: dict[str, dict[int, float]] = {}
-        self.port = 0
-        self.start()
+        super().__init__(HttpServer, _Handler)
 
     def start(self) -> None:
         """Listen, on the same port as before."""
         self.dead = threading.Event()
-        self._server = _Server(self, self.port)
-        self.port = self._server.server_port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
+        super().start()
 
     def kill(self) -> None:
         """Break off all connections and listen no more."""
         self.dead.set()
-        self._server.shutdown()
-        self._server.server_close()
-        for connection in self._server.connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        super().kill()
 
     def url(self, path: str, login: str = "") -> str:
         """Address of a path of this camera."""

@@ -9,7 +9,6 @@ import base64
 import contextlib
 import itertools
 import re
-import socket
 import socketserver
 import struct
 import threading
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
+from tests.engine.camera_server import KillableCamera, TcpServer
 from tests.engine.mjpeg import number_picture
 
 FPS = 25
@@ -66,7 +66,7 @@ def _parts(jpeg: bytes) -> tuple[bytes, bytes]:
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    server: _Server
+    server: TcpServer
 
     def handle(self) -> None:
         """Answer one client until it hangs up."""
@@ -132,21 +132,7 @@ class _Handler(socketserver.StreamRequestHandler):
             self.wfile.write(data)
 
 
-class _Server(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self, camera: RtspCamera, port: int) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.camera = camera
-        self.connections: set[socket.socket] = set()
-
-    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        self.connections.add(request)
-        super().process_request(request, client_address)  # type: ignore[arg-type]
-
-
-class RtspCamera:
+class RtspCamera(KillableCamera):
     """Sends numbered pictures, 25 a second, to whoever plays it, until it is killed.
 
     Args:
@@ -161,24 +147,7 @@ class RtspCamera:
         self.login = login
         self.sent: dict[int, float] = {}
         self.methods: list[str] = []
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        """Listen, on the same port as before."""
-        self._server = _Server(self, self.port)
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-
-    def kill(self) -> None:
-        """Break off all connections and listen no more."""
-        self._server.shutdown()
-        self._server.server_close()
-        for connection in self._server.connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        super().__init__(TcpServer, _Handler)
 
     def url(self, login: str = "") -> str:
         """Its address."""

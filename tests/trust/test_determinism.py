@@ -19,18 +19,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 AUGMENTED = RECIPE | {"mosaic": 0.8, "mixup": 0.4, "hsv_h": 0.02, "degrees": 10.0, "shear": 3.0, "flipud": 0.3}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MGIL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Playground:
-    return Playground(tmp_path_factory.mktemp("ground"))
-
-
 def result(ground: Playground, project: Path, **options: Any) -> tuple[dict[str, torch.Tensor], bytes]:
     """Weights and results.csv of a run of two epochs."""
     options = {"multi_scale": True, "batch_size": 4} | options

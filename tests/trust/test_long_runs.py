@@ -61,13 +61,6 @@ class Gauge:
         return float(np.polyfit(np.linspace(0, 1, len(tail)), tail, 1)[0])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MGIL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 def test_200_epochs(tmp_path: Path) -> None:
     """Every epoch writes its row, its events and its checkpoint."""
     gauge = train_long(tmp_path, EPOCHS, noval=True)

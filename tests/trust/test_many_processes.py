@@ -25,13 +25,6 @@ MINUTE = 60
 PROGRAM = "tests/trust/ranks.py"  # train.py with a fault
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MGIL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Two batches an epoch for three epochs, images decoded by a process of their own."""

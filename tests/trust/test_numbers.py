@@ -22,19 +22,7 @@ from engine.hyp import load_hyp
 from engine.step_guard import MOST_BAD_IN_A_ROW, NAMED_FILES, READ_EVERY, named
 from engine.trainer import Trainer
 from tests.engine.tiny import PLAIN, same_tensors, write_yaml
-from tests.trust.spoiling import FAULTS, Spoiler, make_trainer, twelve_batches
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MGIL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    return twelve_batches(tmp_path_factory.mktemp("numbers"))
+from tests.trust.spoiling import FAULTS, Spoiler, make_trainer
 
 
 @pytest.mark.parametrize("kind", FAULTS)

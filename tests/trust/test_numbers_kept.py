@@ -24,18 +24,6 @@ from tests.engine.tiny import RECIPE, TINY, Playground, write_yaml
 NAN, INF = float("nan"), float("inf")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MGIL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Playground:
-    return Playground(tmp_path_factory.mktemp("ground"))
-
-
 @pytest.mark.parametrize("rate", [1e9, 1e30, 1e38])
 def test_a_wild_learning_rate_is_a_clear_error(ground: Playground, tmp_path: Path, rate: float) -> None:
     hyp = write_yaml(tmp_path / "hyp.yaml", RECIPE | {"lr0": rate})

@@ -14,24 +14,7 @@ from data.samples import Samples
 from engine.memory_errors import memory_errors
 from engine.train import run_train
 from tests.engine.tiny import Playground
-from tests.trust.spoiling import make_trainer, twelve_batches
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MGIL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
-    return twelve_batches(tmp_path_factory.mktemp("numbers"))
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Playground:
-    return Playground(tmp_path_factory.mktemp("ground"))
+from tests.trust.spoiling import make_trainer
 
 
 def out_of_memory(*_: Any) -> None:

@@ -27,18 +27,6 @@ from tests.engine.tiny import RECIPE, Playground, same_tensors, write_yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MGIL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Playground:
-    return Playground(tmp_path_factory.mktemp("ground"))
-
-
 class Stop(Exception):
     """Ends a run, as a power cut would."""
 

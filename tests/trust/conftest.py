@@ -1,0 +1,19 @@
+"""Every test of faults keeps to folders of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from data.samples import Samples
+from tests.trust.spoiling import twelve_batches
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _private(private_cache: None) -> None:
+    """Use the cache of the module in all its tests."""
+
+
+@pytest.fixture(scope="module")
+def samples(private_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """Twelve batches to spoil."""
+    return twelve_batches(tmp_path_factory.mktemp("numbers"))
