@@ -11,11 +11,12 @@ from typing import Any
 
 from data.augment import AugmentConfig
 from files.yaml_file import read_yaml_mapping
-from models.loss import LossGains
+from models.loss import ASSIGNMENTS, LossGains
 
 FOLDER = Path(__file__).parent.parent / "data" / "hyps"
 LOW_RESOLUTION_PX = 320  # up to this size hyp.lowres.yaml is the default
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
+TEXTS = {"optimizer": OPTIMIZERS, "assign": ASSIGNMENTS}  # the fields that are not numbers, and what they may be
 WITHOUT_EFFECT = {"iou_t"}  # stands in YOLOv5's files, where nothing reads it
 
 
@@ -36,6 +37,7 @@ class Hyp:
     warmup_epochs: float = 3.0  # at least 100 iterations
     warmup_momentum: float = 0.8  # momentum at the start of warm-up
     warmup_bias_lr: float = 0.1  # learning rate of the biases at the start of warm-up
+    assign: str = "anchor"  # which cells take a box: anchor, YOLOv5's rule; aligned, those that predict it best
     box: float = 0.05  # gain of the box loss
     obj: float = 1.0  # gain of the objectness loss at 640 px
     cls: float = 0.5  # gain of the class loss at 80 classes
@@ -58,10 +60,11 @@ class Hyp:
     copy_paste: float = 0.0  # only 0: it needs polygon labels
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"hyp optimizer: {self.optimizer!r}; choose one of {', '.join(OPTIMIZERS)}")
+        for name, choices in TEXTS.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"hyp {name}: {getattr(self, name)!r}; choose one of {', '.join(choices)}")
         for item in fields(self):
-            if item.name == "optimizer":
+            if item.name in TEXTS:
                 continue
             value = getattr(self, item.name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -95,11 +98,15 @@ class Hyp:
         Objectness is a mean over cells, and cells grow with the area: its gain does too, so that each cell keeps its
         weight. The class term is a mean over classes, and its gain grows with their number.
         """
-        per_level = 3 / num_levels
+        if self.assign == "aligned":  # sums over matches, divided by the sum of their targets: nothing to make up for
+            per_level, per_area, per_class = 1.0, 1.0, 1.0
+        else:
+            per_level, per_area, per_class = 3 / num_levels, (imgsz / 640) ** 2, num_classes / 80
         return LossGains(
+            assign=self.assign,
             box=self.box * per_level,
-            obj=self.obj * (imgsz / 640) ** 2 * per_level,
-            cls=self.cls * num_classes / 80 * per_level,
+            obj=self.obj * per_area * per_level,
+            cls=self.cls * per_class * per_level,
             cls_positive=self.cls_pw,
             obj_positive=self.obj_pw,
             label_smoothing=label_smoothing,

@@ -47,7 +47,7 @@ from engine.trainer import EpochLosses, Progress, Trainer
 from engine.val_report import result_lines, write_per_class_csv
 from files.atomic import write_text_atomic
 from models import DetectionModel
-from models.loss import DetectionLoss
+from models.criterion import Criterion, make_loss
 
 Report = Callable[[str], None]
 STORES: dict[str, StoreName] = {"auto": "auto", "ram": "resident", "none": "streamed"}
@@ -178,7 +178,7 @@ class _Run:
         return Trainer(
             self.model,
             loader,
-            DetectionLoss(self.model.head, gains),
+            make_loss(self.model.head, gains),
             optimizer,
             Schedule(optimizer, hyp, config.epochs, len(loader), config.batch_size, config.cos_lr),
             self.precision,
@@ -269,7 +269,7 @@ class _Run:
             report=self.report,
         )
 
-    def _validate(self, model: nn.Module, loss: DetectionLoss | None, pictures: bool = False) -> EvalResult:
+    def _validate(self, model: nn.Module, loss: Criterion | None, pictures: bool = False) -> EvalResult:
         config, splits = self.config, self.splits
         return evaluate(
             model,

@@ -27,7 +27,7 @@ from engine.precision import Precision
 from engine.schedule import Schedule
 from engine.step_guard import StepGuard
 from models import DetectionModel
-from models.loss import DetectionLoss
+from models.criterion import Criterion
 
 MOST_GRADIENT = 10.0  # norm that gradients are clipped to
 # Above this learning rate a step is checked afterwards too: with gradients clipped, no lower one can throw weights out
@@ -113,7 +113,7 @@ class Trainer:
         self,
         model: DetectionModel,
         loader: TrainLoader,
-        loss: DetectionLoss,
+        loss: Criterion,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
         precision: Precision,

@@ -17,6 +17,7 @@ LEVEL_BALANCE = {3: (4.0, 1.0, 0.4)}
 OTHER_BALANCE = (4.0, 1.0, 0.25, 0.06, 0.02)
 # The cells that take an object besides its own: left, up, right, down.
 NEIGHBOURS = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
+ASSIGNMENTS = ("anchor", "aligned")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class LossGains:
         focal_gamma: Focal-loss exponent for class and objectness; 0 is plain cross-entropy (`fl_gamma`).
     """
 
+    assign: str = "anchor"
     box: float = 0.05
     obj: float = 1.0
     cls: float = 0.5

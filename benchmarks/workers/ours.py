@@ -22,7 +22,7 @@ from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
 from engine.trainer import Trainer
 from engine.val import ValConfig, run_val
 from models import DetectionModel, build_model
-from models.loss import DetectionLoss
+from models.criterion import make_loss
 
 
 class Ours:
@@ -73,7 +73,7 @@ class Ours:
         self.trainer = Trainer(
             model,
             loader,
-            DetectionLoss(model.head, gains),
+            make_loss(model.head, gains),
             optimizer,
             Schedule(optimizer, self.hyp, epochs, len(loader), batch),
             Precision("auto", torch.device("cpu")),
