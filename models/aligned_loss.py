@@ -38,8 +38,6 @@ class AlignedLoss:
         flat = torch.cat([raw.flatten(1, 3) for raw in raws], dim=1).float()  # (B, N, nc+5)
         maps_hw = [(raw.shape[2], raw.shape[3]) for raw in raws]
         index, position, wanted, anchors = self.candidates(targets, maps_hw, flat.shape[1])
-            targets, [tuple(raw.shape[2:4]) for raw in raws], flat.shape[1]
-        )
         found = flat.view(-1, flat.shape[-1])[position]
         offset = found[:, 0:2].sigmoid() * 2 - 0.5
         size = (found[:, 2:4].sigmoid() * 2).square() * anchors
