@@ -1,33 +1,58 @@
 """A second loss for the same head: the predictions themselves decide which cells take an object.
 
-YOLOv5 hands a box to every anchor of about its shape in up to three cells, whatever they predict. On objects of a few
-pixels that makes most of the cells positive, and the target of a cell cannot say which of them should win. Here the
-cells compete (task-aligned assignment, Feng et al., "TOOD", ICCV 2021), within what YOLOv5's decoding can reach.
+YOLOv5 hands a box to every anchor of about its shape in up to three cells, whatever these predict. On objects of a few
+pixels most cells then are positive, and nothing says which of them should win. Here the cells compete for a box by how
+well they score and place it (task-aligned assignment: Feng et al., "TOOD: Task-aligned One-stage Object Detection",
+ICCV 2021), within what YOLOv5's decoding can reach; the best one is told to be the surest. Head, decoding, checkpoints
+and exports are the same as with YOLOv5's loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.boxes import complete_iou
 from models.head import Detect
-from models.loss import LossGains
+from models.loss import LossGains, class_targets, cross_entropy, decode_cells
 
-SCORE_POWER = 0.5  # TOOD's alpha, of the score of the box's class
-OVERLAP_POWER = 4.0  # TOOD's beta is 6; boxes of a few pixels overlap little, and t should still tell them apart
-MOST_MATCHES = 10  # per box
+# The alignment of a prediction and a box is score^SCORE_POWER * IoU^OVERLAP_POWER, TOOD's t.
+SCORE_POWER = 0.5
+OVERLAP_POWER = 4.0
+MOST_MATCHES = 10  # of a box, the best aligned ones
+REACH = ((0, 0), (1, 0), (0, 1), (1, 1))  # of the four cells around a centre, to the upper left one
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs of a box and a prediction that could take it; P of them.
+
+    Attributes:
+        box: (P,) index of the box.
+        position: (P,) index of the prediction among all of the batch: images, levels, anchors, rows, columns.
+        wanted: (P, 4) the box: centre relative to the cell's corner, width, height, in cells.
+        anchor_wh: (P, 2) size of the prediction's anchor in cells.
+    """
+
+    box: Tensor
+    position: Tensor
+    wanted: Tensor
+    anchor_wh: Tensor
 
 
 class AlignedLoss:
-    """Task-aligned assignment, and targets that rank its matches.
+    """Task-aligned assignment over a batch; CIoU, objectness and class terms.
+
+    A match's target is its alignment, scaled so that a box's best match gets the highest overlap of its matches.
+    Objectness learns this target, and the box and class terms are weighed by it; every term is a sum, divided by the
+    sum of all targets. So no gain depends on input size, number of levels or number of classes.
 
     Args:
         head: The model's head: its anchors, strides and class count.
-        gains: Weights of the terms. `box`, `obj` and `cls` are sums over matches, divided by the sum of the targets.
+        gains: Weights of the terms.
     """
 
     def __init__(self, head: Detect, gains: LossGains) -> None:
@@ -35,81 +60,101 @@ class AlignedLoss:
         self.gains = gains
 
     def __call__(self, raws: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of raw predictions; arguments and results as for `DetectionLoss`."""
         flat = torch.cat([raw.flatten(1, 3) for raw in raws], dim=1).float()  # (B, N, nc+5)
-        maps_hw = [(raw.shape[2], raw.shape[3]) for raw in raws]
-        index, position, wanted, anchors = self.candidates(targets, maps_hw, flat.shape[1])
-        found = flat.view(-1, flat.shape[-1])[position]
-        offset = found[:, 0:2].sigmoid() * 2 - 0.5
-        size = (found[:, 2:4].sigmoid() * 2).square() * anchors
-        iou = complete_iou(torch.cat((offset, size), dim=1), wanted)
-        classes = targets[index, 1].long()
-        with torch.no_grad():
-            overlap = iou.detach().clamp(min=0)
-            score = found[:, 4].sigmoid() * found[:, 5:].sigmoid().gather(1, classes[:, None])[:, 0]
-            metric = score**SCORE_POWER * overlap**OVERLAP_POWER
-            keep = best_of_each(index, metric, MOST_MATCHES)
-            keep = keep[winners(position[keep], overlap[keep], flat.shape[0] * flat.shape[1])]
-            target = normalised(index[keep], metric[keep], overlap[keep], len(targets))
-            objectness = flat.new_zeros(flat.shape[0] * flat.shape[1])
-            objectness.scatter_reduce_(0, position[keep], target, reduce="amax")
-            norm = target.sum().clamp(min=1)
-        box = ((1 - iou[keep]) * target).sum() / norm
-        obj = F.binary_cross_entropy_with_logits(flat[..., 4].flatten(), objectness, reduction="sum") / norm
-        cls = flat.new_zeros(())
-        if self.head.num_classes > 1:
-            hot = F.one_hot(classes[keep], self.head.num_classes).to(found)
-            each = F.binary_cross_entropy_with_logits(found[keep, 5:], hot, reduction="none").sum(1)
-            cls = (each * target).sum() / norm
-        terms = torch.stack((box * self.gains.box, obj * self.gains.obj, cls * self.gains.cls))
+        predictions = flat.flatten(0, 1)  # (B*N, nc+5)
+        pairs = self.candidates(targets, [(raw.shape[2], raw.shape[3]) for raw in raws])
+        found = predictions[pairs.position]  # (P, nc+5)
+        overlap = complete_iou(decode_cells(found, pairs.anchor_wh), pairs.wanted)  # (P,)
+        classes = targets[pairs.box, 1].long()
+        match, goal = self.choose(pairs, found.detach(), overlap.detach().clamp(min=0), classes)  # (M,), (M,)
+        wanted = torch.zeros_like(predictions[:, 4])
+        wanted.scatter_reduce_(0, pairs.position[match], goal, reduce="amax")
+        total = goal.sum().clamp(min=1)
+        box = ((1 - overlap[match]) * goal).sum() / total
+        objectness = self._cross_entropy(predictions[:, 4], wanted, self.gains.obj_positive).sum() / total
+        cls = predictions.new_zeros(())
+        if self.head.num_classes > 1:  # else objectness says all there is to say
+            smooth = class_targets(found[match, 5:], classes[match], self.gains.label_smoothing)
+            each = self._cross_entropy(found[match, 5:], smooth, self.gains.cls_positive).sum(1)
+            cls = (each * goal).sum() / total
+        terms = torch.stack((box * self.gains.box, objectness * self.gains.obj, cls * self.gains.cls))
         return terms.sum() * flat.shape[0], terms.detach()
 
     @torch.no_grad()
-    def candidates(
-        self, targets: Tensor, maps_hw: Sequence[tuple[int, ...]], per_image: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        indices, positions, boxes, sizes_wh = [], [], [], []
+    def candidates(self, targets: Tensor, maps_hw: Sequence[tuple[int, int]]) -> Candidates:
+        """All predictions that can be decoded into a box.
+
+        These are, on every level, the anchors within `anchor_ratio` of its sides, in the up to four cells from whose
+        corner its centre lies -0.5 to 1.5 cells away.
+
+        Args:
+            targets: (T, 6): image index, class, centre x, centre y, width, height in input pixels.
+            maps_hw: Rows and columns of every level.
+        """
+        per_image = sum(self.head.num_anchors * rows * columns for rows, columns in maps_hw)
+        found: list[tuple[Tensor, ...]] = []
         start = 0
         for level, (rows, columns) in enumerate(maps_hw):
-            stride = self.head.stride[level]
-            anchors = self.head.anchors[level].float()
-            centres, sizes = targets[:, 2:4] / stride, targets[:, 4:6] / stride
-            ratio = sizes[None] / anchors[:, None]
-            fits = torch.maximum(ratio, 1 / ratio).amax(-1) < self.gains.anchor_ratio  # (A, T)
-            corner = (centres - 0.5).floor()  # the upper left of the four cells that reach the centre
-            steps = centres.new_tensor([[0, 0], [1, 0], [0, 1], [1, 1]])
-            cells = corner[:, None] + steps  # (T, 4, 2)
-            limits = centres.new_tensor([columns, rows])
-            inside = ((cells >= 0) & (cells < limits)).all(-1)  # (T, 4)
-            anchor, index, which = (fits[:, :, None] & inside[None]).nonzero(as_tuple=True)
-            cell = cells[index, which]
-            place = start + (anchor * rows + cell[:, 1].long()) * columns + cell[:, 0].long()
-            indices.append(index)
-            positions.append(targets[index, 0].long() * per_image + place)
-            boxes.append(torch.cat((centres[index] - cell, sizes[index]), dim=1))
-            sizes_wh.append(anchors[anchor])
-            start += len(anchors) * rows * columns
-        return torch.cat(indices), torch.cat(positions), torch.cat(boxes), torch.cat(sizes_wh)
+            anchors = self.head.anchors[level].float()  # (A, 2) in cells
+            centres, sizes = (targets[:, 2:6] / self.head.stride[level]).split(2, dim=1)  # (T, 2) in cells
+            ratio = sizes[None] / anchors[:, None]  # (A, T, 2)
+            fits = torch.maximum(ratio, 1 / ratio).amax(-1) < self.gains.anchor_ratio
+            cells = (centres - 0.5).floor()[:, None] + centres.new_tensor(REACH)  # (T, 4, 2) columns, rows
+            inside = ((cells >= 0) & (cells < cells.new_tensor([columns, rows]))).all(-1)
+            anchor, box, which = (fits[:, :, None] & inside).nonzero(as_tuple=True)
+            cell = cells[box, which]
+            column, row = cell.long().unbind(1)
+            place = start + (anchor * rows + row) * columns + column
+            wanted = torch.cat((centres[box] - cell, sizes[box]), dim=1)
+            found.append((box, targets[box, 0].long() * per_image + place, wanted, anchors[anchor]))
+            start += self.head.num_anchors * rows * columns
+        return Candidates(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+    @torch.no_grad()
+    def choose(self, pairs: Candidates, found: Tensor, overlap: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """The pairs that are matches.
+
+        Args:
+            pairs: P pairs.
+            found: (P, nc+5) their raw predictions.
+            overlap: (P,) 0 to 1.
+            classes: (P,) classes of their boxes.
+
+        Returns:
+            (M,) indices of pairs, at most `MOST_MATCHES` of a box and one of a prediction, and (M,) their targets.
+        """
+        score = found[:, 4].sigmoid()
+        if self.head.num_classes > 1:
+            score = score * found[:, 5:].gather(1, classes[:, None])[:, 0].sigmoid()
+        alignment = score**SCORE_POWER * overlap**OVERLAP_POWER
+        match = best_of_each(pairs.box, alignment, MOST_MATCHES)
+        match = match[is_best(pairs.position[match], overlap[match])]
+        box = pairs.box[match]
+        goal = alignment[match] / best_value(box, alignment[match]).clamp(min=1e-12) * best_value(box, overlap[match])
+        return match, goal
+
+    def _cross_entropy(self, logits: Tensor, wanted: Tensor, positive: float) -> Tensor:
+        return cross_entropy(logits, wanted, positive, self.gains.focal_gamma)
 
 
 def best_of_each(group: Tensor, value: Tensor, most: int) -> Tensor:
-    """Indices of the `most` highest values of every group."""
+    """Indices of the `most` highest values of every group; the order decides between equal ones."""
     order = value.argsort(descending=True, stable=True)
     order = order[group[order].argsort(stable=True)]
     sorted_group = group[order]
-    starts = torch.searchsorted(sorted_group, sorted_group)
-    rank = torch.arange(len(group), device=group.device) - starts
+    first = torch.searchsorted(sorted_group, sorted_group)  # where each one's group begins
+    rank = torch.arange(len(group), device=group.device) - first
     return order[rank < most]
 
 
-def winners(position: Tensor, overlap: Tensor, cells: int) -> Tensor:
-    """Where several boxes claim a cell, those that overlap its prediction most."""
-    best = overlap.new_full((cells,), -1.0).scatter_reduce_(0, position, overlap, reduce="amax")
-    return overlap >= best[position]
+def best_value(group: Tensor, value: Tensor) -> Tensor:
+    """For every element the highest value of its group."""
+    groups = int(group.max()) + 1 if len(group) else 0
+    return value.new_zeros(groups).scatter_reduce(0, group, value, reduce="amax")[group]
 
 
-def normalised(group: Tensor, metric: Tensor, overlap: Tensor, groups: int) -> Tensor:
-    """The metric scaled so that its highest value within a group is the group's highest overlap."""
-    zeros = metric.new_zeros(groups)
-    most = zeros.scatter_reduce(0, group, metric, reduce="amax")
-    high = zeros.scatter_reduce(0, group, overlap, reduce="amax")
-    return metric / most[group].clamp(min=1e-9) * high[group]
+def is_best(position: Tensor, overlap: Tensor) -> Tensor:
+    """Which pairs keep their prediction: of those that claim the same, the one with the highest overlap."""
+    _, group = position.unique(return_inverse=True)
+    return overlap >= best_value(group, overlap)

@@ -24,7 +24,10 @@ ASSIGNMENTS = ("anchor", "aligned")
 class LossGains:
     """Weights of the loss terms, the final ones.
 
+    What the terms are averaged over is said for `anchor`; with `aligned` see `models.aligned_loss`.
+
     Attributes:
+        assign: Which cells take a box: `anchor`, YOLOv5's rule, or `aligned`.
         box: Weight of 1 - CIoU, averaged over the matches.
         obj: Weight of objectness, averaged over all cells.
         cls: Weight of the class term, averaged over matches and classes.
@@ -150,10 +153,8 @@ class DetectionLoss:
 
     def _overlap(self, found: Tensor, matches: Matches) -> Tensor:
         """CIoU of the matched predictions with their boxes, (M,)."""
-        offset = found[:, 0:2].sigmoid() * 2 - 0.5
-        size = (found[:, 2:4].sigmoid() * 2).square() * matches.anchor_wh
         wanted = torch.cat((matches.offset_xy, matches.size_wh), dim=1)
-        return complete_iou(torch.cat((offset, size), dim=1), wanted)
+        return complete_iou(decode_cells(found, matches.anchor_wh), wanted)
 
     @staticmethod
     def _fill_objectness(wanted: Tensor, matches: Matches, iou: Tensor) -> None:
@@ -168,18 +169,44 @@ class DetectionLoss:
     def _class_term(self, logits: Tensor, classes: Tensor) -> Tensor:
         if self.head.num_classes == 1:  # objectness says all there is to say
             return logits.new_zeros(())
-        low = 0.5 * self.gains.label_smoothing
-        wanted = torch.full_like(logits, low)
-        wanted.scatter_(1, classes[:, None], 1 - low)
+        wanted = class_targets(logits, classes, self.gains.label_smoothing)
         return self._cross_entropy(logits, wanted, self.gains.cls_positive)
 
     def _cross_entropy(self, logits: Tensor, wanted: Tensor, positive: float) -> Tensor:
-        """Mean binary cross-entropy; with `focal_gamma` the focal loss at its paper's alpha, 0.25."""
-        weight = None if positive == 1 else logits.new_tensor(positive)
-        if self.gains.focal_gamma == 0:
-            return F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight)
-        loss = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight, reduction="none")
-        probability = logits.sigmoid()
-        miss = wanted * (1 - probability) + (1 - wanted) * probability
-        alpha = wanted * 0.25 + (1 - wanted) * 0.75
-        return (alpha * miss**self.gains.focal_gamma * loss).mean()
+        return cross_entropy(logits, wanted, positive, self.gains.focal_gamma).mean()
+
+
+def decode_cells(raw: Tensor, anchor_wh: Tensor) -> Tensor:
+    """YOLOv5's boxes, (M, 4): centre relative to the cell's corner, width, height, in cells.
+
+    Args:
+        raw: (M, nc+5) raw predictions.
+        anchor_wh: (M, 2) sizes of their anchors in cells.
+    """
+    offset = raw[:, 0:2].sigmoid() * 2 - 0.5
+    return torch.cat((offset, (raw[:, 2:4].sigmoid() * 2).square() * anchor_wh), dim=1)
+
+
+def class_targets(logits: Tensor, classes: Tensor, smoothing: float) -> Tensor:
+    """Targets (M, nc) of `logits` for class indices (M,): 1 - smoothing/2 for the class, smoothing/2 for the others."""
+    low = 0.5 * smoothing
+    return torch.full_like(logits, low).scatter_(1, classes[:, None], 1 - low)
+
+
+def cross_entropy(logits: Tensor, wanted: Tensor, positive: float = 1.0, focal_gamma: float = 0.0) -> Tensor:
+    """Binary cross-entropy, element by element; with `focal_gamma` the focal loss at its paper's alpha, 0.25.
+
+    Args:
+        logits: Any shape.
+        wanted: Targets from 0 to 1, of the same shape.
+        positive: Weight of the positive part.
+        focal_gamma: Exponent; 0 is plain cross-entropy.
+    """
+    weight = None if positive == 1 else logits.new_tensor(positive)
+    loss = F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weight, reduction="none")
+    if focal_gamma == 0:
+        return loss
+    probability = logits.sigmoid()
+    miss = wanted * (1 - probability) + (1 - wanted) * probability
+    alpha = wanted * 0.25 + (1 - wanted) * 0.75
+    return alpha * miss**focal_gamma * loss
