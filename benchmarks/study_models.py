@@ -26,6 +26,7 @@ BLOCK = "MGIL"
 def resolve_architecture(
     cfg: str,
     *,
+    rows: Mapping[int, list[Any]] | None = None,
     mgil: Mapping[str, Any] | None = None,
     width: float | Mapping[str, Any] | None = None,
     depth: float | None = None,
@@ -35,6 +36,7 @@ def resolve_architecture(
 
     Args:
         cfg: name or path as for train.py --cfg, with or without .yaml; a path may start from `folder`.
+        rows: other rows in place of the file's, by their number; the others stay where they are.
         mgil: options for every MGIL row, in place of the row's own of the same name.
         width: width multiple; or `{gflops: 18.4}` or `{like: yolov5n-mgil}`, the width that comes nearest to these
             operations at 640 px and 80 classes.
@@ -42,14 +44,16 @@ def resolve_architecture(
         folder: the study's.
 
     Raises:
-        ValueError: options for MGIL rows where there are none, or a width that no model has.
+        ValueError: options for MGIL rows where there are none, a row number or a width that no model has.
         FileNotFoundError: no such model.
     """
     architecture = load_architecture(find_cfg(cfg, folder))
     architecture = {key: value for key, value in architecture.items() if key not in ("source", "nc", "ch")}
+    if rows:
+        architecture |= with_rows(architecture, rows, cfg)
     if mgil:
-        rows = [row for part in ("backbone", "head") for row in architecture[part] if row[2] == BLOCK]
-        if not rows:
+        found = [row for part in ("backbone", "head") for row in architecture[part] if row[2] == BLOCK]
+        if not found:
             raise ValueError(f"{cfg} has no {BLOCK} row to give {dict(mgil)} to")
         for part in ("backbone", "head"):
             architecture[part] = [with_options(row, mgil) for row in architecture[part]]
@@ -66,6 +70,17 @@ def find_cfg(cfg: str, folder: Path) -> str:
     """A model's name or path as `load_architecture` takes it."""
     named = cfg if cfg.endswith((".yaml", ".yml")) else f"{cfg}.yaml"
     return str(folder / named) if (folder / named).is_file() else named
+
+
+def with_rows(architecture: Mapping[str, Any], rows: Mapping[int, list[Any]], cfg: str) -> dict[str, Any]:
+    """Backbone and head with other rows in some places."""
+    split = len(architecture["backbone"])
+    every = [*architecture["backbone"], *architecture["head"]]
+    for number, row in rows.items():
+        if type(number) is not int or not 0 <= number < len(every):
+            raise ValueError(f"{cfg} has no row {number!r}; rows are numbered 0 to {len(every) - 1}, the head's too")
+        every[number] = row
+    return {"backbone": every[:split], "head": every[split:]}
 
 
 def with_options(row: list[Any], options: Mapping[str, Any]) -> list[Any]:

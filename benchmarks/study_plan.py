@@ -2,7 +2,7 @@
 
 Keys of the YAML:
     models: list of a `--cfg` name, or of mappings
-        {cfg, name, mgil, width, depth}   see `benchmarks.study_models.resolve_architecture`
+        {cfg, name, rows, mgil, width, depth}   see `benchmarks.study_models.resolve_architecture`
         {peer: yolov5 | ultralytics, model, name}   trained from scratch by its own code
     data: list of names, or of mappings {data, name, sizes, seeds}; see `benchmarks.study_data.find_data`
     sizes: input sizes in pixels; default: what the data set suggests
@@ -52,7 +52,7 @@ SETTINGS = ("epochs", "batch", "patience", "hyp", "recipe")
 STUDY_KEYS = (
     "name", "models", "data", "sizes", "seeds", "baseline", "split", "holdout", "images", "overrides", *SETTINGS,
 )  # fmt: skip
-OWN_KEYS = ("name", "cfg", "mgil", "width", "depth", *SETTINGS)
+OWN_KEYS = ("name", "cfg", "rows", "mgil", "width", "depth", *SETTINGS)
 PEER_KEYS = ("name", "peer", "model", "epochs", "batch", "patience", "recipe")
 DATA_KEYS = ("name", "data", "sizes", "seeds", *SETTINGS)
 WHERE_KEYS = ("model", "data", "size", "seed")
@@ -247,7 +247,7 @@ def describe_model(entry: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """What of a model entry defines a cell."""
     if "peer" in entry:
         return {"peer": entry["peer"], "model": entry["model"]}
-    options = {key: entry[key] for key in ("mgil", "width", "depth") if key in entry}
+    options = {key: entry[key] for key in ("rows", "mgil", "width", "depth") if key in entry}
     return resolve_architecture(str(entry["cfg"]), folder=path.parent, **options)
 
 

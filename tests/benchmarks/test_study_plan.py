@@ -150,6 +150,17 @@ def test_a_width_is_solved_for_operations(tmp_path: Path) -> None:
         solve_width(tiny, 1e6)
 
 
+def test_rows_take_the_place_of_the_models_own(tmp_path: Path) -> None:
+    tiny = resolve_architecture(write_yaml(tmp_path / "tiny.yaml", TINY))
+    last = len(tiny["backbone"]) + len(tiny["head"]) - 1
+    stem, head = [-1, 1, "SPDConv", [32]], tiny["head"][-1]
+    other = resolve_architecture("tiny", rows={0: stem, last: head}, folder=tmp_path)
+    assert other == {**tiny, "backbone": [stem, *tiny["backbone"][1:]]}
+    for number in (-1, last + 1, "0"):
+        with pytest.raises(ValueError, match=f"tiny has no row {number!r}; rows are numbered 0 to {last}"):
+            resolve_architecture("tiny", rows={number: stem}, folder=tmp_path)  # type: ignore[dict-item]
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_studies_name_what_is_there(path: Path) -> None:
     content = yaml.safe_load(path.read_text())
