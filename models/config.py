@@ -14,7 +14,7 @@ from models.limits import check_content
 FOLDER = Path(__file__).parent
 KEYS = ("nc", "scale", "scales", "depth_multiple", "width_multiple", "activation", "ch", "anchors", "backbone", "head")
 # yolov5n-mgil.yaml is models/yolov5-mgil.yaml at scale n
-SCALED_NAME = re.compile(r"(?P<family>[a-z]+\d+)(?P<scale>[nsmlx])(?P<variant>(-[\w.]+?)?)\.ya?ml")
+SCALED_NAME = re.compile(r"(?P<family>[a-z]+\d+)(?P<scale>[nsmlx])(?P<variant>(-[\w.-]+?)?)\.ya?ml")
 
 
 def load_architecture(cfg: str | Path | Mapping[str, Any]) -> dict[str, Any]:
