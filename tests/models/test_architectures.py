@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from mgil import MGIL
 from models import DetectionModel, build_model, load_architecture, model_names
 from models.parser import parse
 from models.profile import profile
 
-SMALL = ("yolov5n.yaml", "yolov5n-mgil.yaml", "yolov5n-spd.yaml")
+SMALL = ("yolov5n.yaml", "yolov5n-mgil.yaml", "yolov5n-spd.yaml", "yolov5n-mgil-lite.yaml")
 
 
 def with_options(name: str, **options: Any) -> dict[str, Any]:
@@ -66,7 +67,20 @@ def test_published_parameter_counts(name: str, parameters: int) -> None:
 def test_every_name_parses_at_every_scale(name: str) -> None:
     with torch.device("meta"):
         network = parse(load_architecture(name), 3)
-    assert len(network.layers) == 25
+    assert len(network.layers) == (23 if "lite" in name else 25)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 10, 80])
+def test_lite_costs_no_more_than_a_tenth_above_yolov5n(num_classes: int) -> None:
+    lite, plain = (profile(build_model(f"yolov5n{kind}.yaml", num_classes=num_classes)) for kind in ("-mgil-lite", ""))
+    assert lite.gflops <= 1.1 * plain.gflops
+    assert lite.parameters < plain.parameters / 5
+
+
+def test_lite_has_one_block_in_the_stem_and_sees_finer() -> None:
+    model = build_model("yolov5n-mgil-lite.yaml")
+    assert [index for index, layer in enumerate(model.model) if isinstance(layer, MGIL)] == [0]
+    assert model.stride.tolist() == [4, 8, 16]
 
 
 @pytest.mark.parametrize("name", ["yolov5n-mgil.yaml", "yolov5n-spd.yaml"])
@@ -93,7 +107,8 @@ def test_outputs_and_gradients(name: str, size_hw: tuple[int, int]) -> None:
     model = build_model(name, num_classes=3, imgsz=64)
     images = torch.rand(2, 3, *size_hw)
     raws = model.train()(images)
-    expected = [(2, 3, size_hw[0] // s, size_hw[1] // s, 8) for s in (8, 16, 32)]
+    strides = [int(stride) for stride in model.stride]
+    expected = [(2, 3, size_hw[0] // s, size_hw[1] // s, 8) for s in strides]
     assert [tuple(raw.shape) for raw in raws] == expected
     sum(raw.square().mean() for raw in raws).backward()
     without = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
