@@ -20,7 +20,7 @@ import torch
 from models import DetectionModel, build_model
 from models.profile import profile
 
-MODELS = ("yolov5n.yaml", "yolov5s.yaml", "yolov5n-spd.yaml", "yolov5n-mgil.yaml")
+MODELS = ("yolov5n.yaml", "yolov5s.yaml", "yolov5n-spd.yaml", "yolov5n-mgil.yaml", "yolov5n-mgil-lite.yaml")
 
 
 @torch.no_grad()

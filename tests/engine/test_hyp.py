@@ -106,6 +106,8 @@ def test_a_key_of_yolov5_that_nothing_reads_is_taken() -> None:
         ("perspective", 0.001, ["perspective", "0.001"]),
         ("copy_paste", 0.1, ["copy_paste", "polygon"]),
         ("optimizer", "Adamw", ["optimizer", "Adamw", "AdamW"]),
+        ("assign", "tal", ["assign", "tal", "anchor, aligned"]),
+        ("assign", 1, ["assign", "1", "anchor, aligned"]),
         ("degrees", 400.0, ["degrees", "400"]),
         ("scale", 1.0, ["scale", "1.0"]),
     ],
@@ -155,6 +157,17 @@ def test_gains_follow_yolov5s_rule(imgsz: int, classes: int, levels: int) -> Non
     assert gains.cls == pytest.approx(0.3 * classes / 80 * 3 / levels)
     assert gains.obj == pytest.approx(0.7 * (imgsz / 640) ** 2 * 3 / levels)
     assert (gains.label_smoothing, gains.anchor_ratio, gains.focal_gamma) == (0.1, 4.0, 0.0)
+
+
+@pytest.mark.parametrize(("imgsz", "classes", "levels"), [(64, 10, 3), (640, 80, 2)])
+def test_aligned_gains_are_what_the_recipe_says(imgsz: int, classes: int, levels: int) -> None:
+    gains = load_hyp("lowres").loss_gains(imgsz, classes, levels)
+    assert (gains.assign, gains.box, gains.obj, gains.cls) == ("aligned", 5.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["scratch-low", "scratch-med", "scratch-high"])
+def test_yolov5s_recipes_keep_its_assignment(name: str) -> None:
+    assert load_hyp(name).assign == Hyp().loss_gains(640, 80).assign == "anchor"
 
 
 def test_augmentation_gets_every_strength() -> None:
