@@ -74,11 +74,15 @@ def find_cfg(cfg: str, folder: Path) -> str:
 
 def with_rows(architecture: Mapping[str, Any], rows: Mapping[int, list[Any]], cfg: str) -> dict[str, Any]:
     """Backbone and head with other rows in some places."""
+    if not isinstance(rows, Mapping):
+        raise ValueError(f"{cfg}: rows: {rows!r} is no mapping of row numbers to rows")
     split = len(architecture["backbone"])
     every = [*architecture["backbone"], *architecture["head"]]
     for number, row in rows.items():
         if type(number) is not int or not 0 <= number < len(every):
             raise ValueError(f"{cfg} has no row {number!r}; rows are numbered 0 to {len(every) - 1}, the head's too")
+        if not isinstance(row, list) or len(row) != 4:
+            raise ValueError(f"{cfg}: rows: {number}: {row!r} is no row [from, number, module, args]")
         every[number] = row
     return {"backbone": every[:split], "head": every[split:]}
 

@@ -38,7 +38,7 @@ class Hyp:
     warmup_momentum: float = 0.8  # momentum at the start of warm-up
     warmup_bias_lr: float = 0.1  # learning rate of the biases at the start of warm-up
     assign: str = "anchor"  # which cells take a box: anchor, YOLOv5's rule; aligned, those that predict it best
-    box: float = 0.05  # gain of the box loss
+    box: float = 0.05  # gain of the box loss; with assign: aligned its weight, as obj and cls are
     obj: float = 1.0  # gain of the objectness loss at 640 px
     cls: float = 0.5  # gain of the class loss at 80 classes
     cls_pw: float = 1.0  # weight of positive class targets
@@ -93,7 +93,7 @@ class Hyp:
         )
 
     def loss_gains(self, imgsz: int, num_classes: int, num_levels: int = 3, label_smoothing: float = 0.0) -> LossGains:
-        """The gains scaled to input size, classes and levels (YOLOv5's rule).
+        """The gains; with YOLOv5's assignment scaled to input size, classes and levels by its rule.
 
         Objectness is a mean over cells, and cells grow with the area: its gain does too, so that each cell keeps its
         weight. The class term is a mean over classes, and its gain grows with their number.
@@ -140,7 +140,7 @@ def load_hyp(source: str | Path | Mapping[str, Any], changes: Mapping[str, Any] 
     path = _find(Path(source))
     content = read_yaml_mapping(path)
     if not content:
-        raise ValueError(f"{path}: empty; a hyp file is a mapping of names to numbers")
+        raise ValueError(f"{path}: empty; a hyp file is a mapping of names to values")
     return _from_mapping({**content, **(changes or {})}, str(path))
 
 

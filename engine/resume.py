@@ -124,7 +124,7 @@ def _is_own(name: str, value: Any, saved: TrainConfig, checkpoint: Checkpoint) -
     if name == "optimizer":
         return not own and value == checkpoint.training["hyp"]["optimizer"]
     if name == "hyp":
-        return load_hyp(value).as_dict() == checkpoint.training["hyp"]
+        return load_hyp(value) == load_hyp(checkpoint.training["hyp"])  # which may be older than some of today's keys
     if name == "data":
         return str(find_data_yaml(value)) == checkpoint.info.get("data")
     if name == "freeze":

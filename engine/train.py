@@ -21,7 +21,7 @@ from data.memory import free_ram_bytes
 from data.stores import StoreName
 from engine.checkpoints import Checkpoint, load_checkpoint, model_from_checkpoint, save_checkpoint
 from engine.devices import select_device
-from engine.distributed import from_main, is_main, process_group, rank, world_size
+from engine.distributed import from_main, is_main, mean_over_processes, process_group, rank, world_size
 from engine.evaluate import EvalResult, evaluate
 from engine.hyp import load_hyp
 from engine.plots_eval import BatchPictures, plot_result
@@ -173,12 +173,13 @@ class _Run:
         )
         self.closing.callback(loader.close)
         gains = hyp.loss_gains(config.imgsz, self.model.num_classes, self.model.head.num_levels, config.label_smoothing)
+        self.val_loss = make_loss(self.model.head, gains)  # the main process validates alone
         decay = scaled_weight_decay(hyp, config.batch_size)
         optimizer = build_optimizer(self.model, config.optimizer or hyp.optimizer, hyp, decay)
         return Trainer(
             self.model,
             loader,
-            make_loss(self.model.head, gains),
+            make_loss(self.model.head, gains, mean_over_processes),
             optimizer,
             Schedule(optimizer, hyp, config.epochs, len(loader), config.batch_size, config.cos_lr),
             self.precision,
@@ -232,7 +233,7 @@ class _Run:
         best, good = False, True
         line = f"epoch {epoch + 1}/{config.epochs}  box {losses.box:.4f}  obj {losses.obj:.4f}  cls {losses.cls:.4f}"
         if not config.noval or last:
-            result = self._validate(self.trainer.ema.model, self.trainer.loss)
+            result = self._validate(self.trainer.ema.model, self.val_loss)
             values |= metric_values(result)
             good = self.progress.accept(result.val_losses, last)
             best = good and self.progress.record(fitness(result))

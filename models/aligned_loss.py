@@ -9,7 +9,7 @@ and exports are the same as with YOLOv5's loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ from models.loss import LossGains, class_targets, cross_entropy, decode_cells
 SCORE_POWER = 0.5
 OVERLAP_POWER = 4.0
 MOST_MATCHES = 10  # of a box, the best aligned ones
+LEAST_TARGETS = 0.5  # of an image, in the divisor: without it a batch of background would outweigh all others
 REACH = ((0, 0), (1, 0), (0, 1), (1, 1))  # of the four cells around a centre, to the upper left one
 
 
@@ -48,16 +49,19 @@ class AlignedLoss:
 
     A match's target is its alignment, scaled so that a box's best match gets the highest overlap of its matches.
     Objectness learns this target, and the box and class terms are weighed by it; every term is a sum, divided by the
-    sum of all targets. So no gain depends on input size, number of levels or number of classes.
+    sum of all targets. So a term weighs a match alike at every input size, and no gain has to be scaled.
 
     Args:
         head: The model's head: its anchors, strides and class count.
         gains: Weights of the terms.
+        average: Takes the sum of targets of this process's batch and returns the mean over all processes, so that
+            several processes learn what one would from all their images; all of them must call it. None: one process.
     """
 
-    def __init__(self, head: Detect, gains: LossGains) -> None:
+    def __init__(self, head: Detect, gains: LossGains, average: Callable[[Tensor], Tensor] | None = None) -> None:
         self.head = head
         self.gains = gains
+        self.average = average
 
     def __call__(self, raws: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of raw predictions; arguments and results as for `DetectionLoss`."""
@@ -67,10 +71,13 @@ class AlignedLoss:
         found = predictions[pairs.position]  # (P, nc+5)
         overlap = complete_iou(decode_cells(found, pairs.anchor_wh), pairs.wanted)  # (P,)
         classes = targets[pairs.box, 1].long()
-        match, goal = self.choose(pairs, found.detach(), overlap.detach().clamp(min=0), classes)  # (M,), (M,)
+        match, goal = self.choose(
+            pairs, found.detach(), overlap.detach().clamp(min=0), targets, len(predictions)
+        )  # (M,), (M,)
         wanted = torch.zeros_like(predictions[:, 4])
         wanted.scatter_reduce_(0, pairs.position[match], goal, reduce="amax")
-        total = goal.sum().clamp(min=1)
+        total = goal.sum()
+        total = (self.average(total) if self.average else total).clamp(min=LEAST_TARGETS * len(flat))
         box = ((1 - overlap[match]) * goal).sum() / total
         objectness = self._cross_entropy(predictions[:, 4], wanted, self.gains.obj_positive).sum() / total
         cls = predictions.new_zeros(())
@@ -112,27 +119,33 @@ class AlignedLoss:
         return Candidates(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     @torch.no_grad()
-    def choose(self, pairs: Candidates, found: Tensor, overlap: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    def choose(
+        self, pairs: Candidates, found: Tensor, overlap: Tensor, targets: Tensor, predictions: int
+    ) -> tuple[Tensor, Tensor]:
         """The pairs that are matches.
 
         Args:
             pairs: P pairs.
             found: (P, nc+5) their raw predictions.
             overlap: (P,) 0 to 1.
-            classes: (P,) classes of their boxes.
+            targets: (T, 6) the boxes.
+            predictions: number of all predictions of the batch.
 
         Returns:
-            (M,) indices of pairs, at most `MOST_MATCHES` of a box and one of a prediction, and (M,) their targets.
+            (M,) indices of pairs, at most `MOST_MATCHES` of a box, and (M,) their targets. A prediction goes to the box
+            that it overlaps most, to several if it overlaps them equally: boxes that were labelled twice.
         """
         score = found[:, 4].sigmoid()
         if self.head.num_classes > 1:
+            classes = targets[pairs.box, 1].long()
             score = score * found[:, 5:].gather(1, classes[:, None])[:, 0].sigmoid()
         alignment = score**SCORE_POWER * overlap**OVERLAP_POWER
         match = best_of_each(pairs.box, alignment, MOST_MATCHES)
-        match = match[is_best(pairs.position[match], overlap[match])]
+        position = pairs.position[match]
+        match = match[overlap[match] >= best_value(position, overlap[match], predictions)]
         box = pairs.box[match]
-        goal = alignment[match] / best_value(box, alignment[match]).clamp(min=1e-12) * best_value(box, overlap[match])
-        return match, goal
+        best, highest = (best_value(box, value[match], len(targets)) for value in (alignment, overlap))
+        return match, alignment[match] / best.clamp(min=1e-12) * highest
 
     def _cross_entropy(self, logits: Tensor, wanted: Tensor, positive: float) -> Tensor:
         return cross_entropy(logits, wanted, positive, self.gains.focal_gamma)
@@ -148,13 +161,6 @@ def best_of_each(group: Tensor, value: Tensor, most: int) -> Tensor:
     return order[rank < most]
 
 
-def best_value(group: Tensor, value: Tensor) -> Tensor:
-    """For every element the highest value of its group."""
-    groups = int(group.max()) + 1 if len(group) else 0
+def best_value(group: Tensor, value: Tensor, groups: int) -> Tensor:
+    """For every element the highest value of its group; values are 0 or more."""
     return value.new_zeros(groups).scatter_reduce(0, group, value, reduce="amax")[group]
-
-
-def is_best(position: Tensor, overlap: Tensor) -> Tensor:
-    """Which pairs keep their prediction: of those that claim the same, the one with the highest overlap."""
-    _, group = position.unique(return_inverse=True)
-    return overlap >= best_value(group, overlap)

@@ -32,5 +32,5 @@ def complete_iou(first_cxcywh: Tensor, second_cxcywh: Tensor, epsilon: float = 1
     angle2 = torch.atan(size2[..., 0] / (size2[..., 1] + epsilon))
     aspect = (4 / math.pi**2) * (angle1 - angle2).square()
     with torch.no_grad():
-        weight = aspect / (aspect - iou + (1 + epsilon))
+        weight = aspect / (aspect - iou + (1 + epsilon)).clamp(min=epsilon)  # 0/0 for boxes equal to the last bit
     return iou - distance / diagonal - weight * aspect

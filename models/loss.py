@@ -80,6 +80,8 @@ class DetectionLoss:
     """
 
     def __init__(self, head: Detect, gains: LossGains) -> None:
+        if gains.assign != "anchor":
+            raise ValueError(f"assign: {gains.assign!r}: its gains mean something else here; see models.criterion")
         self.head = head
         self.gains = gains
         self.balance = LEVEL_BALANCE.get(head.num_levels, OTHER_BALANCE)

@@ -159,6 +159,10 @@ def test_rows_take_the_place_of_the_models_own(tmp_path: Path) -> None:
     for number in (-1, last + 1, "0"):
         with pytest.raises(ValueError, match=f"tiny has no row {number!r}; rows are numbered 0 to {last}"):
             resolve_architecture("tiny", rows={number: stem}, folder=tmp_path)  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=r"tiny: rows: 0: 'Conv' is no row"):
+        resolve_architecture("tiny", rows={0: "Conv"}, folder=tmp_path)  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=r"tiny: rows: \['Conv'\] is no mapping"):
+        resolve_architecture("tiny", rows=["Conv"], folder=tmp_path)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -21,8 +21,10 @@ from engine.train import run_train
 from engine.train_config import TrainConfig
 from engine.train_log import COLUMNS, read_results
 from engine.trainer import EpochLosses, Trainer
+from models.aligned_loss import AlignedLoss
+from models.loss import DetectionLoss
 from tests.data.scenes import make_samples
-from tests.engine.tiny import PLAIN, RECIPE, TINY, Playground, same_tensors, write_squares, write_yaml
+from tests.engine.tiny import ANCHOR, PLAIN, RECIPE, TINY, Playground, same_tensors, write_squares, write_yaml
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -105,8 +107,11 @@ def test_rates_are_logged(plain_run: Path) -> None:
         assert [float(row[f"x/lr{group}"]) for group in range(3)] == pytest.approx([wanted] * 3)
 
 
-def test_it_learns(ground: Playground, tmp_path: Path) -> None:
-    hyp = write_yaml(tmp_path / "hyp.yaml", RECIPE | PLAIN | {"lr0": 0.02, "lrf": 0.05, "momentum": 0.9, "nbs": 4})
+@pytest.mark.parametrize("assignment", [{}, ANCHOR], ids=["aligned", "anchor"])
+def test_it_learns(ground: Playground, tmp_path: Path, assignment: dict[str, Any]) -> None:
+    hyp = write_yaml(
+        tmp_path / "hyp.yaml", RECIPE | assignment | PLAIN | {"lr0": 0.02, "lrf": 0.05, "momentum": 0.9, "nbs": 4}
+    )
     options = {"epochs": 30, "batch_size": 4, "optimizer": "Adam", "noval": True}
     run = train(ground.config(tmp_path, hyp=hyp, data=easy_data(tmp_path), **options))
     rows = rows_of(run)
@@ -156,6 +161,23 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         for key in first.training.keys() - {"config"}:
             assert same_tensors(first.training[key], second.training[key]), key
     assert not list((tmp_path / "cut").rglob("*.tmp"))
+
+
+def test_the_recipe_names_the_loss(ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    for kind in (AlignedLoss, DetectionLoss):
+        call = kind.__call__
+
+        def noted(self: Any, raws: Any, targets: Any, call: Any = call) -> Any:
+            used.append(type(self))
+            return call(self, raws, targets)
+
+        monkeypatch.setattr(kind, "__call__", noted)
+    train(ground.config(tmp_path, epochs=1))
+    assert set(used) == {AlignedLoss}
+    used.clear()
+    train(ground.config(tmp_path, epochs=1, hyp=write_yaml(tmp_path / "anchor.yaml", RECIPE | ANCHOR)))
+    assert set(used) == {DetectionLoss}
 
 
 def test_resume_refuses_what_would_make_it_another_run(ground: Playground, plain_run: Path) -> None:

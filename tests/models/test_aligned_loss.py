@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torchvision.ops import complete_box_iou_loss
 
 from models import build_model
-from models.aligned_loss import MOST_MATCHES, OVERLAP_POWER, SCORE_POWER, AlignedLoss, best_of_each, is_best
+from models.aligned_loss import (
+    LEAST_TARGETS,
+    MOST_MATCHES,
+    OVERLAP_POWER,
+    SCORE_POWER,
+    AlignedLoss,
+    best_of_each,
+    best_value,
+)  # fmt: skip
 from models.criterion import make_loss
 from models.head import Detect
 from models.loss import DetectionLoss, LossGains
@@ -78,14 +87,14 @@ def reference(
             if place[0] == level:
                 wanted[place[1:]] = goal
         obj += sum(bce(z, t) for z, t in zip(raw[..., 4].flatten().tolist(), wanted.flatten().tolist(), strict=True))
-    total = max(total, 1.0)
+    total = max(total, LEAST_TARGETS * len(raws[0]))
     return box * gains.box / total, obj * gains.obj / total, cls * gains.cls / total
 
 
-@pytest.mark.parametrize(("seed", "num_classes"), [(1, 4), (2, 4), (3, 1)])
-def test_against_the_definition(seed: int, num_classes: int) -> None:
+@pytest.mark.parametrize(("seed", "num_classes", "size_hw"), [(1, 4, (128, 128)), (2, 4, (96, 160)), (3, 1, (160, 64))])
+def test_against_the_definition(seed: int, num_classes: int, size_hw: tuple[int, int]) -> None:
     head = make_head(num_classes)
-    raws, targets = random_case(seed, num_classes, boxes=25)  # enough boxes for two to claim one cell
+    raws, targets = random_case(seed, num_classes, boxes=25, size_hw=size_hw)  # enough boxes for two to claim one cell
     total, terms = AlignedLoss(head, GAINS)(raws, targets)
     assert terms.tolist() == pytest.approx(reference(head, GAINS, raws, targets), rel=1e-4)
     assert total.item() == pytest.approx(2 * terms.sum().item(), rel=1e-5)
@@ -194,12 +203,49 @@ def test_best_of_each(groups: list[int], values: list[float], most: int, expecte
     assert found.tolist() == expected
 
 
-def test_the_higher_overlap_keeps_a_prediction() -> None:
-    position, overlap = torch.tensor([7, 3, 7, 9, 3]), torch.tensor([0.2, 0.5, 0.6, 0.0, 0.5])
-    assert is_best(position, overlap).tolist() == [False, True, True, True, True]
+def test_best_value() -> None:
+    groups, values = torch.tensor([7, 3, 7, 9, 3]), torch.tensor([0.2, 0.5, 0.6, 0.0, 0.4])
+    assert best_value(groups, values, 10).tolist() == pytest.approx([0.6, 0.5, 0.6, 0.0, 0.5])
+    assert best_value(groups[:0], values[:0], 0).tolist() == []
+
+
+def test_background_alone_weighs_no_more_than_a_scene() -> None:
+    """YOLOv5's loss has this by being a mean; a sum over matches needs the floor of its divisor."""
+    torch.manual_seed(0)
+    model = build_model("yolov5n.yaml", num_classes=2, imgsz=64)
+    images = torch.rand(8, 3, 64, 64)
+    targets = torch.tensor([[i // 4, i % 2, 10.0 + i, 40.0 - i, 12.0, 14.0] for i in range(32)])
+    loss = AlignedLoss(model.head, GAINS)
+    empty, full = (loss(model(images), boxes)[1][1].item() for boxes in (targets[:0], targets))
+    assert empty < 12 * full
+
+
+def test_two_halves_are_the_whole() -> None:
+    """With the targets averaged over processes, unequal halves of a batch add up to the batch."""
+    head = make_head(4)
+    raws, targets = random_case(9, 4, boxes=30)
+    targets = targets[(targets[:, 0] == 0) | (torch.arange(30) > 25)]  # 15 boxes in one image, 2 in the other
+    _, whole = AlignedLoss(head, GAINS)(raws, targets)
+    sums: list[torch.Tensor] = []
+
+    def note(total: torch.Tensor) -> torch.Tensor:
+        sums.append(total)
+        return total
+
+    def half(image: int, average: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        boxes = targets[targets[:, 0] == image] * torch.tensor([0.0, 1, 1, 1, 1, 1])
+        return AlignedLoss(head, GAINS, average)([raw[image : image + 1] for raw in raws], boxes)[1]
+
+    alone = [half(image, note) for image in (0, 1)]
+    mean = torch.stack(sums).mean()
+    together = [half(image, lambda _: mean) for image in (0, 1)]
+    assert torch.allclose(sum(together) / 2, whole, rtol=1e-5)  # type: ignore[arg-type]
+    assert not torch.allclose(sum(alone) / 2, whole, rtol=0.1)  # type: ignore[arg-type]
 
 
 def test_the_recipe_chooses_the_loss() -> None:
     head = build_model("yolov5n.yaml", num_classes=2).head
     assert isinstance(make_loss(head, GAINS), AlignedLoss)
     assert isinstance(make_loss(head, LossGains()), DetectionLoss)
+    with pytest.raises(ValueError, match="assign: 'simota'; choose one of anchor, aligned"):
+        make_loss(head, LossGains(assign="simota"))

@@ -19,14 +19,20 @@ def make_head(num_classes: int = 80) -> Detect:
     return build_model("yolov5n.yaml", num_classes=num_classes).head
 
 
-def random_case(seed: int, num_classes: int = 80, boxes: int = 12) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Raw maps of two 128-px images, and boxes in pixels."""
+def random_case(
+    seed: int, num_classes: int = 80, boxes: int = 12, size_hw: tuple[int, int] = (128, 128)
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Raw maps of two images, and boxes in pixels."""
     random = np.random.default_rng(seed)
-    raws = [torch.tensor(random.normal(size=(2, 3, s, s, 5 + num_classes)), dtype=torch.float32) for s in (16, 8, 4)]
+    height, width = size_hw
+    raws = [
+        torch.tensor(random.normal(size=(2, 3, height // s, width // s, 5 + num_classes)), dtype=torch.float32)
+        for s in (8, 16, 32)
+    ]
     columns = [
         np.arange(boxes)[:, None] % 2,
         random.integers(0, num_classes, (boxes, 1)),
-        random.uniform(0.1, 0.9, (boxes, 2)) * 128,
+        random.uniform(0.1, 0.9, (boxes, 2)) * [width, height],
         random.uniform(0.02, 0.5, (boxes, 2)) * 128,
     ]
     return raws, torch.tensor(np.concatenate(columns, 1), dtype=torch.float32)
@@ -96,10 +102,10 @@ def bce(logit: float, target: float) -> float:
     return max(logit, 0) - logit * target + math.log1p(math.exp(-abs(logit)))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_against_the_definition(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "size_hw"), [(1, (128, 128)), (2, (96, 160))])
+def test_against_the_definition(seed: int, size_hw: tuple[int, int]) -> None:
     head, gains = make_head(4), LossGains(box=0.07, obj=1.3, cls=0.4)
-    raws, targets = random_case(seed, 4, boxes=25)  # enough boxes for two to claim one cell
+    raws, targets = random_case(seed, 4, boxes=25, size_hw=size_hw)  # enough boxes for two to claim one cell
     _, terms = DetectionLoss(head, gains)(raws, targets)
     assert terms.tolist() == pytest.approx(reference(head, gains, raws, targets), rel=1e-4)
 
@@ -179,3 +185,17 @@ def test_complete_iou_against_torchvision() -> None:
     expected = 1 - complete_box_iou_loss(to_corners(first), to_corners(second), reduction="none")
     assert torch.allclose(complete_iou(first, second), expected, atol=1e-5)
     assert complete_iou(torch.zeros(1, 4), torch.zeros(1, 4)).isfinite().all()
+
+
+def test_complete_iou_of_equal_boxes_is_one() -> None:
+    torch.manual_seed(1)
+    boxes = (torch.rand(20_000, 4) * 5 + 0.1).requires_grad_()
+    overlap = complete_iou(boxes, boxes.detach())
+    overlap.sum().backward()
+    assert torch.allclose(overlap, torch.ones(()), atol=1e-5)
+    assert boxes.grad is not None and boxes.grad.isfinite().all()
+
+
+def test_gains_of_another_assignment_are_refused() -> None:
+    with pytest.raises(ValueError, match="assign: 'aligned'"):
+        DetectionLoss(make_head(4), LossGains(assign="aligned"))

@@ -69,7 +69,7 @@ def spoil(fault: str) -> None:
     """
     from data.stores import TileDecoder
     from engine.distributed import rank
-    from models.loss import DetectionLoss
+    from models.aligned_loss import AlignedLoss
 
     if rank() != 1 or not fault:
         return
@@ -84,7 +84,7 @@ def spoil(fault: str) -> None:
 
         TileDecoder.decode_into = decode_into  # type: ignore[method-assign]
         return
-    original, calls = DetectionLoss.__call__, []
+    original, calls = AlignedLoss.__call__, []
 
     def loss(self: Any, raws: Any, targets: Any) -> Any:
         calls.append(fault)
@@ -98,7 +98,7 @@ def spoil(fault: str) -> None:
         bad = fault == "diverged" or (fault == "nan" and len(calls) == 2)
         return (total * float("nan"), terms * float("nan")) if bad else (total, terms)
 
-    DetectionLoss.__call__ = loss  # type: ignore[method-assign]
+    AlignedLoss.__call__ = loss  # type: ignore[method-assign]
 
 
 def note_weights(path: Path) -> None:

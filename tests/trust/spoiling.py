@@ -16,7 +16,7 @@ from engine.precision import Precision
 from engine.schedule import Schedule, build_optimizer
 from engine.trainer import Trainer
 from models import build_model
-from models.loss import DetectionLoss, LossGains
+from models.criterion import make_loss
 from tests.engine.tiny import RECIPE, TINY, random_squares, same_tensors, write_squares, write_yaml
 
 NAN, INF = float("nan"), float("inf")
@@ -59,7 +59,7 @@ def make_trainer(
     trainer = Trainer(
         model,
         loader,
-        DetectionLoss(model.head, LossGains()),
+        make_loss(model.head, recipe.loss_gains(32, 3)),
         steps,
         Schedule(steps, recipe, 10, len(loader), 4),
         precision,

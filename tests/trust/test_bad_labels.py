@@ -18,10 +18,10 @@ from data.augment import AugmentConfig
 from data.eval_loader import EvalLoader
 from data.loader import TrainLoader
 from data.samples import Samples
-from engine.hyp import default_hyp, load_hyp
+from engine.hyp import load_hyp
 from engine.train_setup import check_anchors
 from models import build_model
-from models.loss import DetectionLoss
+from models.criterion import make_loss
 from tests.engine.tiny import TINY
 from tests.trust.odd_images import CENTRE_BOX, HEIGHT, PNG, WIDTH, load, write_set
 
@@ -99,7 +99,8 @@ def many_boxes(count: int) -> bytes:
     return b"".join(b"1 %.6f %.6f 0.25 0.30\n" % (x, y) for x, y in centres)
 
 
-def test_ten_thousand_boxes_in_one_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["lowres", "scratch-low"])
+def test_ten_thousand_boxes_in_one_image(recipe: str, tmp_path: Path) -> None:
     yaml_path = write_set(tmp_path / "set", {"full.png": PNG, "other.png": PNG}, {"full.png": many_boxes(10_000)})
     samples = load(yaml_path, strict=True)
     assert len(samples.classes) == 10_001
@@ -109,10 +110,10 @@ def test_ten_thousand_boxes_in_one_image(tmp_path: Path) -> None:
         np.testing.assert_allclose(np.sort(targets["full.png"], axis=0), np.sort(expected, axis=0), atol=1e-5)
     model = build_model(TINY, names=("object", "thing", "item"), imgsz=64)
     lines: list[str] = []
-    hyp = load_hyp(default_hyp(64))
+    hyp = load_hyp(recipe)
     check_anchors(model, samples, 64, hyp, 0, lines.append)
     assert "best possible recall" in lines[0]
-    loss = DetectionLoss(model.head, hyp.loss_gains(64, 3, model.head.num_levels, 0.0))
+    loss = make_loss(model.head, hyp.loss_gains(64, 3, model.head.num_levels))
     with TrainLoader(samples, 64, 2, AugmentConfig(mixup=1.0), report=quiet) as loader:
         batch = next(iter(loader.epoch(0)))
     total, _ = loss(model(batch.images.float() / 255), batch.targets)

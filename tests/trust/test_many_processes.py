@@ -29,7 +29,9 @@ PROGRAM = "tests/trust/ranks.py"  # train.py with a fault
 def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Two batches an epoch for three epochs, images decoded by a process of their own."""
     folder = tmp_path_factory.mktemp("ground")
-    pictures = [[(number % 3, 8, 16, 12)] for number in range(16)]
+    # pictures of one, two and three objects: unequal batches must weigh as they do in one process
+    places = ((8, 16, 12), (2, 2, 10), (20, 4, 9))
+    pictures = [[(number % 3, *place) for place in places[: 1 + number % 3]] for number in range(16)]
     changes = {
         "data": str(make_data(folder / "squares", pictures, pictures[:4])),
         "hyp": write_yaml(folder / "plain.yaml", RECIPE | PLAIN),
@@ -74,10 +76,10 @@ def test_two_processes_learn_what_one_learns(
 ) -> None:
     """Same global batches, same losses, same weights, up to rounding.
 
-    Exactly so only where the mean over processes of a mean over objects is the mean over all: every picture has one
-    square at one place. BatchNorm, which each process would feed with its own half of the batch, rests in frozen rows;
-    augmentation, which each draws for itself, is off. The weights of --image-weights are measured by one process
-    and must reach the other: the second epoch's pictures depend on them.
+    So although the processes' batches hold unequal numbers of objects: their targets are summed over all. BatchNorm,
+    which each process would feed with its own half of the batch, rests in frozen rows; augmentation, which each draws
+    for itself, is off. The weights of --image-weights are measured by one process and must reach the other: the second
+    epoch's pictures depend on them.
     """
     one = run_train(TrainConfig(**options | {"project": str(tmp_path)}), lambda _: None)
     two = pair[0] / "exp"

@@ -18,7 +18,7 @@ from engine.train import run_train
 from engine.train_log import read_results
 from engine.trainer import MOST_BAD_VALIDATIONS, Progress, Trainer
 from models import build_model
-from models.loss import DetectionLoss
+from models.aligned_loss import AlignedLoss
 from tests.engine.tiny import RECIPE, TINY, Playground, write_yaml
 
 NAN, INF = float("nan"), float("inf")
@@ -41,15 +41,15 @@ def test_a_run_with_a_few_bad_steps_is_a_good_run(
     ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three of twelve steps spoiled: the run ends well, with finite files, one line a fault and every epoch's row."""
-    original, calls = DetectionLoss.__call__, []
+    original, calls = AlignedLoss.__call__, []
 
-    def spoiled(self: DetectionLoss, raws: Any, targets: Any) -> Any:
+    def spoiled(self: AlignedLoss, raws: Any, targets: Any) -> Any:
         loss, terms = original(self, raws, targets)
         calls.append(raws[0].requires_grad)
         bad = calls[-1] and sum(calls) in (1, 4, 6)
         return (loss * NAN, terms * NAN) if bad else (loss, terms)
 
-    monkeypatch.setattr(DetectionLoss, "__call__", spoiled)
+    monkeypatch.setattr(AlignedLoss, "__call__", spoiled)
     lines: list[str] = []
     run = run_train(ground.config(tmp_path, epochs=6), lines.append)
     assert sum("the loss is nan; this step is left out. Images: " in line for line in lines) == 3
