@@ -93,6 +93,14 @@ def test_what_may_not_change_is_refused_by_name(interrupted: Checkpoint) -> None
         resumed_config(TrainConfig(**both), interrupted, both)
 
 
+def test_a_run_from_before_a_key_was_known(interrupted: Checkpoint, ground: Playground) -> None:
+    """Its recipe lacks the key, and gets the default, which is what it trained with."""
+    hyp = {key: value for key, value in interrupted.training["hyp"].items() if key != "mixup"}
+    older = replace(interrupted, training={**interrupted.training, "hyp": hyp})
+    given = {"hyp": ground.hyp}
+    assert resumed_config(TrainConfig(**given), older, given).as_dict() == interrupted.training["config"]
+
+
 def test_the_value_that_the_run_has_is_no_change(interrupted: Checkpoint, ground: Playground, tmp_path: Path) -> None:
     saved = interrupted.training["config"]
     moved = write_yaml(tmp_path / "copy.yaml", RECIPE)
