@@ -67,7 +67,7 @@ def _scatter(models: Sequence[Row], column: str, style: Mapping[str, Mapping[str
         axes.set_xlabel(f"{column} (multiply-add = 2)" if column == "GFLOPs" else f"{column}, batch 1")
         axes.set_ylabel("AP")
         axes.margins(0.1)
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.1 * max(line[column] for line in models))
 
     return draw
 
