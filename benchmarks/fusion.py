@@ -157,7 +157,7 @@ def main() -> None:
     data = load_data_config(options.data or str(checkpoint.info.get("data") or "digits.yaml"))
     model = model_from_checkpoint(checkpoint, device)
     samples = load_samples(data, options.split)
-    size, stride = options.imgsz or checkpoint.imgsz, int(model.stride.max())
+    size, stride = options.imgsz or checkpoint.imgsz, model.max_stride
     loader = EvalLoader(samples, size, options.batch_size, stride=stride, workers=options.workers)
     weights = fine_weights(model, loader, device)
     options.output.mkdir(parents=True, exist_ok=True)

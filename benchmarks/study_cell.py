@@ -80,7 +80,7 @@ def run_ours(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         samples,
         definition["size"],
         EVALUATION_BATCH,
-        stride=int(model.stride.max()),
+        stride=model.max_stride,
         workers=job["data_workers"],
         ahead=device.type != "cpu",
     )

@@ -41,6 +41,7 @@ class Ensemble(nn.Module):
         self.size_hw = next(iter(fixed), None)
         self.imgsz = max(self.size_hw) if self.size_hw else models[0].imgsz
         self.stride = max((model.stride for model in models), key=lambda stride: float(stride.max()))
+        self.max_stride = max(model.max_stride for model in models)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) float 0..1 -> (B, sum of N, 5 + classes)."""

@@ -218,8 +218,7 @@ def class_table(config: Any, single_cls: bool) -> tuple[tuple[str, ...], tuple[i
 
 def augment_geometry(model: Any) -> dict[str, int]:
     """The largest stride and the number of levels of a model, for predict_augmented."""
-    strides = [int(value) for value in model.stride]
-    return {"stride": max(strides), "levels": len(strides)}
+    return {"stride": model.max_stride, "levels": len(model.stride)}
 
 
 def to_original(found: Sequence[torch.Tensor], batch: EvalBatch, sizes_hw: np.ndarray) -> Detections:

@@ -218,7 +218,7 @@ def input_size(imgsz: tuple[int, ...], model: DetectionModel) -> tuple[int, int]
     Raises:
         ValueError: a side that is no multiple of the stride.
     """
-    stride = int(model.stride.max())
+    stride = model.max_stride
     size_hw = (imgsz[0], imgsz[-1]) if imgsz else (-(-model.imgsz // stride) * stride,) * 2
     if any(side % stride for side in size_hw):
         fitting = " ".join(str(-(-side // stride) * stride) for side in (imgsz or size_hw))
@@ -233,7 +233,7 @@ def check_inputs(job: ExportJob, data: DataConfig | None) -> list[Tensor]:
     """Batches of real images; for a file of any size, also another size and another number of images."""
     sizes = [job.size_hw]
     if job.dynamic:
-        stride = int(job.model.stride.max())
+        stride = job.model.max_stride
         sizes.append((job.size_hw[0] + stride, job.size_hw[1] + 2 * stride))
     batches = []
     for size_hw in sizes:

@@ -81,7 +81,7 @@ class ExportJob:
     def metadata(self) -> dict[str, str]:
         """What travels in the file: YOLOv5's keys `stride` and `names`, then this project's; every value is text."""
         return {
-            "stride": str(int(self.model.stride.max())),
+            "stride": str(self.model.max_stride),
             "names": str(dict(enumerate(self.model.names))),
             "task": "detect",
             "imgsz": json.dumps(list(self.size_hw)),
@@ -109,6 +109,6 @@ class ExportJob:
         return {
             **self.metadata(),
             "shape": list(self.example().shape),
-            "stride": int(self.model.stride.max()),
+            "stride": self.model.max_stride,
             "names": dict(enumerate(self.model.names)),
         }

@@ -124,7 +124,7 @@ def maps_are_even(model: DetectionModel) -> bool:
 
     hooks = [layer.register_forward_pre_hook(look) for layer in model.modules() if isinstance(layer, SpaceToChannel)]
     try:
-        stride = int(model.stride.max())
+        stride = model.max_stride
         model(torch.zeros(1, model.architecture["ch"], stride, 3 * stride, device=model.stride.device))
     finally:
         for hook in hooks:

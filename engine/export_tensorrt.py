@@ -50,7 +50,7 @@ def write_engine(job: ExportJob, path: Path) -> None:
 
 def _profile(builder: Any, job: ExportJob) -> Any:
     """From one image of the smallest size to `DYNAMIC_BATCHES` of twice the wanted one."""
-    stride = int(job.model.stride.max())
+    stride = job.model.max_stride
     height, width = job.size_hw
     most = max(job.batch_size, DYNAMIC_BATCHES)
     profile = builder.create_optimization_profile()

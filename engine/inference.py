@@ -60,7 +60,7 @@ class Detector:
         self.model = model
         self.device = device
         self.names = tuple(model.names)
-        self.stride = max(int(stride) for stride in model.stride)
+        self.stride = model.max_stride
         self.is_fixed = fixed_size_hw(model) is not None
         self.size_hw = fixed_size_hw(model) or rounded_size(size_hw, self.stride)
         self.suppress = suppression_of(model)

@@ -49,7 +49,8 @@ class ExportedModel(nn.Module):
     Attributes:
         path: the file.
         names: class names by index.
-        stride: (1,) float32, the largest of the network; sides of the input are multiples of it.
+        stride: (1,) float32, stands for the levels' strides, which the file does not say.
+        max_stride: the largest of the network in pixels; sides of the input are multiples of it.
         size_hw: the only input size that the file takes, in pixels; None: any.
         imgsz: longest side of the input that it was exported for.
         batch_size: the only number of images that the file takes at once; None: any. Others are split and padded.
@@ -68,7 +69,8 @@ class ExportedModel(nn.Module):
         self.info = read_metadata(backend.metadata, path)
         self._backend = backend
         self.names = self.info.names
-        self.stride = torch.tensor([float(self.info.stride)])
+        self.max_stride = self.info.stride
+        self.stride = torch.tensor([float(self.max_stride)])
         self.has_nms = self.info.nms
         self.batch_size, height, width = backend.shape_bhw
         if (height is None) != (width is None):
@@ -122,7 +124,7 @@ class ExportedModel(nn.Module):
                 f"{self.path} takes inputs of {self.size_hw[0]}x{self.size_hw[1]} pixels (height x width) only, not "
                 f"{height}x{width}"
             )
-        stride = self.info.stride
+        stride = self.max_stride
         if height % stride or width % stride:
             raise ValueError(f"{self.path}: an input of {height}x{width} is no multiple of its stride {stride}")
 

@@ -269,7 +269,7 @@ class Trainer:
         self, images: torch.Tensor, targets: torch.Tensor, epoch: int, index: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Bring a batch to a random multiple of the stride within +/- 50 % of its size."""
-        stride = int(self.model.stride.max())
+        stride = self.model.max_stride
         size = images.shape[-1]
         low, high = max(round(size * 0.5 / stride), 1), max(round(size * 1.5 / stride), 1)
         random = np.random.default_rng([self.seed, SIZE_STREAM, epoch, index])

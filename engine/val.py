@@ -190,7 +190,7 @@ def _input_sizes(config: ValConfig, model: Model, report: Report) -> tuple[int, 
     sizes = config.imgsz or (model.imgsz,)
     if config.task == "study" and len(sizes) == 1:
         sizes = LOW_RESOLUTION_STUDY if sizes[0] <= max(LOW_RESOLUTION_STUDY) else HIGH_RESOLUTION_STUDY
-    stride = int(model.stride.max())
+    stride = model.max_stride
     rounded = []
     for size in sizes:
         fitting = -(-size // stride) * stride
@@ -219,7 +219,7 @@ def _evaluate_size(
         samples,
         size,
         config.batch_size,
-        stride=int(model.stride.max()),
+        stride=model.max_stride,
         rect=not speed_only,
         workers=config.workers,
         pad=0.0 if speed_only else 0.5,

@@ -28,6 +28,7 @@ class DetectionModel(nn.Module):
         names: Class names by index.
         imgsz: Side in pixels that the biases and anchors were made for; also the default at inference.
         stride: Stride of each level in pixels.
+        max_stride: Largest stride of any layer in pixels, also of those below the head's last level.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class DetectionModel(nn.Module):
         """Detect.
 
         Args:
-            x: (B, 3, H, W), RGB in 0..1; H and W multiples of the largest stride.
+            x: (B, 3, H, W), RGB in 0..1; H and W multiples of `max_stride`.
 
         Returns:
             Training: raw maps, a list of (B, anchors, ny, nx, nc+5). Evaluation: (B, N, nc+5), see `Detect.decode`.
@@ -117,9 +118,10 @@ class DetectionModel(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            with bounded_maps(self.model, source):
+            with bounded_maps(self.model, source) as rows:
                 raws = self.raw(torch.zeros(1, channels, PROBE_SIZE, PROBE_SIZE))
             strides = [PROBE_SIZE / raw.shape[2] for raw in raws]
+            self.max_stride = PROBE_SIZE // min(rows)
         except (RuntimeError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{source}: the rows do not fit together: {reason[:300]}") from error

@@ -51,11 +51,16 @@ def check_parameters(layers: nn.Module, source: str) -> None:
 
 
 @contextmanager
-def bounded_maps(layers: nn.Sequential, source: str) -> Iterator[None]:
-    """While the block runs, each layer is refused (ValueError) before it would make a map or work beyond the limits."""
+def bounded_maps(layers: nn.Sequential, source: str) -> Iterator[list[int]]:
+    """While the block runs, each layer is refused (ValueError) before it would make a map or work beyond the limits.
+
+    Gives a list that grows by the heights of the maps that go into each layer.
+    """
+    rows: list[int] = []
 
     def check(layer: nn.Module, inputs: tuple[Tensor | list[Tensor], ...]) -> None:
         maps = inputs[0] if isinstance(inputs[0], list) else [inputs[0]]
+        rows.extend(given.shape[2] for given in maps)
         cells = max(_cells(layer, given.shape[2], given.shape[3]) for given in maps)
         widest = max([sum(given.shape[1] for given in maps), *map(_width, layer.modules())])
         work = cells * sum(parameter.numel() for parameter in layer.parameters())
@@ -64,7 +69,7 @@ def bounded_maps(layers: nn.Sequential, source: str) -> Iterator[None]:
 
     handles = [layer.register_forward_pre_hook(check) for layer in layers]
     try:
-        yield
+        yield rows
     finally:
         for handle in handles:
             handle.remove()

@@ -62,7 +62,7 @@ class Oracle(torch.nn.Module):
     def __init__(self, score: float = 0.9, noise: float = 0.0, labels: list[tuple] = LABELS) -> None:
         super().__init__()
         self.score, self.noise, self.labels = score, noise, labels
-        self.names, self.imgsz, self.stride = NAMES, 64, torch.tensor([8.0, 16.0, 32.0])
+        self.names, self.imgsz, self.stride, self.max_stride = NAMES, 64, torch.tensor([8.0, 16.0, 32.0]), 32
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         predictions = torch.zeros(len(images), 10, 8)
@@ -207,7 +207,7 @@ def test_scaling_in_shared_memory_equals_division() -> None:
 class SpotModel(torch.nn.Module):
     """Every prediction is the box around what is brighter than the padding."""
 
-    stride = torch.tensor([8.0, 16.0, 32.0])
+    stride, max_stride = torch.tensor([8.0, 16.0, 32.0]), 32
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         cells = images.shape[2] * images.shape[3] // 32**2 * 21

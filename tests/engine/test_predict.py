@@ -25,7 +25,7 @@ class RedFinder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.names = ("zero", "one", "two")
-        self.stride = torch.tensor([8.0, 16.0, 32.0])
+        self.stride, self.max_stride = torch.tensor([8.0, 16.0, 32.0]), 32
         self.shapes: list[tuple[int, ...]] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -81,6 +81,21 @@ def test_lite_has_one_block_in_the_stem_and_sees_finer() -> None:
     model = build_model("yolov5n-mgil-lite.yaml")
     assert [index for index, layer in enumerate(model.model) if isinstance(layer, MGIL)] == [0]
     assert model.stride.tolist() == [4, 8, 16]
+    assert model.max_stride == 16
+
+
+def without_p5_head() -> dict[str, Any]:
+    """yolov5n that detects at strides 8 and 16 only; its backbone still goes down to 32."""
+    architecture = load_architecture("yolov5n.yaml")
+    head = [*architecture["head"][:11], [[17, 20], 1, "Detect", ["nc", "anchors"]]]
+    return architecture | {"head": head, "anchors": architecture["anchors"][:2]}
+
+
+def test_max_stride_counts_layers_below_the_last_level() -> None:
+    model = build_model(without_p5_head(), num_classes=2, imgsz=64)
+    assert model.stride.tolist() == [8, 16]
+    assert model.max_stride == 32
+    assert model.eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 3 * (8 * 12 + 4 * 6), 7)
 
 
 @pytest.mark.parametrize("name", ["yolov5n-mgil.yaml", "yolov5n-spd.yaml"])

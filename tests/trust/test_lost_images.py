@@ -136,7 +136,7 @@ def test_an_image_lost_between_two_epochs(squares: Squares, without: Squares, st
 class SeesTheMiddle(nn.Module):
     """Finds in every picture the box that every picture of `Squares` is labelled with."""
 
-    stride = torch.tensor([32.0])
+    stride, max_stride = torch.tensor([32.0]), 32
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[2:]
