@@ -60,6 +60,10 @@ def plot_results(csv_path: Path, path: Path) -> None:
         if points:
             axis.plot(*zip(*points, strict=True), marker="." if len(points) < 60 else "", color="tab:blue")
         axis.set(title=column, xlabel="epoch")
+        first, later = (points[0][1], [value for _, value in points[1:]]) if points else (0.0, [])
+        if later and first > WIDE_RANGE * max(later):  # the average's first loss; nothing else would be seen beside it
+            margin = 0.05 * (max(later) - min(later)) or 1
+            axis.set(ylim=(min(later) - margin, max(later) + margin), title=f"{column} (first: {first:.0f})")
         axis.grid(alpha=0.3)
     _save(figure, path, dpi=120)
 

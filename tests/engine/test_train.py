@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.figure import Figure
 
+from engine import plots_train
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.plots_train import plot_labels
 from engine.precision import Precision
@@ -86,6 +88,19 @@ def test_the_run_folder_holds_what_yolov5s_holds(ground: Playground, tmp_path: P
     console = "\n".join(lines)
     for words in ("train: 16 images", "tiny.yaml: ", "AutoAnchor: ", "epoch 2/2", "mAP50-95", "Speed:", str(run)):
         assert words in console, words
+
+
+def test_a_huge_first_loss_leaves_the_others_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(plots_train, "_save", lambda figure, *_rest, **_options: figures.append(figure))
+    values = {"val/obj_loss": (2000, 3, 2), "val/box_loss": (4, 3, 2)}
+    lines = [f"{epoch}," + ",".join(str(values.get(column, (1, 1, 1))[epoch]) for column in COLUMNS[1:])
+             for epoch in range(3)]  # fmt: skip
+    (tmp_path / "results.csv").write_text("\n".join([",".join(COLUMNS), *lines]))
+    plots_train.plot_results(tmp_path / "results.csv", tmp_path / "results.png")
+    limits = {axis.get_title(): axis.get_ylim() for axis in figures[0].axes}
+    assert limits["val/obj_loss (first: 2000)"] == pytest.approx((1.95, 3.05))
+    assert limits["val/box_loss"][1] > 4
 
 
 def test_checkpoints_say_what_they_are(plain_run: Path, ground: Playground) -> None:
