@@ -28,6 +28,8 @@ class MGIL(nn.Module):
         fine_convs: convolutions of the fine branch, at least 1.
         coarse_convs: convolutions of the coarse branch after MRIE, at least 1.
         lie_kernel: odd kernel size of these convolutions.
+        residual: in both branches these convolutions, the first aside, add their input to what they return. Not in the
+            paper; costs nothing, and networks of many blocks start to learn sooner.
         cii_input: what the coarse branch reads: `serial`, the fine feature; `parallel`, the output of SCT.
         dilations: rates of MRIE.
         mrie: how the rates share the channels: `split`, `sum` or `concat`.
@@ -51,6 +53,7 @@ class MGIL(nn.Module):
         fine_convs: int = 2,
         coarse_convs: int = 2,
         lie_kernel: int = 3,
+        residual: bool = False,
         cii_input: str = "serial",
         dilations: Sequence[int] = (1, 2, 3),
         mrie: str = "split",
@@ -66,7 +69,15 @@ class MGIL(nn.Module):
         if fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}")
         self.serial = cii_input == "serial"
-        self.flie = FLIE(in_channels, out_channels, fine_convs, lie_kernel, norm_layer=norm_layer, act_layer=act_layer)
+        self.flie = FLIE(
+            in_channels,
+            out_channels,
+            fine_convs,
+            lie_kernel,
+            residual=residual,
+            norm_layer=norm_layer,
+            act_layer=act_layer,
+        )
         self.cii: CII | None = None
         if fusion != "none":
             self.cii = CII(
@@ -74,6 +85,7 @@ class MGIL(nn.Module):
                 out_channels,
                 coarse_convs,
                 lie_kernel,
+                residual=residual,
                 dilations=dilations,
                 mrie=mrie,
                 norm_layer=norm_layer,

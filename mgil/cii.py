@@ -20,6 +20,7 @@ class CII(nn.Module):
         out_channels: channels of the output.
         convs: convolutions of LIE, at least 1.
         kernel_size: odd side of their kernels.
+        residual: LIE's convolutions after the first add their input to what they return.
         dilations: rates of MRIE.
         mrie: `split`, `sum` or `concat`, see `MRIE`.
         norm_layer: makes the normalisation from its channel count.
@@ -35,6 +36,7 @@ class CII(nn.Module):
         convs: int = 2,
         kernel_size: int = 3,
         *,
+        residual: bool = False,
         dilations: Sequence[int] = (1, 2, 3),
         mrie: str = "split",
         norm_layer: NormLayer = nn.BatchNorm2d,
@@ -43,7 +45,13 @@ class CII(nn.Module):
         super().__init__()
         self.mrie = MRIE(in_channels, out_channels, dilations, mrie, norm_layer=norm_layer, act_layer=act_layer)
         self.lie = LIE(
-            self.mrie.out_channels, out_channels, convs, kernel_size, norm_layer=norm_layer, act_layer=act_layer
+            self.mrie.out_channels,
+            out_channels,
+            convs,
+            kernel_size,
+            residual=residual,
+            norm_layer=norm_layer,
+            act_layer=act_layer,
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

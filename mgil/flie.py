@@ -18,6 +18,7 @@ class FLIE(nn.Module):
         out_channels: channels of the output.
         convs: convolutions of LIE, at least 1.
         kernel_size: odd side of their kernels.
+        residual: LIE's convolutions after the first add their input to what they return.
         norm_layer: makes the normalisation from its channel count.
         act_layer: makes the activation.
 
@@ -31,12 +32,21 @@ class FLIE(nn.Module):
         convs: int = 2,
         kernel_size: int = 3,
         *,
+        residual: bool = False,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
         super().__init__()
         self.sct: nn.Module = SpaceToChannel()
-        self.lie = LIE(4 * in_channels, out_channels, convs, kernel_size, norm_layer=norm_layer, act_layer=act_layer)
+        self.lie = LIE(
+            4 * in_channels,
+            out_channels,
+            convs,
+            kernel_size,
+            residual=residual,
+            norm_layer=norm_layer,
+            act_layer=act_layer,
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Halve `x` (B, in_channels, H, W) without loss and extract."""

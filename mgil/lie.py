@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from mgil.conv import ActLayer, ConvNormAct, NormLayer
@@ -15,6 +16,7 @@ class LIE(nn.Sequential):
         out_channels: channels of every convolution's output.
         convs: number of convolutions, at least 1.
         kernel_size: odd side of every kernel.
+        residual: every convolution after the first adds its input to what it returns.
         norm_layer: makes the normalisation from its channel count.
         act_layer: makes the activation.
 
@@ -31,6 +33,7 @@ class LIE(nn.Sequential):
         convs: int = 2,
         kernel_size: int = 3,
         *,
+        residual: bool = False,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
@@ -45,3 +48,10 @@ class LIE(nn.Sequential):
                 for width_in, width_out in zip(widths[:-1], widths[1:], strict=True)
             )
         )
+        self.residual = residual
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Extract from `x` (B, in_channels, H, W)."""
+        for index, convolution in enumerate(self):
+            x = x + convolution(x) if index and self.residual else convolution(x)
+        return x  # (B, out_channels, H, W)

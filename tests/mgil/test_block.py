@@ -22,6 +22,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"fine_convs": 3, "coarse_convs": 1},
     {"lie_kernel": 1},
     {"lie_kernel": 5},
+    {"residual": True, "fine_convs": 3},
     {"cii_input": "parallel"},
     {"dilations": (1,)},
     {"dilations": (1, 2, 4, 7)},

@@ -57,15 +57,17 @@ def conv_norm_act(x: Array, layer: ConvNormAct) -> Array:
     return y / (1 + np.exp(-y))  # SiLU
 
 
-def lie(x: Array, layer: LIE) -> Array:
-    for conv in layer:
-        x = conv_norm_act(x, conv)
+def lie(x: Array, layer: LIE, residual: bool = False) -> Array:
+    first, *later = layer
+    x = conv_norm_act(x, first)
+    for conv in later:
+        x = conv_norm_act(x, conv) + (x if residual else 0)
     return x
 
 
-def cii(x: Array, layer: CII, mrie: str) -> Array:
+def cii(x: Array, layer: CII, mrie: str, residual: bool = False) -> Array:
     features = [conv_norm_act(x, branch) for branch in layer.mrie.branches]
-    return lie(sum(features) if mrie == "sum" else np.concatenate(features, axis=1), layer.lie)
+    return lie(sum(features) if mrie == "sum" else np.concatenate(features, axis=1), layer.lie, residual)
 
 
 def mgaf(fine: Array, coarse: Array, layer: MGAF) -> Array:
@@ -154,3 +156,10 @@ def test_whole_block(size_hw: tuple[int, int], cii_input: str, fusion: str) -> N
     coarse = cii(fine if cii_input == "serial" else phases, block.cii, "split")
     expected = fine + coarse if fusion == "sum" else mgaf(fine, coarse, block.mgaf)
     assert_equal(block(x), expected)
+
+
+def test_residual_convolutions() -> None:
+    x = torch.randn(2, 3, 5, 6)
+    block = randomise(MGIL(3, 8, fine_convs=3, residual=True))
+    fine = lie(sct(as_array(x)), block.flie.lie, residual=True)
+    assert_equal(block(x), mgaf(fine, cii(fine, block.cii, "split", residual=True), block.mgaf))

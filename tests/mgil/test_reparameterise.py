@@ -16,7 +16,7 @@ BLOCKS: list[tuple[type[FLIE] | type[MGIL], dict[str, Any]]] = [
     (MGIL, {"cii_input": "parallel"}),
     (MGIL, {"mrie": "sum", "fusion": "sum"}),
     (MGIL, {"mrie": "concat", "lie_kernel": 5}),
-    (MGIL, {"fusion": "none", "lie_kernel": 1}),
+    (MGIL, {"fusion": "none", "lie_kernel": 1, "residual": True}),
     (FLIE, {"convs": 3}),
     (SPDConv, {}),
 ]

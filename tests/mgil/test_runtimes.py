@@ -23,7 +23,7 @@ TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"cii_input": "parallel", "mrie": "sum"},
-    {"mrie": "concat", "fusion": "sum"},
+    {"mrie": "concat", "fusion": "sum", "residual": True},
     {"fusion": "none"},
 ]
 OTHER_SIZES = [(1, 5, 8, 6), (3, 5, 7, 13), (2, 5, 1, 1), (1, 5, 2, 3)]
