@@ -12,11 +12,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from matplotlib.figure import Figure
 
-from engine import plots_train
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
-from engine.plots_train import plot_labels
 from engine.precision import Precision
 from engine.resume import find_resume
 from engine.train import run_train
@@ -25,7 +22,6 @@ from engine.train_log import COLUMNS, read_results
 from engine.trainer import EpochLosses, Trainer
 from models.aligned_loss import AlignedLoss
 from models.loss import DetectionLoss
-from tests.data.scenes import make_samples
 from tests.engine.tiny import ANCHOR, PLAIN, RECIPE, TINY, Playground, same_tensors, write_squares, write_yaml
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -88,19 +84,6 @@ def test_the_run_folder_holds_what_yolov5s_holds(ground: Playground, tmp_path: P
     console = "\n".join(lines)
     for words in ("train: 16 images", "tiny.yaml: ", "AutoAnchor: ", "epoch 2/2", "mAP50-95", "Speed:", str(run)):
         assert words in console, words
-
-
-def test_a_huge_first_loss_leaves_the_others_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures: list[Figure] = []
-    monkeypatch.setattr(plots_train, "_save", lambda figure, *_rest, **_options: figures.append(figure))
-    values = {"val/obj_loss": (2000, 3, 2), "val/box_loss": (4, 3, 2)}
-    lines = [f"{epoch}," + ",".join(str(values.get(column, (1, 1, 1))[epoch]) for column in COLUMNS[1:])
-             for epoch in range(3)]  # fmt: skip
-    (tmp_path / "results.csv").write_text("\n".join([",".join(COLUMNS), *lines]))
-    plots_train.plot_results(tmp_path / "results.csv", tmp_path / "results.png")
-    limits = {axis.get_title(): axis.get_ylim() for axis in figures[0].axes}
-    assert limits["val/obj_loss (first: 2000)"] == pytest.approx((1.95, 3.05))
-    assert limits["val/box_loss"][1] > 4
 
 
 def test_checkpoints_say_what_they_are(plain_run: Path, ground: Playground) -> None:
@@ -330,11 +313,6 @@ def test_where_images_are_kept(ground: Playground, plain_run: Path, tmp_path: Pa
     ram, alone, helped = (weights_of(train(ground.config(tmp_path, epochs=3, noval=True, **run))) for run in runs)
     assert same_tensors(ram, weights_of(plain_run))
     assert same_tensors(alone, helped) and not same_tensors(alone, ram)
-
-
-def test_labels_of_a_set_without_any_object_are_drawn(tmp_path: Path) -> None:
-    plot_labels(make_samples(["a.png"], [(32, 32)]), ("a",), tmp_path / "labels.jpg")
-    assert cv2.imread(str(tmp_path / "labels.jpg")).std() > 1
 
 
 def test_anchors_in_the_head_row(ground: Playground, tmp_path: Path) -> None:
