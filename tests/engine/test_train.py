@@ -320,20 +320,15 @@ def test_anchors_in_the_head_row(ground: Playground, tmp_path: Path) -> None:
     head = [[[2, 3, 4], 1, "Detect", ["nc", TINY["anchors"]]]]
     cfg = write_yaml(tmp_path / "m.yaml", {"backbone": TINY["backbone"], "head": head})
     run = train(ground.config(tmp_path, cfg=cfg, epochs=1, noval=True))
-    found = model_from_checkpoint(run / "weights" / "best.pt").head.anchors_px
-    assert found.flatten(1).tolist() == TINY["anchors"]
+    assert model_from_checkpoint(run / "weights" / "best.pt").head.anchors_px.flatten(1).tolist() == TINY["anchors"]
 
 
 def test_a_backbone_that_goes_deeper_than_the_head(ground: Playground, tmp_path: Path) -> None:
     """Rectangles of validation are whole strides of the deepest layer, or the maps of its neck would not fit."""
-    neck = [
-        [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
-        [[-1, 3], 1, "Concat", [1]],
-        [[2, 6], 1, "Detect", ["nc", "anchors"]],
-    ]
+    joined = [[-1, 1, "nn.Upsample", [None, 2, "nearest"]], [[-1, 3], 1, "Concat", [1]]]
+    neck = [*joined, [[2, 6], 1, "Detect", ["nc", "anchors"]]]
     cfg = write_yaml(tmp_path / "cfg.yaml", TINY | {"head": neck, "anchors": TINY["anchors"][:2]})
-    run = train(ground.config(tmp_path, cfg=cfg, epochs=1))
-    assert model_from_checkpoint(run / "weights" / "best.pt").stride.tolist() == [8, 16]
+    assert len(rows_of(train(ground.config(tmp_path, cfg=cfg, epochs=1)))) == 1
 
 
 def test_a_batch_larger_than_the_set(ground: Playground, tmp_path: Path) -> None:
