@@ -99,6 +99,9 @@ def make_model(
         imgsz: Training size in pixels.
         checkpoint: The contents of `config.weights`, if any.
         report: Gets a line for people.
+
+    Raises:
+        ValueError: An architecture or weights that cannot be used, or not at this size.
     """
     names, _ = class_table(data, config.single_cls)
     cfg: Any = config.cfg or (checkpoint.architecture if checkpoint else DEFAULT_CFG)
@@ -106,6 +109,12 @@ def make_model(
         model = build_model(cfg, names=names, imgsz=imgsz)
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}" if checkpoint and not config.cfg else str(error)) from error
+    if imgsz % model.max_stride:
+        fitting = -(-imgsz // model.max_stride) * model.max_stride
+        raise ValueError(
+            f"--imgsz {imgsz}: {model.architecture['source']} needs a multiple of its stride {model.max_stride}; "
+            f"use {fitting}"
+        )
     if checkpoint:
         check_weights(checkpoint)
         # with an architecture of one's own, its anchors are meant

@@ -197,3 +197,12 @@ def test_weights_of_another_network_are_refused(model: DetectionModel, tmp_path:
 
 def _checkpoint(model: DetectionModel) -> Checkpoint:
     return Checkpoint(Path("w.pt"), model.architecture, model.names, model.imgsz, dict(model.state_dict()))
+
+
+def test_a_size_that_the_deepest_stride_does_not_divide(tmp_path: Path) -> None:
+    deeper = {**TINY, "backbone": [*TINY["backbone"], [-1, 1, "Conv", [16, 3, 2]]]}
+    deeper["head"] = [[[3, 4, 5], 1, "Detect", ["nc", "anchors"]]]
+    config = TrainConfig(cfg=write_yaml(tmp_path / "p6.yaml", deeper))
+    with pytest.raises(ValueError, match=r"--imgsz 96: p6\.yaml needs a multiple of its stride 64; use 128"):
+        make_model(config, data_of(NAMES), 96, None, lambda _line: None)
+    assert make_model(config, data_of(NAMES), 128, None, lambda _line: None).max_stride == 64
