@@ -29,6 +29,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.peers import FOLDER
 from benchmarks.side_by_side import ROOT
@@ -37,7 +38,7 @@ from benchmarks.study_data import split_yaml
 from benchmarks.study_latency import measure_study, read_latency
 from benchmarks.study_plan import Cell, Study, load_study, study_name
 from benchmarks.study_report import write_report
-from benchmarks.study_table import Row, merge_rows, read_rows, write_rows
+from benchmarks.study_table import Row, key_of, merge_rows, read_rows, write_rows
 from engine.cli import describe, natural_int, positive_int, run_cli
 from engine.devices import select_device
 from files.atomic import write_text_atomic
@@ -163,31 +164,40 @@ class Runner:
         print("\n".join(["", *lines[-LOG_LINES:]]), file=sys.stderr, flush=True)
         return f"failed (exit status {process.returncode}); see {folder / 'log.txt'}"
 
+    def place(self, cell: Cell) -> tuple[Any, ...]:
+        """Of a cell's row in the csv."""
+        return key_of({**cell.facts, "split": self.study.split})
+
     def result(self, cell: Cell) -> Row:
         """What a finished cell measured."""
         return json.loads((self.folder(cell) / RESULT).read_text(encoding="utf-8"))
 
     def update(self) -> None:
-        """Write the csv anew, with what is finished and timed here in place of what stood there."""
+        """Write the csv anew, with what is finished and timed here in place of what stood there.
+
+        Rows of a cell whose definition has changed since are left out: they are no seeds of what it is now.
+        """
         device = select_device(self.options.device)
+        now = {self.place(cell): cell.id for cell in self.study.cells}
         old = read_rows(self.table) if self.table.exists() else []
+        old = [row for row in old if row["cell"] == now.get(key_of(row), row["cell"])]
         elsewhere = {row["cell"]: row for row in old}
         rows = []
         for cell in self.study.cells:
-            row = {"study": self.study.name, "baseline": self.study.baseline, "cell": cell.id, **cell.facts}
+            names = {"study": self.study.name, "baseline": self.study.baseline}
+            row = {**names, "cell": cell.id, **cell.facts}
             row |= {key: cell.definition[key] for key in ("split", "epochs", "batch", "patience")}
             if (self.folder(cell) / RESULT).exists():
                 row |= self.result(cell)
             elif cell.id in elsewhere:
-                row = elsewhere[cell.id]
+                row = elsewhere[cell.id] | names
             else:
                 continue
             rows.append(row | read_latency(self.output / "latency.json", cell, self.options.threads, device))
         if not rows:
             return
-        order = [(cell.model, cell.data, cell.size, cell.seed, self.study.split) for cell in self.study.cells]
         self.table.parent.mkdir(parents=True, exist_ok=True)
-        write_rows(self.table, merge_rows(old, rows, order))
+        write_rows(self.table, merge_rows(old, rows, now))
 
     def time_models(self) -> None:
         """Time the models, and add that to the csv."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def listed(config: DataConfig, split: str) -> list[str]:
 def peer_copy(data_yaml: Path, folder: Path) -> Path:
     """A set as the peers read it: links to the images, numbered by their place in the split, and text labels.
 
-    Made once, from the labels as this project reads them; crowds, which nobody trains on, are left out.
+    Made once for images and labels as they are, as this project reads them; crowds, which nobody trains on, are left
+    out.
 
     Args:
         data_yaml: from `split_yaml`.
@@ -103,15 +105,16 @@ def peer_copy(data_yaml: Path, folder: Path) -> Path:
     Returns:
         The copy's YAML.
     """
-    target = folder / data_yaml.stem
+    config = load_data_config(data_yaml)
+    splits = {split: load_samples(config, split, report=lambda _line: None) for split in ("train", "val")}
+    target = folder / f"{data_yaml.stem}-{digest(config, splits.values())}"
     description = target / data_yaml.name
     if description.exists():
         return description
-    config = load_data_config(data_yaml)
     folder.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=folder))  # several cells may make it at once: the first to be done wins
-    for split in ("train", "val"):
-        write_yolo(load_samples(config, split, report=lambda _line: None), building, split)
+    for split, samples in splits.items():
+        write_yolo(samples, building, split)
     content: dict[str, Any] = {"path": str(target.absolute()), "train": "images/train", "val": "images/val"}
     content["names"] = dict(enumerate(config.names))
     (building / data_yaml.name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
@@ -122,6 +125,16 @@ def peer_copy(data_yaml: Path, folder: Path) -> Path:
         if not description.exists():
             raise
     return description
+
+
+def digest(config: DataConfig, splits: Iterable[Samples]) -> str:
+    """Changes with the classes, the images and the labels."""
+    found = hashlib.sha256(repr(config.names).encode())
+    for samples in splits:
+        found.update("\n".join(map(str, samples.image_paths)).encode())
+        for values in (samples.offsets, samples.classes, samples.boxes_cxcywh, samples.iscrowd):
+            found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()[:10]
 
 
 def write_yolo(samples: Samples, folder: Path, split: str) -> None:

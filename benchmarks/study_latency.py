@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import torch
 
 from benchmarks.side_by_side import Worker, machine
@@ -30,13 +31,16 @@ ROUNDS, IN_A_ROW = 20, 5  # turns of each model, and images of a turn; the first
 PYTORCH, ONNX = "PyTorch ms", "ONNX ms"
 GPU = {PYTORCH: "GPU PyTorch ms", ONNX: "GPU ONNX ms"}
 COLUMNS = (PYTORCH, ONNX, *GPU.values())
+TURNS = "turns"  # in the json file: models with the same number took turns
 Timer = Callable[[int], list[float]]  # milliseconds of each of so many images in a row
 
 
 def measure_study(
     cells: Iterable[Cell], path: Path, threads: int, device: torch.device, peers: Path, rounds: int = ROUNDS
 ) -> None:
-    """Time every model of the cells at every size, and note it in a json file; what stands there is not timed again.
+    """Time every model of the cells at every size, and note it in a json file.
+
+    Models that were timed in the same turns already are not timed again.
 
     Args:
         cells: only their models, sizes and classes matter.
@@ -53,7 +57,8 @@ def measure_study(
         group = groups.setdefault((cell.size, len(cell.definition["classes"])), {})
         group.setdefault(latency_key(cell, threads, device), cell)
     for (size, classes), group in groups.items():
-        if all(key in known for key in group):
+        turns = {known.get(key, {}).get(TURNS) for key in group}
+        if len(turns) == 1 and None not in turns:
             continue
         print(f"timing {len(group)} models at {size} px, {classes} classes", flush=True)
         known |= measure_group(group, size, classes, threads, device, peers, rounds)
@@ -63,7 +68,9 @@ def measure_study(
 def latency_key(cell: Cell, threads: int, device: torch.device) -> str:
     """What a latency depends on, on one machine."""
     model = json.dumps(cell.definition["model"], sort_keys=True)
-    return f"{machine()} | {device.type} | {threads} | {cell.size} | {len(cell.definition['classes'])} | {model}"
+    versions = f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}"
+    classes = len(cell.definition["classes"])
+    return f"{machine()} | {versions} | {device.type} | {threads} | {cell.size} | {classes} | {model}"
 
 
 def read_latency(path: Path, cell: Cell, threads: int, device: torch.device) -> dict[str, Any]:
@@ -93,7 +100,7 @@ def measure_group(
                 continue
             timers |= {(key, column): timer for column, timer in found.items()}
         medians = take_turns(timers, rounds)
-    where: dict[str, Any] = {"latency threads": threads, "latency machine": machine()}
+    where: dict[str, Any] = {"latency threads": threads, "latency machine": machine(), TURNS: time.time_ns()}
     if device.type == "cuda":
         where["GPU"] = torch.cuda.get_device_name(device)
     measured: dict[str, dict[str, Any]] = {}

@@ -20,6 +20,7 @@ from models.profile import profile
 # 1/128 reaches every model there is.
 WIDTH_STEPS = 128
 WIDEST = 4 * WIDTH_STEPS
+MOST_OFF = 0.1  # of the operations that are asked for
 BLOCK = "MGIL"
 
 
@@ -113,7 +114,7 @@ def solve_width(architecture: Mapping[str, Any], gflops: float) -> float:
     """The width multiple whose operations come nearest to `gflops`, in steps of 1/128.
 
     Raises:
-        ValueError: beyond what widths from 1/128 to 4 reach.
+        ValueError: beyond what widths from 1/128 to 4 reach, or between two that are both far off.
     """
 
     @cache
@@ -134,6 +135,9 @@ def solve_width(architecture: Mapping[str, Any], gflops: float) -> float:
         middle = (low + high) // 2
         low, high = (middle, high) if cost(middle) <= gflops else (low, middle)
     nearest = min((low, high), key=lambda steps: abs(cost(steps) - gflops))
+    if abs(cost(nearest) - gflops) > MOST_OFF * gflops:  # channels come in steps of 8
+        reached = f"the nearest, {nearest / WIDTH_STEPS:g}, gives {cost(nearest):.3g}"
+        raise ValueError(f"no width gives {gflops:g} GFLOPs; {reached}")
     return nearest / WIDTH_STEPS
 
 

@@ -138,13 +138,19 @@ def load_study(path: Path, roots: Sequence[Path] = (), only: Iterable[str] = ())
         raise ValueError(f"{path}: split: {split!r} is none of {', '.join(SPLITS)}")
     if not isinstance(holdout, float) or not 0 < holdout < 1:
         raise ValueError(f"{path}: holdout: {holdout!r} must be a number between 0 and 1")
+    if "holdout" in content and split != "holdout":
+        raise ValueError(f"{path}: holdout: {holdout!r} has no effect without split: holdout")
+    images = content.get("images")
+    if images is not None and (type(images) is not int or images < 1):
+        raise ValueError(f"{path}: images: {images!r} must be a whole number of 1 or more")
     baseline = content.get("baseline", names[0])
     if baseline not in names:
         raise ValueError(f"{path}: baseline: {baseline!r} is none of the models {', '.join(names)}")
     content |= {"split": split, "holdout": holdout}
     cells = tuple(make_cells(content, models, data, path, roots, read_only(only)))
     check_distinct(cells, path)
-    images = content.get("images")
+    if not cells:
+        raise ValueError(f"--only {' '.join(only)}: no cell of {path} matches")
     return Study(study_name(content, path), baseline, split, holdout, images, cells)
 
 
@@ -166,29 +172,35 @@ def make_cells(
     for override in overrides:
         check_keys(override, ("where", *SETTINGS), f"{path}: overrides")
         check_keys(override.get("where", {}), WHERE_KEYS, f"{path}: overrides: where")
+    unused = {number: override.get("where", {}) for number, override in enumerate(overrides)}
     architectures: dict[str, dict[str, Any]] = {}  # made when they are needed: solving for a width takes a moment
     for entry in data:
         if not matches({"data": entry["name"]}, only):
             continue
         data_yaml = find_data(entry["data"], path.parent, roots)
         config = load_data_config(data_yaml)
-        sizes = entry.get("sizes") or content.get("sizes") or ([config.imgsz] if config.imgsz else None)
-        if not sizes:
+        suggested = [config.imgsz] if config.imgsz else None
+        sizes = entry.get("sizes", content.get("sizes", suggested))
+        if sizes is None:
             raise ValueError(f"{path}: no sizes, and {entry['data']} suggests none; add e.g. sizes: [64]")
-        seeds = entry.get("seeds") or content.get("seeds") or [0]
+        seeds = entry.get("seeds", content.get("seeds", [0]))
         for seed, size, model in product(check_numbers(seeds, 0, path), check_numbers(sizes, 32, path), models):
             facts = {"model": model["name"], "data": entry["name"], "size": size, "seed": seed}
+            here = {number: override for number, override in enumerate(overrides)
+                    if matches(facts, override.get("where", {}))}  # fmt: skip
+            unused = {number: where for number, where in unused.items() if number not in here}
             if not matches(facts, only):
                 continue
             if model["name"] not in architectures:
                 architectures[model["name"]] = describe_model(model, path)
-            here = [override for override in overrides if matches(facts, override.get("where", {}))]
-            settings = settle(config, model, [content, entry], [model, *here], size)
+            settings = settle(config, model, [content, entry], [model, *here.values()], size)
             definition = {"model": architectures[model["name"]], "data": entry["name"], "classes": list(config.names)}
             definition |= {"size": size, "seed": seed, "split": content["split"], **settings}
             definition |= {key: content[key] for key in ("holdout",) if content["split"] == "holdout"}
             definition |= {key: content[key] for key in ("images",) if content.get(key)}
             yield Cell(model["name"], entry["name"], data_yaml, size, seed, definition)
+    if unused and not only:
+        raise ValueError(f"{path}: overrides: no cell matches where: {next(iter(unused.values()))}")
 
 
 def settle(
@@ -220,6 +232,8 @@ def settle(
     own = {key: value for level in special for key, value in level.get("recipe", {}).items()}
     hyp = settings.pop("hyp")
     if "peer" in model:
+        if any("hyp" in level for level in special):
+            raise ValueError(f"hyp: {hyp!r} is a recipe of this project; {model['name']} trains with its own")
         recipe = {key: value for key, value in shared.items() if key in AUGMENTATION} | own
     else:
         recipe = load_hyp(hyp, shared | own).as_dict()
@@ -302,8 +316,8 @@ def check_keys(entry: Any, known: Sequence[str], where: str) -> None:
 
 def check_numbers(values: Any, low: int, path: Path) -> list[int]:
     """A list of whole numbers from `low`."""
-    if not isinstance(values, list) or any(type(value) is not int or value < low for value in values):
-        raise ValueError(f"{path}: {values!r} must be a list of whole numbers of {low} or more")
+    if not isinstance(values, list) or not values or any(type(value) is not int or value < low for value in values):
+        raise ValueError(f"{path}: {values!r} must be a list of one or more whole numbers, each {low} or more")
     return values
 
 

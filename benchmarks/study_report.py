@@ -1,8 +1,8 @@
 """The table and the plots of a study, made from its csv alone.
 
-The interval of a difference to the baseline is Student's at 95 %: of the differences of equal seeds where two or more
-seeds are common to both, else Welch's for two independent means. It says how far chance in the training goes; the
-images of the validation set are the same for all. One seed has no interval.
+The interval of a difference to the baseline is Welch's at 95 % for two independent means: an equal seed does not make
+two architectures start alike. It says how far chance in the training goes; the images of the validation set are the
+same for all. One seed has no interval.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from files.atomic import write_text_atomic
 
 CONFIDENCE = 0.95
 Group = tuple[str, int, str]  # data set, size, split
+GROUP = ("model", "data", "size", "split")  # what the rows of a line share
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,11 @@ class Difference:
 
     Attributes:
         mean: in AP, 0..1.
-        interval: at 95 %; None where there are too few seeds.
-        kind: `paired`, `Welch`, or empty without an interval.
+        interval: at 95 %; None where either has one seed only.
     """
 
     mean: float
     interval: tuple[float, float] | None = None
-    kind: str = ""
 
     def __str__(self) -> str:
         if self.interval is None:
@@ -47,29 +46,15 @@ class Difference:
         return f"{self.mean:+.4f} [{self.interval[0]:+.4f}, {self.interval[1]:+.4f}]"
 
 
-def difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference:
-    """Compare two models.
-
-    Args:
-        values: a model's AP by seed, at least one.
-        baseline: the baseline's.
-    """
-    shared = sorted(values.keys() & baseline.keys())
-    if len(shared) >= 2:
-        pairs = [values[seed] for seed in shared], [baseline[seed] for seed in shared]
-        mean = statistics.fmean(pairs[0]) - statistics.fmean(pairs[1])
-        if len({first - second for first, second in zip(*pairs, strict=True)}) == 1:
-            return Difference(mean, (mean, mean), "paired")  # scipy divides by the spread
-        interval = stats.ttest_rel(*pairs).confidence_interval(CONFIDENCE)
-        return Difference(mean, (float(interval.low), float(interval.high)), "paired")
-    mean = statistics.fmean(values.values()) - statistics.fmean(baseline.values())
+def difference(values: Sequence[float], baseline: Sequence[float]) -> Difference:
+    """Compare the AP of a model's seeds, at least one, with that of the baseline's."""
+    mean = statistics.fmean(values) - statistics.fmean(baseline)
     if len(values) < 2 or len(baseline) < 2:
         return Difference(mean)
-    both = list(values.values()), list(baseline.values())
-    if all(len(set(group)) == 1 for group in both):
-        return Difference(mean, (mean, mean), "Welch")
-    interval = stats.ttest_ind(*both, equal_var=False).confidence_interval(CONFIDENCE)
-    return Difference(mean, (float(interval.low), float(interval.high)), "Welch")
+    if len(set(values)) == len(set(baseline)) == 1:
+        return Difference(mean, (mean, mean))  # scipy divides by the spread
+    interval = stats.ttest_ind(values, baseline, equal_var=False).confidence_interval(CONFIDENCE)
+    return Difference(mean, (float(interval.low), float(interval.high)))
 
 
 def summarise(rows: Sequence[Row]) -> dict[Group, list[Row]]:
@@ -85,18 +70,18 @@ def summarise(rows: Sequence[Row]) -> dict[Group, list[Row]]:
 def summary_line(name: str, models: Mapping[str, list[Row]], group: Group) -> Row:
     """Mean and standard deviation over seeds, and what the model costs."""
     rows = models[name]
-    values = {row["seed"]: row["AP"] for row in rows}
+    values = [row["AP"] for row in rows]
     baseline = rows[0]["baseline"]
     line: Row = dict(zip(("data", "size", "split"), group, strict=True))
-    line |= {"model": name, "seeds": len(values), "AP": statistics.fmean(values.values())}
-    line["standard deviation"] = statistics.stdev(values.values()) if len(values) > 1 else None
+    line |= {"model": name, "seeds": len(values), "AP": statistics.fmean(values)}
+    line["standard deviation"] = statistics.stdev(values) if len(values) > 1 else None
     for column in ("AP50", "AP75", "AP small"):
         line[column] = mean_of(row[column] for row in rows)
-    line |= {"minus baseline": None, "low": None, "high": None, "interval": ""}
+    line |= {"minus baseline": None, "low": None, "high": None}
     if name != baseline and baseline in models:
-        found = difference(values, {row["seed"]: row["AP"] for row in models[baseline]})
+        found = difference(values, [row["AP"] for row in models[baseline]])
         low, high = found.interval or (None, None)
-        line |= {"minus baseline": found.mean, "low": low, "high": high, "interval": found.kind}
+        line |= {"minus baseline": found.mean, "low": low, "high": high}
     for column in ("parameters", "GFLOPs at 640", "GFLOPs"):
         line[column] = rows[0][column]
     for column in (*LATENCY_COLUMNS, "train seconds", "epochs run"):
@@ -129,7 +114,12 @@ def write_report(table: Path, folder: Path) -> None:
         raise ValueError(f"{table}: no cell is finished yet")
     folder.mkdir(parents=True, exist_ok=True)
     plots = draw_plots(rows, groups, folder, table.stem)
-    lines = [f"# Study {rows[0]['study']}", "", *introduction(rows), ""]
+    lines = [
+        f"# Study {rows[0]['study']}",
+        "",
+        *introduction(rows, [line for models in groups.values() for line in models]),
+        "",
+    ]
     for group, models in groups.items():
         lines += [f"## {heading(group)}", "", *markdown(models, group[1]), ""]
     lines += [text for title, name in plots for text in (f"![{title}]({name})", "")]
@@ -158,23 +148,31 @@ def heading(group: Group) -> str:
     return f"{data}, {size} px" + ("" if split == "val" else f", {split} split")
 
 
-def introduction(rows: Sequence[Row]) -> list[str]:
-    """What the figures are and where they come from."""
+def introduction(rows: Sequence[Row], lines: Sequence[Row]) -> list[str]:
+    """What the figures are and where they come from; of the table's lines only what concerns them."""
 
     def distinct(column: str) -> str:
         return "; ".join(dict.fromkeys(str(row[column]) for row in rows if row.get(column)))
 
-    lines = [
-        "AP is COCO's (IoU .50:.95), best epoch's weights, mean and standard deviation over seeds. The difference",
-        f"is to {distinct('baseline')}, with Student's 95 % interval over equal seeds (Welch's where seeds differ);",
-        "GFLOPs count a multiply-add as two. Milliseconds are one picture's forward pass, median, all models in turns.",
-        "",
-        f"Trained on: {distinct('machine')}; {distinct('versions')}.",
-    ]
+    several = any(line["seeds"] > 1 for line in lines)
+    seeds, interval = (
+        (", mean ± standard deviation over seeds", ", with Welch's 95 % interval") if several else ("", "")
+    )
+    text = [f"AP is COCO's (IoU .50:.95) of the best epoch's weights{seeds}; GFLOPs count a multiply-add as two."]
+    if any(line["minus baseline"] is not None for line in lines):
+        text.append(f"The difference is to {distinct('baseline')}{interval}.")
     if distinct("latency machine"):
         gpu = f"; {distinct('GPU')}" if distinct("GPU") else ""
-        lines.append(f"Latency on: {distinct('latency machine')}; threads: {distinct('latency threads')}{gpu}.")
-    return lines
+        text.append("Milliseconds are one picture's forward pass, median, all models in turns.")
+        where = [f"Latency on: {distinct('latency machine')}; threads: {distinct('latency threads')}{gpu}."]
+    else:
+        where = []
+    mixed = sorted({row["model"] for row in rows for other in rows
+                    if all(row[key] == other[key] for key in GROUP)
+                    and any(row[key] != other[key] for key in ("epochs", "batch"))})  # fmt: skip
+    if mixed:
+        text.append(f"**Seeds of different epochs or batch sizes stand together** for {', '.join(mixed)}.")
+    return [*text, "", f"Trained on: {distinct('machine')}; {distinct('versions')}.", *where]
 
 
 def markdown(models: Sequence[Row], size: int) -> list[str]:
@@ -210,7 +208,7 @@ def difference_text(line: Mapping[str, Any]) -> str:
     if line["minus baseline"] is None:
         return ""
     interval = None if line["low"] is None else (line["low"], line["high"])
-    return str(Difference(line["minus baseline"], interval, line["interval"]))
+    return str(Difference(line["minus baseline"], interval))
 
 
 def number(value: float | None, form: str, factor: float = 1.0) -> str:

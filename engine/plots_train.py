@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from files.atomic import write_bytes_atomic
 
 MOST_NAMED_CLASSES = 30  # beyond this the names would overlap
 MOST_POINTS = 50_000
-WIDE_RANGE = 30
+WIDE_RANGE = 30  # between the values of one axis; beyond it a linear one hides the small ones
 
 
 def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
@@ -60,10 +61,11 @@ def plot_results(csv_path: Path, path: Path) -> None:
         if points:
             axis.plot(*zip(*points, strict=True), marker="." if len(points) < 60 else "", color="tab:blue")
         axis.set(title=column, xlabel="epoch")
-        first, later = (points[0][1], [value for _, value in points[1:]]) if points else (0.0, [])
-        if later and first > WIDE_RANGE * max(later):  # the average's first loss; nothing else would be seen beside it
+        first, *later = [value for _, value in points if math.isfinite(value)] or [0.0]
+        # Averaged weights can begin with a loss of thousands, beside which nothing else would be seen.
+        if later and column.endswith("_loss") and first > WIDE_RANGE * max(later):
             margin = 0.05 * (max(later) - min(later)) or 1
-            axis.set(ylim=(min(later) - margin, max(later) + margin), title=f"{column} (first: {first:.0f})")
+            axis.set(ylim=(min(later) - margin, max(later) + margin), title=f"{column} (first: {first:.4g})")
         axis.grid(alpha=0.3)
     _save(figure, path, dpi=120)
 

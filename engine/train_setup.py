@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from copy import deepcopy
@@ -110,7 +111,8 @@ def make_model(
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}" if checkpoint and not config.cfg else str(error)) from error
     if imgsz % model.max_stride:
-        fitting = -(-imgsz // model.max_stride) * model.max_stride
+        step = math.lcm(COARSEST_STRIDE, model.max_stride)
+        fitting = -(-imgsz // step) * step
         raise ValueError(
             f"--imgsz {imgsz}: {model.architecture['source']} needs a multiple of its stride {model.max_stride}; "
             f"use {fitting}"

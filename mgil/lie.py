@@ -23,7 +23,7 @@ class LIE(nn.Sequential):
     Shape: (B, in_channels, H, W) -> (B, out_channels, H, W).
 
     Raises:
-        ValueError: `convs` is below 1 or `kernel_size` is not a positive odd number.
+        ValueError: `convs` is below 1, `kernel_size` is not a positive odd number or `residual` neither true nor false.
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class LIE(nn.Sequential):
             raise ValueError(f"LIE needs at least 1 convolution, got {convs}")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"LIE needs an odd kernel size, so that the map keeps its size, got {kernel_size}")
+        if not isinstance(residual, bool):
+            raise ValueError(f"residual must be true or false, got {residual!r}")
         widths = [in_channels] + [out_channels] * convs
         super().__init__(
             *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,8 @@ class DetectionModel(nn.Module):
             with bounded_maps(self.model, source) as rows:
                 raws = self.raw(torch.zeros(1, channels, PROBE_SIZE, PROBE_SIZE))
             strides = [PROBE_SIZE / raw.shape[2] for raw in raws]
-            self.max_stride = PROBE_SIZE // min(rows)
+            # the nearest power of two: a convolution without padding loses a border, not a stride
+            self.max_stride = 2 ** round(math.log2(PROBE_SIZE / min(rows)))
         except (RuntimeError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{source}: the rows do not fit together: {reason[:300]}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import side_by_side
+from benchmarks import side_by_side, study_latency
 from benchmarks.study import Runner, main, parse_arguments, stop
 from benchmarks.study_cell import is_over, read_detections, run_cell
 from benchmarks.study_latency import latency_key
-from benchmarks.study_plan import load_study
+from benchmarks.study_plan import Cell, load_study
 from benchmarks.study_table import read_rows
 from data.config import load_data_config
 from data.samples import load_samples
@@ -207,8 +208,12 @@ def test_cells_that_the_csv_has_are_done_elsewhere(folder: Path) -> None:
     elsewhere.update()
     (row,) = read_rows(folder / "committed.csv")
     assert (row["AP"], row["ONNX ms"], row["latency machine"], row["parameters"]) == (0.5, 1.5, "this", 9)
-    changed = load_study(Path(study(folder, epochs=3)))
-    assert len(Runner(changed, folder / "out", folder / "committed.csv", options).pending()) == 2
+    changed = Runner(load_study(Path(study(folder, epochs=3))), folder / "out", folder / "committed.csv", options)
+    assert len(changed.pending()) == 2
+    runner.folder(changed.study.cells[1]).mkdir(parents=True)
+    (runner.folder(changed.study.cells[1]) / "result.json").write_text(json.dumps(result))
+    changed.update()  # a row of what the cell was before would be taken for a seed of what it is now
+    assert [(row["model"], row["epochs"]) for row in read_rows(folder / "committed.csv")] == [("flie", 3)]
 
 
 def test_an_interruption_after_the_last_epoch_is_no_reason_to_train(folder: Path) -> None:
@@ -237,3 +242,17 @@ def test_a_peers_detections_are_scored_as_ours(folder: Path) -> None:
     path.write_text("[[6, 0, 1, 1, 2, 2, 0.5]]")
     with pytest.raises(ValueError, match="detections in image 6 of 6"):
         read_detections(path, samples)
+
+
+def test_models_are_timed_anew_unless_they_took_turns(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[list[str]] = []
+
+    def measure(group: Mapping[str, Cell], *_rest: Any) -> dict[str, dict[str, Any]]:
+        groups.append([cell.model for cell in group.values()])
+        return {key: {"ONNX ms": 1.0, "turns": len(groups)} for key in group}
+
+    monkeypatch.setattr(study_latency, "measure_group", measure)
+    cells = load_study(Path(study(folder))).cells
+    for chosen in (cells[:1], cells[:1], cells[1:], cells, cells):
+        study_latency.measure_study(chosen, folder / "latency.json", 1, torch.device("cpu"), folder)
+    assert groups == [["tiny"], ["flie"], ["tiny", "flie"]]

@@ -20,6 +20,8 @@ from tests.engine.tiny import TINY, make_data, random_squares, write_yaml
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "benchmarks" / "studies").glob("*.yaml"))
 
+PEER = {"peer": "ultralytics", "model": "yolo11n"}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -78,8 +80,7 @@ def test_the_id_follows_the_definition_and_nothing_else(folder: Path) -> None:
 
 
 def test_later_settings_win_and_the_data_sets_own_changes_hold(folder: Path) -> None:
-    peer = {"peer": "ultralytics", "model": "yolo11n"}
-    models = ["tiny", {"cfg": "tiny", "name": "long", "epochs": 50, "recipe": {"lr0": 0.1}}, peer]
+    models = ["tiny", {"cfg": "tiny", "name": "long", "epochs": 50, "recipe": {"lr0": 0.1}}, PEER]
     data = [{"data": "squares", "epochs": 20, "recipe": {"mosaic": 0.0, "lr0": 0.2}}]
     overrides = [{"where": {"model": ["l*", "yolo11n*"], "size": 64}, "epochs": 70, "recipe": {"lrf": 0.5}}]
     options: dict[str, Any] = {"models": models, "data": data, "sizes": [32, 64], "epochs": 10, "overrides": overrides}
@@ -106,6 +107,8 @@ def test_cells_are_chosen_by_patterns(folder: Path) -> None:
         cells(folder, data=["squares", "absent"])
     with pytest.raises(ValueError, match="give key=pattern"):
         cells(folder, ("tiny",))
+    with pytest.raises(ValueError, match="--only model=tyni seed=0: no cell"):
+        cells(folder, ("model=tyni", "seed=0"), **options)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +125,13 @@ def test_cells_are_chosen_by_patterns(folder: Path) -> None:
         ({"models": [{"cfg": "yolov5n", "mgil": {"fusion": "sum"}}]}, "no MGIL row"),
         ({"baseline": "other"}, "baseline: 'other' is none of the models"),
         ({"split": "test"}, "split: 'test' is none of val, holdout"),
-        ({"holdout": 3}, "between 0 and 1"),
+        ({"split": "holdout", "holdout": 3}, "between 0 and 1"),
+        ({"holdout": 0.3}, "no effect without split: holdout"),
+        ({"images": -5}, "images: -5 must be"),
+        ({"images": "abc"}, "images: 'abc' must be"),
+        ({"seeds": []}, "one or more whole numbers"),
+        ({"overrides": [{"where": {"model": "yolov5m"}, "epochs": 3}]}, "no cell matches where: {'model': 'yolov5m'}"),
+        ({"models": ["tiny", PEER], "overrides": [{"where": {"model": "yolo11n*"}, "hyp": "scratch-low"}]}, "its own"),
         ({"sizes": [16]}, "32 or more"),
         ({"sizes": None}, "no sizes"),
         ({"epochs": 0}, "epochs: 0"),
@@ -142,10 +151,12 @@ def test_a_width_is_solved_for_operations(tmp_path: Path) -> None:
     assert gflops_of(double) > 3 * gflops_of(tiny)
     assert resolve_architecture("tiny", width={"gflops": gflops_of(double)}, folder=tmp_path) == double
     assert solve_width(double, gflops_of(tiny)) == 1.0  # downwards too
-    half = gflops_of(tiny) / 2
-    narrow = solve_width(tiny, half)
-    costs = [gflops_of({**tiny, "width_multiple": narrow + step / 128}) for step in (-1, 0, 1)]
-    assert abs(costs[1] - half) == min(abs(cost - half) for cost in costs)
+    more = 1.05 * gflops_of(double)  # between two steps of 8 channels
+    wider = solve_width(double, more)
+    costs = [gflops_of({**tiny, "width_multiple": wider + step / 128}) for step in (-1, 0, 1)]
+    assert abs(costs[1] - more) == min(abs(cost - more) for cost in costs) > 0
+    with pytest.raises(ValueError, match=r"no width gives 0\.\d+ GFLOPs; the nearest, 0\.5, gives"):
+        solve_width(tiny, gflops_of(tiny) / 2)
     with pytest.raises(ValueError, match=r"no width up to 4 gives 1e\+06"):
         solve_width(tiny, 1e6)
 
@@ -227,6 +238,9 @@ def test_the_peers_copy_has_the_same_labels_numbered_by_place(folder: Path) -> N
     data = find_data("squares", folder, [folder / "data"])
     copy = peer_copy(data, folder / "peers")
     assert peer_copy(data, folder / "peers") == copy
+    (labels := data.parent / "labels" / "val" / "001.txt").write_text(labels.read_text() + "0 0.5 0.5 0.1 0.1\n")
+    assert peer_copy(data, folder / "peers") != copy  # corrected labels
+    copy = peer_copy(data, folder / "peers")
     for split in ("train", "val"):
         ours = load_samples(load_data_config(data), split, cache_dir=folder, report=lambda _line: None)
         theirs = load_samples(load_data_config(copy), split, cache_dir=folder, report=lambda _line: None)

@@ -18,7 +18,7 @@ from benchmarks.study_table import Row, merge_rows, read_rows, write_rows
 
 SCORES = {
     "base": {0: 0.30, 1: 0.32, 2: 0.31},
-    "paired": {0: 0.35, 1: 0.36, 2: 0.37, 3: 0.50},
+    "four": {0: 0.35, 1: 0.36, 2: 0.37, 3: 0.50},
     "others": {7: 0.40, 8: 0.44},
     "single": {0: 0.20},
 }
@@ -39,33 +39,28 @@ def rows(**changes: Any) -> list[Row]:
     return [row(model, seed, score, **changes) for model, seeds in SCORES.items() for seed, score in seeds.items()]
 
 
-def test_intervals_are_those_of_the_textbook() -> None:
-    base = SCORES["base"]
-    paired = difference(SCORES["paired"], base)
-    deltas = np.array([0.05, 0.04, 0.06])  # of the shared seeds
-    half = stats.t.ppf(0.975, 2) * deltas.std(ddof=1) / math.sqrt(3)
-    assert paired.kind == "paired" and paired.mean == pytest.approx(0.05)
-    assert paired.interval == pytest.approx((0.05 - half, 0.05 + half))
+def scores(*models: str) -> list[list[float]]:
+    return [list(SCORES[model].values()) for model in models]
 
-    welch = difference(SCORES["others"], base)
+
+def test_intervals_are_those_of_the_textbook() -> None:
+    welch = difference(*scores("others", "base"))
     variances = np.array([0.04**2 / 2 / 2, 0.01**2 / 3])  # of the two means
     freedom = variances.sum() ** 2 / (variances[0] ** 2 / 1 + variances[1] ** 2 / 2)
     half = stats.t.ppf(0.975, freedom) * math.sqrt(variances.sum())
-    assert welch.kind == "Welch" and welch.mean == pytest.approx(0.11)
+    assert welch.mean == pytest.approx(0.11)
     assert welch.interval == pytest.approx((0.11 - half, 0.11 + half))
 
 
 def test_one_seed_has_no_interval() -> None:
-    alone = difference(SCORES["single"], SCORES["base"])
-    assert alone.interval is None and alone.kind == "" and str(alone) == "-0.1100"
-    assert difference({0: 0.5}, {0: 0.4}).interval is None
-    assert difference({0: 0.5}, {1: 0.4}).mean == pytest.approx(0.1)
+    alone = difference(*scores("single", "base"))
+    assert alone.interval is None and str(alone) == "-0.1100"
+    assert difference([0.5], [0.4]).interval is None and difference([0.5], [0.4]).mean == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(("seeds", "kind"), [((0, 1), "paired"), ((5, 6), "Welch")])
-def test_no_spread_is_an_interval_of_no_width(seeds: tuple[int, int], kind: str) -> None:
-    found = difference({0: 0.5, 1: 0.5}, dict.fromkeys(seeds, 0.25))
-    assert (found.mean, found.interval, found.kind) == (0.25, (0.25, 0.25), kind)
+def test_no_spread_is_an_interval_of_no_width() -> None:
+    found = difference([0.5, 0.5], [0.25, 0.25, 0.25])
+    assert (found.mean, found.interval) == (0.25, (0.25, 0.25))
 
 
 def test_a_line_sums_up_the_seeds(tmp_path: Path) -> None:
@@ -73,8 +68,8 @@ def test_a_line_sums_up_the_seeds(tmp_path: Path) -> None:
     assert lines["base"]["minus baseline"] is None and lines["base"]["seeds"] == 3
     assert lines["base"]["AP"] == pytest.approx(0.31)
     assert lines["base"]["standard deviation"] == pytest.approx(np.std([0.30, 0.32, 0.31], ddof=1))
-    assert lines["paired"]["AP"] == pytest.approx(0.395)  # all four seeds
-    assert lines["paired"]["minus baseline"] == pytest.approx(0.05)  # the three that the baseline has too
+    assert lines["four"]["AP"] == pytest.approx(0.395)
+    assert lines["four"]["minus baseline"] == pytest.approx(0.085)
     assert lines["single"]["standard deviation"] is None and lines["single"]["low"] is None
     assert lines["base"]["train seconds"] == 90 and lines["base"]["AP75"] == pytest.approx(0.155)
     holdout = summarise([*rows(), row("base", 0, 0.9, split="holdout")])
@@ -111,12 +106,14 @@ def test_a_report_needs_the_csv_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     text = (tmp_path / "out" / "study_made.md").read_text()
     assert "| base | 3 | 0.3100 ± 0.0100 | 0.5100 |  | 1.50 M | 4.5 | 0.045 | 4.00 | 1.25 | 3 | 1.5 |" in text
     assert "| single | 1 | 0.2000 | 0.4000 | -0.1100 | 1.50 M" in text  # no deviation, no interval
-    assert "| +0.0500 [+0.0252, +0.0748] |" in text
+    interval = stats.ttest_ind(*scores("four", "base"), equal_var=False).confidence_interval(0.95)
+    assert f"| +0.0850 [{interval.low:+.4f}, {interval.high:+.4f}] |" in text
+    assert "mean ± standard deviation over seeds" in text and "in turns" in text and "stand together" not in text
     assert "GPU" not in text and "| ONNX ms |" not in text.split("## digits, 96 px")[1]
     assert "digits, 96 px" in capsys.readouterr().out
     with (tmp_path / "out" / "study_made_table.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 8 and float(lines[1]["minus baseline"]) == pytest.approx(0.05)
+    assert len(lines) == 8 and float(lines[1]["minus baseline"]) == pytest.approx(0.085)
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert pictures == [f"study_made_{name}.png" for name in ("curves", "gflops", "onnx_ms", "pytorch_ms", "size")]
     for name in pictures:
@@ -124,6 +121,17 @@ def test_a_report_needs_the_csv_alone(tmp_path: Path, capsys: pytest.CaptureFixt
         assert cv2.imread(str(tmp_path / "out" / name)).std() > 5
     with pytest.raises(ValueError, match="add --report"):
         main([str(table)])
+
+
+def test_an_introduction_says_what_concerns_its_table(tmp_path: Path) -> None:
+    bare = {"PyTorch ms": None, "ONNX ms": None, "latency machine": "", "latency threads": None}
+    write_rows(tmp_path / "made.csv", [row("base", 0, 0.3, **bare), row("single", 0, 0.2, **bare)])
+    write_report(tmp_path / "made.csv", tmp_path)
+    text = (tmp_path / "made.md").read_text()
+    assert not any(words in text for words in ("deviation", "interval", "Milliseconds", "Latency"))
+    write_rows(tmp_path / "made.csv", [*rows(), row("base", 9, 0.3, epochs=30)])
+    write_report(tmp_path / "made.csv", tmp_path)
+    assert "different epochs or batch sizes stand together** for base." in (tmp_path / "made.md").read_text()
 
 
 def test_an_empty_study_says_so(tmp_path: Path) -> None:
