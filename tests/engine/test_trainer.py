@@ -12,7 +12,7 @@ def test_multi_scale_resizes_pictures_and_boxes_alike() -> None:
     """At 64 px and stride 32 the sizes are 32, 64 and 96; a box keeps its place."""
     trainer = Trainer.__new__(Trainer)
     trainer.seed = 0
-    trainer.model = type("Model", (), {"stride": torch.tensor([8.0, 32.0])})()  # type: ignore[assignment]
+    trainer.model = type("Model", (), {"max_stride": 32})()  # type: ignore[assignment]
     images = torch.zeros(1, 3, 64, 64)
     images[..., 16:48, 32:64] = 1
     boxes = torch.tensor([[0.0, 2, 48, 32, 32, 32]])
