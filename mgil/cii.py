@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,16 +44,9 @@ class CII(nn.Module):
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
         super().__init__()
-        self.mrie = MRIE(in_channels, out_channels, dilations, mrie, norm_layer=norm_layer, act_layer=act_layer)
-        self.lie = LIE(
-            self.mrie.out_channels,
-            out_channels,
-            convs,
-            kernel_size,
-            residual=residual,
-            norm_layer=norm_layer,
-            act_layer=act_layer,
-        )
+        layers: dict[str, Any] = {"norm_layer": norm_layer, "act_layer": act_layer}
+        self.mrie = MRIE(in_channels, out_channels, dilations, mrie, **layers)
+        self.lie = LIE(self.mrie.out_channels, out_channels, convs, kernel_size, residual=residual, **layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Widen the view of `x` (B, in_channels, H, W) and extract."""
