@@ -43,6 +43,7 @@ def build_parser() -> Parser:
     add("--vid-stride", type=positive_int, default=1, help="take every n-th frame of videos and streams")
     parser.left_out("--update", why="checkpoints of train.py hold nothing that would need to be stripped", nargs=0)
     parser.left_out("--dnn", why="ONNX files are run by ONNX Runtime", nargs=0)
+    parser.left_out("--save-format", why="label files have YOLO's format, class x y w h in 0..1")
     return parser
 
 

@@ -43,6 +43,9 @@ def make_parser() -> Parser:
     add("--strict", action="store_true", help="a bad label or image is an error")
     add("--download", action="store_true", help="fetch the data set as its YAML says, when it is not there")
     parser.left_out("--dnn", why="ONNX files are run by ONNX Runtime", nargs=0)
+    parser.left_out(
+        "--save-hybrid", why="labels beside detections are no result; --save-txt writes what was found", nargs=0
+    )
     return parser
 
 

@@ -35,6 +35,7 @@ from benchmarks.side_by_side import OUTPUT, Row, show
 from data.augment import AugmentConfig
 from data.decode import decode_scanned
 from data.kernel_opencv import Painter
+from engine.cli import run_cli
 from engine.schedule import build_optimizer
 from engine.train import run_train
 from engine.train_config import TrainConfig
@@ -170,4 +171,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

@@ -30,6 +30,7 @@ from benchmarks.side_by_side import (
     show,
     yolo_copy,
 )
+from engine.cli import run_cli
 
 
 def measure(
@@ -87,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

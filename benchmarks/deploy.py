@@ -33,6 +33,7 @@ import torch
 from benchmarks.peers import FOLDER, peers_python
 from benchmarks.side_by_side import OUTPUT, UPSTREAM, Row, Worker, plot_bars, show
 from engine.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
+from engine.cli import run_cli
 from engine.devices import select_device
 from engine.export import ExportConfig, Exported, run_export
 from engine.export_formats import FORMATS
@@ -199,4 +200,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.deploy import DEPLOYED, PLAIN, prepare_weights, write
 from benchmarks.side_by_side import OUTPUT, Row, show
+from engine.cli import run_cli
 from models import build_model
 from models.profile import profile
 
@@ -117,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

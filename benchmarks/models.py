@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from engine.cli import run_cli
 from models import DetectionModel, build_model
 from models.profile import profile
 
@@ -70,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

@@ -97,6 +97,13 @@ def test_flags_that_make_no_sense(flags: str, message: str) -> None:
         detect.parse_arguments(flags.split())
 
 
+def test_a_flag_of_yolov5_that_is_left_out_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        detect.parse_arguments(["--save-format", "1"])
+    assert ended.value.code != 0
+    assert "--save-format is not available: label files have YOLO's format" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "flags", ["--update", "--dnn", "--conf-thres 2", "--vid-stride 0", "--nonsense", "--line-thickness 0"]
 )

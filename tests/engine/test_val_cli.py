@@ -187,6 +187,7 @@ def test_other_names_warn_and_other_count_is_an_error(tmp_path: Path, weights: P
         (["--save-conf"], ["--save-txt"]),
         (["--device", "77"], ["77"]),
         (["--dnn"], ["--dnn"]),
+        (["--save-hybrid"], ["--save-hybrid is not available", "--save-txt"]),
     ],
 )
 def test_bad_input_is_one_line(
