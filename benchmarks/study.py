@@ -1,7 +1,7 @@
 """A study: a grid of models, input sizes, data sets and seeds, each cell trained, evaluated and measured.
 
     python -m benchmarks.study benchmarks/studies/smoke.yaml
-    python -m benchmarks.study benchmarks/studies/iso_cost.yaml --data-root datasets --workers 2
+    python -m benchmarks.study benchmarks/studies/iso_cost.yaml --data-root FOLDER --workers 2
     python -m benchmarks.study benchmarks/studies/iso_cost.yaml --only data=digits model="yolov5n*" seed=0 --dry-run
     python -m benchmarks.study benchmarks/results/study_iso_cost.csv --report      # from the csv alone
 
