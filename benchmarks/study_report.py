@@ -19,6 +19,7 @@ from typing import Any
 from scipy import stats
 
 from benchmarks.study_latency import COLUMNS as LATENCY_COLUMNS
+from benchmarks.study_plan import PEERS
 from benchmarks.study_plots import draw_plots
 from benchmarks.study_table import Row, read_rows
 from files.atomic import write_text_atomic
@@ -167,6 +168,11 @@ def introduction(rows: Sequence[Row], lines: Sequence[Row]) -> list[str]:
         where = [f"Latency on: {distinct('latency machine')}; threads: {distinct('latency threads')}{gpu}."]
     else:
         where = []
+    if any(row["model"].endswith(f"({peer})") for row in rows for peer in PEERS):
+        text.append("A project's name in brackets: trained by that project's code, with its recipe except for the")
+        text.append("augmentation that the study or the data set asks for.")
+    if distinct("train seconds"):
+        text.append("Minutes are wall time, on a machine that may have been doing other work: no measure of speed.")
     mixed = sorted({row["model"] for row in rows for other in rows
                     if all(row[key] == other[key] for key in GROUP)
                     and any(row[key] != other[key] for key in ("epochs", "batch"))})  # fmt: skip

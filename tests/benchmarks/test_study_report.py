@@ -128,7 +128,11 @@ def test_an_introduction_says_what_concerns_its_table(tmp_path: Path) -> None:
     write_rows(tmp_path / "made.csv", [row("base", 0, 0.3, **bare), row("single", 0, 0.2, **bare)])
     write_report(tmp_path / "made.csv", tmp_path)
     text = (tmp_path / "made.md").read_text()
-    assert not any(words in text for words in ("deviation", "interval", "Milliseconds", "Latency"))
+    assert not any(words in text for words in ("deviation", "interval", "Milliseconds", "Latency", "brackets"))
+    assert "Minutes are wall time" in text
+    write_rows(tmp_path / "made.csv", [row("base", 0, 0.3), row("yolo11n (ultralytics)", 0, 0.2)])
+    write_report(tmp_path / "made.csv", tmp_path)
+    assert "A project's name in brackets" in (tmp_path / "made.md").read_text()
     write_rows(tmp_path / "made.csv", [*rows(), row("base", 9, 0.3, epochs=30)])
     write_report(tmp_path / "made.csv", tmp_path)
     assert "different epochs or batch sizes stand together** for base." in (tmp_path / "made.md").read_text()
