@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import FOLDER, peers_environment, peers_python
-from engine.cli import run_cli
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = ROOT / "benchmarks" / "workers"
@@ -165,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    main()
