@@ -238,13 +238,9 @@ def matches(facts: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> bo
 
 def check_distinct(cells: Iterable[PlannedCell], path: Path) -> None:
     """Raise ValueError where two cells are the same training, or would share a row."""
-    trainings: dict[str, PlannedCell] = {}
-    rows: set[tuple[str, str]] = set()
+    seen: dict[Any, PlannedCell] = {}
     for cell in cells:
-        other = trainings.setdefault(cell.id, cell)
-        if other is not cell:
+        if (other := seen.setdefault(cell.id, cell)) is not cell:
             raise ValueError(f"{path}: {cell} is the same training as {other}; leave one of them out")
-        row = str(cell), cell.definition["split"]
-        if row in rows:
+        if seen.setdefault((str(cell), cell.definition["split"]), cell) is not cell:
             raise ValueError(f"{path}: two different cells are {cell}; give one of the models another name")
-        rows.add(row)
