@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from engine.evaluate import EvalResult
-from engine.plots_batch import class_colour, draw_batch_grid, literal
+from engine.plots_batch import draw_batch_grid, literal
 from files.atomic import write_bytes_atomic
+from files.paint import class_colour
 
 if TYPE_CHECKING:
     from data.batch import EvalBatch

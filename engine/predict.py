@@ -24,7 +24,7 @@ from engine.runs import new_run_folder
 from engine.sources import Frame, Source, open_source
 from engine.stopping import StopRequest, stop_requests
 from engine.streams import StreamsGone
-from engine.ultralytics_edge import quiet_opencv
+from engine.video import quiet_opencv
 from engine.writers import DetectionWriter
 from models import DetectionModel
 

@@ -16,7 +16,7 @@ import numpy as np
 from engine.draw import save_image
 from engine.results import Results
 from engine.sources import Frame
-from engine.ultralytics_edge import is_utf8
+from engine.video import is_utf8
 from files.atomic import check_room, write_text_atomic
 from files.text import printable
 

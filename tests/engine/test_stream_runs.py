@@ -21,7 +21,6 @@ import detect
 from engine.checkpoints import save_checkpoint
 from engine.inference import Detector
 from engine.predict import run_detect
-from engine.ultralytics_edge import class_colour
 from models import build_model
 from tests.engine.mjpeg import Camera
 from tests.engine.tiny import NAMES, TINY
@@ -64,7 +63,6 @@ def test_slow_detector_sees_new_pictures_and_saves_real_time(
     weights: Path, camera: Camera, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A detector of 0.15 s on a stream of 40 pictures a second, ended by Ctrl-C after 3 s."""
-    class_colour(0)  # loads what draws, which would hold up the first picture
     real, seen_at, taken_s = Detector.detect, [], []
 
     def slow(self: Detector, *arguments: object) -> object:
