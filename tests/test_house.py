@@ -34,6 +34,7 @@ SCRIPTS = sorted(REPOSITORY.glob("*.py"))
 TEST_FILES = sorted((REPOSITORY / "tests").rglob("*.py"))
 PRODUCT_FILES = ROOM_FILES + SCRIPTS
 ALL_FILES = PRODUCT_FILES + TEST_FILES
+DOCUMENTS = sorted(path for folder in (".", "docs", "mgil") for path in (REPOSITORY / folder).glob("*.md"))
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -188,7 +189,17 @@ def test_everything_public_in_mgil_is_exported() -> None:
     assert all(getattr(mgil, name).__doc__ for name in mgil.__all__)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
-def test_links_lead_somewhere(document: str) -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)", (REPOSITORY / document).read_text(encoding="utf-8"))
-    assert [t for t in targets if "://" not in t and not (REPOSITORY / t).exists()] == []
+@files(DOCUMENTS)
+def test_links_lead_somewhere(path: Path) -> None:
+    lost = []
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", path.read_text(encoding="utf-8")):
+        place = path.parent / target if target else path
+        if "://" not in target and not (place.exists() and (not anchor or anchor in anchors(place))):
+            lost.append(f"{target}#{anchor}" if anchor else target)
+    assert lost == []
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a Markdown file."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
