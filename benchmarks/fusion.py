@@ -26,7 +26,7 @@ from torch import nn
 from benchmarks.side_by_side import Row, show
 from data.config import load_data_config
 from data.eval_loader import EvalLoader
-from data.samples import load_samples
+from data.load import load_samples
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.cli import natural_int, positive_int, run_cli
 from engine.devices import select_device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class DataConfig:
     epochs: int | None = None  # length of training that suits the set, where the user gives none
     batch_size: int | None = None  # images per batch that suit the set, where the user gives none
     hyp: Mapping[str, Any] = field(default_factory=dict)  # changes to the default recipe that the set needs
+    merged_ids: tuple[int, ...] = ()  # the category ids of the files, where `as_one_class` made one class of them
 
     def split(self, name: str) -> tuple[str, ...]:
         """The sources of split `name`, which is 'train', 'val' or 'test'."""
@@ -46,6 +47,11 @@ class DataConfig:
             raise ValueError(f"split {name!r} is not one of {', '.join(SPLITS)}")
         sources: tuple[str, ...] = getattr(self, name)
         return sources
+
+    def as_one_class(self) -> DataConfig:
+        """The same data set with one class for every object: its only one, or `item` with category id 1."""
+        names, ids = (self.names, self.category_ids) if len(self.names) == 1 else (("item",), (1,))
+        return replace(self, names=names, category_ids=ids, merged_ids=self.merged_ids or self.category_ids)
 
 
 def load_data_config(path: str | Path) -> DataConfig:
@@ -88,9 +94,9 @@ def load_data_config(path: str | Path) -> DataConfig:
     return DataConfig(
         yaml_path,
         root,
-        **sources,
-        names=names,
-        category_ids=category_ids,
+        *sources.values(),
+        names,
+        category_ids,
         download=_describe(content.get("download")),
         imgsz=_read_count(content, "imgsz", yaml_path),
         epochs=_read_count(content, "epochs", yaml_path),

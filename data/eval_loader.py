@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from data.batch import EvalBatch
-from data.boxes import LabelTable
 from data.decode import decode_scanned
 from data.left_out import LeftOut
 from data.letterbox import FILL, fitted_size_hw, longer_side_within, place_planar, rect_shape_hw
@@ -75,7 +74,7 @@ class EvalLoader:
         """
         if size < 1 or batch_size < 1:
             raise ValueError(f"size {size}, batch size {batch_size}: must be at least 1")
-        self.samples = samples
+        self.samples = samples.without_crowds()
         self.size = size
         self.batch_size = batch_size
         self.stride = stride
@@ -86,7 +85,6 @@ class EvalLoader:
         self.reduced = reduced
         self.ahead = ahead
         self.left_out = LeftOut(len(samples.image_paths), strict=strict, report=report)
-        self.labels = LabelTable.from_samples(samples)
         sizes_hw = np.asarray(samples.sizes_hw, np.int64).reshape(-1, 2)
         self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
         self.groups = self._group()
@@ -162,7 +160,7 @@ class EvalLoader:
         return found
 
     def _targets(self, indices: np.ndarray, inputs_wh: np.ndarray, pads: np.ndarray) -> np.ndarray:
-        rows, owners = self.labels.rows_of(indices)
-        boxes = self.labels.boxes_cxcywh[rows] * np.tile(inputs_wh[owners], 2)
+        rows, owners = self.samples.rows_of(indices)
+        boxes = self.samples.boxes_cxcywh[rows] * np.tile(inputs_wh[owners], 2)
         boxes[:, :2] += pads[owners]
-        return np.concatenate([owners[:, None], self.labels.classes[rows, None], boxes], axis=1, dtype=np.float32)
+        return np.concatenate([owners[:, None], self.samples.classes[rows, None], boxes], axis=1, dtype=np.float32)

@@ -12,7 +12,7 @@ import torch
 
 from data.augment import AugmentConfig
 from data.batch import TrainBatch
-from data.boxes import LabelTable, plan_targets
+from data.boxes import plan_targets
 from data.eval_loader import EvalLoader
 from data.geometry import Plan, draw_plan
 from data.kernel_opencv import Painter
@@ -123,8 +123,7 @@ class TrainLoader:
         self.world_size = world_size
         self.drop_last = drop_last
         self.device = torch.device(device)
-        self.image_paths = samples.image_paths
-        self.labels = LabelTable.from_samples(samples)
+        self.samples = samples.without_crowds()
         sizes_hw = np.asarray(samples.sizes_hw, np.int64)
         self.tile_sizes_hw = fitted_size_hw(sizes_hw, size)
         self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
@@ -209,7 +208,7 @@ class TrainLoader:
         planned = self._plan(epoch, index // self._at_once, sequence)
         part = planned.plan.part(*self._pictures(planned, index))
         shown = np.concatenate((sequence[part.primaries], _images_of(part, sequence).ravel()))
-        return [self.image_paths[image] for image in dict.fromkeys(shown[shown >= 0].tolist())]
+        return [self.samples.image_paths[image] for image in dict.fromkeys(shown[shown >= 0].tolist())]
 
     def _run_epoch(self, epoch: int, first_batch: int) -> Generator[TrainBatch, None, None]:
         sequence = self.sequence(epoch)
@@ -280,8 +279,8 @@ class TrainLoader:
 
     def _with_targets(self, plan: Plan, sequence: np.ndarray) -> PlannedBatches:
         """Add the targets, without those of images that are left out."""
-        labels = self.labels.without(self.left_out) if self.left_out else self.labels
-        return PlannedBatches(plan, plan_targets(plan, labels, _images_of(plan, sequence), self.augment))
+        samples = self.samples.without_labels_of(self.left_out) if self.left_out else self.samples
+        return PlannedBatches(plan, plan_targets(plan, samples, _images_of(plan, sequence), self.augment))
 
     def _draw_on_device(self, plan: Plan, tiles: Tiles, rows: np.ndarray) -> torch.Tensor:
         if isinstance(tiles, np.ndarray):

@@ -13,7 +13,7 @@ from data.config import DataConfig
 from data.decode import decode_image
 from data.eval_loader import EvalLoader
 from data.letterbox import FILL, letterbox_image
-from data.samples import load_samples
+from data.load import load_samples
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
 ENDINGS = (".png", ".jpg", ".jpeg")

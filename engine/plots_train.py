@@ -33,8 +33,7 @@ def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
         counts.set_xticks(range(len(names)), literal(names), rotation=90 if max(map(len, names)) > 2 else 0)
     counts.set(ylabel="boxes", title=f"{len(samples.classes):,} boxes in {len(samples.image_paths):,} images")
     boxes = samples.boxes_cxcywh[:MOST_POINTS]
-    images = np.repeat(np.arange(len(samples.image_paths)), np.diff(samples.offsets))[:MOST_POINTS]
-    sides_px = boxes[:, 2:4] * samples.sizes_hw[images][:, ::-1]
+    sides_px = boxes[:, 2:4] * samples.sizes_hw[samples.image_index[:MOST_POINTS]][:, ::-1]
     places.hist2d(boxes[:, 0], boxes[:, 1], bins=40, range=((0, 1), (0, 1)), cmap="Blues")
     places.invert_yaxis()
     places.set(xlabel="x, share of the width", ylabel="y, share of the height", title="box centres", aspect="equal")

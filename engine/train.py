@@ -271,15 +271,13 @@ class _Run:
         )
 
     def _validate(self, model: nn.Module, loss: Criterion | None, pictures: bool = False) -> EvalResult:
-        config, splits = self.config, self.splits
         return evaluate(
             model,
             self.eval_loader,
-            splits.val,
-            splits.config,
+            self.splits.val,
+            self.splits.config,
             device=self.device,
             loss=loss,
-            single_cls=config.single_cls,
             on_batch=BatchPictures(self.folder, self.model.names) if pictures else None,
         )
 

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.boxes import LabelTable
 from data.config import DataConfig, load_data_config
 from data.download import download
 from data.letterbox import fitted_size_hw
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 from engine.checkpoints import Checkpoint, check_weights, transfer_weights
 from engine.distributed import from_main, is_main, world_size
-from engine.evaluate import class_table
 from engine.hyp import Hyp, default_hyp
 from engine.precision import Precision
 from engine.train_config import DEFAULT_CFG, TrainConfig
@@ -52,15 +51,15 @@ def load_splits(config: TrainConfig, report: Report) -> Splits:
         data = load_data_config(config.data)
         if config.download and not all(map(os.path.exists, (*data.train, *data.val))):
             data = download(data, report)
+        if config.single_cls:
+            data = data.as_one_class()
     data = from_main(data)
     assert data
     loaded: dict[str, Samples] = {}
     for turn in (True, False):
         if turn == is_main():
             for split in ("train", "val"):
-                loaded[split] = load_samples(
-                    data, split, strict=config.strict, single_cls=config.single_cls, report=report
-                )
+                loaded[split] = load_samples(data, split, strict=config.strict, report=report)
         from_main(None)  # the others wait here for the main process
     return Splits(data, loaded["train"], loaded["val"])
 
@@ -104,10 +103,9 @@ def make_model(
     Raises:
         ValueError: An architecture or weights that cannot be used, or not at this size.
     """
-    names, _ = class_table(data, config.single_cls)
     cfg: Any = config.cfg or (checkpoint.architecture if checkpoint else DEFAULT_CFG)
     try:
-        model = build_model(cfg, names=names, imgsz=imgsz)
+        model = build_model(cfg, names=data.names, imgsz=imgsz)
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}" if checkpoint and not config.cfg else str(error)) from error
     if imgsz % model.max_stride:
@@ -174,7 +172,7 @@ def freeze_rows(model: DetectionModel, rows: tuple[int, ...]) -> tuple[nn.Module
 
 def check_anchors(model: DetectionModel, samples: Samples, imgsz: int, hyp: Hyp, seed: int, report: Report) -> None:
     """AutoAnchor: fit new anchors when too few boxes could be matched by the model's own (YOLOv5's 0.98)."""
-    labels = LabelTable.from_samples(samples)  # crowd boxes are not trained on, so they need no anchor
+    labels = samples.without_crowds()  # crowd boxes are not trained on, so they need no anchor
     fitted_hw = np.repeat(np.asarray(fitted_size_hw(samples.sizes_hw, imgsz)), np.diff(labels.offsets), axis=0)
     sizes_wh = labels.boxes_cxcywh[:, 2:4] * fitted_hw[:, ::-1]
     head = model.head
@@ -239,9 +237,8 @@ def image_difficulty(samples: Samples, class_maps: np.ndarray) -> np.ndarray:
         (N,) weights, all positive. YOLOv5's rule: class weight (1 - mAP)^2 / frequency, summed over an image's labels.
     """
     nc = len(class_maps)
-    labels = LabelTable.from_samples(samples)
+    labels = samples.without_crowds()
     count = np.bincount(labels.classes, minlength=nc).clip(min=1)
     weight = (1 - np.nan_to_num(class_maps)) ** 2 / count
-    image = np.repeat(np.arange(len(samples.image_paths)), np.diff(labels.offsets))
-    total = np.bincount(image, weights=weight[labels.classes], minlength=len(samples.image_paths))
+    total = np.bincount(labels.image_index, weights=weight[labels.classes], minlength=len(labels))
     return total + max(total.max(), 1.0) * 1e-3  # images without labels teach too

@@ -12,11 +12,12 @@ import torch
 from data.config import DataConfig, load_data_config
 from data.download import download
 from data.eval_loader import EvalLoader
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.coco_results import detections_as_json, score_json
 from engine.ensemble import Ensemble
-from engine.evaluate import EvalResult, class_table, evaluate
+from engine.evaluate import EvalResult, evaluate
 from engine.plots_eval import BatchPictures, plot_input_sizes, plot_result
 from engine.runs import new_run_folder
 from engine.runtimes import (
@@ -120,10 +121,13 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
         config = replace(config, conf_thres=0.25, iou_thres=0.45)
     model, trained_on = _load(config.weights, device)
     data = load_data_config(config.data or trained_on or "digits.yaml")
-    _check_classes(model.names, data, config.single_cls, report)
+    if not config.single_cls:
+        _check_classes(model.names, data, report)
     if config.download and not all(Path(source).exists() for source in data.split(config.split)):
         data = download(data, report)
-    samples = load_samples(data, config.split, strict=config.strict, single_cls=config.single_cls, report=report)
+    if config.single_cls:
+        data = data.as_one_class()
+    samples = load_samples(data, config.split, strict=config.strict, report=report)
     sizes = _input_sizes(config, model, report)
     if getattr(model, "has_nms", False):
         report(
@@ -161,9 +165,7 @@ def _load(weights: tuple[str, ...], device: torch.device) -> tuple[Model, str | 
     return model, str(trained_on[0]) if trained_on[0] else None
 
 
-def _check_classes(names: tuple[str, ...], data: DataConfig, single_cls: bool, report: Report) -> None:
-    if single_cls:
-        return
+def _check_classes(names: tuple[str, ...], data: DataConfig, report: Report) -> None:
     if len(names) != len(data.names):
         raise ValueError(
             f"the weights know {len(names)} classes ({_some(names)}), {data.yaml_path} has {len(data.names)} "
@@ -228,7 +230,6 @@ def _evaluate_size(
         strict=config.strict,
         report=report,
     )
-    names = class_table(data, config.single_cls)[0]
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
     result = evaluate(
@@ -242,16 +243,15 @@ def _evaluate_size(
         device=device,
         half=config.half,
         progress=True,
-        single_cls=config.single_cls,
         augment=config.augment,
-        on_batch=None if speed_only else BatchPictures(folder, names),
+        on_batch=None if speed_only else BatchPictures(folder, data.names),
     )
     if speed_only:
         report(speed_line(result, config.batch_size))
         return result
     for line in result_lines(result, input_size=size, batch_size=config.batch_size, verbose=config.verbose):
         report(line)
-    plot_result(result, names, folder)
+    plot_result(result, data.names, folder)
     write_per_class_csv(folder / "per_class.csv", result)
     _save_detections(config, result, data, samples.without_labels_of(result.left_out), folder, report)
     return result
@@ -264,8 +264,7 @@ def _save_detections(
         write_label_files(folder / "labels", result, samples, with_score=config.save_conf)
         report(f"label files saved to {folder / 'labels'}")
     if config.save_json:
-        category_ids = class_table(data, config.single_cls)[1]
         path = folder / f"{Path(config.weights[0]).stem}_predictions.json"
-        write_text_atomic(path, detections_as_json(samples, category_ids, result.detections))
+        write_text_atomic(path, detections_as_json(samples, data.category_ids, result.detections))
         report(f"pycocotools on {path}:")
-        score_json(path, samples, category_ids)
+        score_json(path, samples, data.category_ids)

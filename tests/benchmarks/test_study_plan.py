@@ -13,7 +13,7 @@ from benchmarks.study_data import find_data, peer_copy, split_yaml
 from benchmarks.study_models import gflops_of, resolve_architecture, solve_width
 from benchmarks.study_plan import Cell, load_study
 from data.config import load_data_config
-from data.samples import load_samples
+from data.load import load_samples
 from engine.hyp import load_hyp
 from models.config import load_architecture
 from tests.engine.tiny import TINY, make_data, random_squares, write_yaml

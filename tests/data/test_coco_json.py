@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from data.config import load_data_config
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 3, "name": "cat"}]
 
@@ -246,6 +248,19 @@ def test_files_that_are_no_coco_json(json_set: JsonSet, text: str, message: str)
         json_set.load(write=False)
     assert "instances_val.json" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_as_one_class(json_set: JsonSet) -> None:
+    """The file is read by its own category ids; what comes out has one class."""
+    config = load_data_config(json_set.write().parents[1] / "set.yaml")
+    one = config.as_one_class()
+    assert (one.names, one.category_ids) == (("item",), (1,)) and one.as_one_class() == one
+    quiet: dict[str, Any] = {"cache_dir": json_set.root / "cache", "report": lambda _: None}
+    many, merged = load_samples(config, "val", **quiet), load_samples(one, "val", **quiet)
+    assert (many.classes.tolist(), merged.classes.tolist()) == ([1], [0])
+    np.testing.assert_array_equal(merged.boxes_cxcywh, many.boxes_cxcywh)
+    helmet = replace(config, names=("helmet",), category_ids=(7,))
+    assert (helmet.as_one_class().names, helmet.as_one_class().category_ids) == (("helmet",), (7,))
 
 
 def test_a_json_without_images_is_an_error(json_set: JsonSet) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from data.batch import EvalBatch
+from data.samples import Samples
 from engine.augmented_inference import predict_augmented
 from engine.ensemble import Ensemble
 from engine.evaluate import _Run, evaluate, to_original
@@ -30,19 +32,18 @@ GAINS = np.array([[1.0, 1.0], [1.0, 1.0], [0.32, 0.32]])
 PADS = np.array([[0.0, 8.0], [17.0, 0.0], [0.0, 16.0]])
 
 
-def make_samples(labels: list[tuple] = LABELS) -> Any:
+def make_samples(labels: list[tuple] = LABELS) -> Samples:
     table = np.array(labels, np.float64).reshape(-1, 6)
     images = table[:, 0].astype(np.int64)
     scale = np.array([(w, h, w, h) for h, w in SIZES_HW], np.float64)[images]
     boxes = np.concatenate(((table[:, 2:4] + table[:, 4:]) / 2, table[:, 4:] - table[:, 2:4]), axis=1) / scale
-    return SimpleNamespace(
-        image_paths=tuple(f"folder/{i}.png" for i in range(3)),
-        sizes_hw=np.array(SIZES_HW, np.int32),
-        boxes_cxcywh=boxes.astype(np.float32),
-        classes=table[:, 1].astype(np.int32),
-        areas=(table[:, 4:] - table[:, 2:4]).prod(axis=1).astype(np.float32),
-        iscrowd=np.zeros(len(table), bool),
-        offsets=np.searchsorted(images, np.arange(4)),
+    return Samples.from_rows(
+        tuple(f"folder/{i}.png" for i in range(3)),
+        np.array(SIZES_HW, np.int32),
+        images,
+        boxes,
+        classes=table[:, 1],
+        areas=(table[:, 4:] - table[:, 2:4]).prod(axis=1),
         image_ids=np.array([5, 3, 9]),
     )
 
@@ -140,7 +141,7 @@ def test_broken_predictions_do_not_spoil_the_rest() -> None:
 
 def test_single_class_merges_everything() -> None:
     labels = [(image, 0, *box) for image, _, *box in LABELS]
-    result = evaluate(Oracle(), LOADER, make_samples(labels), CONFIG, single_cls=True)
+    result = evaluate(Oracle(), LOADER, make_samples(labels), SimpleNamespace(names=("item",), category_ids=(1,)))
     assert [row.name for row in result.per_class] == ["item"]
     assert result.map50_95 == pytest.approx(1.0)
 
@@ -178,7 +179,7 @@ def test_label_beyond_the_names_is_an_error() -> None:
 
 def test_label_files_round_trip(tmp_path: Any) -> None:
     samples = make_samples()
-    samples.image_paths = ("a/0.png", "b/0.png", "c/1.png")
+    samples = replace(samples, image_paths=("a/0.png", "b/0.png", "c/1.png"))
     result = evaluate(Oracle(), LOADER, samples, CONFIG)
     write_label_files(tmp_path / "labels", result, samples, with_score=True)
     assert sorted(file.name for file in tmp_path.glob("labels/*")) == ["0.txt", "0_2.txt", "1.txt"]

@@ -162,9 +162,9 @@ def test_the_model_is_the_one_asked_for(tmp_path: Path) -> None:
 
 def test_single_class_has_one_name(tmp_path: Path) -> None:
     """YOLOv5's: "item", unless the data set has a single class, which keeps its name."""
-    config = TrainConfig(cfg=write_yaml(tmp_path / "tiny.yaml", TINY), single_cls=True)
-    assert make_model(config, data_of(NAMES), 64, None, lambda _: None).names == ("item",)
-    assert make_model(config, data_of(("helmet",)), 64, None, lambda _: None).names == ("helmet",)
+    config = TrainConfig(cfg=write_yaml(tmp_path / "tiny.yaml", TINY))
+    assert make_model(config, data_of(NAMES).as_one_class(), 64, None, lambda _: None).names == ("item",)
+    assert make_model(config, data_of(("helmet",)).as_one_class(), 64, None, lambda _: None).names == ("helmet",)
 
 
 def test_weights_bring_their_architecture_and_anchors(model: DetectionModel) -> None:

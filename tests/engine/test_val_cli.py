@@ -149,12 +149,12 @@ def test_several_sizes(tmp_path: Path, weights: Path, data: Path) -> None:
 
 @pytest.mark.usefixtures("no_curves")
 def test_ensemble_augment_single_class(tmp_path: Path, weights: Path, data: Path) -> None:
-    result = run_val(
-        ValConfig((str(weights), str(weights)), str(data), augment=True, single_cls=True, device="cpu", workers=0),
-        lambda _: None,
-    )[64]
+    options: dict[str, Any] = {"augment": True, "single_cls": True, "save_json": True, "device": "cpu", "workers": 0}
+    result = run_val(ValConfig((str(weights), str(weights)), str(data), **options), lambda _: None)[64]
     assert [row.name for row in result.per_class] == ["item"]
     assert result.instances == 10
+    entries = json.loads(next(tmp_path.rglob("*_predictions.json")).read_text())
+    assert {entry["category_id"] for entry in entries} == {1}
 
 
 @pytest.mark.usefixtures("no_curves")

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from data.config import load_data_config
+from data.load import load_samples
 from data.loader import TrainLoader
-from data.samples import Samples, load_samples
+from data.samples import Samples
 from engine.hyp import load_hyp
 from engine.precision import Precision
 from engine.schedule import Schedule, build_optimizer

@@ -24,7 +24,7 @@ from data.config import load_data_config
 from data.decode import decode_image
 from data.image_probe import probe_image
 from data.label_cache import LabelCache
-from data.samples import load_samples
+from data.load import load_samples
 from engine import pickle_names
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.cli import run_cli

@@ -17,8 +17,9 @@ from torch import nn
 from data.augment import AugmentConfig
 from data.config import DataConfig, load_data_config
 from data.eval_loader import EvalLoader
+from data.load import load_samples
 from data.loader import TrainLoader
-from data.samples import Samples, load_samples
+from data.samples import Samples
 from engine.evaluate import evaluate
 from engine.train import run_train
 from engine.val import ValConfig, run_val

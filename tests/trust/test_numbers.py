@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from data.config import load_data_config
+from data.load import load_samples
 from data.loader import TrainLoader
-from data.samples import Samples, load_samples
+from data.samples import Samples
 from engine.finite import first_not_finite
 from engine.hyp import load_hyp
 from engine.step_guard import MOST_BAD_IN_A_ROW, NAMED_FILES, READ_EVERY, named
