@@ -1,15 +1,16 @@
 """A study: a grid of models, input sizes, data sets and seeds, each cell trained, evaluated and measured.
 
-    python -m benchmarks.study benchmarks/studies/smoke.yaml
-    python -m benchmarks.study benchmarks/studies/iso_cost.yaml --data-root FOLDER --workers 2
-    python -m benchmarks.study benchmarks/studies/iso_cost.yaml --only data=digits model="yolov5n*" seed=0 --dry-run
+    python -m benchmarks.study smoke
+    python -m benchmarks.study iso_cost --data-root FOLDER --workers 2
+    python -m benchmarks.study iso_cost --only data=digits model="yolov5n*" seed=0 --dry-run
+    python -m benchmarks.study path/to/mine.py
     python -m benchmarks.study benchmarks/results/study_iso_cost.csv --report      # from the csv alone
 
-What stands in the YAML: benchmarks/study_plan.py; the studies that are shipped: benchmarks/studies/. A cell is trained
-from scratch by train.py's engine, a peer by its own code in its own environment (`python -m benchmarks.peers`); best.pt
-is evaluated on val, and everybody's detections are scored by the same COCO AP. Every cell has its own folder and
-process: one that fails is reported and the others go on; one that was killed goes on from its last epoch when the same
-command is given again; one whose definition changed is another cell. A changed program is not a changed definition.
+A study is a Python file with a list of cells; the shipped ones are in benchmarks/studies/. A cell is trained from
+scratch by train.py's engine, a peer by its own code in its own environment (`python -m benchmarks.peers`); best.pt is
+evaluated on val, and everybody's detections are scored by the same COCO AP. Every cell has its own folder and process:
+one that fails is reported and the others go on; one that was killed goes on from its last epoch when the same command
+is given again; one whose definition changed is another cell. A changed program is not a changed definition.
 
 Latency is timed at the end, when no cell is running, all models of a size in turns (benchmarks/study_latency.py).
 Results go to one csv, table and plots beside it.
@@ -29,20 +30,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmarks.peers import FOLDER
 from benchmarks.side_by_side import ROOT
 from benchmarks.study_cell import JOB, RESULT
 from benchmarks.study_data import split_yaml
 from benchmarks.study_latency import measure_study, read_latency
-from benchmarks.study_plan import Cell, Study, load_study, study_name
+from benchmarks.study_plan import PlannedCell, Study, find_study, load_study
 from benchmarks.study_report import write_report
 from benchmarks.study_table import Row, key_of, merge_rows, read_rows, write_rows
 from engine.cli import describe, natural_int, positive_int, run_cli
 from engine.devices import select_device
 from files.atomic import write_text_atomic
-from files.yaml_file import read_yaml_mapping
 
 OUTPUT = Path("runs/studies")
 LOOK_EVERY_S = 0.2
@@ -65,18 +64,18 @@ class Runner:
     output: Path
     table: Path
     options: argparse.Namespace
-    failed: list[Cell] = field(default_factory=list)
+    failed: list[PlannedCell] = field(default_factory=list)
 
-    def folder(self, cell: Cell) -> Path:
+    def folder(self, cell: PlannedCell) -> Path:
         """Where a cell's files are."""
         return self.output / "cells" / cell.folder_name
 
-    def pending(self) -> list[Cell]:
+    def pending(self) -> list[PlannedCell]:
         """Cells that are finished neither here nor, by the csv, elsewhere."""
         known = {row["cell"] for row in read_rows(self.table)} if self.table.exists() else set()
         return [cell for cell in self.study.cells if cell.id not in known and not (self.folder(cell) / RESULT).exists()]
 
-    def state(self, cell: Cell) -> str:
+    def state(self, cell: PlannedCell) -> str:
         """For the list of cells."""
         if cell not in self.pending():
             return "done"
@@ -87,7 +86,7 @@ class Runner:
         """Run what is pending; whether nothing is left to do."""
         deadline = time.monotonic() + 60 * self.options.limit_minutes if self.options.limit_minutes else None
         waiting = self.pending()
-        running: dict[subprocess.Popen[bytes], tuple[Cell, float]] = {}
+        running: dict[subprocess.Popen[bytes], tuple[PlannedCell, float]] = {}
         count, ended = len(waiting), 0
         try:
             while waiting or running:
@@ -115,19 +114,18 @@ class Runner:
             print(f"the time is over; {len(waiting)} cells are left for the next run", flush=True)
         return not waiting
 
-    def write_job(self, cell: Cell) -> None:
+    def write_job(self, cell: PlannedCell) -> None:
         """Make a cell's folder, with all that its process has to know."""
         folder, options = self.folder(cell), self.options
         if options.resume is False:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        study = self.study
-        data_yaml = split_yaml(
-            cell.data_yaml, cell.data, study.split, study.holdout, study.images, self.output.absolute() / "data"
-        )
+        definition = cell.definition
+        holdout, images = definition.get("holdout", 0), definition.get("images", 0)
+        data_yaml = split_yaml(cell.data_yaml, cell.data, holdout, images, self.output.absolute() / "data")
         lists = data_yaml.parent.name if data_yaml != cell.data_yaml else cell.data
         job = {
-            "definition": cell.definition,
+            "definition": definition,
             "data_yaml": str(data_yaml),
             "peer_data": str(self.output.absolute() / "peer_data" / lists),
             "peers": str(options.peers.absolute()),
@@ -138,7 +136,7 @@ class Runner:
         }
         write_text_atomic(folder / JOB, json.dumps(job, indent=1))
 
-    def start(self, cell: Cell) -> subprocess.Popen[bytes]:
+    def start(self, cell: PlannedCell) -> subprocess.Popen[bytes]:
         """A process for a cell."""
         self.write_job(cell)
         folder = self.folder(cell)
@@ -153,7 +151,7 @@ class Runner:
                 start_new_session=True,  # so that a peer's process can be ended with it
             )
 
-    def finish(self, cell: Cell, process: subprocess.Popen[bytes]) -> str:
+    def finish(self, cell: PlannedCell, process: subprocess.Popen[bytes]) -> str:
         """Note what a cell's process left; in words."""
         folder = self.folder(cell)
         if process.returncode == 0 and (folder / RESULT).exists():
@@ -164,11 +162,7 @@ class Runner:
         print("\n".join(["", *lines[-LOG_LINES:]]), file=sys.stderr, flush=True)
         return f"failed (exit status {process.returncode}); see {folder / 'log.txt'}"
 
-    def place(self, cell: Cell) -> tuple[Any, ...]:
-        """Of a cell's row in the csv."""
-        return key_of({**cell.facts, "split": self.study.split})
-
-    def result(self, cell: Cell) -> Row:
+    def result(self, cell: PlannedCell) -> Row:
         """What a finished cell measured."""
         return json.loads((self.folder(cell) / RESULT).read_text(encoding="utf-8"))
 
@@ -178,17 +172,15 @@ class Runner:
         Rows of a cell whose definition has changed since are left out: they are no seeds of what it is now.
         """
         device = select_device(self.options.device)
-        now = {self.place(cell): cell.id for cell in self.study.cells}
+        now = {key_of(cell.facts): cell.id for cell in self.study.cells}
         old = read_rows(self.table) if self.table.exists() else []
         old = [row for row in old if row["cell"] == now.get(key_of(row), row["cell"])]
         elsewhere = {row["cell"]: row for row in old}
         rows = []
         for cell in self.study.cells:
             names = {"study": self.study.name, "baseline": self.study.baseline}
-            row = {**names, "cell": cell.id, **cell.facts}
-            row |= {key: cell.definition[key] for key in ("split", "epochs", "batch", "patience")}
             if (self.folder(cell) / RESULT).exists():
-                row |= self.result(cell)
+                row = names | cell.facts | self.result(cell)
             elif cell.id in elsewhere:
                 row = elsewhere[cell.id] | names
             else:
@@ -234,7 +226,7 @@ def show_cells(runner: Runner) -> None:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="the study's YAML; with --report also its csv")
+    parser.add_argument("study", help="a shipped study, or the path of a .py file; with --report also of its csv")
     parser.add_argument(
         "--data-root", type=Path, nargs="+", default=[], help="folders of data sets that are not shipped"
     )
@@ -265,9 +257,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def table_of(options: argparse.Namespace) -> Path:
     """The csv of the study that is named, which a report needs neither models nor data for."""
-    if options.study.suffix == ".csv":
-        return options.study
-    name = study_name(read_yaml_mapping(options.study), options.study)
+    if options.study.endswith(".csv"):
+        return Path(options.study)
+    name = find_study(options.study).stem
     return (options.results or options.output / name) / f"study_{name}.csv"
 
 
@@ -277,9 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.report:
         write_report(table_of(options), options.results or table_of(options).parent)
         return
-    if options.study.suffix == ".csv":
-        raise ValueError(f"{options.study}: a csv can only be reported on; add --report, or give the study's YAML")
-    study = load_study(options.study, options.data_root, options.only)
+    if options.study.endswith(".csv"):
+        raise ValueError(f"{options.study}: a csv can only be reported on; add --report, or give the study's name")
+    study = load_study(find_study(options.study), options.data_root, options.only)
     table = table_of(options)
     runner = Runner(study, options.output / study.name, table, options)
     if options.dry_run:

@@ -22,13 +22,11 @@ from files.atomic import write_text_atomic
 SPLIT_SEED = 0  # of the images that are held out: the same for every study
 
 
-def find_data(name: str, folder: Path, roots: Sequence[Path]) -> Path:
+def find_data(name: str, roots: Sequence[Path]) -> Path:
     """The YAML of a data set.
 
     Args:
         name: a path, or a name such as helmet320.yaml, with or without .yaml.
-        folder: the study's, from which a path may start. A bare name is not looked for there: studies are called after
-            data sets.
         roots: folders of data sets, searched first: root/name.yaml and root/name/name.yaml. Then come the working
             folder and the shipped sets.
 
@@ -37,8 +35,6 @@ def find_data(name: str, folder: Path, roots: Sequence[Path]) -> Path:
     """
     named = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     places = [place for root in roots for place in (root / named, root / named.stem / named)]
-    if "/" in name or os.sep in name:  # "./mine.yaml" too
-        places.append(folder / named)
     for place in places:
         if place.is_file():
             return place.resolve()
@@ -48,25 +44,24 @@ def find_data(name: str, folder: Path, roots: Sequence[Path]) -> Path:
         raise FileNotFoundError(f"{error}; name the folder that holds it with --data-root") from error
 
 
-def split_yaml(data_yaml: Path, name: str, split: str, holdout: float, images: int | None, folder: Path) -> Path:
+def split_yaml(data_yaml: Path, name: str, holdout: float, images: int, folder: Path) -> Path:
     """The data set as a cell sees it.
 
     Args:
         data_yaml: the data set.
         name: of the set within the study.
-        split: `val`, the set's own splits; or `holdout`, where a fixed part of train stands for val.
-        holdout: that part.
-        images: at most so many of either split; None: all.
+        holdout: share of train that stands for val, the same images every time; 0: the set's own splits.
+        images: at most so many of either split; 0: all.
         folder: where lists of images and their YAML go; nothing is written to the data's own folder.
 
     Raises:
         ValueError: labels in a COCO .json, which lists of images cannot divide.
     """
-    if split == "val" and images is None:
+    if not holdout and not images:
         return data_yaml
     config = load_data_config(data_yaml)
     train = listed(config, "train")
-    if split == "holdout":
+    if holdout:
         chosen = set(np.random.default_rng(SPLIT_SEED).permutation(len(train))[: round(holdout * len(train))].tolist())
         lists = {
             "train": [path for index, path in enumerate(train) if index not in chosen],
@@ -74,12 +69,12 @@ def split_yaml(data_yaml: Path, name: str, split: str, holdout: float, images: i
         }
     else:
         lists = {"train": train, "val": listed(config, "val")}
-    target = folder / (name if split == "val" else f"{name}-{split}{holdout:g}")
-    target = target if images is None else target.with_name(f"{target.name}-{images}images")
+    target = folder / (f"{name}-holdout{holdout:g}" if holdout else name)
+    target = target.with_name(f"{target.name}-{images}images") if images else target
     target.mkdir(parents=True, exist_ok=True)
     content = {"path": str(config.root), "names": list(config.names), "category_ids": list(config.category_ids)}
     for part, paths in lists.items():
-        write_text_atomic(target / f"{part}.txt", "".join(f"{path}\n" for path in paths[:images]))
+        write_text_atomic(target / f"{part}.txt", "".join(f"{path}\n" for path in paths[: images or None]))
         content[part] = str((target / f"{part}.txt").absolute())
     write_text_atomic(target / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False))
     return target / f"{name}.yaml"
@@ -89,7 +84,7 @@ def listed(config: DataConfig, split: str) -> list[str]:
     """The images of a split whose labels are text files."""
     sources = config.split(split)
     if any(source.lower().endswith(".json") for source in sources):
-        raise ValueError(f"{config.yaml_path}: {split} is a COCO .json; split: holdout and images: need text labels")
+        raise ValueError(f"{config.yaml_path}: {split} is a COCO .json; holdout and images need text labels")
     return list_images(sources, str(config.root))[0]
 
 

@@ -20,7 +20,7 @@ import onnxruntime
 import torch
 
 from benchmarks.side_by_side import Worker, machine
-from benchmarks.study_plan import Cell
+from benchmarks.study_plan import PlannedCell
 from engine.checkpoints import model_from_checkpoint, save_checkpoint
 from engine.export import ExportConfig, run_export
 from engine.runtime_onnx import OnnxBackend, gpu_provider_installed
@@ -36,7 +36,7 @@ Timer = Callable[[int], list[float]]  # milliseconds of each of so many images i
 
 
 def measure_study(
-    cells: Iterable[Cell], path: Path, threads: int, device: torch.device, peers: Path, rounds: int = ROUNDS
+    cells: Iterable[PlannedCell], path: Path, threads: int, device: torch.device, peers: Path, rounds: int = ROUNDS
 ) -> None:
     """Time every model of the cells at every size, and note it in a json file.
 
@@ -52,7 +52,7 @@ def measure_study(
     """
     torch.set_num_threads(threads)
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    groups: dict[tuple[int, int], dict[str, Cell]] = {}
+    groups: dict[tuple[int, int], dict[str, PlannedCell]] = {}
     for cell in cells:
         group = groups.setdefault((cell.size, len(cell.definition["classes"])), {})
         group.setdefault(latency_key(cell, threads, device), cell)
@@ -65,7 +65,7 @@ def measure_study(
         write_text_atomic(path, json.dumps(known, indent=1))
 
 
-def latency_key(cell: Cell, threads: int, device: torch.device) -> str:
+def latency_key(cell: PlannedCell, threads: int, device: torch.device) -> str:
     """What a latency depends on, on one machine."""
     model = json.dumps(cell.definition["model"], sort_keys=True)
     versions = f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}"
@@ -73,14 +73,20 @@ def latency_key(cell: Cell, threads: int, device: torch.device) -> str:
     return f"{machine()} | {versions} | {device.type} | {threads} | {cell.size} | {classes} | {model}"
 
 
-def read_latency(path: Path, cell: Cell, threads: int, device: torch.device) -> dict[str, Any]:
+def read_latency(path: Path, cell: PlannedCell, threads: int, device: torch.device) -> dict[str, Any]:
     """The columns of a cell's row that were measured here: milliseconds, where, and with how many threads."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return known.get(latency_key(cell, threads, device), {})
 
 
 def measure_group(
-    group: Mapping[str, Cell], size: int, classes: int, threads: int, device: torch.device, peers: Path, rounds: int
+    group: Mapping[str, PlannedCell],
+    size: int,
+    classes: int,
+    threads: int,
+    device: torch.device,
+    peers: Path,
+    rounds: int,
 ) -> dict[str, dict[str, Any]]:
     """Medians of the models of one size, timed in turns."""
     timers: dict[tuple[str, str], Timer] = {}

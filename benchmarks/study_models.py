@@ -1,9 +1,11 @@
-"""The models of a study: architectures with changes made by the study's YAML instead of by copies of model files."""
+"""The models of a study: architectures with changes made by the study instead of by copies of model files."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from models.config import load_architecture
 from models.head import Detect
 from models.profile import profile
 
+PEERS = ("yolov5", "ultralytics")
 # Channels are rounded up to multiples of 8, and the widest rows of the shipped models have 1024 at width 1: a step of
 # 1/128 reaches every model there is.
 WIDTH_STEPS = 128
@@ -24,66 +27,80 @@ MOST_OFF = 0.1  # of the operations that are asked for
 BLOCK = "MGIL"
 
 
-def resolve_architecture(
-    cfg: str,
-    *,
-    rows: Mapping[int, list[Any]] | None = None,
-    mgil: Mapping[str, Any] | None = None,
-    width: float | Mapping[str, Any] | None = None,
-    depth: float | None = None,
-    folder: Path = Path("."),
-) -> dict[str, Any]:
-    """The architecture of a model entry, complete and independent of the file that it started from.
+@dataclass(frozen=True)
+class Model:
+    """A model of a study.
 
-    Args:
-        cfg: name or path as for train.py --cfg, with or without .yaml; a path may start from `folder`.
+    Attributes:
+        cfg: as for train.py --cfg, with or without .yaml; of a peer its own name for the model.
+        name: in tables; default: that of `cfg`, of a peer with its project in brackets.
+        peer: yolov5 or ultralytics: trained from scratch by that project's code; "": by this project's.
         rows: other rows in place of the file's, by their number; the others stay where they are.
         mgil: options for every MGIL row, in place of the row's own of the same name.
-        width: width multiple; or `{gflops: 18.4}` or `{like: yolov5n-mgil}`, the width that comes nearest to these
-            operations at 640 px and 80 classes.
-        depth: depth multiple.
-        folder: the study's.
+        width: width multiple; 0: the file's.
+        like: cfg of another model, whose operations at 640 px and 80 classes the width is to come nearest to.
 
     Raises:
-        ValueError: options for MGIL rows where there are none, a row number or a width that no model has.
-        FileNotFoundError: no such model.
+        ValueError: an unknown peer, or changes to a peer's model, which is its own.
     """
-    architecture = load_architecture(find_cfg(cfg, folder))
-    architecture = {key: value for key, value in architecture.items() if key not in ("source", "nc", "ch")}
-    if rows:
-        architecture |= with_rows(architecture, rows, cfg)
-    if mgil:
-        found = [row for part in ("backbone", "head") for row in architecture[part] if row[2] == BLOCK]
-        if not found:
-            raise ValueError(f"{cfg} has no {BLOCK} row to give {dict(mgil)} to")
-        for part in ("backbone", "head"):
-            architecture[part] = [with_options(row, mgil) for row in architecture[part]]
-    if depth is not None:
-        architecture["depth_multiple"] = depth
-    if isinstance(width, Mapping):
-        architecture["width_multiple"] = solve_width(architecture, target_gflops(width, folder))
-    elif width is not None:
-        architecture["width_multiple"] = width
-    return architecture
+
+    cfg: str
+    name: str = ""
+    peer: str = ""
+    rows: Mapping[int, list[Any]] = field(default_factory=dict)
+    mgil: Mapping[str, Any] = field(default_factory=dict)
+    width: float = 0.0
+    like: str = ""
+
+    def __post_init__(self) -> None:
+        if self.peer and self.peer not in PEERS:
+            raise ValueError(f"{self.cfg}: peer {self.peer!r} is none of {', '.join(PEERS)}")
+        if self.peer and (self.rows or self.mgil or self.width or self.like):
+            raise ValueError(f"{self.cfg} of {self.peer} is taken as it is: leave rows, mgil, width and like out")
+        if self.width and self.like:
+            raise ValueError(f"{self.cfg}: give width {self.width:g} or like {self.like!r}, not both")
+        if not self.name:
+            name = f"{self.cfg} ({self.peer})" if self.peer else Path(self.cfg).name.removesuffix(".yaml")
+            object.__setattr__(self, "name", name)
+
+    def definition(self) -> dict[str, Any]:
+        """All that defines the model: its whole architecture, or a peer's name for it.
+
+        Raises:
+            ValueError: options for MGIL rows where there are none, a row number or a width that no model has.
+            FileNotFoundError: no such model.
+        """
+        if self.peer:
+            return {"peer": self.peer, "model": self.cfg}
+        architecture = load_cfg(self.cfg)
+        if self.rows:
+            architecture |= with_rows(architecture, self.rows, self.cfg)
+        if self.mgil:
+            every = [*architecture["backbone"], *architecture["head"]]
+            if all(row[2] != BLOCK for row in every):
+                raise ValueError(f"{self.cfg} has no {BLOCK} row to give {dict(self.mgil)} to")
+            for part in ("backbone", "head"):
+                architecture[part] = [with_options(row, self.mgil) for row in architecture[part]]
+        if self.width:
+            architecture["width_multiple"] = self.width
+        elif self.like:
+            architecture["width_multiple"] = width_like(json.dumps(architecture), self.like)
+        return architecture
 
 
-def find_cfg(cfg: str, folder: Path) -> str:
-    """A model's name or path as `load_architecture` takes it."""
-    named = cfg if cfg.endswith((".yaml", ".yml")) else f"{cfg}.yaml"
-    return str(folder / named) if (folder / named).is_file() else named
+def load_cfg(cfg: str) -> dict[str, Any]:
+    """The architecture of a model's name or path, without what does not define it."""
+    architecture = load_architecture(cfg if cfg.endswith((".yaml", ".yml")) else f"{cfg}.yaml")
+    return {key: value for key, value in architecture.items() if key not in ("source", "nc", "ch")}
 
 
 def with_rows(architecture: Mapping[str, Any], rows: Mapping[int, list[Any]], cfg: str) -> dict[str, Any]:
     """Backbone and head with other rows in some places."""
-    if not isinstance(rows, Mapping):
-        raise ValueError(f"{cfg}: rows: {rows!r} is no mapping of row numbers to rows")
     split = len(architecture["backbone"])
     every = [*architecture["backbone"], *architecture["head"]]
     for number, row in rows.items():
-        if type(number) is not int or not 0 <= number < len(every):
-            raise ValueError(f"{cfg} has no row {number!r}; rows are numbered 0 to {len(every) - 1}, the head's too")
-        if not isinstance(row, list) or len(row) != 4:
-            raise ValueError(f"{cfg}: rows: {number}: {row!r} is no row [from, number, module, args]")
+        if not 0 <= number < len(every):
+            raise ValueError(f"{cfg} has no row {number}; rows are numbered 0 to {len(every) - 1}, the head's too")
         every[number] = row
     return {"backbone": every[:split], "head": every[split:]}
 
@@ -97,17 +114,13 @@ def with_options(row: list[Any], options: Mapping[str, Any]) -> list[Any]:
     return [*start, [*(value for value in arguments if value is not own), {**own, **options}]]
 
 
-def target_gflops(width: Mapping[str, Any], folder: Path) -> float:
-    """What `width: {...}` asks for.
+@cache
+def width_like(architecture: str, cfg: str) -> float:
+    """The width multiple that gives an architecture, as json, the operations of another model.
 
-    Raises:
-        ValueError: neither `gflops` nor `like`.
+    Solving takes seconds, and the cells of a study share their models.
     """
-    if set(width) == {"gflops"} and isinstance(width["gflops"], int | float):
-        return float(width["gflops"])
-    if set(width) == {"like"} and isinstance(width["like"], str):
-        return gflops_of(load_architecture(find_cfg(width["like"], folder)))
-    raise ValueError(f"width: {dict(width)} is neither a number, {{gflops: number}} nor {{like: model}}")
+    return solve_width(json.loads(architecture), gflops_of(load_cfg(cfg)))
 
 
 def solve_width(architecture: Mapping[str, Any], gflops: float) -> float:

@@ -19,7 +19,7 @@ from typing import Any
 from scipy import stats
 
 from benchmarks.study_latency import COLUMNS as LATENCY_COLUMNS
-from benchmarks.study_plan import PEERS
+from benchmarks.study_models import PEERS
 from benchmarks.study_plots import draw_plots
 from benchmarks.study_table import Row, read_rows
 from files.atomic import write_text_atomic

@@ -38,7 +38,6 @@ class Upstream:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.batches: Iterator[Any] | None = None
-        self.bare_parts: tuple[Any, ...] = ()
         self.stopwatches: dict[str, Stopwatch] = {}
 
     def info(self) -> dict[str, str]:
@@ -73,7 +72,7 @@ class Upstream:
         """A run of its train.py with --cache ram; answers when the first epoch is to begin, and serves from there."""
         torch.set_num_threads(threads)
         cfg = str(yolov5_train.ROOT / "models" / cfg)
-        self._prepare_bare(data, cfg, size, batch)
+        bare = _BareStep(data, cfg, size, batch)
         options = yolov5_train.parse_opt(known=True)
         changes = {
             "data": data, "cfg": cfg, "weights": "", "imgsz": size, "batch_size": batch, "epochs": epochs,
@@ -82,36 +81,10 @@ class Upstream:
         }  # fmt: skip
         vars(options).update(changes)
         callbacks = Callbacks()
-        epochs_run = _Epochs(self)
+        epochs_run = _Epochs(self.channel, bare)
         callbacks.register_action("on_train_epoch_start", callback=epochs_run.start)
         callbacks.register_action("on_train_epoch_end", callback=epochs_run.end)
         yolov5_train.main(options, callbacks)
-
-    def _prepare_bare(self, data: str, cfg: str, size: int, batch: int) -> None:
-        """A model, a loss, an optimizer and a batch outside of the training."""
-        hyp = yaml.safe_load(HYP.read_text())
-        with open(data, encoding="utf-8") as file:
-            classes = len(yaml.safe_load(file)["names"])
-        dataset = LoadImagesAndLabels(_train_folder(data), size, batch, augment=True, hyp=hyp)
-        images, targets, *_ = LoadImagesAndLabels.collate_fn([dataset[i] for i in range(batch)])
-        model = DetectionModel(cfg, nc=classes).train()
-        hyp["obj"] *= (size / 640) ** 2
-        hyp["cls"] *= classes / 80
-        model.hyp = {**hyp, "label_smoothing": 0.0}
-        optimizer = smart_optimizer(model, "SGD", hyp["lr0"], hyp["momentum"], hyp["weight_decay"])
-        self.bare_parts = (model, ComputeLoss(model), optimizer, images.float() / 255, targets)
-
-    def bare(self, steps: int) -> dict[str, float]:
-        """Forward, loss, backward and optimizer step on one batch that is there, again and again: mean seconds."""
-        model, loss, optimizer, images, targets = self.bare_parts
-        times = []
-        for _ in range(steps + 2):
-            started = time.perf_counter()
-            loss(model(images), targets)[0].backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            times.append(time.perf_counter() - started)
-        return {"seconds": statistics.mean(times[2:])}
 
     def train(
         self, data: str, model: str, size: int, batch: int, epochs: int, patience: int, seed: int,
@@ -193,22 +166,52 @@ class Upstream:
         return {"seconds": seconds, "forward_ms": float(speeds[1]), "forward_alone": alone, "map50_95": ap}
 
 
+class _BareStep:
+    """A model, a loss, an optimizer and a batch outside of the training."""
+
+    def __init__(self, data: str, cfg: str, size: int, batch: int) -> None:
+        hyp = yaml.safe_load(HYP.read_text())
+        with open(data, encoding="utf-8") as file:
+            classes = len(yaml.safe_load(file)["names"])
+        dataset = LoadImagesAndLabels(_train_folder(data), size, batch, augment=True, hyp=hyp)
+        images, self.targets, *_ = LoadImagesAndLabels.collate_fn([dataset[i] for i in range(batch)])
+        self.images = images.float() / 255
+        self.model = DetectionModel(cfg, nc=classes).train()
+        hyp["obj"] *= (size / 640) ** 2
+        hyp["cls"] *= classes / 80
+        self.model.hyp = {**hyp, "label_smoothing": 0.0}
+        self.optimizer = smart_optimizer(self.model, "SGD", hyp["lr0"], hyp["momentum"], hyp["weight_decay"])
+        self.loss = ComputeLoss(self.model)
+
+    def measure(self, steps: int) -> dict[str, float]:
+        """Forward, loss, backward and optimizer step on one batch that is there, again and again: mean seconds."""
+        times = []
+        for _ in range(steps + 2):
+            started = time.perf_counter()
+            self.loss(self.model(self.images), self.targets)[0].backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            times.append(time.perf_counter() - started)
+        return {"seconds": statistics.mean(times[2:])}
+
+
 class _Epochs:
     """Callbacks that let the training wait between epochs. An epoch is answered for when the next one could begin, so
     that what comes in between, such as a validation, is over before another project is measured."""
 
-    def __init__(self, worker: Upstream) -> None:
-        self.worker = worker
+    def __init__(self, channel: Channel, bare: _BareStep) -> None:
+        self.channel = channel
+        self.bare = bare
         self.started = 0.0
         self.seconds: float | None = None
 
     def start(self) -> None:
         """Answer the last request, serve others, begin when asked to."""
         if self.seconds is None:
-            self.worker.channel.answer({})
+            self.channel.answer({})
         else:
-            self.worker.channel.answer({"seconds": self.seconds})
-        self.worker.channel.serve({"bare": self.worker.bare}, until="epoch")
+            self.channel.answer({"seconds": self.seconds})
+        self.channel.serve({"bare": self.bare.measure}, until="epoch")
         self.started = time.perf_counter()
 
     def end(self, epoch: int) -> None:

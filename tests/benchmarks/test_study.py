@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,19 @@ from benchmarks import side_by_side, study_latency
 from benchmarks.study import Runner, main, parse_arguments, stop
 from benchmarks.study_cell import is_over, read_detections, run_cell
 from benchmarks.study_latency import latency_key
-from benchmarks.study_plan import Cell, load_study
+from benchmarks.study_models import Model
+from benchmarks.study_plan import Cell, PlannedCell, Study, load_study
 from benchmarks.study_table import read_rows
 from data.config import load_data_config
 from data.load import load_samples
 from engine.coco_results import coco_averages, xyxy_to_xywh
+from engine.train_config import TrainConfig
 from engine.train_log import read_results
 from models import build_model
 from models.profile import profile
+from tests.benchmarks.small_study import write_study
 from tests.engine.tiny import RECIPE, TINY, make_data, random_squares, write_yaml
 
-FLIE = {"name": "flie", "cfg": "tiny", "mgil": {"fusion": "none"}}
 QUIET = ["--device", "cpu", "--no-latency"]
 
 
@@ -73,22 +76,41 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def study(folder: Path, **changes: Any) -> str:
-    content = {"models": ["tiny", FLIE], "data": ["data/squares.yaml"], "sizes": [32], "epochs": 2, "batch": 8}
-    return write_yaml(folder / "study.yaml", {**content, "recipe": RECIPE, **changes})
+def tiny_cell(folder: Path, **train: Any) -> Cell:
+    settings = {"data": str(folder / "data" / "squares.yaml"), "imgsz": 32, "epochs": 2, "batch_size": 8}
+    return Cell(Model(str(folder / "tiny.yaml")), TrainConfig(**{**settings, **train}), RECIPE)
 
 
-def run(folder: Path, *options: str, **changes: Any) -> Path:
+def flie_cell(folder: Path, **train: Any) -> Cell:
+    cell = tiny_cell(folder, **train)
+    return replace(cell, model=replace(cell.model, name="flie", mgil={"fusion": "none"}))
+
+
+def both(folder: Path, **train: Any) -> list[Cell]:
+    return [tiny_cell(folder, **train), flie_cell(folder, **train)]
+
+
+def study_of(folder: Path, cells: Iterable[Cell]) -> Study:
+    return load_study(write_study(folder, cells))
+
+
+def runner_of(folder: Path, cells: Iterable[Cell], *options: str, table: str = "out/study.csv") -> Runner:
+    arguments = parse_arguments(["study.py", *QUIET, *options])
+    return Runner(study_of(folder, cells), folder / "out", folder / table, arguments)
+
+
+def run(folder: Path, cells: Iterable[Cell], *options: str) -> Path:
     """Run a study; the csv."""
-    main([study(folder, **changes), "--output", str(folder / "out"), *options])
+    main([str(write_study(folder, cells)), "--output", str(folder / "out"), *options])
     return folder / "out" / "study" / "study_study.csv"
 
 
 def test_a_small_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two cells at once, one more that fails, then latency and report; and nothing is done twice."""
-    broken = {"name": "broken", "cfg": "tiny", "recipe": {"lr0": 1e30}}
+    tiny_one, flie_one = both(folder)
+    broken = replace(tiny_one, model=replace(tiny_one.model, name="broken"), recipe={**RECIPE, "box": 1e300})
     with pytest.raises(SystemExit, match="1 cells failed: broken, squares, 32 px, seed 0"):
-        run(folder, "--device", "cpu", "--workers", "2", models=["tiny", broken, FLIE])
+        run(folder, [tiny_one, broken, flie_one], "--device", "cpu", "--workers", "2")
     said = capsys.readouterr()
     assert "FloatingPointError" in said.err and "flie, squares, 32 px, seed 0: AP 0." in said.out
     table = folder / "out" / "study" / "study_study.csv"
@@ -109,14 +131,12 @@ def test_a_small_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     kept = [path.name for path in (cell / "run" / "weights").iterdir()]
     assert kept == ["best.pt"]
     before = table.read_bytes()
-    run(folder, *QUIET)
+    run(folder, both(folder), *QUIET)
     assert table.read_bytes() == before and "AP 0" not in capsys.readouterr().out.split("| model |")[0]
 
 
 def test_a_killed_cell_goes_on_from_its_last_epoch(folder: Path) -> None:
-    path = Path(study(folder, models=["tiny"], epochs=15))
-    options = parse_arguments([str(path), "--output", str(folder / "out"), *QUIET])
-    runner = Runner(load_study(path), folder / "out", folder / "out" / "study.csv", options)
+    runner = runner_of(folder, [tiny_cell(folder, epochs=15)])
     (cell,) = runner.pending()
     assert runner.state(cell) == "new"
     process = runner.start(cell)
@@ -145,10 +165,9 @@ def test_a_peers_cell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(side_by_side.SCRIPTS, "ultralytics", str(folder / "fake.py"))
     (folder / "peers" / "bin").mkdir(parents=True)
     (folder / "peers" / "bin" / "python").symlink_to(sys.executable)
-    model = {"peer": "ultralytics", "model": "yolo11n", "recipe": {"lr0": 0.02}}
-    path = Path(study(folder, models=[model], patience=4, seeds=[3]))
-    options = parse_arguments([str(path), *QUIET, "--peers", str(folder / "peers")])
-    runner = Runner(load_study(path), folder / "out", folder / "out" / "study.csv", options)
+    train = tiny_cell(folder, patience=4, seed=3).train
+    asked_for = Cell(Model("yolo11n", peer="ultralytics"), train, {"hsv_s": 0.2, "lr0": 0.02})
+    runner = runner_of(folder, [asked_for], "--peers", str(folder / "peers"))
     (cell,) = runner.pending()
     runner.write_job(cell)
     result = run_cell(runner.folder(cell))
@@ -159,47 +178,45 @@ def test_a_peers_cell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result["curve"], result["epochs run"], result["train seconds"]) == ([0.25, 0.5], 2, 12.5)
     assert result["versions"] == "fake 1, torch 0"
     train, detect = json.loads((runner.folder(cell) / "asked.json").read_text())
-    augmentation = {key: value for key, value in RECIPE.items() if key.startswith("hsv")}
-    assert train["recipe"] == {**augmentation, "lr0": 0.02}
+    assert train["recipe"] == {"hsv_s": 0.2, "lr0": 0.02}
     wanted = {"model": "yolo11n", "size": 32, "batch": 8, "epochs": 2, "patience": 4, "seed": 3, "device": "cpu"}
     assert {key: train[key] for key in wanted} == wanted
     assert (detect["conf_thres"], detect["iou_thres"], detect["max_det"]) == (0.001, 0.6, 300)
 
 
 def test_a_dry_run_lists_and_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(folder, "--dry-run", seeds=[0, 1])
+    cells = [cell for seed in range(2) for cell in both(folder, seed=seed)]
+    run(folder, cells, "--dry-run")
     said = capsys.readouterr().out
     assert said.count("new ") == 4 and "4 cells, 4 to run" in said and "2 epochs, batch 8" in said
     assert not (folder / "out").exists()
-    run(folder, "--dry-run", "--only", "model=flie", seeds=[0, 1])
+    run(folder, cells, "--dry-run", "--only", "model=flie")
     assert "2 cells, 2 to run" in capsys.readouterr().out
 
 
 def test_when_the_time_is_over_no_cell_begins(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(folder, *QUIET, "--limit-minutes", "-1")
+    run(folder, both(folder), *QUIET, "--limit-minutes", "-1")
     assert "the time is over; 2 cells are left" in capsys.readouterr().out
     with pytest.raises(FileNotFoundError, match="no cell of the study is finished yet"):
-        run(folder, "--report")
+        run(folder, both(folder), "--report")
 
 
 def test_a_cell_whose_data_cannot_be_divided_fails_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "set.yaml").write_text("train: train.json\nval: val.json\nnames: [a]\ncategory_ids: [1]\n")
     with pytest.raises(SystemExit, match="1 cells failed: tiny, set"):
-        run(folder, *QUIET, models=["tiny"], data=["./set.yaml"], split="holdout")
+        run(folder, [replace(tiny_cell(folder, data=str(folder / "set.yaml")), holdout=0.15)], *QUIET)
     assert "[1/1] tiny, set, 32 px, seed 0: failed:" in capsys.readouterr().out
 
 
 def test_cells_that_the_csv_has_are_done_elsewhere(folder: Path) -> None:
-    path = Path(study(folder))
-    options = parse_arguments([str(path), "--output", str(folder / "out"), *QUIET])
-    loaded = load_study(path)
-    runner = Runner(loaded, folder / "out", folder / "committed.csv", options)
-    tiny, flie = loaded.cells
+    runner = runner_of(folder, both(folder), table="committed.csv")
+    options = runner.options
+    tiny, flie = runner.study.cells
     result = {"AP": 0.5, "parameters": 9, "curve": [0.1, 0.5]}
     runner.folder(tiny).mkdir(parents=True)
     (runner.folder(tiny) / "result.json").write_text(json.dumps(result))
     runner.update()
-    elsewhere = Runner(loaded, folder / "elsewhere", folder / "committed.csv", options)
+    elsewhere = Runner(runner.study, folder / "elsewhere", folder / "committed.csv", options)
     assert elsewhere.pending() == [flie]
     key = latency_key(tiny, options.threads, torch.device("cpu"))  # the models can be timed where no cell was trained
     elsewhere.output.mkdir()
@@ -207,7 +224,7 @@ def test_cells_that_the_csv_has_are_done_elsewhere(folder: Path) -> None:
     elsewhere.update()
     (row,) = read_rows(folder / "committed.csv")
     assert (row["AP"], row["ONNX ms"], row["latency machine"], row["parameters"]) == (0.5, 1.5, "this", 9)
-    changed = Runner(load_study(Path(study(folder, epochs=3))), folder / "out", folder / "committed.csv", options)
+    changed = runner_of(folder, both(folder, epochs=3), table="committed.csv")
     assert len(changed.pending()) == 2
     runner.folder(changed.study.cells[1]).mkdir(parents=True)
     (runner.folder(changed.study.cells[1]) / "result.json").write_text(json.dumps(result))
@@ -245,12 +262,12 @@ def test_a_peers_detections_are_scored_as_ours(folder: Path) -> None:
 def test_models_are_timed_anew_unless_they_took_turns(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     groups: list[list[str]] = []
 
-    def measure(group: Mapping[str, Cell], *_rest: Any) -> dict[str, dict[str, Any]]:
+    def measure(group: Mapping[str, PlannedCell], *_rest: Any) -> dict[str, dict[str, Any]]:
         groups.append([cell.model for cell in group.values()])
         return {key: {"ONNX ms": 1.0, "turns": len(groups)} for key in group}
 
     monkeypatch.setattr(study_latency, "measure_group", measure)
-    cells = load_study(Path(study(folder))).cells
+    cells = study_of(folder, both(folder)).cells
     for chosen in (cells[:1], cells[:1], cells[1:], cells, cells):
         study_latency.measure_study(chosen, folder / "latency.json", 1, torch.device("cpu"), folder)
     assert groups == [["tiny"], ["flie"], ["tiny", "flie"]]

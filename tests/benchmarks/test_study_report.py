@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks import study_plots
 from benchmarks.study import main
 from benchmarks.study_report import difference, summarise, write_report
 from benchmarks.study_table import Row, merge_rows, read_rows, write_rows
 
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 SCORES = {
     "base": {0: 0.30, 1: 0.32, 2: 0.31},
     "four": {0: 0.35, 1: 0.36, 2: 0.37, 3: 0.50},
@@ -142,3 +144,14 @@ def test_an_empty_study_says_so(tmp_path: Path) -> None:
     write_rows(tmp_path / "empty.csv", [])
     with pytest.raises(ValueError, match="no cell is finished yet"):
         write_report(tmp_path / "empty.csv", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["study_iso_cost", "study_iso_cost_lr", "study_lite"])
+def test_committed_reports_are_those_of_their_csv(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(study_plots, "_figure", lambda *_parts: None)  # drawing takes long
+    main([str(RESULTS / f"{name}.csv"), "--report", "--results", str(tmp_path)])
+    for file in (f"{name}.md", f"{name}_table.csv"):
+        assert (tmp_path / file).read_bytes() == (RESULTS / file).read_bytes()
+    assert "| model |" in capsys.readouterr().out

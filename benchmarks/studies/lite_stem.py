@@ -1,0 +1,23 @@
+"""What of the block helps in the stem of yolov5n-mgil-lite? Chosen on held-out images.
+
+python -m benchmarks.study lite_stem --data-root FOLDER
+"""
+
+from __future__ import annotations
+
+from benchmarks.study_models import Model
+from benchmarks.study_plan import Cell
+from engine.train_config import TrainConfig
+
+LITE = "yolov5n-mgil-lite"
+FINE_ALONE = [-1, 1, "MGIL", [64, {"fine_convs": 2, "fusion": "none"}]]
+MODELS = [
+    Model(LITE, "plain stem", rows={0: [-1, 1, "Conv", [64, 6, 2, 2]]}),
+    Model(LITE, "MGIL stem"),
+    Model(LITE, "fine branch alone, two 3x3 convolutions", rows={0: FINE_ALONE}),
+    Model(LITE, "sum instead of MGAF", mgil={"fusion": "sum"}),
+    Model(LITE, "dilation 1 alone", mgil={"dilations": [1]}),
+    Model(LITE, "parallel", mgil={"cii_input": "parallel"}),
+]
+TRAIN = TrainConfig(data="helmet320", imgsz=64, epochs=40, batch_size=16)
+cells = [Cell(model, TRAIN, {"lr0": 0.004}, holdout=0.15) for model in MODELS]
