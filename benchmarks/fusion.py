@@ -28,9 +28,10 @@ from data.config import load_data_config
 from data.eval_loader import EvalLoader
 from data.load import load_samples
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
-from engine.cli import natural_int, positive_int, run_cli
+from engine.cli import run_cli
 from engine.devices import select_device
 from engine.evaluate import evaluate
+from engine.flags import natural_int, positive_int
 from files.atomic import write_text_atomic
 from mgil.mgaf import MGAF
 

@@ -20,6 +20,7 @@ from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.cli import describe
 from engine.devices import select_device
 from engine.export_check import Difference, Run, check_file
+from engine.export_config import DEFAULT_OPSET, ExportConfig
 from engine.export_formats import Format, check_formats, check_options
 from engine.export_images import data_inputs, example_inputs, in_batches
 from engine.export_job import ExportJob, Suppression
@@ -29,7 +30,6 @@ from engine.export_openvino import write_openvino
 from engine.export_tensorrt import write_engine
 from engine.export_torchscript import write_torchscript
 from engine.packages import MissingPackage
-from engine.runtime_metadata import MOST_SIDE
 from engine.runtimes import is_exported, load_exported
 from engine.stopping import ended_by_sigterm
 from files.atomic import check_room, sync_folder, sync_tree
@@ -48,86 +48,10 @@ WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
 CHECKED_IMAGES = 4
 NO_ROOM_BYTES = 1 << 20  # with less free space a disk is full
 CALIBRATION_IMAGES = 128
-DEFAULT_OPSET = 17
 
 
 class ExportError(ValueError):
     """At least one of the formats was not written."""
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    """One run of export.py; the fields are its flags, YOLOv5's names. None: not given."""
-
-    weights: str  # .pt file
-    data: str | None = None  # data set YAML: its images check the files and calibrate INT8
-    imgsz: tuple[int, ...] = ()  # (side,) or (height, width); none: the size that the weights were trained at
-    batch_size: int = 1
-    device: str = "cpu"
-    half: bool = False
-    int8: bool = False
-    dynamic: bool = False
-    simplify: bool = False
-    opset: int | None = None
-    nms: bool = False
-    agnostic_nms: bool = False
-    topk_per_class: int | None = None
-    topk_all: int | None = None
-    iou_thres: float | None = None
-    conf_thres: float | None = None
-    workspace: float | None = None  # GiB
-    verbose: bool = False
-    include: tuple[str, ...] = ("torchscript",)
-
-    def __post_init__(self) -> None:
-        if len(self.imgsz) > 2 or any(side < 1 for side in self.imgsz):
-            raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: give a side, or height and width, in pixels")
-        if self.batch_size < 1:
-            raise ValueError(f"--batch-size {self.batch_size} must be at least 1")
-        if (most := max(self.batch_size, *self.imgsz, 0)) > MOST_SIDE:
-            raise ValueError(f"--batch-size and --imgsz go up to {MOST_SIDE}, not {most}")
-        if self.half and self.int8:
-            raise ValueError("--half and --int8 are two number types; give one of them")
-        if self.workspace is not None and not 0 < self.workspace < float("inf"):
-            raise ValueError(f"--workspace {self.workspace} must be above 0 (GiB)")
-        for flag, value in (("conf-thres", self.conf_thres), ("iou-thres", self.iou_thres)):
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"--{flag} {value} must lie between 0 and 1")
-        for flag in ("conf_thres", "iou_thres", "topk_per_class", "topk_all"):
-            if getattr(self, flag) is not None and not self.suppresses:
-                raise ValueError(f"--{flag.replace('_', '-')} sets suppression inside the file; pass --nms too")
-
-    @property
-    def suppresses(self) -> bool:
-        """Whether suppression becomes part of the file; --agnostic-nms asks for it too, as in YOLOv5."""
-        return self.nms or self.agnostic_nms
-
-    def suppression(self) -> Suppression | None:
-        """The rule inside the file, YOLOv5's defaults where a flag is not given."""
-        if not self.suppresses:
-            return None
-        given = {
-            "conf_thres": self.conf_thres,
-            "iou_thres": self.iou_thres,
-            "per_class": self.topk_per_class,
-            "total": self.topk_all,
-        }
-        values = {key: value for key, value in given.items() if value is not None}
-        return Suppression(agnostic=self.agnostic_nms, **values)  # type: ignore[arg-type]
-
-    def given(self) -> set[str]:
-        """The flags that not every format takes, of those that were given."""
-        flags = {
-            "half": self.half,
-            "int8": self.int8,
-            "dynamic": self.dynamic,
-            "nms": self.suppresses,
-            "device": self.device.strip().lower() != "cpu",
-            "simplify": self.simplify,
-            "opset": self.opset is not None,
-            "workspace": self.workspace is not None,
-        }
-        return {flag for flag, is_given in flags.items() if is_given}
 
 
 @dataclass(frozen=True)
@@ -202,7 +126,7 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         dynamic=config.dynamic,
         simplify=config.simplify,
         opset=DEFAULT_OPSET if config.opset is None else config.opset,
-        suppression=config.suppression(),
+        suppression=_suppression(config),
         workspace=config.workspace,
         verbose=config.verbose,
         calibration=lambda: _calibration(data, size_hw, config.batch_size),
@@ -210,6 +134,20 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
     check_opset(job)
     _check_job(formats, job)
     return job, check_inputs(job, data)
+
+
+def _suppression(config: ExportConfig) -> Suppression | None:
+    """The rule inside the file, YOLOv5's defaults where a flag is not given."""
+    if not config.suppresses:
+        return None
+    given = {
+        "conf_thres": config.conf_thres,
+        "iou_thres": config.iou_thres,
+        "per_class": config.topk_per_class,
+        "total": config.topk_all,
+    }
+    values = {key: value for key, value in given.items() if value is not None}
+    return Suppression(agnostic=config.agnostic_nms, **values)  # type: ignore[arg-type]
 
 
 def input_size(imgsz: tuple[int, ...], model: DetectionModel) -> tuple[int, int]:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from data.augment import AugmentConfig
+from engine.train_config import OPTIMIZERS
 from files.yaml_file import read_yaml_mapping
 from models.loss import ASSIGNMENTS, LossGains
 
 FOLDER = Path(__file__).parent.parent / "data" / "hyps"
 LOW_RESOLUTION_PX = 320  # up to this size hyp.lowres.yaml is the default
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
 TEXTS = {"optimizer": OPTIMIZERS, "assign": ASSIGNMENTS}  # the fields that are not numbers, and what they may be
 WITHOUT_EFFECT = {"iou_t"}  # stands in YOLOv5's files, where nothing reads it
 

@@ -17,8 +17,9 @@ import torch
 from data.config import load_data_config
 from engine.draw import draw_detections
 from engine.feature_maps import recorded_maps, save_feature_maps
-from engine.inference import Detector, check_thresholds
+from engine.inference import Detector
 from engine.load import load_model
+from engine.predict_config import DetectConfig
 from engine.results import Results, count_text
 from engine.runs import new_run_folder
 from engine.sources import Frame, Source, open_source
@@ -28,57 +29,7 @@ from engine.video import quiet_opencv
 from engine.writers import DetectionWriter
 from models import DetectionModel
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
-MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
 TRAINED = "runs/*/*/weights/best.pt"
-
-
-@dataclass(frozen=True)
-class DetectConfig:
-    """One run of detect.py; the flags of the same names fill it."""
-
-    weights: str | None = None  # .pt file; None: the newest that train.py left under runs/train
-    source: str = str(EXAMPLES)  # see engine.sources.open_source
-    data: str | None = None  # data set YAML whose class names replace the checkpoint's
-    imgsz: tuple[int, ...] | None = None  # (longest side,) or (height, width) of the network input; None: as trained
-    conf_thres: float = 0.25  # lowest score kept
-    iou_thres: float = 0.45  # NMS overlap
-    max_det: int = 1000  # boxes per image
-    device: str = ""  # "" is the first GPU, else the CPU
-    view_img: bool = False  # show each picture in a window
-    save_txt: bool = False  # labels/*.txt
-    save_csv: bool = False  # predictions.csv
-    save_conf: bool = False  # scores in the labels
-    save_crop: bool = False  # crops/{class}/*.jpg
-    nosave: bool = False  # no annotated pictures and videos
-    classes: tuple[int, ...] | None = None  # only these class indices
-    agnostic_nms: bool = False  # boxes suppress each other across classes
-    augment: bool = False  # three sizes, once mirrored
-    visualize: bool = False  # feature maps of every layer
-    project: str = "runs/detect"  # the run's folder is project/name, project/name2, ...
-    name: str = "exp"
-    exist_ok: bool = False  # write into project/name even if it exists
-    line_thickness: int = 3  # pixels of the drawn picture
-    hide_labels: bool = False
-    hide_conf: bool = False
-    half: bool = False  # float16, CUDA only
-    vid_stride: int = 1  # every n-th frame of videos and streams
-
-    def __post_init__(self) -> None:
-        check_thresholds(self.conf_thres, self.iou_thres, self.max_det)
-        if not 1 <= self.line_thickness <= MOST_THICKNESS:
-            raise ValueError(f"--line-thickness {self.line_thickness} must lie between 1 and {MOST_THICKNESS}")
-        if self.vid_stride < 1:
-            raise ValueError(f"--vid-stride {self.vid_stride} must be 1 or more")
-        if self.imgsz is not None and len(self.imgsz) not in (1, 2):
-            raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: give one side, or height and width")
-        if self.save_conf and not self.save_txt:
-            raise ValueError("--save-conf adds scores to the files of --save-txt; give both")
-
-    @property
-    def writes(self) -> bool:
-        """Whether the run leaves anything behind."""
-        return not self.nosave or self.save_txt or self.save_csv or self.save_crop or self.visualize
 
 
 @dataclass(frozen=True)

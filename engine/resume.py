@@ -13,8 +13,9 @@ import torch
 
 from data.config import find_data_yaml
 from engine.checkpoints import Checkpoint
+from engine.flags import flag_of
 from engine.hyp import load_hyp
-from engine.train_config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, flag_of
+from engine.train_config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict
 from engine.train_setup import rounded_imgsz
 from engine.trainer import Progress
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,6 +29,7 @@ from engine.runtimes import (
     is_exported,
     load_exported,
 )
+from engine.val_config import ValConfig
 from engine.val_report import (
     SIZE_COLUMNS,
     result_lines,
@@ -42,64 +43,10 @@ from engine.val_report import (
 from files.atomic import write_text_atomic
 from models import DetectionModel
 
-TASKS = ("train", "val", "test", "speed", "study")
 LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
 HIGH_RESOLUTION_STUDY = tuple(range(256, 1536 + 128, 128))  # YOLOv5's
 Report = Callable[[str], None]
 Model: TypeAlias = DetectionModel | ExportedModel | Ensemble
-
-
-@dataclass(frozen=True)
-class ValConfig:
-    """One run of val.py; the fields are its flags, YOLOv5's names and defaults."""
-
-    weights: tuple[str, ...]  # several are pooled before NMS
-    data: str | None = None  # data set YAML; None: the one that the weights were trained on, else digits.yaml
-    batch_size: int = 32
-    imgsz: tuple[int, ...] = ()  # input sizes, one evaluation each; none: the size that the weights were trained at
-    conf_thres: float = 0.001
-    iou_thres: float = 0.6
-    max_det: int = 300
-    task: str = "val"  # the split; or speed: times only; or study: several sizes
-    device: str = ""
-    workers: int = 8
-    single_cls: bool = False
-    augment: bool = False
-    verbose: bool = False  # list every class, however many
-    save_txt: bool = False
-    save_conf: bool = False  # scores in the label files too
-    save_json: bool = False
-    project: str = "runs/val"
-    name: str = "exp"
-    exist_ok: bool = False
-    half: bool = False
-    strict: bool = False  # bad labels and images are errors
-    download: bool = False  # fetch the data set when it is not there
-
-    def __post_init__(self) -> None:
-        if not self.weights:
-            raise ValueError("no weights given; pass --weights with at least one file")
-        if self.task not in TASKS:
-            raise ValueError(f"--task {self.task!r} is none of {', '.join(TASKS)}")
-        if any(size < 1 for size in self.imgsz):
-            raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: sizes must be positive")
-        for flag, value, lowest in (
-            ("batch-size", self.batch_size, 1),
-            ("max-det", self.max_det, 1),
-            ("workers", self.workers, 0),
-        ):
-            if value < lowest:
-                raise ValueError(f"--{flag} {value} must be at least {lowest}")
-        for flag, threshold in (("conf-thres", self.conf_thres), ("iou-thres", self.iou_thres)):
-            if not 0 <= threshold <= 1:
-                raise ValueError(f"--{flag} {threshold} must lie between 0 and 1")
-        if self.save_conf and not self.save_txt:
-            raise ValueError("--save-conf adds scores to the label files of --save-txt; pass that too")
-
-    @property
-    def split(self) -> str:
-        """The data set's split to evaluate on."""
-        return self.task if self.task in ("train", "val", "test") else "val"
 
 
 def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:

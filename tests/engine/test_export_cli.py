@@ -62,7 +62,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], a
         (["--include", "coreml", "onnx", "--dynamic"], "--dynamic is not available for coreml"),
         (["--include", "torchscript", "--opset", "17"], "--opset means nothing to torchscript"),
         (["--include", "onnx", "--workspace", "4"], "--workspace means nothing to onnx, only to engine"),
-        (["--include", "engine", "--workspace", "0"], "--workspace 0.0 must be above 0"),
+        (["--include", "engine", "--workspace", "0"], "--workspace: '0' is not a number above 0 (GiB)"),
         (["--include", "onnx", "--opset", "99"], "--opset 99: give 11 to 20"),
         (["--include", "onnx", "--opset", "12", "--nms"], "--opset 12: --nms needs 13 or more"),
         (["--include", "onnx", "--conf-thres", "0.3"], "--conf-thres sets suppression inside the file; pass --nms"),
@@ -329,7 +329,7 @@ def test_the_default_size_is_the_training_size(weights: Path) -> None:
 
 def test_help_shows_every_format(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        export.build_parser().parse_args(["--help"])
+        export.main(["--help"])
     out = capsys.readouterr().out
     for row in FORMATS.values():
         assert f" {row.argument} " in out

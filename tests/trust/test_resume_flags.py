@@ -171,7 +171,7 @@ def test_the_command_line_says_that_there_is_no_checkpoint_yet(tmp_path: Path) -
 
 def test_the_help_says_what_may_change(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        door.make_parser().parse_args(["--help"])
+        door.main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "only --epochs, --patience, --device, --workers, --cache, --noplots" in text
     assert "Changed with --resume, the learning rates follow the new length from there on" in text
