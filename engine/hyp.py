@@ -17,6 +17,8 @@ FOLDER = Path(__file__).parent.parent / "data" / "hyps"
 LOW_RESOLUTION_PX = 320  # up to this size hyp.lowres.yaml is the default
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 TEXTS = {"optimizer": OPTIMIZERS, "assign": ASSIGNMENTS}  # the fields that are not numbers, and what they may be
+# With gradients clipped to a norm of 10, no lower learning rate can make weights Inf in one step.
+MOST_RATE = 10.0
 WITHOUT_EFFECT = {"iou_t"}  # stands in YOLOv5's files, where nothing reads it
 
 
@@ -74,6 +76,9 @@ class Hyp:
         for name in ("flipud", "fliplr", "mosaic", "mixup", "hsv_h", "hsv_s", "hsv_v", "translate", "scale", "lrf"):
             if getattr(self, name) > 1:
                 raise ValueError(f"hyp {name}: {getattr(self, name)!r} must be at most 1")
+        for name in ("lr0", "warmup_bias_lr"):  # lrf is at most 1, so lr0 * lrf is no larger than lr0
+            if getattr(self, name) > MOST_RATE:
+                raise ValueError(f"hyp {name}: {getattr(self, name)!r}; the highest learning rate is {MOST_RATE:g}")
         if not self.momentum < 1 or not self.warmup_momentum < 1:
             raise ValueError(f"hyp momentum: {self.momentum!r} and {self.warmup_momentum!r} must be below 1")
         if self.anchor_t <= 1:

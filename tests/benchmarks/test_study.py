@@ -87,7 +87,7 @@ def run(folder: Path, *options: str, **changes: Any) -> Path:
 
 def test_a_small_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two cells at once, one more that fails, then latency and report; and nothing is done twice."""
-    broken = {"name": "broken", "cfg": "tiny", "recipe": {"lr0": 1e30}}
+    broken = {"name": "broken", "cfg": "tiny", "recipe": {"weight_decay": 1e30}}
     with pytest.raises(SystemExit, match="1 cells failed: broken, squares, 32 px, seed 0"):
         run(folder, "--device", "cpu", "--workers", "2", models=["tiny", broken, FLIE])
     said = capsys.readouterr()
