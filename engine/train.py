@@ -32,7 +32,7 @@ from engine.run_claim import RunClaim
 from engine.runs import new_run_folder, set_aside
 from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
 from engine.train_config import TrainConfig
-from engine.train_log import ResultsCsv, TensorBoard
+from engine.train_log import ResultsCsv, TensorBoard, TimeLeft
 from engine.train_setup import (
     COARSEST_STRIDE,
     check_anchors,
@@ -204,6 +204,7 @@ class _Run:
     def train(self) -> None:
         """All epochs, then the evaluation of the best weights."""
         started, config = time.perf_counter(), self.config
+        self.time_left = TimeLeft()
         self.report(f"training {config.epochs} epochs at {config.imgsz} px on {self.device}, into {self.folder}")
         for epoch in range(self.progress.epoch, config.epochs):
             if from_main(patience_is_over(self.progress, config)):  # here, so that a run resumed after that ends too
@@ -242,7 +243,7 @@ class _Run:
             if config.image_weights:
                 maps = np.array([row.ap50_95 for row in result.per_class])
                 self.trainer.loader.set_image_weights(image_difficulty(self.splits.train, maps))
-        self.report(f"{line}  {losses.seconds:.1f} s")
+        self.report(f"{line}  {losses.seconds:.1f} s{self.time_left.after_epoch(config.epochs - epoch - 1)}")
         self.progress.epoch = epoch + 1
         assert self.log and self.board
         self.log.add(values)

@@ -192,8 +192,8 @@ def check_anchors(model: DetectionModel, samples: Samples, imgsz: int, hyp: Hyp,
     anchors = torch.from_numpy(found).float()
     head.set_anchors_px(anchors)
     model.architecture["anchors"] = anchors.flatten(1).tolist()
-    listed = ", ".join(f"{width:.0f}x{height:.0f}" for width, height in found.reshape(-1, 2))
-    report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed}")
+    listed = "; ".join(f"{width:.0f},{height:.0f}" for width, height in found.reshape(-1, 2))
+    report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed} (width,height)")
 
 
 def fill_memory(model: DetectionModel, imgsz: int, precision: Precision, default: int = 16) -> int:

@@ -30,6 +30,7 @@ from models.criterion import Criterion
 
 MOST_GRADIENT = 10.0  # norm that gradients are clipped to
 MOST_BAD_VALIDATIONS = 3  # in a row
+SHOW_EVERY_S = 0.5  # of the losses in the progress bar; reading them waits for the device
 SIZE_STREAM = 7  # separates the random sizes of --multi-scale from other draws of the seed
 
 
@@ -161,6 +162,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         # disable=None: no bar where the output is not a terminal
         disable = True if title is None else None
+        shown = -math.inf
         bar = tqdm(self._batches(epoch), total=len(self.loader), disable=disable, leave=False)
         for index, batch in enumerate(bar):
             accumulate = self.schedule.set(epoch, index)
@@ -172,8 +174,9 @@ class Trainer:
                 if steps:
                     self._step(last)
                     pending = 0
-            if not bar.disable and index % 20 == 0:  # reading the losses waits for the device: not at every step
+            if not bar.disable and (last or time.perf_counter() - shown >= SHOW_EVERY_S):
                 bar.set_description(f"{title} {_terms(total)}")
+                shown = time.perf_counter()
         self._share_left_out()
         box, obj, cls, counted = mean_over_processes(total).split(1)
         box, obj, cls = (torch.cat((box, obj, cls)) / counted).tolist()

@@ -73,6 +73,7 @@ def test_anchors_are_fitted_when_too_few_boxes_match() -> None:
     anchors = model.head.anchors_px
     assert measure_fit(sides, anchors.flatten(0, 1).numpy()).recall == 1.0
     assert "recall 0.0000: fitted new ones" in lines[0]
+    assert lines[0].endswith("(width,height)") and lines[0].count(";") == 8
     assert (anchors.flatten(0, 1).prod(1).diff() >= 0).all()  # small ones on the fine map
     rebuilt = build_model(model.architecture, names=NAMES)
     torch.testing.assert_close(rebuilt.head.anchors_px, anchors)
@@ -157,7 +158,7 @@ def test_the_model_is_the_one_asked_for(tmp_path: Path) -> None:
     cfg, lines = write_yaml(tmp_path / "tiny.yaml", TINY), []
     model = make_model(TrainConfig(cfg=cfg), data_of(NAMES), 64, None, lines.append)
     assert (model.names, model.imgsz, model.num_classes) == (NAMES, 64, 3)
-    assert lines[0].startswith("tiny.yaml: ") and "GFLOPs" in lines[0]
+    assert lines[0].startswith("tiny.yaml: ") and "MFLOPs at 64x64" in lines[0]
 
 
 def test_single_class_has_one_name(tmp_path: Path) -> None:
