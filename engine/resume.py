@@ -14,7 +14,7 @@ import torch
 from data.config import find_data_yaml
 from engine.checkpoints import Checkpoint
 from engine.hyp import load_hyp
-from engine.train_config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, flag_of
+from engine.train_config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, flag_of, frozen_rows
 from engine.train_setup import rounded_imgsz
 from engine.trainer import Progress
 
@@ -128,7 +128,7 @@ def _is_own(name: str, value: Any, saved: TrainConfig, checkpoint: Checkpoint) -
     if name == "data":
         return str(find_data_yaml(value)) == checkpoint.info.get("data")
     if name == "freeze":
-        return replace(saved, freeze=value).frozen_rows() == saved.frozen_rows()
+        return frozen_rows(value) == frozen_rows(saved.freeze)
     if name in ("weights", "project"):
         return bool(value and own) and Path(value).resolve() == Path(own).resolve()
     return False

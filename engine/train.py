@@ -110,7 +110,7 @@ class _Run:
         checkpoint = resumed or (load_checkpoint(config.weights) if config.weights else None)
         model_config = replace(config, cfg="") if resumed else config
         self.model = make_model(model_config, self.splits.config, config.imgsz, checkpoint, report).to(device)
-        frozen = freeze_rows(self.model, config.frozen_rows())
+        frozen = freeze_rows(self.model, config.freeze)
         if not config.noautoanchor and not resumed:
             check_anchors(self.model, self.splits.train, config.imgsz, self.hyp, config.seed, report)
         if config.batch_size == -1:

@@ -23,6 +23,11 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def frozen_rows(freeze: tuple[int, ...]) -> tuple[int, ...]:
+    """Rows of the model that `--freeze` means: one number n is the first n rows, several are those rows."""
+    return tuple(range(freeze[0])) if len(freeze) == 1 else freeze
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run; the fields are YOLOv5's flags with underscores.
@@ -96,10 +101,6 @@ class TrainConfig:
         value = getattr(self, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             raise ValueError(f"{flag_of(name)} {value!r}: must be an integer of {low} or more")
-
-    def frozen_rows(self) -> tuple[int, ...]:
-        """Rows of the model that are not trained."""
-        return tuple(range(self.freeze[0])) if len(self.freeze) == 1 else self.freeze
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for opt.yaml and checkpoints."""

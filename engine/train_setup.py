@@ -23,7 +23,7 @@ from engine.distributed import from_main, is_main, world_size
 from engine.evaluate import class_table
 from engine.hyp import Hyp, default_hyp
 from engine.precision import Precision
-from engine.train_config import DEFAULT_CFG, TrainConfig
+from engine.train_config import DEFAULT_CFG, TrainConfig, frozen_rows
 from mgil import MGIL
 from models import DetectionModel, build_model
 from models.anchors import ENOUGH_RECALL, fit_levels, measure_fit
@@ -157,18 +157,24 @@ def wasted_dilations(model: nn.Module, imgsz: int) -> list[str]:
     return [f"at {imgsz} px these dilations reach past the whole feature map and see one pixel: {'; '.join(found)}"]
 
 
-def freeze_rows(model: DetectionModel, rows: tuple[int, ...]) -> tuple[nn.Module, ...]:
+def freeze_rows(model: DetectionModel, freeze: tuple[int, ...]) -> tuple[nn.Module, ...]:
     """Stop rows of the model from training, and return them.
 
+    Args:
+        model: Its rows are frozen in place.
+        freeze: The numbers given with `--freeze`.
+
     Raises:
-        ValueError: A row that the model does not have, or none left to train.
+        ValueError: A row that the model does not have, or none left to train; quotes what was given.
     """
+    given, rows, last = f"--freeze {' '.join(map(str, freeze))}", frozen_rows(freeze), len(model.model) - 1
+    if rows and max(rows) > last:
+        meant = f"means rows 0 to {max(rows)}" if len(freeze) == 1 else f"there is no row {max(rows)}"
+        raise ValueError(f"{given}: {meant}; {model.architecture['source']} has rows 0 to {last}")
     for row in rows:
-        if row >= len(model.model):
-            raise ValueError(f"--freeze {row}: the model has rows 0 to {len(model.model) - 1}")
         model.model[row].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(f"--freeze {' '.join(map(str, rows))}: leaves nothing to train")
+        raise ValueError(f"{given}: leaves nothing to train; {model.architecture['source']} has rows 0 to {last}")
     return tuple(model.model[row] for row in rows)
 
 

@@ -101,8 +101,14 @@ def test_freeze_nothing(model: DetectionModel) -> None:
 
 
 def test_freeze_a_row_that_is_not_there(model: DetectionModel) -> None:
-    with pytest.raises(ValueError, match=r"--freeze 6: the model has rows 0 to 5"):
-        freeze_rows(model, (1, 6))
+    """The message quotes what was typed, not the row that it came to."""
+    with pytest.raises(ValueError, match=r"^--freeze 1 6 2: there is no row 6; model has rows 0 to 5$"):
+        freeze_rows(model, (1, 6, 2))
+    with pytest.raises(ValueError, match=r"^--freeze 99: means rows 0 to 98; model has rows 0 to 5$"):
+        freeze_rows(model, (99,))
+    with pytest.raises(ValueError, match=r"^--freeze 6: leaves nothing to train; model has rows 0 to 5$"):
+        freeze_rows(model, (6,))
+    assert len(freeze_rows(model, (5,))) == 5
 
 
 def test_freeze_everything(model: DetectionModel) -> None:
