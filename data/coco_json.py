@@ -162,8 +162,9 @@ def _scan_images(content: dict[str, Any], json_path: str, folder: str, scan: Sca
         elif isinstance(size, str):
             problem = f"{printable(os.path.join(folder, name))}: {size}"
         elif (stated := _stated_size(entry, size)) != size:
-            says = "x".join(str(side)[:20] for side in stated)
-            problem = f"{printable(name)}: the json says {printable(says)} pixels, the file {size[0]}x{size[1]} (height x width)"
+            says = printable("x".join(str(side)[:20] for side in stated))
+            found = f"{size[0]}x{size[1]} (height x width)"
+            problem = f"{printable(name)}: the json says {says} pixels, the file {found}"
         else:
             index_of_id[number] = len(sizes)
             sizes.append(size)

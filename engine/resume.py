@@ -19,7 +19,7 @@ from engine.train_setup import rounded_imgsz
 from engine.trainer import Progress
 
 Report = Callable[[str], None]
-TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights", "torch_rng", "cuda_rng"}
+TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights"}
 FINAL_TABLE = "per_class.csv"  # written last of all: a run that has it is complete
 # What a change does to a run that would else be, bit by bit, the one that was never interrupted.
 CONSEQUENCES = {

@@ -14,18 +14,18 @@ import torch
 from torch import nn
 
 from data.boxes import LabelTable
-from data.config import DataConfig, load_data_config
+from data.config import DataConfig, find_data_yaml, load_data_config
 from data.download import download
 from data.letterbox import fitted_size_hw
 from data.samples import Samples, load_samples
-from engine.checkpoints import Checkpoint, check_weights, transfer_weights
+from engine.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
 from engine.distributed import from_main, is_main, world_size
 from engine.evaluate import class_table
-from engine.hyp import Hyp, default_hyp
+from engine.hyp import Hyp, default_hyp, load_hyp
 from engine.precision import Precision
 from engine.train_config import DEFAULT_CFG, TrainConfig, frozen_rows
 from mgil import MGIL
-from models import DetectionModel, build_model
+from models import DetectionModel, build_model, load_architecture
 from models.anchors import ENOUGH_RECALL, fit_levels, measure_fit
 from models.profile import profile
 
@@ -43,6 +43,27 @@ class Splits:
     config: DataConfig
     train: Samples
     val: Samples
+
+
+def read_named_files(config: TrainConfig) -> Checkpoint | None:
+    """Read the files that the options name, all but the data set itself; the weights are returned.
+
+    Reading a data set can take minutes, after which nobody wants to hear of a mistyped name.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: It cannot be used.
+    """
+    checkpoint = load_checkpoint(config.weights) if config.weights else None
+    if checkpoint:
+        check_weights(checkpoint)
+    if config.cfg:
+        load_architecture(config.cfg)
+    if config.hyp:
+        load_hyp(config.hyp)
+    if is_main():  # the only one to read it
+        find_data_yaml(config.data)
+    return checkpoint
 
 
 def load_splits(config: TrainConfig, report: Report) -> Splits:

@@ -56,7 +56,8 @@ class Bar:
         self.count = 0
 
     def __iter__(self) -> Iterator[Any]:
-        for self.count, batch in enumerate(self.batches, start=1):
+        for batch in self.batches:
+            self.count += 1
             yield batch
 
     def set_description(self, text: str) -> None:

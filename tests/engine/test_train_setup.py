@@ -89,6 +89,8 @@ def test_anchors_are_kept_where_there_are_too_few_boxes(number: int) -> None:
 
 
 def test_freeze(model: DetectionModel) -> None:
+    assert len(freeze_rows(model, (2,))) == 2
+    model.requires_grad_(True)
     modules = freeze_rows(model, (0, 2))
     assert modules == (model.model[0], model.model[2])
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
@@ -108,7 +110,6 @@ def test_freeze_a_row_that_is_not_there(model: DetectionModel) -> None:
         freeze_rows(model, (99,))
     with pytest.raises(ValueError, match=r"^--freeze 6: leaves nothing to train; model has rows 0 to 5$"):
         freeze_rows(model, (6,))
-    assert len(freeze_rows(model, (5,))) == 5
 
 
 def test_freeze_everything(model: DetectionModel) -> None:
