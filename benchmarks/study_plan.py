@@ -30,7 +30,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import product
@@ -44,6 +43,7 @@ from data.config import DataConfig, load_data_config
 from engine.hyp import default_hyp, load_hyp
 from engine.train_config import TrainConfig
 from engine.train_setup import DEFAULT_BATCH, DEFAULT_EPOCHS
+from files.names import hint_for
 from files.yaml_file import read_yaml_mapping
 
 PEERS = ("yolov5", "ultralytics")
@@ -309,8 +309,7 @@ def check_keys(entry: Any, known: Sequence[str], where: str) -> None:
         raise ValueError(f"{where}: {entry!r} is no mapping")
     for key in entry:
         if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            hint = hint_for(key, known) or f"known are {', '.join(known)}"
             raise ValueError(f"{where}: unknown key {key!r}; {hint}")
 
 

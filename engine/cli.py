@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import torch
 
 from data.decode import quiet_decoders
 from engine.distributed import first_to_fail, is_main
+from files.names import hint_for
 from files.text import printable
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: missing and unwritable files
@@ -101,9 +101,8 @@ class Parser(argparse.ArgumentParser):
 
     def _nearest(self, flag: str) -> str:
         shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
-        names = [name.strip("-") for action in shown for name in action.option_strings]
-        near = get_close_matches(flag.strip("-"), names, n=1, cutoff=0.7)
-        return f"did you mean --{near[0]}?" if near else "--help lists them"
+        names = [name for action in shown for name in action.option_strings if name.startswith("--")]
+        return hint_for(flag, names, quoted=False) or "--help lists them"
 
     def error(self, message: str) -> NoReturn:
         """End with one line; the usage of all flags would bury it."""

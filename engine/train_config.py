@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from typing import Any
 
 from engine.hyp import OPTIMIZERS
 from engine.precision import CHOICES as AMP_CHOICES
+from files.names import hint_for
 
 CACHE_CHOICES = ("auto", "ram", "none")
 DEFAULT_CFG = "yolov5n-mgil.yaml"
@@ -116,6 +116,6 @@ def config_from_dict(values: dict[str, Any]) -> TrainConfig:
     known = [item.name for item in fields(TrainConfig)]
     for key in values:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            raise ValueError(f"unknown training option {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            hint = hint_for(key, known) or f"known are {', '.join(known)}"
+            raise ValueError(f"unknown training option {key!r}; {hint}")
     return TrainConfig(**{**values, "freeze": tuple(values.get("freeze", (0,)))})
