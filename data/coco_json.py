@@ -174,8 +174,9 @@ def _scan_images(
         elif isinstance(size, str):
             problem = f"{printable(os.path.join(folder, name))}: {size}"
         elif (stated := _stated_size(entry, size)) != size:
-            says = "x".join(str(side)[:20] for side in stated[::-1])
-            problem = f"{printable(name)}: the json says {printable(says)} pixels, the file {size[1]}x{size[0]}"
+            says = printable("x".join(str(side)[:20] for side in stated))
+            found = f"{size[0]}x{size[1]} (height x width)"
+            problem = f"{printable(name)}: the json says {says} pixels, the file {found}"
         else:
             index_of_id[number] = len(sizes)
             sizes.append(size)
@@ -216,7 +217,7 @@ def _read_annotation(
     x1, y1 = max(bbox[0], 0.0), max(bbox[1], 0.0)
     box_width, box_height = min(bbox[0] + bbox[2], width) - x1, min(bbox[1] + bbox[3], height) - y1
     if bbox[2] <= 0 or bbox[3] <= 0 or box_width <= 0 or box_height <= 0:
-        return f"bbox {bbox} has no area inside the {width}x{height} image"
+        return f"bbox {bbox} has no area inside the image of {height}x{width} pixels"
     area = entry.get("area")
     if area is None:
         area = box_width * box_height

@@ -78,6 +78,7 @@ class TrainLoader:
         stride: with `rect`, sides are multiples of this.
         rank: this process among `world_size`; each takes its part of every global batch.
         world_size: processes that train together.
+        agree: how they agree whether the images fit their memory, see `make_store`.
         device: where batches are made; a CUDA device augments there.
         drop_last: leave out the incomplete last batch (a set smaller than one batch is one smaller batch).
         strict: make an image that cannot be read an error.
@@ -102,6 +103,7 @@ class TrainLoader:
         stride: int = 32,
         rank: int = 0,
         world_size: int = 1,
+        agree: Callable[[bool], bool] = bool,
         device: torch.device | str = "cpu",
         drop_last: bool = True,
         strict: bool = False,
@@ -138,6 +140,7 @@ class TrainLoader:
             memory_budget=memory_budget,
             device=self.device,
             ranks=world_size,
+            agree=agree,
             left_out=self.left_out,
             report=report,
         )

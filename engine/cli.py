@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import MISSING
 from typing import Any, NoReturn
 
-from engine.flags import Config, Flag, Refused, build, flag_of, flags, nearest, switch
+from engine.flags import Config, Flag, Refused, build, flag_of, flags, switch
+from files.names import hint_for
 from files.text import printable
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: missing and unwritable files
@@ -149,9 +150,8 @@ class Parser(argparse.ArgumentParser):
 
     def _hint(self, name: str) -> str:
         shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
-        known = [option.strip("-") for action in shown for option in action.option_strings]
-        near = nearest(name.strip("-"), known, cutoff=0.7)
-        return f"did you mean --{near}?" if near else "--help lists them"
+        known = [option for action in shown for option in action.option_strings if option.startswith("--")]
+        return hint_for(name, known, quoted=False) or "--help lists them"
 
 
 def _help(its: Flag, default: Any) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from engine.cli import fail, one_line_errors, parse, parser_for, run_cli
 from engine.export_config import ExportConfig
 from engine.export_formats import format_table
-from engine.flags import build, nearest
+from engine.flags import build
 from engine.predict_config import DetectConfig
 from engine.train_config import TrainConfig
 from engine.val_config import ValConfig
+from files.names import hint_for
 
 Arguments = Sequence[str] | None
 DESCRIPTIONS = {
@@ -86,8 +87,7 @@ def main(arguments: Arguments = None) -> None:
     elif word in COMMANDS:
         COMMANDS[word](others, f"mgil {word}")
     else:
-        near = nearest(word, COMMANDS)
-        fail(f"{word}: no such command; {f'did you mean {near}?' if near else 'mgil --help lists them'}", status=2)
+        fail(f"{word}: no such command; {hint_for(word, COMMANDS, quoted=False) or 'mgil --help lists them'}", status=2)
 
 
 def _help() -> str:

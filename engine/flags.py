@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any, TypeVar
+
+from files.names import hint_for
 
 MOST_INT = 2**32 - 1  # the largest seed of NumPy; arrays cannot hold much larger numbers
 KEY = "flag"  # of the field's metadata
@@ -228,11 +229,6 @@ def from_plain(config: type[Config], values: Mapping[str, Any], what: str) -> Co
     known = [item.name for item in fields(config)]  # type: ignore[arg-type]  # any dataclass
     for key in values:
         if key not in known:
-            near = nearest(str(key), known)
-            raise ValueError(f"unknown {what} {key!r}" + (f"; did you mean {near!r}?" if near else ""))
+            hint = hint_for(key, known) or f"known are {', '.join(known)}"
+            raise ValueError(f"unknown {what} {key!r}; {hint}")
     return config(**values)
-
-
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The most alike of the known words, or nothing where none is alike."""
-    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")

@@ -64,7 +64,7 @@ def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> D
         source = stack.enter_context(closing(open_source(config.source, vid_stride=config.vid_stride, report=report)))
         run = stack.enter_context(closing(_Run(config, detector, source, report, stop)))
         height, width = detector.size_hw
-        report(f"{weights}: {len(detector.names)} classes, input up to {width}x{height} pixels, on {detector.device}")
+        report(f"{weights}: {len(detector.names)} classes, input up to {height}x{width} pixels, on {detector.device}")
         try:
             run.everything()
         except (KeyboardInterrupt, StreamsGone) as end:

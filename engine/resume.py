@@ -15,12 +15,12 @@ from data.config import find_data_yaml
 from engine.checkpoints import Checkpoint
 from engine.flags import flag_of
 from engine.hyp import load_hyp
-from engine.train_config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict
+from engine.train_config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, frozen_rows
 from engine.train_setup import rounded_imgsz
 from engine.trainer import Progress
 
 Report = Callable[[str], None]
-TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights", "torch_rng", "cuda_rng"}
+TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights"}
 FINAL_TABLE = "per_class.csv"  # written last of all: a run that has it is complete
 # What a change does to a run that would else be, bit by bit, the one that was never interrupted.
 CONSEQUENCES = {
@@ -129,7 +129,7 @@ def _is_own(name: str, value: Any, saved: TrainConfig, checkpoint: Checkpoint) -
     if name == "data":
         return str(find_data_yaml(value)) == checkpoint.info.get("data")
     if name == "freeze":
-        return replace(saved, freeze=value).frozen_rows() == saved.frozen_rows()
+        return frozen_rows(value) == frozen_rows(saved.freeze)
     if name in ("weights", "project"):
         return bool(value and own) and Path(value).resolve() == Path(own).resolve()
     return False

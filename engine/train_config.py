@@ -30,6 +30,11 @@ MAY_CHANGE_ON_RESUME = (
 )
 
 
+def frozen_rows(freeze: tuple[int, ...]) -> tuple[int, ...]:
+    """Rows of the model that `--freeze` means: one number n is the first n rows, several are those rows."""
+    return tuple(range(freeze[0])) if len(freeze) == 1 else freeze
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run; the fields are YOLOv5's flags with underscores.
@@ -132,10 +137,6 @@ class TrainConfig:
             raise ValueError("--rect and --multi-scale exclude each other")
         if self.image_weights and self.noval:
             raise ValueError("--image-weights needs the AP of every epoch; leave --noval out")
-
-    def frozen_rows(self) -> tuple[int, ...]:
-        """Rows of the model that are not trained."""
-        return tuple(range(self.freeze[0])) if len(self.freeze) == 1 else self.freeze
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for opt.yaml and checkpoints."""

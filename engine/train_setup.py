@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.config import DataConfig, load_data_config
+from data.config import DataConfig, find_data_yaml, load_data_config
 from data.download import download
 from data.letterbox import fitted_size_hw
 from data.load import load_samples
 from data.samples import Samples
-from engine.checkpoints import Checkpoint, check_weights, transfer_weights
+from engine.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
 from engine.distributed import from_main, is_main, world_size
-from engine.hyp import Hyp, default_hyp
+from engine.hyp import Hyp, default_hyp, load_hyp
 from engine.precision import Precision
-from engine.train_config import DEFAULT_CFG, TrainConfig
+from engine.train_config import DEFAULT_CFG, TrainConfig, frozen_rows
 from mgil import MGIL
-from models import DetectionModel, build_model
+from models import DetectionModel, build_model, load_architecture
 from models.anchors import ENOUGH_RECALL, fit_levels, measure_fit
 from models.profile import profile
 
@@ -42,6 +42,27 @@ class Splits:
     config: DataConfig
     train: Samples
     val: Samples
+
+
+def read_named_files(config: TrainConfig) -> Checkpoint | None:
+    """Read the files that the options name, all but the data set itself; the weights are returned.
+
+    Reading a data set can take minutes, after which nobody wants to hear of a mistyped name.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: It cannot be used.
+    """
+    checkpoint = load_checkpoint(config.weights) if config.weights else None
+    if checkpoint:
+        check_weights(checkpoint)
+    if config.cfg:
+        load_architecture(config.cfg)
+    if config.hyp:
+        load_hyp(config.hyp)
+    if is_main():  # the only one to read it
+        find_data_yaml(config.data)
+    return checkpoint
 
 
 def load_splits(config: TrainConfig, report: Report) -> Splits:
@@ -155,18 +176,24 @@ def wasted_dilations(model: nn.Module, imgsz: int) -> list[str]:
     return [f"at {imgsz} px these dilations reach past the whole feature map and see one pixel: {'; '.join(found)}"]
 
 
-def freeze_rows(model: DetectionModel, rows: tuple[int, ...]) -> tuple[nn.Module, ...]:
+def freeze_rows(model: DetectionModel, freeze: tuple[int, ...]) -> tuple[nn.Module, ...]:
     """Stop rows of the model from training, and return them.
 
+    Args:
+        model: Its rows are frozen in place.
+        freeze: The numbers given with `--freeze`.
+
     Raises:
-        ValueError: A row that the model does not have, or none left to train.
+        ValueError: A row that the model does not have, or none left to train; quotes what was given.
     """
+    given, rows, last = f"--freeze {' '.join(map(str, freeze))}", frozen_rows(freeze), len(model.model) - 1
+    if rows and max(rows) > last:
+        meant = f"means rows 0 to {max(rows)}" if len(freeze) == 1 else f"there is no row {max(rows)}"
+        raise ValueError(f"{given}: {meant}; {model.architecture['source']} has rows 0 to {last}")
     for row in rows:
-        if row >= len(model.model):
-            raise ValueError(f"--freeze {row}: the model has rows 0 to {len(model.model) - 1}")
         model.model[row].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(f"--freeze {' '.join(map(str, rows))}: leaves nothing to train")
+        raise ValueError(f"{given}: leaves nothing to train; {model.architecture['source']} has rows 0 to {last}")
     return tuple(model.model[row] for row in rows)
 
 
@@ -190,8 +217,8 @@ def check_anchors(model: DetectionModel, samples: Samples, imgsz: int, hyp: Hyp,
     anchors = torch.from_numpy(found).float()
     head.set_anchors_px(anchors)
     model.architecture["anchors"] = anchors.flatten(1).tolist()
-    listed = ", ".join(f"{width:.0f}x{height:.0f}" for width, height in found.reshape(-1, 2))
-    report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed}")
+    listed = "; ".join(f"{width:.0f},{height:.0f}" for width, height in found.reshape(-1, 2))
+    report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed} (width,height)")
 
 
 def fill_memory(model: DetectionModel, imgsz: int, precision: Precision, default: int = 16) -> int:

@@ -216,7 +216,7 @@ class VideoFile:
             raise OSError(f"{printable(str(path))}: OpenCV writes no video where a name is not UTF-8")
         self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size_wh)
         if not self._writer.isOpened():
-            raise OSError(f"{path}: cannot write a video here at {fps:g} frames/s, {size_hw[1]}x{size_hw[0]} pixels")
+            raise OSError(f"{path}: cannot write a video here at {fps:g} frames/s, {size_hw[0]}x{size_hw[1]} pixels")
         self._start = self._last = 0.0  # times of the first and the newest live picture
         self._held: np.ndarray | None = None  # a live picture whose time on the screen is not known yet
         self._slot = 0  # the video's frame at which that begins

@@ -108,7 +108,7 @@ def run(folder: Path, cells: Iterable[Cell], *options: str) -> Path:
 def test_a_small_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two cells at once, one more that fails, then latency and report; and nothing is done twice."""
     tiny_one, flie_one = both(folder)
-    broken = replace(tiny_one, model=replace(tiny_one.model, name="broken"), recipe={**RECIPE, "box": 1e300})
+    broken = replace(tiny_one, model=replace(tiny_one.model, name="broken"), recipe={**RECIPE, "weight_decay": 1e30})
     with pytest.raises(SystemExit, match="1 cells failed: broken, squares, 32 px, seed 0"):
         run(folder, [tiny_one, broken, flie_one], "--device", "cpu", "--workers", "2")
     said = capsys.readouterr()

@@ -126,7 +126,7 @@ def test_boxes_are_cut_at_the_edge_and_a_missing_area_is_the_box(json_set: JsonS
         ((2, 7, 3, [1, 1, 2, float("nan")]), "is not four numbers"),
         ((2, 7, 3, [1, 1, float("inf"), 2]), "is not four numbers"),
         ((2, 7, 3, [1, 1, 10**400, 2]), "is not four numbers"),
-        ((2, 7, 3, [1, 1, 0, 2]), "has no area inside the 40x20 image"),
+        ((2, 7, 3, [1, 1, 0, 2]), "has no area inside the image of 20x40 pixels"),
         ((2, 7, 3, [1, 1, 2, -2]), "has no area inside"),
         ((2, 7, 3, [41, 1, 2, 2]), "has no area inside"),
         (("x\nb", 7, 3, [1, 1, 0, 2]), r"annotation x\\nb: "),
@@ -171,8 +171,8 @@ def test_bad_areas_and_crowd_flags(json_set: JsonSet) -> None:
         ({"id": 3}, "id 3 is not a whole number of its own"),
         ({"id": "a"}, "id 'a' is not a whole number"),
         ({"id": 2**70}, "is not a whole number"),
-        ({"width": 41}, "the json says 41x20 pixels, the file 40x20"),
-        ({"width": "40"}, "the json says 40x20 pixels"),
+        ({"width": 41}, "the json says 20x41 pixels, the file 20x40 (height x width)"),
+        ({"width": "40"}, "the json says 20x40 pixels"),
     ],
 )
 def test_a_bad_image_entry_is_told_and_skipped(json_set: JsonSet, change: dict[str, Any], reason: str) -> None:

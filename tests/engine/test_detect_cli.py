@@ -167,6 +167,7 @@ def test_size_classes_and_names_take_effect(weights: Path, pictures: Path, tmp_p
     (tmp_path / "names.yaml").write_text("path: .\ntrain: in\nval: in\nnames: [wolf, lynx]\n")
     flags = ("--img", "96", "32", "--classes", "1", "--data", str(tmp_path / "names.yaml"), "--save-csv")
     summary, lines = run(weights, pictures / "a.png", tmp_path, *flags)
+    assert "input up to 96x32 pixels" in lines[0]  # height x width, as the flag and the lines of images
     assert lines[1].split(": ")[1].startswith("32x32 4 lynxs")
     assert summary.folder
     assert "wolf" not in (summary.folder / "predictions.csv").read_text()

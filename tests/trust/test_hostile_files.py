@@ -149,7 +149,7 @@ def test_a_checkpoint_to_resume_that_holds_something_else(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    keys = ("config", "hyp", "progress", "trainer", "image_weights", "torch_rng", "cuda_rng")
+    keys = ("config", "hyp", "progress", "trainer", "image_weights", "random")
     values = {"laughs": hostile.laughs(4, 4), "numbers": 3, "texts": "x", "nothing": None}
     own = torch.load(corpus[0]["code in own format"].with_name("whole.pt"), weights_only=True)
     (tmp_path / "weights").mkdir()

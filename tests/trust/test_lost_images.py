@@ -55,7 +55,7 @@ LOSSES = {
     vanish: "image not found",
     empty: "image is empty (0 bytes)",
     damage: "image cannot be decoded",
-    resize: "image is 9x40, but was 32x32 when the labels were read",
+    resize: "image is 40x9, but was 32x32 (height x width) when the labels were read",
     make_folder: "image cannot be decoded (Is a directory)",
 }
 STORES = [("resident", 0), ("streamed", 0), ("streamed", 2)]

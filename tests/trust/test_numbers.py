@@ -44,11 +44,6 @@ def test_a_bad_step_leaves_no_trace(samples: Samples, kind: str, options: dict[s
     spoiler = Spoiler(trainer, kind, (0, 0), (0, 5))
     losses = trainer.train_epoch(0)
     for bad in (0, 5):
-        # the average's count is put right when the faults are read, with the rest to follow
-        if not options.get("lazy"):
-            assert spoiler.same(bad, bad + 1)
-        for state in spoiler.states.values():
-            state[0]["ema_updates"] = 0
         assert spoiler.same(bad, bad + 1)
         assert not spoiler.same(bad + 1, bad + 2)
     assert not spoiler.same(4, 5)
@@ -73,7 +68,7 @@ def test_what_a_gpu_decides_is_what_the_cpu_decides(samples: Samples) -> None:
         ends.append((trainer.state(), trainer.ema.model.state_dict()))
     assert same_tensors(ends[0][0], ends[1][0])
     for key, value in ends[0][1].items():
-        torch.testing.assert_close(ends[1][1][key], value, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(ends[1][1][key], value, rtol=1e-5, atol=1e-6)
 
 
 def test_without_faults_the_guard_changes_nothing(samples: Samples) -> None:
@@ -214,8 +209,6 @@ def test_a_bad_step_leaves_no_trace_on_a_gpu(samples: Samples, kind: str, option
     assert trainer.guard.lazy
     spoiler = Spoiler(trainer, kind, (0, 0), (0, 5))
     trainer.train_epoch(0)
-    for state in spoiler.states.values():
-        state[0]["ema_updates"] = 0
     assert spoiler.same(0, 1) and spoiler.same(5, 6) and not spoiler.same(6, 7)
     assert len(lines) == 2 and trainer.ema.updates == len(trainer.loader) - 2
 

@@ -260,7 +260,7 @@ DAMAGES: dict[str, list[Any]] = {
     "progress": [None, [], {"epoch": "x"}, {"epoch": -1}, {"epoch": 1.5}, {"best_fitness": float("nan")}, {"more": 1}],
     "config": [{"imgszz": 3}, {"imgsz": "big"}, [], None, 3],
     "trainer": [None, {"model": {}}],
-    "torch_rng": [torch.zeros(3)],
+    "random": [None, 3, "abc", [], [{}], [{"torch": torch.zeros(3), "cuda": None}]],
     "image_weights": [[1.0, 2.0]],
 }
 
