@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from engine.packages import MissingPackage
 from engine.runtime_metadata import MOST_SIDE
 from engine.runtimes import is_exported, load_exported
 from engine.stopping import ended_by_sigterm
-from files.atomic import check_room, sync_folder, sync_tree
+from files.atomic import check_room, folder_aside, remove_leftovers, sync_folder, sync_tree
 from models import DetectionModel
 
 Report = Callable[[str], None]
@@ -157,7 +156,7 @@ def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
     job, checks = prepare(config, formats, report)
     done: list[Exported] = []
     failures: dict[str, str] = {}
-    with ended_by_sigterm(), folder_aside(Path(config.weights)) as aside:
+    with ended_by_sigterm(), export_folder(Path(config.weights)) as aside:
         for row in formats:
             try:
                 exported = export_one(job, row, aside, checks)
@@ -246,21 +245,20 @@ def check_inputs(job: ExportJob, data: DataConfig | None) -> list[Tensor]:
 
 
 @contextmanager
-def folder_aside(weights: Path) -> Iterator[Path]:
+def export_folder(weights: Path) -> Iterator[Path]:
     """A hidden folder beside the weights, for files that are not finished; gone at the end.
 
     Raises:
         OSError: nothing can be written beside the weights.
     """
-    try:
-        aside = Path(tempfile.mkdtemp(dir=weights.parent, prefix=f".{weights.stem}-", suffix=".tmp"))
-    except OSError as error:
-        advice = "what is exported goes beside the weights: copy them to a folder that you can write to"
-        raise OSError(error.errno, f"{error.strerror}; {advice}", str(weights.parent)) from error
-    try:
+    remove_leftovers(weights.parent)
+    with ExitStack() as stack:
+        try:
+            aside = stack.enter_context(folder_aside(weights))
+        except OSError as error:
+            advice = "what is exported goes beside the weights: copy them to a folder that you can write to"
+            raise OSError(error.errno, f"{error.strerror}; {advice}", str(weights.parent)) from error
         yield aside
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def export_one(job: ExportJob, row: Format, aside: Path, checks: list[Tensor]) -> Exported:

@@ -23,6 +23,7 @@ from engine.train_config import MAY_CHANGE_ON_RESUME, TrainConfig
 from engine.train_log import read_results
 from engine.trainer import Trainer
 from tests.engine.tiny import RECIPE, Playground, same_tensors, write_yaml
+from tests.files.unfinished import leave_unfinished
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -215,9 +216,10 @@ def test_a_live_run_is_not_trained_twice(interrupted: Checkpoint, tmp_path: Path
     """Another process holds the folder: refused. Killed, it holds nothing any more."""
     folder = tmp_path / "exp"
     (folder / "weights").mkdir(parents=True)
-    (folder / "weights" / ".last.pt.abcd.tmp").write_bytes(b"half")
-    (folder / ".results.csv-1234.tmp").write_bytes(b"half")
-    (folder / "notes.tmp").write_text("the user's own")
+    leave_unfinished(folder / "weights", "last.pt")
+    leave_unfinished(folder, "results.csv")
+    (folder / ".notes.tmp").write_text("the user's own")
+    (folder / "weights" / ".export.tmp").mkdir()
     hold = "import sys, time; from pathlib import Path; from engine.run_claim import RunClaim\n"
     hold += "claim = RunClaim(Path(sys.argv[1])); print('held', flush=True); time.sleep(100)"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
@@ -226,7 +228,7 @@ def test_a_live_run_is_not_trained_twice(interrupted: Checkpoint, tmp_path: Path
     )
     try:
         assert holder.stdout and holder.stdout.readline() == "held\n"
-        assert sorted(path.name for path in folder.rglob("*")) == [".lock", "notes.tmp", "weights"]
+        assert sorted(path.name for path in folder.rglob("*")) == [".export.tmp", ".lock", ".notes.tmp", "weights"]
         with pytest.raises(ValueError, match=r"exp: another process is training into this folder; wait for it"):
             RunClaim(folder)
     finally:
