@@ -204,11 +204,11 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         suppression=config.suppression(),
         workspace=config.workspace,
         verbose=config.verbose,
-        calibration=lambda: _calibration(data, size_hw, config.batch_size),
+        calibration=lambda: _calibration(data, size_hw, config.batch_size, report),
     )
     check_opset(job)
     _check_job(formats, job)
-    return job, check_inputs(job, data)
+    return job, check_inputs(job, data, report)
 
 
 def input_size(imgsz: tuple[int, ...], model: DetectionModel) -> tuple[int, int]:
@@ -228,7 +228,7 @@ def input_size(imgsz: tuple[int, ...], model: DetectionModel) -> tuple[int, int]
     return size_hw
 
 
-def check_inputs(job: ExportJob, data: DataConfig | None) -> list[Tensor]:
+def check_inputs(job: ExportJob, data: DataConfig | None, report: Report) -> list[Tensor]:
     """Batches of real images; for a file of any size, also another size and another number of images."""
     sizes = [job.size_hw]
     if job.dynamic:
@@ -239,7 +239,7 @@ def check_inputs(job: ExportJob, data: DataConfig | None) -> list[Tensor]:
         if data is None:
             inputs = example_inputs(size_hw)
         else:
-            inputs = data_inputs(data, ("val", "test", "train"), size_hw, CHECKED_IMAGES)
+            inputs = data_inputs(data, ("val", "test", "train"), size_hw, CHECKED_IMAGES, report)
         batches += in_batches(inputs, job.batch_size + (size_hw != job.size_hw))[:CHECKED_IMAGES]
     return batches
 
@@ -329,9 +329,9 @@ def _open(row: Format, path: Path, device: torch.device) -> Run | None:
     return load_exported(path, device)
 
 
-def _calibration(data: DataConfig | None, size_hw: tuple[int, int], batch_size: int) -> list[Tensor]:
+def _calibration(data: DataConfig | None, size_hw: tuple[int, int], batch_size: int, report: Report) -> list[Tensor]:
     assert data is not None, "prepare() asks for a data set where INT8 is wanted"
-    return in_batches(data_inputs(data, ("train", "val"), size_hw, CALIBRATION_IMAGES), batch_size)
+    return in_batches(data_inputs(data, ("train", "val"), size_hw, CALIBRATION_IMAGES, report), batch_size)
 
 
 def _check_job(formats: tuple[Format, ...], job: ExportJob) -> None:
