@@ -10,7 +10,11 @@ def build_parser() -> Parser:
     """YOLOv5's flags, with its defaults."""
     parser = Parser(__doc__ or "")
     add = parser.add_argument
-    add("--weights", nargs="+", help="weights (.pt) or an exported model; the newest of runs/train where left out")
+    add(
+        "--weights",
+        nargs="+",
+        help="weights (.pt) or an exported model (default: the newest best.pt in runs/train)",
+    )
     add(
         "--source",
         default=str(EXAMPLES),

@@ -34,7 +34,8 @@ def make_parser() -> Parser:
         help="longer side of the images in pixels; default: what the data set suggests, else 640")  # fmt: skip
     add("--rect", action="store_true", help="batches of like aspect ratio in rectangles, without mosaic")
     add("--resume", nargs="?", const="latest",
-        help="go on with an interrupted run: its last.pt, by default the newest. The run keeps its options; only "
+        help="go on with an interrupted run: its folder or last.pt, by default the newest in --project. "
+        "The run keeps its options; only "
         f"{', '.join(flag_of(name) for name in MAY_CHANGE_ON_RESUME[1:])} may change")  # fmt: skip
     add("--nosave", action="store_true", help="keep only the last epoch's checkpoint")
     add("--noval", action="store_true", help="validate only after the last epoch")

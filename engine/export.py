@@ -194,6 +194,7 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         model=model,
         stem=Path(config.weights).stem,
         size_hw=size_hw,
+        task=checkpoint.task,
         batch_size=config.batch_size,
         device=device,
         half=config.half,

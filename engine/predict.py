@@ -20,7 +20,7 @@ from engine.feature_maps import recorded_maps, save_feature_maps
 from engine.inference import Detector, check_thresholds
 from engine.load import load_model
 from engine.results import Results, count_text
-from engine.runs import new_run_folder
+from engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from engine.sources import Frame, Source, open_source
 from engine.stopping import StopRequest, stop_requests
 from engine.streams import StreamsGone
@@ -30,14 +30,13 @@ from models import DetectionModel
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
 MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
-TRAINED = "runs/*/*/weights/best.pt"
 
 
 @dataclass(frozen=True)
 class DetectConfig:
     """One run of detect.py; the flags of the same names fill it."""
 
-    weights: str | None = None  # .pt file; None: the newest that train.py left under runs/train
+    weights: str | None = None  # .pt or exported file; None: the best.pt in runs/train that was written last
     source: str = str(EXAMPLES)  # see engine.sources.open_source
     data: str | None = None  # data set YAML whose class names replace the checkpoint's
     imgsz: tuple[int, ...] | None = None  # (longest side,) or (height, width) of the network input; None: as trained
@@ -130,14 +129,16 @@ def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> D
 
 
 def newest_weights() -> Path:
-    """The weights of the training run that finished last.
+    """The best.pt in train.py's own folder that was written last.
 
     Raises:
-        FileNotFoundError: nothing was trained here yet.
+        FileNotFoundError: nothing was trained there yet.
     """
-    found = sorted(Path().glob(TRAINED), key=lambda path: path.stat().st_mtime)
+    found = oldest_first(TRAIN_PROJECT, "weights/best.pt")
     if not found:
-        raise FileNotFoundError(f"no --weights given and none at {TRAINED}: run train.py first, or give --weights FILE")
+        raise FileNotFoundError(
+            f"no --weights given and no weights/best.pt in {TRAIN_PROJECT}: run train.py first, or give --weights FILE"
+        )
     return found[-1]
 
 

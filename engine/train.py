@@ -71,7 +71,7 @@ def run_train(config: TrainConfig, report: Report = print, given: Collection[str
         FloatingPointError: Losses, weights or validations are no numbers any more.
     """
     report = report if is_main() else lambda _line: None
-    resumed = load_checkpoint(find_resume(config.resume)) if config.resume else None
+    resumed = load_checkpoint(find_resume(config.resume, config.project)) if config.resume else None
     if resumed:
         config = resumed_config(config, resumed, given, report)
     device = select_device(config.device)

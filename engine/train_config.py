@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.hyp import OPTIMIZERS
 from engine.precision import CHOICES as AMP_CHOICES
+from engine.runs import TRAIN_PROJECT
 
 CACHE_CHOICES = ("auto", "ram", "none")
 DEFAULT_CFG = "yolov5n-mgil.yaml"
@@ -41,7 +42,7 @@ class TrainConfig:
     )
     imgsz: int = 0  # longer side of the images in pixels; 0 is the data set's own suggestion, else 640
     rect: bool = False  # batches of like aspect ratio in rectangles, without mosaic
-    resume: str = ""  # last.pt of the run to go on with
+    resume: str = ""  # run to go on with: its folder or last.pt; "latest" is the newest in `project`
     nosave: bool = False  # keep only the last epoch's checkpoint
     noval: bool = False  # validate only after the last epoch
     noautoanchor: bool = False  # keep the anchors of the model YAML
@@ -54,7 +55,7 @@ class TrainConfig:
     optimizer: str = ""  # SGD, Adam or AdamW; "" is the recipe's
     sync_bn: bool = False  # share BatchNorm statistics between GPUs
     workers: int = 8  # processes that decode images when they are not kept in memory
-    project: str = "runs/train"  # parent of the run's folder
+    project: str = TRAIN_PROJECT  # parent of the run's folder
     name: str = "exp"  # the run's folder
     exist_ok: bool = False  # write into an existing folder
     cos_lr: bool = False  # cosine instead of linear decay of the learning rate

@@ -318,7 +318,14 @@ def test_newest_training_is_the_default(tmp_path: Path, monkeypatch: pytest.Monk
         path.parent.mkdir(parents=True)
         path.write_bytes(b"")
         os.utime(path, (1000 - age, 1000 - age))
+    for other in ("runs/study/cell", "runs/demo/train"):  # newer, and elsewhere
+        (tmp_path / other / "weights").mkdir(parents=True)
+        (tmp_path / other / "weights/best.pt").touch()
     assert newest_weights() == Path("runs/train/exp2/weights/best.pt")
+    deeper = Path("runs/train/coco/exp/weights/best.pt")  # --name coco/exp
+    deeper.parent.mkdir(parents=True)
+    deeper.touch()
+    assert newest_weights() == deeper
 
 
 def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,7 @@ def test_the_run_goes_on_from_another_folder(
 
 def test_which_run_is_meant(ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no last\.pt under runs/"):
+    with pytest.raises(FileNotFoundError, match=r"no last\.pt in runs/train; name the run's folder"):
         find_resume("latest")
     first, second = (Path("runs/train") / name / "weights" for name in ("exp", "exp2"))
     for number, weights in enumerate((first, second)):
@@ -153,6 +153,13 @@ def test_which_run_is_meant(ground: Playground, tmp_path: Path, monkeypatch: pyt
     assert find_resume("runs/train/exp") == find_resume(str(first / "last.pt")) == first / "last.pt"
     (second / "last.pt").touch()
     assert find_resume("latest") == second / "last.pt"
+    for other in ("runs/study/cell", "runs/demo/train"):  # newer, and elsewhere
+        (Path(other) / "weights").mkdir(parents=True)
+        for file in ("opt.yaml", "weights/last.pt"):
+            (Path(other) / file).touch()
+            os.utime(Path(other) / file, (2**31,) * 2)
+    assert find_resume("latest") == second / "last.pt"
+    assert find_resume("latest", "runs/demo") == Path("runs/demo/train/weights/last.pt")
     for given, words in (("gone", "no such checkpoint"), ("runs", "before its first checkpoint")):
         with pytest.raises(FileNotFoundError, match=f"^--resume {given}: .*{words}"):
             find_resume(given)
