@@ -31,9 +31,9 @@ def run_cli(main: Callable[[], None]) -> None:
         if not _is_out_of_memory(error):
             raise
         fail(f"out of memory; use a smaller --batch-size or --imgsz ({describe(error)})")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if is_main():
-            print("\nstopped", file=sys.stderr)
+            print(f"\nstopped; {printable(str(stop))}" if str(stop) else "\nstopped", file=sys.stderr)
         raise SystemExit(130) from None
 
 
