@@ -20,6 +20,7 @@ from engine.checkpoints import save_checkpoint
 from engine.cli import run_cli
 from engine.inference import Detector
 from engine.predict import EXAMPLES, DetectConfig, DetectSummary, check_display, newest_weights, run_detect
+from engine.written_files import LIST_NAME
 from models import build_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -52,8 +53,11 @@ def run(weights: Path, source: Path, tmp_path: Path, *flags: str) -> tuple[Detec
 
 
 def files(summary: DetectSummary) -> list[str]:
+    """What a run wrote, besides the list of it."""
     assert summary.folder is not None
-    return sorted(path.relative_to(summary.folder).as_posix() for path in summary.folder.rglob("*") if path.is_file())
+    found = [path.relative_to(summary.folder).as_posix() for path in summary.folder.rglob("*") if path.is_file()]
+    found.remove(LIST_NAME)
+    return sorted(found)
 
 
 # Flags ---------------------------------------------------------------------------------------------------------------
