@@ -42,9 +42,9 @@ def one_line_errors() -> Iterator[None]:
         if not memory:
             raise
         fail(f"out of {memory}; use a smaller --batch-size or --imgsz ({describe(error)})")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if _is_main():
-            print("\nstopped", file=sys.stderr)
+            print(f"\nstopped; {printable(str(stop))}" if str(stop) else "\nstopped", file=sys.stderr)
         raise SystemExit(130) from None
 
 

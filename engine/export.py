@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from engine.export_torchscript import write_torchscript
 from engine.packages import MissingPackage
 from engine.runtimes import is_exported, load_exported
 from engine.stopping import ended_by_sigterm
-from files.atomic import check_room, sync_folder, sync_tree
+from files.atomic import check_room, folder_aside, remove_leftovers, sync_folder, sync_tree
 from models import DetectionModel
 
 Report = Callable[[str], None]
@@ -81,7 +80,7 @@ def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
     job, checks = prepare(config, formats, report)
     done: list[Exported] = []
     failures: dict[str, str] = {}
-    with ended_by_sigterm(), folder_aside(Path(config.weights)) as aside:
+    with ended_by_sigterm(), export_folder(Path(config.weights)) as aside:
         for row in formats:
             try:
                 exported = export_one(job, row, aside, checks)
@@ -119,6 +118,7 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         model=model,
         stem=Path(config.weights).stem,
         size_hw=size_hw,
+        task=checkpoint.task,
         batch_size=config.batch_size,
         device=device,
         half=config.half,
@@ -129,11 +129,11 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         suppression=_suppression(config),
         workspace=config.workspace,
         verbose=config.verbose,
-        calibration=lambda: _calibration(data, size_hw, config.batch_size),
+        calibration=lambda: _calibration(data, size_hw, config.batch_size, report),
     )
     check_opset(job)
     _check_job(formats, job)
-    return job, check_inputs(job, data)
+    return job, check_inputs(job, data, report)
 
 
 def _suppression(config: ExportConfig) -> Suppression | None:
@@ -167,7 +167,7 @@ def input_size(imgsz: tuple[int, ...], model: DetectionModel) -> tuple[int, int]
     return size_hw
 
 
-def check_inputs(job: ExportJob, data: DataConfig | None) -> list[Tensor]:
+def check_inputs(job: ExportJob, data: DataConfig | None, report: Report) -> list[Tensor]:
     """Batches of real images; for a file of any size, also another size and another number of images."""
     sizes = [job.size_hw]
     if job.dynamic:
@@ -178,27 +178,26 @@ def check_inputs(job: ExportJob, data: DataConfig | None) -> list[Tensor]:
         if data is None:
             inputs = example_inputs(size_hw)
         else:
-            inputs = data_inputs(data, ("val", "test", "train"), size_hw, CHECKED_IMAGES)
+            inputs = data_inputs(data, ("val", "test", "train"), size_hw, CHECKED_IMAGES, report)
         batches += in_batches(inputs, job.batch_size + (size_hw != job.size_hw))[:CHECKED_IMAGES]
     return batches
 
 
 @contextmanager
-def folder_aside(weights: Path) -> Iterator[Path]:
+def export_folder(weights: Path) -> Iterator[Path]:
     """A hidden folder beside the weights, for files that are not finished; gone at the end.
 
     Raises:
         OSError: nothing can be written beside the weights.
     """
-    try:
-        aside = Path(tempfile.mkdtemp(dir=weights.parent, prefix=f".{weights.stem}-", suffix=".tmp"))
-    except OSError as error:
-        advice = "what is exported goes beside the weights: copy them to a folder that you can write to"
-        raise OSError(error.errno, f"{error.strerror}; {advice}", str(weights.parent)) from error
-    try:
+    remove_leftovers(weights.parent)
+    with ExitStack() as stack:
+        try:
+            aside = stack.enter_context(folder_aside(weights))
+        except OSError as error:
+            advice = "what is exported goes beside the weights: copy them to a folder that you can write to"
+            raise OSError(error.errno, f"{error.strerror}; {advice}", str(weights.parent)) from error
         yield aside
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def export_one(job: ExportJob, row: Format, aside: Path, checks: list[Tensor]) -> Exported:
@@ -269,9 +268,9 @@ def _open(row: Format, path: Path, device: torch.device) -> Run | None:
     return load_exported(path, device)
 
 
-def _calibration(data: DataConfig | None, size_hw: tuple[int, int], batch_size: int) -> list[Tensor]:
+def _calibration(data: DataConfig | None, size_hw: tuple[int, int], batch_size: int, report: Report) -> list[Tensor]:
     assert data is not None, "prepare() asks for a data set where INT8 is wanted"
-    return in_batches(data_inputs(data, ("train", "val"), size_hw, CALIBRATION_IMAGES), batch_size)
+    return in_batches(data_inputs(data, ("train", "val"), size_hw, CALIBRATION_IMAGES, report), batch_size)
 
 
 def _check_job(formats: tuple[Format, ...], job: ExportJob) -> None:

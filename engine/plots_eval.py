@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from data.batch import EvalBatch
 
 _PICTURED_BATCHES = 3
+RESULT_PICTURES = (
+    *("confusion_matrix.png", "F1_curve.png", "P_curve.png", "R_curve.png", "PR_curve.png"),
+    "ap_vs_object_size.png",
+)
+BATCH_PICTURES = tuple(f"val_batch{i}_{kind}.jpg" for i in range(_PICTURED_BATCHES) for kind in ("labels", "pred"))
 _PICTURED_SCORE = 0.25  # detections below this would cover the picture
 _NAMED_CLASSES = 20  # more classes than this are drawn as thin grey lines without names
 
@@ -44,7 +49,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def plot_result(result: EvalResult, names: tuple[str, ...], folder: Path) -> None:
-    """Write confusion_matrix.png, {F1,P,R,PR}_curve.png and ap_vs_object_size.png."""
+    """Write the pictures of `RESULT_PICTURES`."""
     names = literal(names)
     plot_confusion_matrix(result.confusion, names, folder / "confusion_matrix.png")
     curves = result.curves
@@ -171,7 +176,7 @@ def plot_input_sizes(results: dict[int, EvalResult], path: Path) -> None:
 
 
 class BatchPictures:
-    """An ``on_batch`` hook for evaluate(): val_batch{0,1,2}_{labels,pred}.jpg of the first batches."""
+    """An ``on_batch`` hook for evaluate(): the pictures of `BATCH_PICTURES`, of the first batches."""
 
     def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
         self.folder, self.names = folder, names

@@ -21,15 +21,13 @@ from engine.inference import Detector
 from engine.load import load_model
 from engine.predict_config import DetectConfig
 from engine.results import Results, count_text
-from engine.runs import new_run_folder
+from engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from engine.sources import Frame, Source, open_source
 from engine.stopping import StopRequest, stop_requests
 from engine.streams import StreamsGone
 from engine.video import quiet_opencv
 from engine.writers import DetectionWriter
 from models import DetectionModel
-
-TRAINED = "runs/*/*/weights/best.pt"
 
 
 @dataclass(frozen=True)
@@ -81,14 +79,16 @@ def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> D
 
 
 def newest_weights() -> Path:
-    """The weights of the training run that finished last.
+    """The best.pt in train.py's own folder that was written last.
 
     Raises:
-        FileNotFoundError: nothing was trained here yet.
+        FileNotFoundError: nothing was trained there yet.
     """
-    found = sorted(Path().glob(TRAINED), key=lambda path: path.stat().st_mtime)
+    found = oldest_first(TRAIN_PROJECT, "weights/best.pt")
     if not found:
-        raise FileNotFoundError(f"no --weights given and none at {TRAINED}: run train.py first, or give --weights FILE")
+        raise FileNotFoundError(
+            f"no --weights given and no weights/best.pt in {TRAIN_PROJECT}: run train.py first, or give --weights FILE"
+        )
     return found[-1]
 
 
@@ -234,11 +234,11 @@ class _Run:
         )
 
     def _save_maps(self, maps: dict[str, torch.Tensor], frames: list[Frame]) -> None:
-        if not maps or self.folder is None:
+        if not maps or self.folder is None or self._writer is None:
             return
         for index, frame in enumerate(frames):
             name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
-            save_feature_maps(maps, index, self.folder / "features" / name)
+            save_feature_maps(maps, index, self.folder / "features" / name, self._writer.written)
 
     def _clock(self, frames: list[Frame]) -> None:
         now = time.monotonic()

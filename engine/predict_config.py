@@ -25,7 +25,7 @@ class DetectConfig:
         nargs="+",
         most=1,
         together="one file: ensembles are not available",
-        help="weights (.pt) or an exported model; the newest of runs/train where left out",
+        help="weights (.pt) or an exported model; the newest best.pt in runs/train where left out",
     )
     source: str = flag(
         str(EXAMPLES),

@@ -40,6 +40,7 @@ from engine.resume import FINAL_TABLE, find_resume, patience_is_over, read_progr
 from engine.run_claim import RunClaim
 from engine.runs import new_run_folder, set_aside
 from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
+from engine.stopping import how_to_go_on
 from engine.train_config import TrainConfig
 from engine.train_log import ResultsCsv, TensorBoard, TimeLeft
 from engine.train_setup import (
@@ -79,18 +80,23 @@ def run_train(config: TrainConfig, report: Report = print, given: Collection[str
         FileNotFoundError: Data, weights, model or recipe that are not there.
         ValueError: Options that do not fit together.
         FloatingPointError: Losses, weights or validations are no numbers any more.
+        KeyboardInterrupt: Ctrl-C; it says how to go on.
     """
     report = report if is_main() else lambda _line: None
-    resumed = load_checkpoint(find_resume(config.resume)) if config.resume else None
+    resumed = load_checkpoint(find_resume(config.resume, config.project)) if config.resume else None
     if resumed:
         config = resumed_config(config, resumed, given, report)
     device = select_device(config.device)
+    run: _Run | None = None
     with process_group(device), ExitStack() as closing:
-        run = _Run(config, device, resumed, report, closing)
         try:
+            run = _Run(config, device, resumed, report, closing)
             run.train()
         except FloatingPointError as error:
-            raise FloatingPointError(f"{error}; {run.last_good()}") from error
+            raise FloatingPointError(f"{error}; {run.last_good()}" if run else str(error)) from error
+        except KeyboardInterrupt as stop:
+            last = run.folder / "weights" / "last.pt" if run else resumed.path if resumed else None
+            raise KeyboardInterrupt(how_to_go_on(last, config.nosave)) from stop
     return run.folder
 
 

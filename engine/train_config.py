@@ -18,6 +18,7 @@ from engine.flags import (
     refused,
     whole,
 )
+from engine.runs import TRAIN_PROJECT
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 AMP_CHOICES = ("auto", "off", "bf16", "fp16")
@@ -72,7 +73,8 @@ class TrainConfig:
         "",
         nargs="?",
         const="latest",
-        help="go on with an interrupted run: its last.pt, by default the newest. The run keeps its options; only "
+        help="go on with an interrupted run: its folder or last.pt, by default the newest in --project. "
+        "The run keeps its options; only "
         f"{', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change",
     )
     nosave: bool = flag(False, help="keep only the last epoch's checkpoint")
@@ -95,7 +97,7 @@ class TrainConfig:
     optimizer: str = flag("", choices=OPTIMIZERS, help="default: the recipe's, which is SGD in YOLOv5's own recipes")
     sync_bn: bool = flag(False, help="share BatchNorm statistics between GPUs (under torchrun)")
     workers: int = flag(8, kind=natural_int, help="decoding processes for images that are not kept in memory")
-    project: str = flag("runs/train", help="results go to project/name")
+    project: str = flag(TRAIN_PROJECT, help="results go to project/name")
     name: str = flag("exp", help="results go to project/name")
     exist_ok: bool = flag(False, help="write into project/name even when it exists")
     cos_lr: bool = flag(False, help="cosine instead of linear decay of the learning rate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +19,7 @@ from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.coco_results import detections_as_json, score_json
 from engine.ensemble import Ensemble
 from engine.evaluate import EvalResult, evaluate
-from engine.plots_eval import BatchPictures, plot_input_sizes, plot_result
+from engine.plots_eval import BATCH_PICTURES, RESULT_PICTURES, BatchPictures, plot_input_sizes, plot_result
 from engine.runs import new_run_folder
 from engine.runtimes import (
     ExportedModel,
@@ -32,6 +33,7 @@ from engine.runtimes import (
 from engine.val_config import ValConfig
 from engine.val_report import (
     SIZE_COLUMNS,
+    label_paths,
     result_lines,
     size_lines,
     size_rows,
@@ -40,11 +42,13 @@ from engine.val_report import (
     write_label_files,
     write_per_class_csv,
 )
+from engine.written_files import WrittenFiles
 from files.atomic import write_text_atomic
 from models import DetectionModel
 
 LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
 HIGH_RESOLUTION_STUDY = tuple(range(256, 1536 + 128, 128))  # YOLOv5's
+SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
 Report = Callable[[str], None]
 Model: TypeAlias = DetectionModel | ExportedModel | Ensemble
 
@@ -57,7 +61,8 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
 
     Raises:
         FileNotFoundError: weights or data that are not there.
-        ValueError: settings, weights and data that do not fit together.
+        ValueError: settings, weights and data that do not fit together, or a file in the folder that no run wrote and
+            that would be overwritten.
     """
     device = device_for(config.weights, config.device)
     for path in filter(is_exported, config.weights):
@@ -82,18 +87,42 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
             "and --iou-thres bring back no others, so AP is lower than that of the same model without --nms"
         )
     folder = new_run_folder(config.project, config.name, config.exist_ok)
-    results = {}
-    for size in sizes:
-        size_folder = folder if len(sizes) == 1 else folder / f"size_{size}"
-        size_folder.mkdir(exist_ok=True)
-        results[size] = _evaluate_size(config, model, data, samples, size, device, size_folder, report)
-    if len(sizes) > 1:
-        for line in size_lines(results):
-            report(line)
-        write_csv(folder / "ap_vs_input_size.csv", SIZE_COLUMNS, size_rows(results))
-        plot_input_sizes(results, folder / "ap_vs_input_size.png")
+    folders = {size: folder if len(sizes) == 1 else folder / f"size_{size}" for size in sizes}
+    with closing(WrittenFiles(folder)) as written:
+        for size_folder in folders.values():  # before the work, not after it
+            written.check(*_outputs(config, size_folder, samples))
+        if len(sizes) > 1:
+            written.check(*(folder / name for name in SIZE_FILES))
+        results = {}
+        for size, size_folder in folders.items():
+            size_folder.mkdir(exist_ok=True)
+            results[size] = _evaluate_size(config, model, data, samples, size, device, size_folder, written, report)
+        if len(sizes) > 1:
+            _save_sizes(results, folder, written, report)
     report(f"results saved to {folder}")
     return results
+
+
+def _outputs(config: ValConfig, folder: Path, samples: Samples) -> list[Path]:
+    """What evaluation at one size may write."""
+    names = ["per_class.csv", *RESULT_PICTURES, *BATCH_PICTURES] if config.task != "speed" else []
+    if config.save_json:
+        names.append(_json_name(config))
+    labels = label_paths(folder / "labels", samples, range(len(samples))).values() if config.save_txt else ()
+    return [*(folder / name for name in names), *labels]
+
+
+def _json_name(config: ValConfig) -> str:
+    return f"{Path(config.weights[0]).stem}_predictions.json"
+
+
+def _save_sizes(results: dict[int, EvalResult], folder: Path, written: WrittenFiles, report: Report) -> None:
+    for line in size_lines(results):
+        report(line)
+    table, picture = (folder / name for name in SIZE_FILES)
+    with written.writing(table, picture):
+        write_csv(table, SIZE_COLUMNS, size_rows(results))
+        plot_input_sizes(results, picture)
 
 
 def _load(weights: tuple[str, ...], device: torch.device) -> tuple[Model, str | None]:
@@ -158,6 +187,7 @@ def _evaluate_size(
     size: int,
     device: torch.device,
     folder: Path,
+    written: WrittenFiles,
     report: Report,
 ) -> EvalResult:
     speed_only = config.task == "speed"
@@ -179,39 +209,48 @@ def _evaluate_size(
     )
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
-    result = evaluate(
-        model,
-        loader,
-        samples,
-        data,
-        conf_thres=config.conf_thres,
-        iou_thres=config.iou_thres,
-        max_det=config.max_det,
-        device=device,
-        half=config.half,
-        progress=True,
-        augment=config.augment,
-        on_batch=None if speed_only else BatchPictures(folder, data.names),
-    )
+    with written.writing(*([] if speed_only else (folder / name for name in BATCH_PICTURES))):
+        result = evaluate(
+            model,
+            loader,
+            samples,
+            data,
+            conf_thres=config.conf_thres,
+            iou_thres=config.iou_thres,
+            max_det=config.max_det,
+            device=device,
+            half=config.half,
+            progress=True,
+            augment=config.augment,
+            on_batch=None if speed_only else BatchPictures(folder, data.names),
+        )
     if speed_only:
         report(speed_line(result, config.batch_size))
         return result
     for line in result_lines(result, input_size=size, batch_size=config.batch_size, verbose=config.verbose):
         report(line)
-    plot_result(result, data.names, folder)
-    write_per_class_csv(folder / "per_class.csv", result)
-    _save_detections(config, result, data, samples.without_labels_of(result.left_out), folder, report)
+    with written.writing(folder / "per_class.csv", *(folder / name for name in RESULT_PICTURES)):
+        plot_result(result, data.names, folder)
+        write_per_class_csv(folder / "per_class.csv", result)
+    _save_detections(config, result, data, samples.without_labels_of(result.left_out), folder, written, report)
     return result
 
 
 def _save_detections(
-    config: ValConfig, result: EvalResult, data: DataConfig, samples: Samples, folder: Path, report: Report
+    config: ValConfig,
+    result: EvalResult,
+    data: DataConfig,
+    samples: Samples,
+    folder: Path,
+    written: WrittenFiles,
+    report: Report,
 ) -> None:
     if config.save_txt:
-        write_label_files(folder / "labels", result, samples, with_score=config.save_conf)
+        write_label_files(folder / "labels", result, samples, with_score=config.save_conf, written=written)
         report(f"label files saved to {folder / 'labels'}")
     if config.save_json:
-        path = folder / f"{Path(config.weights[0]).stem}_predictions.json"
-        write_text_atomic(path, detections_as_json(samples, data.category_ids, result.detections))
+        path = folder / _json_name(config)
+        with written.writing(path):
+            write_text_atomic(path, detections_as_json(samples, data.category_ids, result.detections))
         report(f"pycocotools on {path}:")
         score_json(path, samples, data.category_ids)

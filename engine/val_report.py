@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.evaluate import ClassResult, EvalResult
+from engine.written_files import WrittenFiles
 from files.atomic import write_text_atomic
 
 if TYPE_CHECKING:
@@ -135,10 +136,27 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
     write_text_atomic(path, text.getvalue())
 
 
-def write_label_files(folder: Path, result: EvalResult, samples: Samples, *, with_score: bool) -> None:
-    """YOLO label files of the detections, one per image with any: ``class x y w h [score]``, 0..1, best score first.
+def label_paths(folder: Path, samples: Samples, images: Iterable[int]) -> dict[int, Path]:
+    """Where `write_label_files` writes about images (by index).
 
     Images of one name in different folders would overwrite each other; the later ones get a number.
+    """
+    used: dict[str, int] = {}
+    paths = {}
+    for image in images:
+        stem = Path(samples.image_paths[image]).stem
+        used[stem] = used.get(stem, 0) + 1
+        paths[image] = folder / (f"{stem}.txt" if used[stem] == 1 else f"{stem}_{used[stem]}.txt")
+    return paths
+
+
+def write_label_files(
+    folder: Path, result: EvalResult, samples: Samples, *, with_score: bool, written: WrittenFiles
+) -> None:
+    """YOLO label files of the detections, one per image with any: ``class x y w h [score]``, 0..1, best score first.
+
+    Raises:
+        ValueError: One of these files is there, and no run wrote it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = result.detections
@@ -147,13 +165,11 @@ def write_label_files(folder: Path, result: EvalResult, samples: Samples, *, wit
     boxes = np.concatenate(((low + high) / 2, high - low), axis=1)
     order = np.lexsort((-found.scores, found.image_index))
     images, starts = np.unique(found.image_index[order], return_index=True)
-    used: dict[str, int] = {}
-    for image, members in zip(images, np.split(order, starts[1:]), strict=True):
-        stem = Path(samples.image_paths[image]).stem
-        used[stem] = used.get(stem, 0) + 1
-        name = stem if used[stem] == 1 else f"{stem}_{used[stem]}"
+    paths = label_paths(folder, samples, images.tolist())
+    for path, members in zip(paths.values(), np.split(order, starts[1:]), strict=True):
         lines = []
         for index in members:
             values = [*boxes[index], found.scores[index]] if with_score else boxes[index]
             lines.append(" ".join([str(found.classes[index]), *(f"{value:.6g}" for value in values)]))
-        write_text_atomic(folder / f"{name}.txt", "\n".join(lines) + "\n", durable=False)
+        with written.writing(path):
+            write_text_atomic(path, "\n".join(lines) + "\n", durable=False)

@@ -13,7 +13,7 @@ from torch import nn
 from files.names import hint_for
 from models.layers import YoloBatchNorm
 from models.limits import MOST_CHANNELS, MOST_REPEATS, MOST_ROWS, check_row_numbers
-from models.registry import ACTIVATIONS, LAYERS, Layer
+from models.registry import ACTIVATIONS, LAYERS, Layer, check_head
 
 # Python literals that YOLOv5's files hold as words; no YAML value is ever evaluated.
 WORDS = {"None": None, "True": True, "False": False}
@@ -143,7 +143,9 @@ def _build(
         out_channels = sum(widths) if layer.kind == "concat" else widths[0]
         return _call(layer.build, positional, options, name, where), out_channels
     if layer.kind == "head":
-        return _call(layer.build, [*positional, list(widths)], options, name, where), 0
+        head = _call(layer.build, [*positional, list(widths)], options, name, where)
+        check_head(type(head), f"{where}: {name}")  # of a function, only what it returns tells
+        return head, 0
     if not positional or type(positional[0]) is not int or positional[0] < 1:
         raise ValueError(f"{where}: the first argument of {name} is its output channels, a positive integer")
     if positional[0] > MOST_CHANNELS:

@@ -21,6 +21,7 @@ from engine.cli import parse, run_cli
 from engine.inference import Detector
 from engine.predict import DetectSummary, check_display, newest_weights, run_detect
 from engine.predict_config import EXAMPLES, DetectConfig
+from engine.written_files import LIST_NAME
 from models import build_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -53,8 +54,11 @@ def run(weights: Path, source: Path, tmp_path: Path, *flags: str) -> tuple[Detec
 
 
 def files(summary: DetectSummary) -> list[str]:
+    """What a run wrote, besides the list of it."""
     assert summary.folder is not None
-    return sorted(path.relative_to(summary.folder).as_posix() for path in summary.folder.rglob("*") if path.is_file())
+    found = [path.relative_to(summary.folder).as_posix() for path in summary.folder.rglob("*") if path.is_file()]
+    found.remove(LIST_NAME)
+    return sorted(found)
 
 
 # Flags ---------------------------------------------------------------------------------------------------------------
@@ -326,7 +330,14 @@ def test_newest_training_is_the_default(tmp_path: Path, monkeypatch: pytest.Monk
         path.parent.mkdir(parents=True)
         path.write_bytes(b"")
         os.utime(path, (1000 - age, 1000 - age))
+    for other in ("runs/study/cell", "runs/demo/train"):  # newer, and elsewhere
+        (tmp_path / other / "weights").mkdir(parents=True)
+        (tmp_path / other / "weights/best.pt").touch()
     assert newest_weights() == Path("runs/train/exp2/weights/best.pt")
+    deeper = Path("runs/train/coco/exp/weights/best.pt")  # --name coco/exp
+    deeper.parent.mkdir(parents=True)
+    deeper.touch()
+    assert newest_weights() == deeper
 
 
 def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from engine.augmented_inference import predict_augmented
 from engine.ensemble import Ensemble
 from engine.evaluate import _Run, evaluate, to_original
 from engine.val_report import header_line, result_lines, write_label_files
+from engine.written_files import WrittenFiles
 
 NAMES = ("cat", "dog", "bird")
 CONFIG = SimpleNamespace(names=NAMES, category_ids=(17, 18, 16))
@@ -181,7 +182,7 @@ def test_label_files_round_trip(tmp_path: Any) -> None:
     samples = make_samples()
     samples = replace(samples, image_paths=("a/0.png", "b/0.png", "c/1.png"))
     result = evaluate(Oracle(), LOADER, samples, CONFIG)
-    write_label_files(tmp_path / "labels", result, samples, with_score=True)
+    write_label_files(tmp_path / "labels", result, samples, with_score=True, written=WrittenFiles(tmp_path))
     assert sorted(file.name for file in tmp_path.glob("labels/*")) == ["0.txt", "0_2.txt", "1.txt"]
     rows = np.loadtxt(tmp_path / "labels" / "1.txt", ndmin=2)
     expected = samples.boxes_cxcywh[samples.offsets[2] :]

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from engine.export_formats import FORMATS, check_formats, format_table
 from engine.packages import MissingPackage, import_package
 from tests.engine.export_tiny import save_small, small_model
 from tests.engine.tiny import make_data, random_squares
+from tests.files.unfinished import leave_unfinished
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 
@@ -109,15 +109,26 @@ def test_another_number_of_classes(
 def test_read_only_folder(weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     if os.geteuid() == 0:  # nothing is read-only to root
 
-        def refuse(dir: Path, **_: object) -> str:
-            raise PermissionError(13, "Permission denied", str(dir))
+        def refuse(folder: Path, *_: object) -> None:
+            raise PermissionError(13, "Permission denied", str(folder))
 
-        monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+        monkeypatch.setattr(Path, "mkdir", refuse)
     weights.parent.chmod(0o555)
     line = fails(monkeypatch, capsys, ["--weights", weights])
     weights.parent.chmod(0o755)
     assert f"{weights.parent}" in line
     assert "Permission denied" in line
+
+
+def test_a_killed_export_leaves_nothing_for_good(weights: Path) -> None:
+    """Not even where it cannot clean up: the next export does."""
+    folder = leave_unfinished(weights.parent, "best")
+    folder.unlink()
+    (folder / "onnx").mkdir(parents=True)
+    (folder / "onnx" / "best.onnx").write_bytes(b"half")
+    (weights.parent / ".notes.tmp").write_text("the user's own")
+    run_export(ExportConfig(weights=str(weights)), report=lambda _line: None)
+    assert sorted(path.name for path in weights.parent.iterdir()) == [".notes.tmp", "best.pt", "best.torchscript"]
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "coreml", "tflite", "ncnn"])
