@@ -270,7 +270,7 @@ class _Run:
             report=self.report,
         )
 
-    def _validate(self, model: nn.Module, loss: Criterion | None, pictures: bool = False) -> EvalResult:
+    def _validate(self, model: nn.Module, loss: Criterion | None, pictures: BatchPictures | None = None) -> EvalResult:
         config, splits = self.config, self.splits
         return evaluate(
             model,
@@ -280,7 +280,7 @@ class _Run:
             device=self.device,
             loss=loss,
             single_cls=config.single_cls,
-            on_batch=BatchPictures(self.folder, self.model.names) if pictures else None,
+            on_batch=pictures,
         )
 
     def _save(self, epoch: int, best: bool, last: bool) -> None:
@@ -349,11 +349,13 @@ class _Run:
         weights = self.folder / "weights"
         chosen = weights / ("last.pt" if self.config.nosave or not (weights / "best.pt").exists() else "best.pt")
         model = model_from_checkpoint(chosen, self.device)
-        result = self._validate(model, loss=None, pictures=not self.config.noplots)
+        pictures = BatchPictures(self.folder, self.model.names, len(self.splits.val))
+        result = self._validate(model, None, None if self.config.noplots else pictures)
         batch = self._eval_batch()
         for line in result_lines(result, input_size=self.config.imgsz, batch_size=batch, verbose=True):
             self.report(line)
         if not self.config.noplots:
+            pictures.write()
             plot_result(result, self.model.names, self.folder)
             plot_results(self.folder / "results.csv", self.folder / "results.png")
         write_per_class_csv(self.folder / FINAL_TABLE, result)

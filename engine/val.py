@@ -231,6 +231,7 @@ def _evaluate_size(
     names = class_table(data, config.single_cls)[0]
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
+    pictures = None if speed_only else BatchPictures(folder, names, len(samples))
     result = evaluate(
         model,
         loader,
@@ -244,13 +245,14 @@ def _evaluate_size(
         progress=True,
         single_cls=config.single_cls,
         augment=config.augment,
-        on_batch=None if speed_only else BatchPictures(folder, names),
+        on_batch=pictures,
     )
-    if speed_only:
+    if pictures is None:
         report(speed_line(result, config.batch_size))
         return result
     for line in result_lines(result, input_size=size, batch_size=config.batch_size, verbose=config.verbose):
         report(line)
+    pictures.write()
     plot_result(result, names, folder)
     write_per_class_csv(folder / "per_class.csv", result)
     _save_detections(config, result, data, samples.without_labels_of(result.left_out), folder, report)
