@@ -32,7 +32,7 @@ def make_parser() -> Parser:
     add("--workers", type=natural_int, default=8, help="processes that load images")
     add("--single-cls", action="store_true", help="treat all classes as one")
     add("--augment", action="store_true", help="test-time augmentation: three sizes, one mirrored")
-    add("--verbose", action="store_true", help="list every class")
+    add("--verbose", action="store_true", help="list every class, also when more than 20 have labels")
     add("--save-txt", action="store_true", help="write labels/*.txt")
     add("--save-conf", action="store_true", help="scores in the label files too")
     add("--save-json", action="store_true", help="write COCO results, and score them by pycocotools")

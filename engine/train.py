@@ -352,13 +352,13 @@ class _Run:
         pictures = BatchPictures(self.folder, self.model.names, len(self.splits.val))
         result = self._validate(model, None, None if self.config.noplots else pictures)
         batch = self._eval_batch()
-        for line in result_lines(result, input_size=self.config.imgsz, batch_size=batch, verbose=True):
-            self.report(line)
         if not self.config.noplots:
             pictures.write()
             plot_result(result, self.model.names, self.folder)
             plot_results(self.folder / "results.csv", self.folder / "results.png")
         write_per_class_csv(self.folder / FINAL_TABLE, result)
+        for line in result_lines(result, input_size=self.config.imgsz, batch_size=batch, verbose=False):
+            self.report(line)
         self.report(f"results saved to {self.folder}")
 
 

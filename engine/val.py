@@ -64,7 +64,7 @@ class ValConfig:
     workers: int = 8
     single_cls: bool = False
     augment: bool = False
-    verbose: bool = False  # list every class, however many
+    verbose: bool = False  # list every class, also when more than 20 have labels
     save_txt: bool = False
     save_conf: bool = False  # scores in the label files too
     save_json: bool = False
@@ -250,12 +250,12 @@ def _evaluate_size(
     if pictures is None:
         report(speed_line(result, config.batch_size))
         return result
-    for line in result_lines(result, input_size=size, batch_size=config.batch_size, verbose=config.verbose):
-        report(line)
     pictures.write()
     plot_result(result, names, folder)
     write_per_class_csv(folder / "per_class.csv", result)
     _save_detections(config, result, data, samples.without_labels_of(result.left_out), folder, report)
+    for line in result_lines(result, input_size=size, batch_size=config.batch_size, verbose=config.verbose):
+        report(line)
     return result
 
 

@@ -118,6 +118,8 @@ def test_everything_is_written(monkeypatch: Any, capsys: Any, tmp_path: Path, we
     out = capsys.readouterr().out
     for text in ("mAP50-95", "COCO AP at 64 px", "Speed:", "Average Precision", str(folder)):
         assert text in out
+    result, place = out.splitlines()[-2:]
+    assert result.split()[:3] == ["all", "6", "10"] and place == f"results saved to {folder}"
 
 
 def test_second_run_counts_up(monkeypatch: Any, capsys: Any, tmp_path: Path, weights: Path, data: Path) -> None:
