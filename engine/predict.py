@@ -18,6 +18,7 @@ from data.config import load_data_config
 from engine.draw import draw_detections
 from engine.feature_maps import recorded_maps, save_feature_maps
 from engine.inference import Detector, check_thresholds
+from engine.input_size import check_input_size
 from engine.load import load_model
 from engine.results import Results, count_text
 from engine.runs import new_run_folder
@@ -72,6 +73,7 @@ class DetectConfig:
             raise ValueError(f"--vid-stride {self.vid_stride} must be 1 or more")
         if self.imgsz is not None and len(self.imgsz) not in (1, 2):
             raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: give one side, or height and width")
+        check_input_size(self.imgsz or ())
         if self.save_conf and not self.save_txt:
             raise ValueError("--save-conf adds scores to the files of --save-txt; give both")
 
@@ -106,7 +108,7 @@ def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> D
     if config.view_img:
         check_display()
     weights = config.weights or str(newest_weights())
-    detector = _detector(config, weights)
+    detector = _detector(config, weights, report)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
         stop = stack.enter_context(stop_requests())
@@ -150,12 +152,12 @@ def check_display() -> None:
         raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
 
 
-def _detector(config: DetectConfig, weights: str) -> Detector:
+def _detector(config: DetectConfig, weights: str, report: Callable[[str], None]) -> Detector:
     size = config.imgsz
     detector = load_model(
         weights,
         device=config.device,
-        imgsz=None if size is None else (size[0], size[-1]),
+        imgsz=None if size is None else size[0] if len(size) == 1 else (size[0], size[1]),
         conf=config.conf_thres,
         iou=config.iou_thres,
         max_det=config.max_det,
@@ -163,6 +165,7 @@ def _detector(config: DetectConfig, weights: str) -> Detector:
         agnostic=config.agnostic_nms,
         augment=config.augment,
         half=config.half,
+        report=report,
     )
     if config.visualize and not isinstance(detector.model, DetectionModel):
         raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")

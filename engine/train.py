@@ -34,7 +34,6 @@ from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
 from engine.train_config import TrainConfig
 from engine.train_log import ResultsCsv, TensorBoard
 from engine.train_setup import (
-    COARSEST_STRIDE,
     check_anchors,
     fill_memory,
     freeze_rows,
@@ -101,15 +100,13 @@ class _Run:
         seed_everything(config.seed + rank())
         self.splits = load_splits(config, report)
         changes = {} if config.hyp else self.splits.config.hyp  # a data set may change the default recipe alone
-        asked, config = config.imgsz, settle(config, self.splits.config)
-        self.config = config
+        config = settle(config, self.splits.config)
         self.hyp = load_hyp(resumed.training["hyp"]) if resumed else load_hyp(config.hyp, changes)
-        if config.imgsz != (asked or config.imgsz):
-            report(f"--imgsz {asked} is not a multiple of {COARSEST_STRIDE}; using {config.imgsz}")
         self.precision = Precision(config.amp, device)
         checkpoint = resumed or (load_checkpoint(config.weights) if config.weights else None)
         model_config = replace(config, cfg="") if resumed else config
         self.model = make_model(model_config, self.splits.config, config.imgsz, checkpoint, report).to(device)
+        self.config = config = replace(config, imgsz=self.model.imgsz)
         frozen = freeze_rows(self.model, config.frozen_rows())
         if not config.noautoanchor and not resumed:
             check_anchors(self.model, self.splits.train, config.imgsz, self.hyp, config.seed, report)

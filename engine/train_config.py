@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from engine.hyp import OPTIMIZERS
+from engine.input_size import check_input_size
 from engine.precision import CHOICES as AMP_CHOICES
 
 CACHE_CHOICES = ("auto", "ram", "none")
@@ -76,8 +77,7 @@ class TrainConfig:
         self._at_least("seed", 0)
         if self.batch_size != -1:
             self._at_least("batch_size", 0)
-        if 0 < self.imgsz < 32:
-            raise ValueError(f"--imgsz {self.imgsz}: the smallest size is 32")
+        check_input_size((self.imgsz,) if self.imgsz else ())
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"--label-smoothing {self.label_smoothing}: must be from 0 to below 1")
         for name, choices in (("optimizer", ("", *OPTIMIZERS)), ("cache", CACHE_CHOICES), ("amp", AMP_CHOICES)):

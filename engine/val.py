@@ -17,6 +17,7 @@ from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.coco_results import detections_as_json, score_json
 from engine.ensemble import Ensemble
 from engine.evaluate import EvalResult, class_table, evaluate
+from engine.input_size import check_input_size, input_size_hw
 from engine.plots_eval import BatchPictures, plot_input_sizes, plot_result
 from engine.runs import new_run_folder
 from engine.runtimes import (
@@ -80,8 +81,7 @@ class ValConfig:
             raise ValueError("no weights given; pass --weights with at least one file")
         if self.task not in TASKS:
             raise ValueError(f"--task {self.task!r} is none of {', '.join(TASKS)}")
-        if any(size < 1 for size in self.imgsz):
-            raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: sizes must be positive")
+        check_input_size(self.imgsz)
         for flag, value, lowest in (
             ("batch-size", self.batch_size, 1),
             ("max-det", self.max_det, 1),
@@ -190,15 +190,7 @@ def _input_sizes(config: ValConfig, model: Model, report: Report) -> tuple[int, 
     sizes = config.imgsz or (model.imgsz,)
     if config.task == "study" and len(sizes) == 1:
         sizes = LOW_RESOLUTION_STUDY if sizes[0] <= max(LOW_RESOLUTION_STUDY) else HIGH_RESOLUTION_STUDY
-    stride = model.max_stride
-    rounded = []
-    for size in sizes:
-        fitting = -(-size // stride) * stride
-        if fitting != size:
-            report(f"warning: input size {size} is not a multiple of the stride {stride}; {fitting} is used")
-        if fitting not in rounded:
-            rounded.append(fitting)
-    return tuple(rounded)
+    return tuple(dict.fromkeys(input_size_hw((size,), model.max_stride, report)[0] for size in sizes))
 
 
 def _evaluate_size(
