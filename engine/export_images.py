@@ -12,7 +12,7 @@ from torch import Tensor
 from data.config import DataConfig
 from data.decode import decode_image
 from data.eval_loader import EvalLoader
-from data.letterbox import FILL, letterbox_image
+from data.letterbox import letterbox_image
 from data.samples import load_samples
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
@@ -32,7 +32,7 @@ def data_inputs(data: DataConfig, splits: Sequence[str], size_hw: tuple[int, int
     Args:
         data: the data set.
         splits: the first one that it has is used.
-        size_hw: of the input; where the sides differ, images fill a square of the shorter one in its middle.
+        size_hw: of the input.
         count: most images.
 
     Returns:
@@ -44,16 +44,11 @@ def data_inputs(data: DataConfig, splits: Sequence[str], size_hw: tuple[int, int
     split = next((split for split in splits if data.split(split)), None)
     if split is None:
         raise ValueError(f"{data.yaml_path} has none of {', '.join(splits)}, so it gives no images")
-    side = min(size_hw)
-    loader = EvalLoader(load_samples(data, split, report=_ignore), side, batch_size=1, rect=False)
+    loader = EvalLoader(load_samples(data, split, report=_ignore), max(size_hw), batch_size=1, shape_hw=size_hw)
     if not len(loader):
         raise ValueError(f"{data.yaml_path}: its {split} split holds no images")
     chosen = np.unique(np.linspace(0, len(loader) - 1, min(count, len(loader))).round().astype(int))
-    inputs = torch.full((len(chosen), 3, *size_hw), FILL / 255)
-    top, left = (size_hw[0] - side) // 2, (size_hw[1] - side) // 2
-    for row, index in enumerate(chosen.tolist()):
-        inputs[row, :, top : top + side, left : left + side] = loader.batch(index).images[0].float() / 255
-    return inputs
+    return torch.stack([loader.batch(index).images[0].float() / 255 for index in chosen.tolist()])
 
 
 def in_batches(inputs: Tensor, batch_size: int) -> list[Tensor]:
