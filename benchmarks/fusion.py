@@ -32,6 +32,7 @@ from engine.cli import run_cli
 from engine.devices import select_device
 from engine.evaluate import evaluate
 from engine.flags import natural_int, positive_int
+from engine.input_size import input_size_hw
 from files.atomic import write_text_atomic
 from mgil.mgaf import MGAF
 
@@ -158,7 +159,8 @@ def main() -> None:
     data = load_data_config(options.data or str(checkpoint.info.get("data") or "digits.yaml"))
     model = model_from_checkpoint(checkpoint, device)
     samples = load_samples(data, options.split)
-    size, stride = options.imgsz or checkpoint.imgsz, model.max_stride
+    stride = model.max_stride
+    size, _ = input_size_hw((options.imgsz or checkpoint.imgsz,), stride, print)
     loader = EvalLoader(samples, size, options.batch_size, stride=stride, workers=options.workers)
     weights = fine_weights(model, loader, device)
     options.output.mkdir(parents=True, exist_ok=True)

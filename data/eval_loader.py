@@ -86,10 +86,10 @@ class EvalLoader:
         self.ahead = ahead
         self.left_out = LeftOut(len(samples.image_paths), strict=strict, report=report)
         sizes_hw = np.asarray(samples.sizes_hw, np.int64).reshape(-1, 2)
-        self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
+        self.sides = longer_side_within(sizes_hw, self.shape_hw)
+        self.fitted_hw = fitted_size_hw(sizes_hw, self.sides[:, None]) if len(sizes_hw) else sizes_hw
         self.groups = self._group()
-        self.sides = np.full(len(sizes_hw), size) if shape_hw is None else longer_side_within(sizes_hw, shape_hw)
-        fits = len(sizes_hw) and 3 * fitted_size_hw(sizes_hw, size).prod(axis=1).sum() <= memory_budget
+        fits = len(sizes_hw) and 3 * self.fitted_hw.prod(axis=1).sum() <= memory_budget
         self._kept: dict[int, tuple[np.ndarray, tuple[int, int]]] | None = {} if fits else None
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class EvalLoader:
         indices = self.groups[index]
         shape_hw = self.shape_hw
         if self.rect:
-            shape_hw = rect_shape_hw(self.aspects[indices], self.size, self.stride, self.pad)
+            shape_hw = rect_shape_hw(self.fitted_hw[indices], self.stride, self.pad)
         count = len(indices)
         images = np.full((count, 3, *shape_hw), FILL, np.uint8)
         gains, pads, inputs = np.empty((count, 2)), np.empty((count, 2)), np.empty((count, 2))
@@ -136,11 +136,11 @@ class EvalLoader:
 
     def _group(self) -> list[np.ndarray]:
         """Data set indices of each batch."""
-        parts = [np.arange(len(self.aspects))]
-        if self.rect and len(self.aspects):
-            aspects, owner = np.unique(self.aspects, return_inverse=True)
-            shapes = [rect_shape_hw(aspects[i : i + 1], self.size, self.stride, self.pad) for i in range(len(aspects))]
-            shape_of = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)[owner]
+        parts = [np.arange(len(self.fitted_hw))]
+        if self.rect and len(self.fitted_hw):
+            fitted_hw, owner = np.unique(self.fitted_hw, axis=0, return_inverse=True)
+            shapes = [rect_shape_hw(one, self.stride, self.pad) for one in fitted_hw]
+            shape_of = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)[owner.reshape(-1)]
             parts = [np.flatnonzero(shape_of == shape) for shape in range(shape_of.max() + 1)]
         return [part[i : i + self.batch_size] for part in parts for i in range(0, len(part), self.batch_size)]
 

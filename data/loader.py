@@ -274,7 +274,7 @@ class TrainLoader:
         primaries = np.arange(first, min(first + self._at_once * self.batch_size, len(sequence)))
         output_hw = (self.size, self.size)
         if self.rect:
-            output_hw = rect_shape_hw(self.aspects[sequence[primaries]], self.size, self.stride, 0.0)
+            output_hw = rect_shape_hw(self.tile_sizes_hw[sequence[primaries]], self.stride)
         window = self._window(sequence, primaries // self.batch_size)
         sizes_hw = self.tile_sizes_hw[sequence]
         plan = draw_plan(rng, self.augment, primaries, window, sizes_hw, output_hw, mosaic=not self.rect)

@@ -28,11 +28,11 @@ from engine.export_onnx import check_opset, write_onnx
 from engine.export_openvino import write_openvino
 from engine.export_tensorrt import write_engine
 from engine.export_torchscript import write_torchscript
+from engine.input_size import input_size_hw
 from engine.packages import MissingPackage
 from engine.runtimes import is_exported, load_exported
 from engine.stopping import ended_by_sigterm
 from files.atomic import check_room, folder_aside, remove_leftovers, sync_folder, sync_tree
-from models import DetectionModel
 
 Report = Callable[[str], None]
 WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
@@ -105,7 +105,7 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
     device = select_device(config.device)
     checkpoint = load_checkpoint(config.weights)
     model = model_from_checkpoint(checkpoint, fuse=False)
-    size_hw = input_size(config.imgsz, model)
+    size_hw = input_size_hw(config.imgsz or (model.imgsz,), model.max_stride, report)
     source = config.data or (checkpoint.info.get("data") if config.int8 else None)
     if config.int8 and not source:
         raise ValueError("--int8 reads its ranges off real images; name a data set with --data")
@@ -148,23 +148,6 @@ def _suppression(config: ExportConfig) -> Suppression | None:
     }
     values = {key: value for key, value in given.items() if value is not None}
     return Suppression(agnostic=config.agnostic_nms, **values)  # type: ignore[arg-type]
-
-
-def input_size(imgsz: tuple[int, ...], model: DetectionModel) -> tuple[int, int]:
-    """Height and width to export for.
-
-    Raises:
-        ValueError: a side that is no multiple of the stride.
-    """
-    stride = model.max_stride
-    size_hw = (imgsz[0], imgsz[-1]) if imgsz else (-(-model.imgsz // stride) * stride,) * 2
-    if any(side % stride for side in size_hw):
-        fitting = " ".join(str(-(-side // stride) * stride) for side in (imgsz or size_hw))
-        raise ValueError(
-            f"--imgsz {' '.join(map(str, imgsz))}: sides must be multiples of the stride {stride}; "
-            f"the next ones are {fitting}"
-        )
-    return size_hw
 
 
 def check_inputs(job: ExportJob, data: DataConfig | None, report: Report) -> list[Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.flags import Refused, check_fields, flag, flag_of, fraction, positive_int, real, refused, whole
+from engine.input_size import check_input_size
 from engine.runtime_metadata import MOST_SIDE
 
 DEFAULT_OPSET = 17
@@ -74,6 +75,7 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_input_size(self.imgsz)
         if self.half and self.int8:
             raise ValueError("--half and --int8 are two number types; give one of them")
         for name in ("conf_thres", "iou_thres", "topk_per_class", "topk_all"):

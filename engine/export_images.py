@@ -12,7 +12,7 @@ from torch import Tensor
 from data.config import DataConfig
 from data.decode import decode_image
 from data.eval_loader import EvalLoader
-from data.letterbox import FILL, letterbox_image
+from data.letterbox import letterbox_image
 from data.load import load_samples
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
@@ -36,7 +36,7 @@ def data_inputs(
     Args:
         data: the data set.
         splits: the first one that it has is used.
-        size_hw: of the input; where the sides differ, images fill a square of the shorter one in its middle.
+        size_hw: of the input.
         count: most images.
         report: told which images cannot be read.
 
@@ -49,24 +49,18 @@ def data_inputs(
     split = next((split for split in splits if data.split(split)), None)
     if split is None:
         raise ValueError(f"{data.yaml_path} has none of {', '.join(splits)}, so it gives no images")
-    side = min(size_hw)
     samples = load_samples(data, split, report=_ignore)
-    loader = EvalLoader(samples, side, batch_size=1, rect=False, report=report)
+    loader = EvalLoader(samples, max(size_hw), batch_size=1, shape_hw=size_hw, report=report)
     if not len(loader):
         raise ValueError(f"{data.yaml_path}: its {split} split holds no images")
     wanted = min(count, len(loader))
     spread = np.linspace(0, len(loader) - 1, wanted).round().astype(int).tolist()
-    inputs = torch.full((wanted, 3, *size_hw), FILL / 255)
-    top, left = (size_hw[0] - side) // 2, (size_hw[1] - side) // 2
-    row = 0
+    inputs: list[Tensor] = []
     for index in dict.fromkeys((*spread, *range(len(loader)))):  # the others replace damaged ones
-        images = loader.batch(index).images
-        if len(images):
-            inputs[row, :, top : top + side, left : left + side] = images[0].float() / 255
-            row += 1
-        if row == wanted:
+        if len(inputs) == wanted:
             break
-    return inputs[:row]
+        inputs += [image.float() / 255 for image in loader.batch(index).images]
+    return torch.stack(inputs)
 
 
 def in_batches(inputs: Tensor, batch_size: int) -> list[Tensor]:

@@ -55,7 +55,7 @@ def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> D
     if config.view_img:
         check_display()
     weights = config.weights or str(newest_weights())
-    detector = _detector(config, weights)
+    detector = _detector(config, weights, report)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
         stop = stack.enter_context(stop_requests())
@@ -101,12 +101,12 @@ def check_display() -> None:
         raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
 
 
-def _detector(config: DetectConfig, weights: str) -> Detector:
+def _detector(config: DetectConfig, weights: str, report: Callable[[str], None]) -> Detector:
     size = config.imgsz
     detector = load_model(
         weights,
         device=config.device,
-        imgsz=None if size is None else (size[0], size[-1]),
+        imgsz=None if size is None else size[0] if len(size) == 1 else (size[0], size[1]),
         conf=config.conf_thres,
         iou=config.iou_thres,
         max_det=config.max_det,
@@ -114,6 +114,7 @@ def _detector(config: DetectConfig, weights: str) -> Detector:
         agnostic=config.agnostic_nms,
         augment=config.augment,
         half=config.half,
+        report=report,
     )
     if config.visualize and not isinstance(detector.model, DetectionModel):
         raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from engine.flags import Refused, check_fields, flag, fraction, natural_int, positive_int, refused, whole
+from engine.input_size import check_input_size
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
 MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
@@ -77,6 +78,7 @@ class DetectConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_input_size(self.imgsz or ())
         if self.save_conf and not self.save_txt:
             raise ValueError("--save-conf adds scores to the files of --save-txt; give both")
 

@@ -15,10 +15,11 @@ from data.config import find_data_yaml
 from engine.checkpoints import Checkpoint
 from engine.flags import flag_of
 from engine.hyp import load_hyp
+from engine.input_size import round_up
 from engine.runs import TRAIN_PROJECT, oldest_first, written_at
 from engine.train_config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, frozen_rows
-from engine.train_setup import rounded_imgsz
 from engine.trainer import Progress
+from models import build_model
 
 Report = Callable[[str], None]
 TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights"}
@@ -121,7 +122,7 @@ def _is_own(name: str, value: Any, saved: TrainConfig, checkpoint: Checkpoint) -
     if value == own:
         return True
     if name == "imgsz":
-        return rounded_imgsz(value) == own
+        return round_up(value, build_model(checkpoint.architecture).max_stride) == own
     if name == "batch_size":
         return value == -1  # the run goes on with the number that was found then
     if name == "cfg":

@@ -44,7 +44,6 @@ from engine.stopping import how_to_go_on
 from engine.train_config import TrainConfig
 from engine.train_log import ResultsCsv, TensorBoard, TimeLeft
 from engine.train_setup import (
-    COARSEST_STRIDE,
     check_anchors,
     fill_memory,
     freeze_rows,
@@ -118,14 +117,12 @@ class _Run:
         checkpoint = resumed or read_named_files(config)  # before the data, which may take minutes
         self.splits = load_splits(config, report)
         changes = {} if config.hyp else self.splits.config.hyp  # a data set may change the default recipe alone
-        asked, config = config.imgsz, settle(config, self.splits.config)
-        self.config = config
+        config = settle(config, self.splits.config)
         self.hyp = load_hyp(resumed.training["hyp"]) if resumed else load_hyp(config.hyp, changes)
-        if config.imgsz != (asked or config.imgsz):
-            report(f"--imgsz {asked} is not a multiple of {COARSEST_STRIDE}; using {config.imgsz}")
         self.precision = Precision(config.amp, device)
         model_config = replace(config, cfg="") if resumed else config
         self.model = make_model(model_config, self.splits.config, config.imgsz, checkpoint, report).to(device)
+        self.config = config = replace(config, imgsz=self.model.imgsz)
         frozen = freeze_rows(self.model, config.freeze)
         if not config.noautoanchor and not resumed:
             check_anchors(self.model, self.splits.train, config.imgsz, self.hyp, config.seed, report)
@@ -289,7 +286,7 @@ class _Run:
             report=self.report,
         )
 
-    def _validate(self, model: nn.Module, loss: Criterion | None, pictures: bool = False) -> EvalResult:
+    def _validate(self, model: nn.Module, loss: Criterion | None, pictures: BatchPictures | None = None) -> EvalResult:
         return evaluate(
             model,
             self.eval_loader,
@@ -297,7 +294,7 @@ class _Run:
             self.splits.config,
             device=self.device,
             loss=loss,
-            on_batch=BatchPictures(self.folder, self.model.names) if pictures else None,
+            on_batch=pictures,
         )
 
     def _save(self, epoch: int, best: bool, last: bool) -> None:
@@ -363,14 +360,16 @@ class _Run:
         weights = self.folder / "weights"
         chosen = weights / ("last.pt" if self.config.nosave or not (weights / "best.pt").exists() else "best.pt")
         model = model_from_checkpoint(chosen, self.device)
-        result = self._validate(model, loss=None, pictures=not self.config.noplots)
+        pictures = BatchPictures(self.folder, self.model.names, len(self.splits.val))
+        result = self._validate(model, None, None if self.config.noplots else pictures)
         batch = self._eval_batch()
-        for line in result_lines(result, input_size=self.config.imgsz, batch_size=batch, verbose=True):
-            self.report(line)
         if not self.config.noplots:
+            pictures.write()
             plot_result(result, self.model.names, self.folder)
             plot_results(self.folder / "results.csv", self.folder / "results.png")
         write_per_class_csv(self.folder / FINAL_TABLE, result)
+        for line in result_lines(result, input_size=self.config.imgsz, batch_size=batch, verbose=False):
+            self.report(line)
         self.report(f"results saved to {self.folder}")
 
 

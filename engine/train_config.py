@@ -18,6 +18,7 @@ from engine.flags import (
     refused,
     whole,
 )
+from engine.input_size import check_input_size
 from engine.runs import TRAIN_PROJECT
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
@@ -64,7 +65,7 @@ class TrainConfig:
     )
     imgsz: int = flag(
         0,
-        kind=whole(32),
+        kind=positive_int,
         aliases=("--img", "--img-size"),
         help="longer side of the images in pixels; default: what the data set suggests, else 640",
     )
@@ -135,6 +136,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_input_size((self.imgsz,) if self.imgsz else ())
         if self.rect and self.multi_scale:
             raise ValueError("--rect and --multi-scale exclude each other")
         if self.image_weights and self.noval:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from copy import deepcopy
@@ -21,6 +20,7 @@ from data.samples import Samples
 from engine.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
 from engine.distributed import from_main, is_main, world_size
 from engine.hyp import Hyp, default_hyp, load_hyp
+from engine.input_size import input_size_hw
 from engine.precision import Precision
 from engine.train_config import DEFAULT_CFG, TrainConfig, frozen_rows
 from mgil import MGIL
@@ -30,7 +30,6 @@ from models.profile import profile
 
 Report = Callable[[str], None]
 DEFAULT_IMGSZ, DEFAULT_EPOCHS, DEFAULT_BATCH = 640, 100, 16
-COARSEST_STRIDE = 32  # sizes are rounded up to a multiple
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
 PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, of which BatchNorm cannot take the statistics on a 1x1 map
 
@@ -97,16 +96,11 @@ def settle(config: TrainConfig, data: DataConfig) -> TrainConfig:
         raise ValueError(f"--batch-size {batch_size} is not a multiple of the {world_size()} processes")
     return replace(
         config,
-        imgsz=rounded_imgsz(imgsz),
+        imgsz=imgsz,
         epochs=config.epochs or data.epochs or DEFAULT_EPOCHS,
         batch_size=batch_size,
-        hyp=config.hyp or default_hyp(rounded_imgsz(imgsz)),
+        hyp=config.hyp or default_hyp(imgsz),
     )
-
-
-def rounded_imgsz(imgsz: int) -> int:
-    """The next size that every stride divides."""
-    return -(-imgsz // COARSEST_STRIDE) * COARSEST_STRIDE
 
 
 def make_model(
@@ -117,25 +111,23 @@ def make_model(
     Args:
         config: Says which architecture and weights.
         data: Gives the classes.
-        imgsz: Training size in pixels.
+        imgsz: Training size in pixels; the model has it rounded up to its stride.
         checkpoint: The contents of `config.weights`, if any.
         report: Gets a line for people.
 
     Raises:
-        ValueError: An architecture or weights that cannot be used, or not at this size.
+        ValueError: An architecture or weights that cannot be used, or a size that is too small.
     """
     cfg: Any = config.cfg or (checkpoint.architecture if checkpoint else DEFAULT_CFG)
+    generator = torch.get_rng_state()
     try:
         model = build_model(cfg, names=data.names, imgsz=imgsz)
+        imgsz = input_size_hw((imgsz,), model.max_stride, report)[0]
+        if imgsz != model.imgsz:  # the stride is known now; the biases are made for a size
+            torch.set_rng_state(generator)
+            model = build_model(cfg, names=data.names, imgsz=imgsz)
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}" if checkpoint and not config.cfg else str(error)) from error
-    if imgsz % model.max_stride:
-        step = math.lcm(COARSEST_STRIDE, model.max_stride)
-        fitting = -(-imgsz // step) * step
-        raise ValueError(
-            f"--imgsz {imgsz}: {model.architecture['source']} needs a multiple of its stride {model.max_stride}; "
-            f"use {fitting}"
-        )
     if checkpoint:
         check_weights(checkpoint)
         # with an architecture of one's own, its anchors are meant

@@ -19,6 +19,7 @@ from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.coco_results import detections_as_json, score_json
 from engine.ensemble import Ensemble
 from engine.evaluate import EvalResult, evaluate
+from engine.input_size import input_size_hw
 from engine.plots_eval import BATCH_PICTURES, RESULT_PICTURES, BatchPictures, plot_input_sizes, plot_result
 from engine.runs import new_run_folder
 from engine.runtimes import (
@@ -168,15 +169,7 @@ def _input_sizes(config: ValConfig, model: Model, report: Report) -> tuple[int, 
     sizes = config.imgsz or (model.imgsz,)
     if config.task == "study" and len(sizes) == 1:
         sizes = LOW_RESOLUTION_STUDY if sizes[0] <= max(LOW_RESOLUTION_STUDY) else HIGH_RESOLUTION_STUDY
-    stride = model.max_stride
-    rounded = []
-    for size in sizes:
-        fitting = -(-size // stride) * stride
-        if fitting != size:
-            report(f"warning: input size {size} is not a multiple of the stride {stride}; {fitting} is used")
-        if fitting not in rounded:
-            rounded.append(fitting)
-    return tuple(rounded)
+    return tuple(dict.fromkeys(input_size_hw((size,), model.max_stride, report)[0] for size in sizes))
 
 
 def _evaluate_size(
@@ -209,30 +202,31 @@ def _evaluate_size(
     )
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
-    with written.writing(*([] if speed_only else (folder / name for name in BATCH_PICTURES))):
-        result = evaluate(
-            model,
-            loader,
-            samples,
-            data,
-            conf_thres=config.conf_thres,
-            iou_thres=config.iou_thres,
-            max_det=config.max_det,
-            device=device,
-            half=config.half,
-            progress=True,
-            augment=config.augment,
-            on_batch=None if speed_only else BatchPictures(folder, data.names),
-        )
-    if speed_only:
+    pictures = None if speed_only else BatchPictures(folder, data.names, len(samples))
+    result = evaluate(
+        model,
+        loader,
+        samples,
+        data,
+        conf_thres=config.conf_thres,
+        iou_thres=config.iou_thres,
+        max_det=config.max_det,
+        device=device,
+        half=config.half,
+        progress=True,
+        augment=config.augment,
+        on_batch=pictures,
+    )
+    if pictures is None:
         report(speed_line(result, config.batch_size))
         return result
-    for line in result_lines(result, input_size=size, batch_size=config.batch_size, verbose=config.verbose):
-        report(line)
-    with written.writing(folder / "per_class.csv", *(folder / name for name in RESULT_PICTURES)):
+    with written.writing(*(folder / name for name in ("per_class.csv", *BATCH_PICTURES, *RESULT_PICTURES))):
+        pictures.write()
         plot_result(result, data.names, folder)
         write_per_class_csv(folder / "per_class.csv", result)
     _save_detections(config, result, data, samples.without_labels_of(result.left_out), folder, written, report)
+    for line in result_lines(result, input_size=size, batch_size=config.batch_size, verbose=config.verbose):
+        report(line)
     return result
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from engine.flags import Refused, check_fields, flag, fraction, natural_int, positive_int, refused
+from engine.input_size import check_input_size
 
 TASKS = ("train", "val", "test", "speed", "study")
 
@@ -38,7 +39,7 @@ class ValConfig:
     workers: int = flag(8, kind=natural_int, help="processes that load images")
     single_cls: bool = flag(False, help="treat all classes as one")
     augment: bool = flag(False, help="test-time augmentation: three sizes, one mirrored")
-    verbose: bool = flag(False, help="list every class, however many")
+    verbose: bool = flag(False, help="list every class, also when more than 20 have labels")
     save_txt: bool = flag(False, help="write labels/*.txt")
     save_conf: bool = flag(False, help="scores in the label files too")
     save_json: bool = flag(False, help="write COCO results, and score them by pycocotools")
@@ -58,6 +59,7 @@ class ValConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_input_size(self.imgsz)
         if self.save_conf and not self.save_txt:
             raise ValueError("--save-conf adds scores to the label files of --save-txt; pass that too")
 

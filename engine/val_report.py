@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from data.samples import Samples
 
 _NAME_WIDTH = 22
-# More classes than this are listed on request only (val.py --verbose), as in YOLOv5.
-_FEW_CLASSES = 50
+_FEW_CLASSES = 20  # more classes with labels than this are listed on request only (val.py --verbose)
+_EXTREMES = 3  # best and worst classes that are named instead
 
 
 def header_line() -> str:
@@ -48,16 +48,30 @@ def _row(name: str, images: int, instances: int, *values: float) -> str:
 
 
 def result_lines(result: EvalResult, *, input_size: int, batch_size: int, verbose: bool) -> list[str]:
-    """The whole console report of one evaluation."""
-    lines = [header_line(), all_line(result)]
-    if len(result.per_class) > 1 and (verbose or len(result.per_class) < _FEW_CLASSES):
-        lines += class_lines(result)
-    lines.append(coco_line(result, input_size))
+    """The whole console report of one evaluation; the row ``all`` comes last, where it is seen."""
+    lines = [speed_line(result, batch_size)]
     bins = [f"{row.label} {row.ap:.3f} ({row.instances})" for row in result.size_bins if row.instances]
     if bins:
         lines.append("AP by object size, square root of area in original pixels (instances): " + ", ".join(bins))
-    lines.append(speed_line(result, batch_size))
-    return lines
+    lines.append(coco_line(result, input_size))
+    labelled = [row for row in result.per_class if row.instances]
+    rows: list[str] = []
+    if verbose or len(labelled) <= _FEW_CLASSES:
+        rows = class_lines(result) if len(result.per_class) > 1 else []
+    else:
+        lines.append(extremes_line(labelled))
+    return [*lines, header_line(), *rows, all_line(result)]
+
+
+def extremes_line(labelled: Sequence[ClassResult]) -> str:
+    """The classes with the highest and the lowest AP; of equals, those with the most labels."""
+    best = sorted(labelled, key=lambda row: (-row.ap50_95, -row.instances))[:_EXTREMES]
+    worst = sorted(labelled, key=lambda row: (row.ap50_95, -row.instances))[:_EXTREMES]
+    named = [", ".join(f"{row.name} {row.ap50_95:.3f}" for row in rows) for rows in (best, worst)]
+    return (
+        f"mAP50-95 of {len(labelled)} classes with labels: best {named[0]}; worst {named[1]}; "
+        "all are in per_class.csv (val.py --verbose lists them)"
+    )
 
 
 def coco_line(result: EvalResult, input_size: int) -> str:

@@ -15,8 +15,8 @@ from data.batch import EvalBatch
 from data.samples import Samples
 from engine.augmented_inference import predict_augmented
 from engine.ensemble import Ensemble
-from engine.evaluate import _Run, evaluate, to_original
-from engine.val_report import header_line, result_lines, write_label_files
+from engine.evaluate import ClassResult, _Run, evaluate, to_original
+from engine.val_report import all_line, header_line, result_lines, write_label_files
 from engine.written_files import WrittenFiles
 
 NAMES = ("cat", "dog", "bird")
@@ -190,13 +190,33 @@ def test_label_files_round_trip(tmp_path: Any) -> None:
     np.testing.assert_allclose(rows[:, 5], 0.9, atol=1e-6)
 
 
-def test_console_rows_align() -> None:
+def test_console_rows_align_and_the_row_all_is_last() -> None:
     result = evaluate(Oracle(), LOADER, make_samples(), CONFIG)
     lines = result_lines(result, input_size=64, batch_size=2, verbose=False)
-    assert lines[0] == header_line()
-    assert len({len(line) for line in lines[:5]}) == 1
-    assert lines[1].split() == ["all", "3", "5", "1", "1", "1", "1"]
-    assert "at 64 px" in lines[5]
+    table = lines[-5:]
+    assert table[0] == header_line()
+    assert [line.split()[0] for line in table[1:]] == ["cat", "dog", "bird", "all"]
+    assert len({len(line) for line in table}) == 1
+    assert table[-1].split() == ["all", "3", "5", "1", "1", "1", "1"]
+    assert "at 64 px" in lines[-6]
+
+
+@pytest.mark.parametrize(("classes", "listed"), [(20, True), (21, False)])
+def test_more_than_20_classes_are_listed_on_request_only(classes: int, listed: bool) -> None:
+    """Of 80 classes, some have labels; class k's AP is k / 100, and class 1 has two labels of AP 0."""
+    rows = [ClassResult(f"class{k}", 1, 1 + (k == 1), 1, 1, 1, k / 100 * (k > 1), k / 100 * (k > 1)) for k in range(80)]
+    rows = [row if k < classes else replace(row, instances=0) for k, row in enumerate(rows)]
+    result = replace(evaluate(Oracle(), LOADER, make_samples(), CONFIG), per_class=tuple(rows))
+    short, long = (result_lines(result, input_size=64, batch_size=2, verbose=verbose) for verbose in (False, True))
+    assert short[-1] == long[-1] == all_line(result)
+    assert [line.split()[0] for line in long[-classes - 2 :]] == ["Class", *(row.name for row in rows[:classes]), "all"]
+    assert (short == long) is listed
+    if not listed:
+        assert len(short) <= 6
+        assert short[-3] == (
+            "mAP50-95 of 21 classes with labels: best class20 0.200, class19 0.190, class18 0.180; worst class1 0.000, "
+            "class0 0.000, class2 0.020; all are in per_class.csv (val.py --verbose lists them)"
+        )
 
 
 def test_scaling_in_shared_memory_equals_division() -> None:

@@ -25,7 +25,7 @@ from engine.train_setup import (
 from models import DetectionModel, build_model
 from models.anchors import measure_fit
 from tests.data.scenes import make_samples
-from tests.engine.tiny import NAMES, TINY, write_yaml
+from tests.engine.tiny import NAMES, TINY, same_tensors, write_yaml
 
 CPU = torch.device("cpu")
 NC = {"nc": 3}
@@ -207,10 +207,16 @@ def _checkpoint(model: DetectionModel) -> Checkpoint:
     return Checkpoint(Path("w.pt"), model.architecture, model.names, model.imgsz, dict(model.state_dict()))
 
 
-def test_a_size_that_the_deepest_stride_does_not_divide(tmp_path: Path) -> None:
+def test_a_size_that_the_deepest_stride_does_not_divide_is_rounded_up(tmp_path: Path) -> None:
+    """The model is the one that the rounded size would have made: same weights, biases for that size."""
     deeper = {**TINY, "backbone": [*TINY["backbone"], [-1, 1, "Conv", [16, 3, 2]]]}
     deeper["head"] = [[[3, 4, 5], 1, "Detect", ["nc", "anchors"]]]
     config = TrainConfig(cfg=write_yaml(tmp_path / "p6.yaml", deeper))
-    with pytest.raises(ValueError, match=r"--imgsz 96: p6\.yaml needs a multiple of its stride 64; use 128"):
-        make_model(config, data_of(NAMES), 96, None, lambda _line: None)
-    assert make_model(config, data_of(NAMES), 128, None, lambda _line: None).max_stride == 64
+    lines: list[str] = []
+    torch.manual_seed(1)
+    rounded = make_model(config, data_of(NAMES), 96, None, lines.append)
+    assert lines[0] == "warning: input size 96 is not a multiple of the stride 64; 128 is used"
+    torch.manual_seed(1)
+    asked = make_model(config, data_of(NAMES), 128, None, lambda _line: None)
+    assert asked.max_stride == 64 and rounded.imgsz == asked.imgsz == 128
+    assert same_tensors(dict(rounded.state_dict()), dict(asked.state_dict()))
