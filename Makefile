@@ -1,12 +1,14 @@
-# make demo: train, evaluate and detect on the embedded digits. make test: lint, type-check, test.
+# make demo: train, evaluate and detect on the embedded digits. make test: lint, type-check, test. make quick: the tests
+# that take under a minute in all.
 # Needs Python >= 3.10 and nothing else; another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint types unit format clean
+.PHONY: demo test quick check lint types house unit format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.run
@@ -22,6 +24,8 @@ demo: $(VENV)/.run
 
 test: lint types unit
 
+check: lint types house
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,8 +33,14 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
+house: $(VENV)/.dev
+	$(BIN)/python -m pytest -q tests/test_house.py
+
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -rs $(PARALLEL)
+
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

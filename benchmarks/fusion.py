@@ -26,11 +26,13 @@ from torch import nn
 from benchmarks.side_by_side import Row, show
 from data.config import load_data_config
 from data.eval_loader import EvalLoader
-from data.samples import load_samples
+from data.load import load_samples
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
-from engine.cli import natural_int, positive_int, run_cli
+from engine.cli import run_cli
 from engine.devices import select_device
 from engine.evaluate import evaluate
+from engine.flags import natural_int, positive_int
+from engine.input_size import input_size_hw
 from files.atomic import write_text_atomic
 from mgil.mgaf import MGAF
 
@@ -157,7 +159,8 @@ def main() -> None:
     data = load_data_config(options.data or str(checkpoint.info.get("data") or "digits.yaml"))
     model = model_from_checkpoint(checkpoint, device)
     samples = load_samples(data, options.split)
-    size, stride = options.imgsz or checkpoint.imgsz, model.max_stride
+    stride = model.max_stride
+    size, _ = input_size_hw((options.imgsz or checkpoint.imgsz,), stride, print)
     loader = EvalLoader(samples, size, options.batch_size, stride=stride, workers=options.workers)
     weights = fine_weights(model, loader, device)
     options.output.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,8 @@ from benchmarks.side_by_side import Worker, machine
 from benchmarks.study_data import peer_copy
 from data.config import load_data_config
 from data.eval_loader import EvalLoader
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.coco_results import CocoAverages, coco_averages
 from engine.devices import select_device

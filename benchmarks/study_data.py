@@ -15,7 +15,8 @@ import yaml
 
 from data.config import DataConfig, find_data_yaml, load_data_config
 from data.image_list import list_images
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 from files.atomic import write_text_atomic
 
 SPLIT_SEED = 0  # of the images that are held out: the same for every study

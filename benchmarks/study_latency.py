@@ -16,13 +16,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import torch
 
 from benchmarks.side_by_side import Worker, machine
 from benchmarks.study_plan import PlannedCell
 from engine.checkpoints import model_from_checkpoint, save_checkpoint
 from engine.export import ExportConfig, run_export
+from engine.packages import MissingPackage, import_package
 from engine.runtime_onnx import OnnxBackend, gpu_provider_installed
 from files.atomic import write_text_atomic
 from models import DetectionModel, build_model
@@ -49,7 +49,11 @@ def measure_study(
         device: a GPU is timed too where this is one.
         peers: folder of the peers' environment.
         rounds: turns of each model.
+
+    Raises:
+        MissingPackage: ONNX Runtime is not installed.
     """
+    import_package("onnxruntime")
     torch.set_num_threads(threads)
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     groups: dict[tuple[int, int], dict[str, PlannedCell]] = {}
@@ -68,7 +72,7 @@ def measure_study(
 def latency_key(cell: PlannedCell, threads: int, device: torch.device) -> str:
     """What a latency depends on, on one machine."""
     model = json.dumps(cell.definition["model"], sort_keys=True)
-    versions = f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}"
+    versions = f"torch {torch.__version__}, onnxruntime {import_package('onnxruntime').__version__}"
     classes = len(cell.definition["classes"])
     return f"{machine()} | {versions} | {device.type} | {threads} | {cell.size} | {classes} | {model}"
 
@@ -76,7 +80,10 @@ def latency_key(cell: PlannedCell, threads: int, device: torch.device) -> str:
 def read_latency(path: Path, cell: PlannedCell, threads: int, device: torch.device) -> dict[str, Any]:
     """The columns of a cell's row that were measured here: milliseconds, where, and with how many threads."""
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return known.get(latency_key(cell, threads, device), {})
+    try:
+        return known.get(latency_key(cell, threads, device), {})
+    except MissingPackage:  # then nothing can have been measured with the version that is installed
+        return {}
 
 
 def measure_group(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from data.config import DataConfig, load_data_config
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 
 __all__ = ["DataConfig", "Samples", "load_data_config", "load_samples"]

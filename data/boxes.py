@@ -1,9 +1,7 @@
-"""Labels of a whole split as flat arrays, and their way through an augmentation plan."""
+"""Forms of boxes, and the way of a split's labels through an augmentation plan."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,52 +11,6 @@ from data.geometry import Plan
 
 if TYPE_CHECKING:
     from data.samples import Samples
-
-
-@dataclass(frozen=True)
-class LabelTable:
-    """Boxes to learn from.
-
-    Attributes:
-        boxes_cxcywh: (M, 4) float64, as fractions of the image.
-        classes: (M,) int32.
-        offsets: (N + 1,) int64; the labels of image i are rows offsets[i] to offsets[i + 1].
-    """
-
-    boxes_cxcywh: np.ndarray
-    classes: np.ndarray
-    offsets: np.ndarray
-
-    @classmethod
-    def from_samples(cls, samples: Samples) -> LabelTable:
-        """The labels of a split without its crowd boxes, which mark a region and no object."""
-        kept = ~np.asarray(samples.iscrowd, bool)
-        before = np.concatenate([[0], np.cumsum(kept)])
-        boxes = np.asarray(samples.boxes_cxcywh, np.float64).reshape(-1, 4)
-        return cls(boxes[kept], np.asarray(samples.classes)[kept], before[samples.offsets])
-
-    def without(self, images: Collection[int]) -> LabelTable:
-        """These labels less those of some images, which then have none."""
-        kept = np.ones(len(self.classes), bool)
-        for image in images:
-            kept[self.offsets[image] : self.offsets[image + 1]] = False
-        before = np.concatenate([[0], np.cumsum(kept)])
-        return LabelTable(self.boxes_cxcywh[kept], self.classes[kept], before[self.offsets])
-
-    def rows_of(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the labels of several images.
-
-        Args:
-            images: (K,) image indices, repeats allowed.
-
-        Returns:
-            (T,) rows of this table and (T,) index into `images` that each row is for.
-        """
-        counts = self.offsets[images + 1] - self.offsets[images]
-        owners = np.repeat(np.arange(len(images)), counts)
-        firsts = np.cumsum(counts) - counts
-        rows = np.arange(counts.sum()) - np.repeat(firsts, counts) + np.repeat(self.offsets[images], counts)
-        return rows, owners
 
 
 def cxcywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
@@ -96,7 +48,7 @@ def clip_boxes(boxes_xyxy: np.ndarray, size_hw: np.ndarray) -> np.ndarray:
     return np.clip(boxes_xyxy, 0, limits)
 
 
-def plan_targets(plan: Plan, labels: LabelTable, images: np.ndarray, config: AugmentConfig) -> np.ndarray:
+def plan_targets(plan: Plan, samples: Samples, images: np.ndarray, config: AugmentConfig) -> np.ndarray:
     """The labels of an augmented batch.
 
     A box is cut at the canvas' edge, mapped by its corners, enclosed and cut at the output's edge. It survives as in
@@ -105,7 +57,7 @@ def plan_targets(plan: Plan, labels: LabelTable, images: np.ndarray, config: Aug
 
     Args:
         plan: recipe of the batch.
-        labels: boxes of the split.
+        samples: the split, without crowds.
         images: (L, 4) data set index of the tile in each slot; ignored where the slot is empty.
         config: thresholds.
 
@@ -113,13 +65,14 @@ def plan_targets(plan: Plan, labels: LabelTable, images: np.ndarray, config: Aug
         (T, 6) float32: picture, class, cx, cy, w, h in output pixels; sorted by picture.
     """
     slots = np.flatnonzero(plan.positions.reshape(-1) >= 0)
-    rows, owners = labels.rows_of(images.reshape(-1)[slots])
+    rows, owners = samples.rows_of(images.reshape(-1)[slots])
     slots = slots[owners]
     layers = slots // 4
     tile_hw = plan.tile_sizes_hw.reshape(-1, 2)[slots]
     origins = plan.origins_xy.reshape(-1, 2)[slots]
 
-    boxes = cxcywh_to_xyxy(labels.boxes_cxcywh[rows]) * tile_hw[:, [1, 0, 1, 0]] + origins[:, [0, 1, 0, 1]]
+    boxes = cxcywh_to_xyxy(samples.boxes_cxcywh[rows].astype(np.float64)) * tile_hw[:, [1, 0, 1, 0]]
+    boxes += origins[:, [0, 1, 0, 1]]
     matrices = plan.matrices[layers]
     full_area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * plan.area_factors[layers]
     boxes = transform_boxes(clip_boxes(boxes, plan.canvas_sizes_hw[layers]), matrices)
@@ -131,6 +84,6 @@ def plan_targets(plan: Plan, labels: LabelTable, images: np.ndarray, config: Aug
     kept &= width * height > config.min_area_ratio * full_area
     pictures = plan.pictures[layers][kept]
     targets = np.concatenate(
-        [pictures[:, None], labels.classes[rows][kept, None], xyxy_to_cxcywh(boxes[kept])], axis=1, dtype=np.float32
+        [pictures[:, None], samples.classes[rows][kept, None], xyxy_to_cxcywh(boxes[kept])], axis=1, dtype=np.float32
     )
     return targets[np.argsort(pictures, kind="stable")]

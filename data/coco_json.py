@@ -12,7 +12,8 @@ import numpy as np
 
 from data.image_list import printable
 from data.image_probe import probe_images
-from data.scan import Scan
+from data.path_list import PathList
+from data.samples import Findings, Samples
 
 FOLDER_CHECKS = 20  # images that are looked for in each folder
 
@@ -97,7 +98,9 @@ def image_paths_of(content: dict[str, Any], folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in map(_file_name, content["images"]) if name]
 
 
-def scan_coco(content: dict[str, Any], json_path: str, folder: str, category_ids: tuple[int, ...]) -> Scan:
+def scan_coco(
+    content: dict[str, Any], json_path: str, folder: str, category_ids: tuple[int, ...]
+) -> tuple[Samples, Findings]:
     """Read sizes of images and the annotations; entries that make no sense are reported and dropped.
 
     Boxes are cut at the image's edge; a missing `area` is the box's.
@@ -107,8 +110,8 @@ def scan_coco(content: dict[str, Any], json_path: str, folder: str, category_ids
     """
     if tuple(categories_of(content, json_path)) != category_ids:
         raise ValueError(f"{printable(json_path)}: its category ids are not the data set's {list(category_ids)[:9]}...")
-    scan = Scan()
-    index_of_id = _scan_images(content, json_path, folder, scan)
+    found = Findings()
+    index_of_id, image_paths, sizes_hw = _scan_images(content, json_path, folder, found)
     class_of_category = {number: index for index, number in enumerate(category_ids)}
     skipped = {entry.get("id") for entry in content["images"] if isinstance(entry, dict) and _is_id(entry.get("id"))}
     skipped -= index_of_id.keys()
@@ -116,16 +119,22 @@ def scan_coco(content: dict[str, Any], json_path: str, folder: str, category_ids
     for position, entry in enumerate(content["annotations"]):
         if isinstance(entry, dict) and _is_id(entry.get("image_id")) and entry["image_id"] in skipped:
             continue  # its image was reported
-        row = _read_annotation(entry, index_of_id, class_of_category, scan.sizes_hw)
+        row = _read_annotation(entry, index_of_id, class_of_category, sizes_hw)
         if isinstance(row, str):
             has_id = isinstance(entry, dict) and "id" in entry
             name = printable(str(entry["id"]))[:80] if has_id else f"at position {position}"
-            scan.counts.dropped += 1
-            scan.problems.append(f"{printable(json_path)}: annotation {name}: {row}; dropped")
+            found.counts.dropped += 1
+            found.problems.append(f"{printable(json_path)}: annotation {name}: {row}; dropped")
         else:
             rows.append(row)
-    _fill(scan, np.array(rows, np.float64).reshape(-1, 8))
-    return scan
+    table = np.array(rows, np.float64).reshape(-1, 8)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    images = table[:, 0].astype(np.int64)
+    found.counts.labelled = len(np.unique(images))
+    found.counts.empty = len(image_paths) - found.counts.labelled
+    ids = np.array(list(index_of_id), np.int64)
+    columns = {"boxes_cxcywh": table[:, 2:6], "classes": table[:, 1], "areas": table[:, 6], "iscrowd": table[:, 7]}
+    return Samples.from_rows(PathList(image_paths), sizes_hw, images, **columns, image_ids=ids), found
 
 
 def _is_id(value: Any) -> bool:
@@ -145,14 +154,17 @@ def _file_name(entry: Any) -> str | None:
     return None if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0] else os.path.join(*parts.parts)
 
 
-def _scan_images(content: dict[str, Any], json_path: str, folder: str, scan: Scan) -> dict[int, int]:
-    """Fill the scan's images; returns image id -> index."""
+def _scan_images(
+    content: dict[str, Any], json_path: str, folder: str, found: Findings
+) -> tuple[dict[int, int], list[str], np.ndarray]:
+    """Image id -> index, the paths and the (N, 2) sizes of the images that can be used."""
     entries = content["images"]
     names = [_file_name(entry) or "" for entry in entries]
-    found = probe_images([os.path.join(folder, name) for name in names])
+    probed = probe_images([os.path.join(folder, name) for name in names])
     index_of_id: dict[int, int] = {}
+    paths: list[str] = []
     sizes: list[tuple[int, int]] = []
-    for entry, name, size in zip(entries, names, found, strict=True):
+    for entry, name, size in zip(entries, names, probed, strict=True):
         number = entry.get("id") if isinstance(entry, dict) else None
         problem = ""
         if not isinstance(number, int) or not _is_id(number) or number in index_of_id:
@@ -162,20 +174,19 @@ def _scan_images(content: dict[str, Any], json_path: str, folder: str, scan: Sca
         elif isinstance(size, str):
             problem = f"{printable(os.path.join(folder, name))}: {size}"
         elif (stated := _stated_size(entry, size)) != size:
-            says = "x".join(str(side)[:20] for side in stated[::-1])
-            problem = f"{printable(name)}: the json says {printable(says)} pixels, the file {size[1]}x{size[0]}"
+            says = printable("x".join(str(side)[:20] for side in stated))
+            found = f"{size[0]}x{size[1]} (height x width)"
+            problem = f"{printable(name)}: the json says {says} pixels, the file {found}"
         else:
             index_of_id[number] = len(sizes)
             sizes.append(size)
-            scan.image_paths.append(os.path.join(folder, name))
+            paths.append(os.path.join(folder, name))
         if problem:
-            scan.counts.bad_images += 1
-            scan.problems.append(
+            found.counts.bad_images += 1
+            found.problems.append(
                 f"{printable(json_path)}: image {printable(str(number))[:80]}: {problem}; image skipped"
             )
-    scan.sizes_hw = np.array(sizes, np.int32).reshape(-1, 2)
-    scan.image_ids = np.array(list(index_of_id), np.int64)
-    return index_of_id
+    return index_of_id, paths, np.array(sizes, np.int32).reshape(-1, 2)
 
 
 def _stated_size(entry: dict[str, Any], size_hw: tuple[int, int]) -> tuple[Any, Any]:
@@ -206,7 +217,7 @@ def _read_annotation(
     x1, y1 = max(bbox[0], 0.0), max(bbox[1], 0.0)
     box_width, box_height = min(bbox[0] + bbox[2], width) - x1, min(bbox[1] + bbox[3], height) - y1
     if bbox[2] <= 0 or bbox[3] <= 0 or box_width <= 0 or box_height <= 0:
-        return f"bbox {bbox} has no area inside the {width}x{height} image"
+        return f"bbox {bbox} has no area inside the image of {height}x{width} pixels"
     area = entry.get("area")
     if area is None:
         area = box_width * box_height
@@ -221,13 +232,3 @@ def _read_annotation(
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e15 and math.isfinite(value)
-
-
-def _fill(scan: Scan, rows: np.ndarray) -> None:
-    images = rows[:, 0].astype(np.int64)
-    order = np.argsort(images, kind="stable")
-    rows = rows[order]
-    scan.set_boxes(images[order], rows[:, 2:6], rows[:, 1], rows[:, 6])
-    scan.iscrowd = rows[:, 7].astype(bool)
-    scan.counts.labelled = len(np.unique(images))
-    scan.counts.empty = len(scan.image_paths) - scan.counts.labelled

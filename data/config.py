@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from data.coco_json import read_categories
 from data.digits import make_digits
+from files.names import hint_for
 from files.text import check_class_names
 from files.yaml_file import read_yaml_mapping
 
@@ -21,6 +21,13 @@ TRAINING_KEYS = ("imgsz", "epochs", "batch_size", "hyp")
 KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", *TRAINING_KEYS)
 # Written by other tools for people to read; they change nothing here.
 INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
+# Data sets of YOLOv5 that are not here, and what to do instead.
+LEFT_OUT = {
+    r"Argoverse|GlobalWheat2020|Objects365|SKU-110K|VisDrone|xView":
+        r"give the path of its file in YOLOv5's data; code in it is not run, so bring images and labels",
+    r"ImageNet\d*": r"its images have a class each and no boxes to train on",
+    r"(coco128|coco)-seg": r"boxes are found here, no masks; use \1.yaml",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class DataConfig:
     epochs: int | None = None  # length of training that suits the set, where the user gives none
     batch_size: int | None = None  # images per batch that suit the set, where the user gives none
     hyp: Mapping[str, Any] = field(default_factory=dict)  # changes to the default recipe that the set needs
+    merged_ids: tuple[int, ...] = ()  # the category ids of the files, where `as_one_class` made one class of them
 
     def split(self, name: str) -> tuple[str, ...]:
         """The sources of split `name`, which is 'train', 'val' or 'test'."""
@@ -46,6 +54,11 @@ class DataConfig:
             raise ValueError(f"split {name!r} is not one of {', '.join(SPLITS)}")
         sources: tuple[str, ...] = getattr(self, name)
         return sources
+
+    def as_one_class(self) -> DataConfig:
+        """The same data set with one class for every object: its only one, or `item` with category id 1."""
+        names, ids = (self.names, self.category_ids) if len(self.names) == 1 else (("item",), (1,))
+        return replace(self, names=names, category_ids=ids, merged_ids=self.merged_ids or self.category_ids)
 
 
 def load_data_config(path: str | Path) -> DataConfig:
@@ -88,9 +101,9 @@ def load_data_config(path: str | Path) -> DataConfig:
     return DataConfig(
         yaml_path,
         root,
-        **sources,
-        names=names,
-        category_ids=category_ids,
+        *sources.values(),
+        names,
+        category_ids,
         download=_describe(content.get("download")),
         imgsz=_read_count(content, "imgsz", yaml_path),
         epochs=_read_count(content, "epochs", yaml_path),
@@ -113,16 +126,15 @@ def find_data_yaml(path: str | Path) -> Path:
         for name in (path.name.lower(), f"{path.name.lower()}.yaml"):
             if name in shipped:
                 return shipped[name]
-    nearest = difflib.get_close_matches(path.name.lower(), shipped, n=1)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"shipped ones: {', '.join(sorted(shipped))}"
+    hint = hint_for(path.name, shipped, LEFT_OUT, ending=".yaml", quoted=False)
+    hint = hint or f"shipped ones: {', '.join(sorted(shipped))}"
     raise FileNotFoundError(f"data set file {path} not found; {hint}")
 
 
 def _check_keys(content: dict[str, Any], yaml_path: Path) -> None:
     for key in content:
         if key not in KEYS and key not in INFORMATION_KEYS:
-            nearest = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(KEYS)}"
+            hint = hint_for(key, KEYS) or f"known keys: {', '.join(KEYS)}"
             raise ValueError(f"{yaml_path}: unknown key {key!r}; {hint}")
 
 

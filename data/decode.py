@@ -72,8 +72,8 @@ def decode_scanned(
     image, original_hw = decode_resized(path, size, reduced=reduced)
     height, width = int(size_hw[0]), int(size_hw[1])
     if original_hw != (height, width):
-        found = f"{original_hw[1]}x{original_hw[0]}"
-        raise ValueError(f"{printable(path)}: image is {found}, but was {width}x{height} when the labels were read")
+        found, before = f"{original_hw[0]}x{original_hw[1]}", f"{height}x{width} (height x width)"
+        raise ValueError(f"{printable(path)}: image is {found}, but was {before} when the labels were read")
     return image, original_hw
 
 

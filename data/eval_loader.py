@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from data.batch import EvalBatch
-from data.boxes import LabelTable
 from data.decode import decode_scanned
 from data.left_out import LeftOut
 from data.letterbox import FILL, fitted_size_hw, longer_side_within, place_planar, rect_shape_hw
@@ -75,7 +74,7 @@ class EvalLoader:
         """
         if size < 1 or batch_size < 1:
             raise ValueError(f"size {size}, batch size {batch_size}: must be at least 1")
-        self.samples = samples
+        self.samples = samples.without_crowds()
         self.size = size
         self.batch_size = batch_size
         self.stride = stride
@@ -86,12 +85,11 @@ class EvalLoader:
         self.reduced = reduced
         self.ahead = ahead
         self.left_out = LeftOut(len(samples.image_paths), strict=strict, report=report)
-        self.labels = LabelTable.from_samples(samples)
         sizes_hw = np.asarray(samples.sizes_hw, np.int64).reshape(-1, 2)
-        self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
+        self.sides = longer_side_within(sizes_hw, self.shape_hw)
+        self.fitted_hw = fitted_size_hw(sizes_hw, self.sides[:, None]) if len(sizes_hw) else sizes_hw
         self.groups = self._group()
-        self.sides = np.full(len(sizes_hw), size) if shape_hw is None else longer_side_within(sizes_hw, shape_hw)
-        fits = len(sizes_hw) and 3 * fitted_size_hw(sizes_hw, size).prod(axis=1).sum() <= memory_budget
+        fits = len(sizes_hw) and 3 * self.fitted_hw.prod(axis=1).sum() <= memory_budget
         self._kept: dict[int, tuple[np.ndarray, tuple[int, int]]] | None = {} if fits else None
 
     def __len__(self) -> int:
@@ -117,7 +115,7 @@ class EvalLoader:
         indices = self.groups[index]
         shape_hw = self.shape_hw
         if self.rect:
-            shape_hw = rect_shape_hw(self.aspects[indices], self.size, self.stride, self.pad)
+            shape_hw = rect_shape_hw(self.fitted_hw[indices], self.stride, self.pad)
         count = len(indices)
         images = np.full((count, 3, *shape_hw), FILL, np.uint8)
         gains, pads, inputs = np.empty((count, 2)), np.empty((count, 2)), np.empty((count, 2))
@@ -138,11 +136,11 @@ class EvalLoader:
 
     def _group(self) -> list[np.ndarray]:
         """Data set indices of each batch."""
-        parts = [np.arange(len(self.aspects))]
-        if self.rect and len(self.aspects):
-            aspects, owner = np.unique(self.aspects, return_inverse=True)
-            shapes = [rect_shape_hw(aspects[i : i + 1], self.size, self.stride, self.pad) for i in range(len(aspects))]
-            shape_of = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)[owner]
+        parts = [np.arange(len(self.fitted_hw))]
+        if self.rect and len(self.fitted_hw):
+            fitted_hw, owner = np.unique(self.fitted_hw, axis=0, return_inverse=True)
+            shapes = [rect_shape_hw(one, self.stride, self.pad) for one in fitted_hw]
+            shape_of = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)[owner.reshape(-1)]
             parts = [np.flatnonzero(shape_of == shape) for shape in range(shape_of.max() + 1)]
         return [part[i : i + self.batch_size] for part in parts for i in range(0, len(part), self.batch_size)]
 
@@ -162,7 +160,7 @@ class EvalLoader:
         return found
 
     def _targets(self, indices: np.ndarray, inputs_wh: np.ndarray, pads: np.ndarray) -> np.ndarray:
-        rows, owners = self.labels.rows_of(indices)
-        boxes = self.labels.boxes_cxcywh[rows] * np.tile(inputs_wh[owners], 2)
+        rows, owners = self.samples.rows_of(indices)
+        boxes = self.samples.boxes_cxcywh[rows] * np.tile(inputs_wh[owners], 2)
         boxes[:, :2] += pads[owners]
-        return np.concatenate([owners[:, None], self.labels.classes[rows, None], boxes], axis=1, dtype=np.float32)
+        return np.concatenate([owners[:, None], self.samples.classes[rows, None], boxes], axis=1, dtype=np.float32)

@@ -71,7 +71,7 @@ def probe_image(path: str) -> tuple[int, int]:
     except (Image.DecompressionBombError, *READER_ERRORS) as error:
         raise ImageProblem(why_unreadable(error)) from error
     if width < 1 or height < 1:
-        raise ImageProblem(f"has no pixels ({width}x{height})")
+        raise ImageProblem(f"has no pixels ({height}x{width})")
     return (width, height) if turned else (height, width)
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import PIL
 
 from data.npz import read_npz
-from data.path_list import pack_texts, unpack_texts
-from data.scan import Counts, Scan
+from data.path_list import PathList, pack_texts, unpack_texts
+from data.samples import Counts, Findings, Samples
 from files.atomic import write_atomic
 
 FORMAT = 3  # raise it when reading changes what it finds: older caches are then made anew
@@ -69,7 +69,7 @@ class LabelCache:
         self.folder = folder or cache_folder() / "labels"
         self.report = report
 
-    def load(self, key: str, signature: str | None, num_classes: int | None = None) -> Scan | None:
+    def load(self, key: str, signature: str | None, num_classes: int | None = None) -> tuple[Samples, Findings] | None:
         """What was saved under `key`, if no file has changed since.
 
         Args:
@@ -90,16 +90,17 @@ class LabelCache:
             self.report(f"label cache {path} is damaged ({type(error).__name__}); the labels are read again")
             return None
 
-    def save(self, key: str, signature: str, scan: Scan, watched: Sequence[str] = ()) -> None:
-        """Keep a scan.
+    def save(self, key: str, signature: str, samples: Samples, found: Findings, watched: Sequence[str] = ()) -> None:
+        """Keep what was read.
 
         Args:
             key: as for `load`.
             signature: `sign_files` of the split's files from before they were read.
-            scan: what reading them found.
+            samples: the labels.
+            found: what reading them had to tell.
             watched: the files; only needed where `load` is not told the signature.
         """
-        arrays = {"signature": np.array(signature), "watched": pack_texts(watched), **_to_arrays(scan)}
+        arrays = {"signature": np.array(signature), "watched": pack_texts(watched), **_to_arrays(samples, found)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -115,32 +116,26 @@ class LabelCache:
         return self.folder / f"{digest[:32]}.npz"
 
 
-def _to_arrays(scan: Scan) -> dict[str, Any]:
-    arrays: dict[str, Any] = {name: getattr(scan, name) for name in ARRAYS}
-    arrays["image_paths"] = pack_texts(scan.image_paths)
-    arrays["problems"] = pack_texts(scan.problems)
-    arrays["unknown_classes"] = pack_texts(scan.unknown_classes)
-    arrays["counts"] = np.array(astuple(scan.counts), np.int64)
+def _to_arrays(samples: Samples, found: Findings) -> dict[str, Any]:
+    arrays: dict[str, Any] = {name: getattr(samples, name) for name in ARRAYS}
+    arrays["image_paths"] = pack_texts(samples.image_paths)
+    arrays["problems"] = pack_texts(found.problems)
+    arrays["unknown_classes"] = pack_texts(found.unknown_classes)
+    arrays["counts"] = np.array(astuple(found.counts), np.int64)
     return arrays
 
 
-def _from_arrays(content: Mapping[str, np.ndarray], num_classes: int | None) -> Scan:
-    scan = Scan(
-        image_paths=unpack_texts(content["image_paths"]),
-        problems=unpack_texts(content["problems"]),
-        unknown_classes=unpack_texts(content["unknown_classes"]),
-        counts=Counts(*map(int, content["counts"])),
-    )
-    for name in ARRAYS:
-        setattr(scan, name, content[name])
-    if not _is_consistent(scan, num_classes):
+def _from_arrays(content: Mapping[str, np.ndarray], num_classes: int | None) -> tuple[Samples, Findings]:
+    samples = Samples(PathList(content["image_paths"]), **{name: content[name] for name in ARRAYS})
+    if not _is_consistent(samples, num_classes):
         raise ValueError("its arrays do not belong together")
-    return scan
+    texts = (unpack_texts(content[name]) for name in ("problems", "unknown_classes"))
+    return samples, Findings(Counts(*map(int, content["counts"])), *texts)
 
 
-def _is_consistent(scan: Scan, num_classes: int | None) -> bool:
+def _is_consistent(samples: Samples, num_classes: int | None) -> bool:
     """Whether arrays have the types and sizes that reading labels gives, and values that nothing trips over."""
-    images, boxes = len(scan.image_paths), len(scan.classes)
+    images, boxes = len(samples), len(samples.classes)
     wanted = {
         "sizes_hw": ((images, 2), np.int32),
         "boxes_cxcywh": ((boxes, 4), np.float32),
@@ -151,16 +146,16 @@ def _is_consistent(scan: Scan, num_classes: int | None) -> bool:
         "image_ids": ((images,), np.int64),
     }
     for name, (shape, kind) in wanted.items():
-        array = getattr(scan, name)
+        array = getattr(samples, name)
         if array.shape != shape or array.dtype != kind:
             return False
-    ends = (int(scan.offsets[0]), int(scan.offsets[-1]))
-    below = scan.classes < (2**31 - 1 if num_classes is None else num_classes)
+    ends = (int(samples.offsets[0]), int(samples.offsets[-1]))
+    below = samples.classes < (2**31 - 1 if num_classes is None else num_classes)
     return bool(
         ends == (0, boxes)
-        and (np.diff(scan.offsets) >= 0).all()
-        and (scan.sizes_hw > 0).all()
-        and ((scan.classes >= 0) & below).all()
-        and (np.abs(scan.boxes_cxcywh - 0.5) <= 0.501).all()
-        and (scan.areas >= 0).all()
+        and (np.diff(samples.offsets) >= 0).all()
+        and (samples.sizes_hw > 0).all()
+        and ((samples.classes >= 0) & below).all()
+        and (np.abs(samples.boxes_cxcywh - 0.5) <= 0.501).all()
+        and (samples.areas >= 0).all()
     )

@@ -6,13 +6,14 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from data.image_list import printable
 from data.image_probe import ImageProblem, map_chunks, probe_image
-from data.scan import Scan, join_scans
+from data.samples import Findings, Samples, join_parts
 from files.regular import open_at_once
 
 TOLERANCE = 0.01  # of the image's side: how far a centre or a size may leave 0..1 by rounding
@@ -35,14 +36,29 @@ def _label_folder(image_folder: str) -> str:
     return labels.join(image_folder.rsplit(images, 1))
 
 
-def scan_yolo(image_paths: Sequence[str], num_classes: int | None) -> Scan:
+def scan_yolo(image_paths: Sequence[str], num_classes: int | None) -> tuple[Samples, Findings]:
     """Read sizes and labels of images.
 
     Args:
         image_paths: absolute paths.
         num_classes: class ids must be below this; None accepts every id.
+
+    Returns:
+        The images that can be used, with their labels, and what there is to tell. Image ids are the file names where
+        all are different whole numbers, else 1 to N.
     """
-    return join_scans(map_chunks(lambda paths: _scan_chunk(paths, num_classes), image_paths))
+    parts = map_chunks(lambda paths: _scan_chunk(paths, num_classes), image_paths)
+    samples, found = join_parts(parts or [_scan_chunk((), num_classes)])
+    return replace(samples, image_ids=_ids_of(samples)), found
+
+
+def _ids_of(samples: Samples) -> np.ndarray:
+    stems = [os.path.splitext(os.path.basename(path))[0] for path in samples.image_paths]
+    if all(stem.isascii() and stem.isdigit() and len(stem) <= 18 for stem in stems):
+        ids = np.array(list(map(int, stems)), np.int64)
+        if len(np.unique(ids)) == len(ids):
+            return ids
+    return samples.image_ids
 
 
 def parse_plain_labels(content: bytes) -> list[float] | None:
@@ -115,115 +131,118 @@ def _box_of_polygon(values: tuple[float, ...]) -> tuple[float, ...]:
     return (values[0], (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
 
 
-def _scan_chunk(image_paths: Sequence[str], num_classes: int | None) -> Scan:
-    scan = Scan()
+def _scan_chunk(image_paths: Sequence[str], num_classes: int | None) -> tuple[Samples, Findings]:
+    found = Findings()
     sizes, numbers, ends, rows = array("i"), array("q"), array("q", [0]), array("d")
-    label_paths: list[str] = []
+    usable: list[str] = []
     for image_path in image_paths:
         try:
             sizes.extend(probe_image(image_path))
         except ImageProblem as problem:
-            scan.counts.bad_images += 1
-            scan.problems.append(f"{printable(image_path)}: {problem}; image skipped")
+            found.counts.bad_images += 1
+            found.problems.append(f"{printable(image_path)}: {problem}; image skipped")
             continue
         label_path = label_path_of(image_path)
-        content = _read_label_file(label_path, scan)
+        content = _read_label_file(label_path, found)
         values = parse_plain_labels(content)
         if values is not None:
             rows.extend(values)
             numbers.extend(range(1, len(values) // 5 + 1))
         else:
             bad_lines = 0
-            for number, found in parse_label_file(content):
-                if isinstance(found, str):
+            for number, line in parse_label_file(content):
+                if isinstance(line, str):
                     bad_lines += 1
-                    _drop(scan, label_path, number, found, told=bad_lines <= MOST_TOLD)
+                    _drop(found, label_path, number, line, told=bad_lines <= MOST_TOLD)
                 else:
-                    rows.extend(found)
+                    rows.extend(line)
                     numbers.append(number)
             if bad_lines > MOST_TOLD:
-                scan.problems.append(f"{printable(label_path)}: {bad_lines - MOST_TOLD} more lines dropped")
+                found.problems.append(f"{printable(label_path)}: {bad_lines - MOST_TOLD} more lines dropped")
         ends.append(len(numbers))
-        scan.image_paths.append(image_path)
-        label_paths.append(label_path)
-    scan.sizes_hw = np.array(sizes, np.int32).reshape(-1, 2)
+        usable.append(image_path)
     table = np.array(rows, np.float64).reshape(-1, 5)
-    images = np.repeat(np.arange(len(label_paths)), np.diff(ends))
-    _keep_good_rows(scan, table, images, np.array(numbers, np.int64), label_paths, num_classes)
-    return scan
+    images = np.repeat(np.arange(len(usable)), np.diff(ends))
+    good, boxes = _check_rows(found, table, images, np.array(numbers, np.int64), usable, num_classes)
+    sizes_hw = np.array(sizes, np.int32).reshape(-1, 2)
+    areas = boxes[:, 2] * boxes[:, 3] * sizes_hw[images[good]].prod(1, dtype=np.float64)
+    return Samples.from_rows(usable, sizes_hw, images[good], boxes, table[good, 0], areas), found
 
 
-def _read_label_file(label_path: str, scan: Scan) -> bytes:
+def _read_label_file(label_path: str, found: Findings) -> bytes:
     """The bytes of a label file, empty if there are none; counts and tells."""
     try:
         with open(label_path, "rb", buffering=0, opener=open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_LABEL_BYTES:
-                scan.counts.empty += 1
-                scan.counts.dropped += 1
-                scan.problems.append(f"{printable(label_path)}: is not a label file; its image has no labels")
+                found.counts.empty += 1
+                found.counts.dropped += 1
+                found.problems.append(f"{printable(label_path)}: is not a label file; its image has no labels")
                 return b""
             content = file.read()
     except FileNotFoundError:
-        scan.counts.missing += 1
+        found.counts.missing += 1
         return b""
     except OSError as error:
-        scan.counts.missing += 1
-        scan.counts.dropped += 1
-        scan.problems.append(f"{printable(label_path)}: cannot be read ({error.strerror}); its image has no labels")
+        found.counts.missing += 1
+        found.counts.dropped += 1
+        found.problems.append(f"{printable(label_path)}: cannot be read ({error.strerror}); its image has no labels")
         return b""
     if content.strip():
-        scan.counts.labelled += 1
+        found.counts.labelled += 1
     else:
-        scan.counts.empty += 1
+        found.counts.empty += 1
     return content
 
 
-def _drop(scan: Scan, label_path: str, number: int, reason: str, *, told: bool = True) -> None:
-    scan.counts.dropped += 1
+def _drop(found: Findings, label_path: str, number: int, reason: str, *, told: bool = True) -> None:
+    found.counts.dropped += 1
     if told:
-        scan.problems.append(f"{printable(label_path)}:{number}: {reason}; line dropped")
+        found.problems.append(f"{printable(label_path)}:{number}: {reason}; line dropped")
 
 
 def _tell_bad_rows(
-    scan: Scan,
+    found: Findings,
     checks: dict[str, np.ndarray],
     good: np.ndarray,
     table: np.ndarray,
     images: np.ndarray,
     numbers: np.ndarray,
-    label_paths: list[str],
+    image_paths: list[str],
 ) -> None:
     bad = np.flatnonzero(~good)
     in_file = np.arange(len(bad)) - np.searchsorted(images[bad], images[bad])  # how many before it in its file
     for row, before in zip(bad.tolist(), in_file.tolist(), strict=True):
         failed = next(index for index, passed in enumerate(checks.values()) if not passed[row])
-        path = label_paths[images[row]]
+        path = label_path_of(image_paths[images[row]])
         if before < MOST_TOLD:
-            _drop(scan, path, int(numbers[row]), list(checks)[failed].format(*table[row]))
+            _drop(found, path, int(numbers[row]), list(checks)[failed].format(*table[row]))
         else:
-            scan.counts.dropped += 1
+            found.counts.dropped += 1
         if before == MOST_TOLD:
             more = np.count_nonzero(images[bad] == images[row]) - MOST_TOLD
-            scan.problems.append(f"{printable(path)}: {more} more lines dropped")
+            found.problems.append(f"{printable(path)}: {more} more lines dropped")
         if failed == UNKNOWN_CLASS_CHECK:
-            scan.counts.unknown_class += 1
-            scan.unknown_classes = scan.unknown_classes or scan.problems[-1:]
+            found.counts.unknown_class += 1
+            found.unknown_classes = found.unknown_classes or found.problems[-1:]
 
 
-def _keep_good_rows(
-    scan: Scan,
+def _check_rows(
+    found: Findings,
     table: np.ndarray,
     images: np.ndarray,
     numbers: np.ndarray,
-    label_paths: list[str],
+    image_paths: list[str],
     num_classes: int | None,
-) -> None:
-    """Check all (class, cx, cy, w, h) rows of a chunk at once, report the bad ones and keep the others.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check all (class, cx, cy, w, h) rows of a chunk at once and report the bad ones.
 
     Args:
         images: the index of each row's image, ascending.
         numbers: the line that each row is from.
+
+    Returns:
+        (rows,) bool, which are good, and the boxes of these, cut at the image's edge.
     """
     class_ids, boxes = table[:, 0], table[:, 1:]
     with np.errstate(invalid="ignore", over="ignore"):  # nan and inf are found by the checks
@@ -242,9 +261,7 @@ def _keep_good_rows(
         ).all(1),
     }
     good = np.all(list(checks.values()), axis=0)
-    _tell_bad_rows(scan, checks, good, table, images, numbers, label_paths)
-    scan.counts.clipped = int(np.count_nonzero(overshoot & good))
+    _tell_bad_rows(found, checks, good, table, images, numbers, image_paths)
+    found.counts.clipped = int(np.count_nonzero(overshoot & good))
     cut = (clipped != corners).any(1)[:, None]  # other boxes keep the numbers that the file gives
-    boxes = np.where(cut, np.concatenate([(clipped[:, :2] + clipped[:, 2:]) / 2, sides], 1), boxes)[good]
-    pixels = scan.sizes_hw[images[good]].prod(1, dtype=np.float64)
-    scan.set_boxes(images[good], boxes, class_ids[good], boxes[:, 2] * boxes[:, 3] * pixels)
+    return good, np.where(cut, np.concatenate([(clipped[:, :2] + clipped[:, 2:]) / 2, sides], 1), boxes)[good]

@@ -10,12 +10,12 @@ import numpy as np
 FILL = 114  # grey level around images, as in YOLOv5
 
 
-def fitted_size_hw(size_hw: np.ndarray | tuple[int, int], size: int) -> np.ndarray:
+def fitted_size_hw(size_hw: np.ndarray | tuple[int, int], size: int | np.ndarray) -> np.ndarray:
     """Sizes of images after their longer side is brought to `size` pixels; the shorter is rounded up, as in YOLOv5.
 
     Args:
         size_hw: (..., 2) original heights and widths.
-        size: longer side of the result.
+        size: longer side of the result; or (..., 1), one for each.
 
     Returns:
         (..., 2) int64.
@@ -53,7 +53,7 @@ def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
 def letterbox_image(
     image: np.ndarray, shape_hw: tuple[int, int], *, stride: int = 32, auto: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit one image into a network input.
+    """Fit one image into a network input, as val.py and detect.py do.
 
     Args:
         image: (H, W, 3) uint8.
@@ -66,14 +66,10 @@ def letterbox_image(
         input pixels = original pixels * gain + pad.
     """
     height, width = image.shape[:2]
-    factor = min(shape_hw[0] / height, shape_hw[1] / width)
-    fitted_hw = (
-        min(max(round(height * factor), 1), shape_hw[0]),
-        min(max(round(width * factor), 1), shape_hw[1]),
-    )
+    fitted_hw = fitted_size_hw((height, width), int(longer_side_within((height, width), shape_hw)[0]))
     if auto:
-        shape_hw = (math.ceil(fitted_hw[0] / stride) * stride, math.ceil(fitted_hw[1] / stride) * stride)
-    framed, pad = frame_image(resize_image(image, fitted_hw), shape_hw)
+        shape_hw = rect_shape_hw(fitted_hw, stride)
+    framed, pad = frame_image(resize_image(image, (int(fitted_hw[0]), int(fitted_hw[1]))), shape_hw)
     gain = np.array([fitted_hw[1] / width, fitted_hw[0] / height])
     return framed, gain, pad
 
@@ -111,16 +107,13 @@ def place_planar(image: np.ndarray, planes: np.ndarray) -> np.ndarray:
     return np.array([left, top], float)
 
 
-def rect_shape_hw(aspects: np.ndarray, size: int, stride: int, pad: float) -> tuple[int, int]:
-    """The smallest rectangle for a batch of images whose longer side is `size`.
+def rect_shape_hw(fitted_hw: np.ndarray, stride: int, pad: float = 0.0) -> tuple[int, int]:
+    """The smallest rectangle of whole strides for a batch.
 
     Args:
-        aspects: (B,) height / width of the images.
-        size: longer side of the images in pixels.
+        fitted_hw: (..., 2) heights and widths of the resized images.
         stride: sides are multiples of this.
         pad: border in strides that is added before rounding up (YOLOv5: 0.5 for evaluation, 0 for training).
     """
-    low, high = float(np.min(aspects)), float(np.max(aspects))
-    ratios = (high, 1.0) if high < 1 else (1.0, 1.0 / low) if low > 1 else (1.0, 1.0)
-    height, width = (math.ceil(ratio * size / stride + pad) * stride for ratio in ratios)
-    return height, width
+    height, width = np.reshape(fitted_hw, (-1, 2)).max(axis=0).tolist()
+    return math.ceil(height / stride + pad) * stride, math.ceil(width / stride + pad) * stride

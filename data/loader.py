@@ -12,7 +12,7 @@ import torch
 
 from data.augment import AugmentConfig
 from data.batch import TrainBatch
-from data.boxes import LabelTable, plan_targets
+from data.boxes import plan_targets
 from data.eval_loader import EvalLoader
 from data.geometry import Plan, draw_plan
 from data.kernel_opencv import Painter
@@ -78,6 +78,7 @@ class TrainLoader:
         stride: with `rect`, sides are multiples of this.
         rank: this process among `world_size`; each takes its part of every global batch.
         world_size: processes that train together.
+        agree: how they agree whether the images fit their memory, see `make_store`.
         device: where batches are made; a CUDA device augments there.
         drop_last: leave out the incomplete last batch (a set smaller than one batch is one smaller batch).
         strict: make an image that cannot be read an error.
@@ -102,6 +103,7 @@ class TrainLoader:
         stride: int = 32,
         rank: int = 0,
         world_size: int = 1,
+        agree: Callable[[bool], bool] = bool,
         device: torch.device | str = "cpu",
         drop_last: bool = True,
         strict: bool = False,
@@ -123,8 +125,7 @@ class TrainLoader:
         self.world_size = world_size
         self.drop_last = drop_last
         self.device = torch.device(device)
-        self.image_paths = samples.image_paths
-        self.labels = LabelTable.from_samples(samples)
+        self.samples = samples.without_crowds()
         sizes_hw = np.asarray(samples.sizes_hw, np.int64)
         self.tile_sizes_hw = fitted_size_hw(sizes_hw, size)
         self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
@@ -139,6 +140,7 @@ class TrainLoader:
             memory_budget=memory_budget,
             device=self.device,
             ranks=world_size,
+            agree=agree,
             left_out=self.left_out,
             report=report,
         )
@@ -209,7 +211,7 @@ class TrainLoader:
         planned = self._plan(epoch, index // self._at_once, sequence)
         part = planned.plan.part(*self._pictures(planned, index))
         shown = np.concatenate((sequence[part.primaries], _images_of(part, sequence).ravel()))
-        return [self.image_paths[image] for image in dict.fromkeys(shown[shown >= 0].tolist())]
+        return [self.samples.image_paths[image] for image in dict.fromkeys(shown[shown >= 0].tolist())]
 
     def _run_epoch(self, epoch: int, first_batch: int) -> Generator[TrainBatch, None, None]:
         sequence = self.sequence(epoch)
@@ -272,7 +274,7 @@ class TrainLoader:
         primaries = np.arange(first, min(first + self._at_once * self.batch_size, len(sequence)))
         output_hw = (self.size, self.size)
         if self.rect:
-            output_hw = rect_shape_hw(self.aspects[sequence[primaries]], self.size, self.stride, 0.0)
+            output_hw = rect_shape_hw(self.tile_sizes_hw[sequence[primaries]], self.stride)
         window = self._window(sequence, primaries // self.batch_size)
         sizes_hw = self.tile_sizes_hw[sequence]
         plan = draw_plan(rng, self.augment, primaries, window, sizes_hw, output_hw, mosaic=not self.rect)
@@ -280,8 +282,8 @@ class TrainLoader:
 
     def _with_targets(self, plan: Plan, sequence: np.ndarray) -> PlannedBatches:
         """Add the targets, without those of images that are left out."""
-        labels = self.labels.without(self.left_out) if self.left_out else self.labels
-        return PlannedBatches(plan, plan_targets(plan, labels, _images_of(plan, sequence), self.augment))
+        samples = self.samples.without_labels_of(self.left_out) if self.left_out else self.samples
+        return PlannedBatches(plan, plan_targets(plan, samples, _images_of(plan, sequence), self.augment))
 
     def _draw_on_device(self, plan: Plan, tiles: Tiles, rows: np.ndarray) -> torch.Tensor:
         if isinstance(tiles, np.ndarray):

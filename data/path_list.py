@@ -27,8 +27,10 @@ class PathList(Sequence[str]):
     string writes to its reference count. The paths of 118,287 images would so be copied, some 9 MiB into each worker.
     """
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._packed = pack_texts(paths)
+    def __init__(self, paths: Iterable[str] | np.ndarray) -> None:
+        """Take the paths, or what `pack_texts` made of them."""
+        packed = paths if isinstance(paths, np.ndarray) else pack_texts(paths)
+        self._packed = packed.reshape(-1).view(np.uint8)
         self._ends = np.flatnonzero(self._packed == 0)
 
     @property

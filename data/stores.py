@@ -317,6 +317,7 @@ def make_store(
     memory_budget: int | None,
     device: torch.device,
     ranks: int = 1,
+    agree: Callable[[bool], bool] = bool,
     left_out: LeftOut,
     report: Callable[[str], None],
 ) -> TileStore:
@@ -331,6 +332,8 @@ def make_store(
         memory_budget: bytes; None is a third of what is free.
         device: where batches are made.
         ranks: processes that share this machine's RAM, each with a store of its own.
+        agree: with `auto` and several processes, whether the split fits the memory of all, from whether it fits that of
+            this one: stores of two kinds would draw other mosaics.
         left_out: is told of the images that cannot be read.
         report: told what was chosen and why.
     """
@@ -341,8 +344,10 @@ def make_store(
     if device.type == "cuda":
         fits_gpu = needed <= (torch.cuda.mem_get_info(device)[0] // 3 if memory_budget is None else memory_budget)
     what = f"{len(decoder)} images at {size} px are {_mebibytes(needed)}"
-    if name == "streamed" or (name == "auto" and needed > ram and not fits_gpu):
-        why = "as asked" if name == "streamed" else f"more than the budget of {_mebibytes(ram)}"
+    fits = needed <= ram or fits_gpu
+    if name == "streamed" or (name == "auto" and not agree(fits)):
+        why = "more than another process has free" if fits else f"more than the budget of {_mebibytes(ram)}"
+        why = "as asked" if name == "streamed" else why
         report(f"images: streamed ({what}, {why}); {workers} decoding processes")
         return StreamedStore(decoder, left_out, batch_size=batch_size, workers=workers)
     report(f"images: resident in {'GPU memory' if fits_gpu else 'RAM'} ({what})")

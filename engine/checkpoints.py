@@ -14,7 +14,7 @@ from engine.archive import check_archive, check_values, is_old_format, load_plai
 from engine.finite import first_not_finite
 from engine.official import read_official
 from engine.pickle_names import Global
-from engine.runtime_metadata import MOST_SIDE
+from engine.runtime_metadata import DEFAULT_TASK, MOST_SIDE, check_task
 from files.atomic import write_atomic
 from files.text import check_class_names, printable
 from models import DetectionModel
@@ -36,6 +36,7 @@ class Checkpoint:
         state_dict: Tensors by name.
         info: Further plain values: epoch, fitness, data, stride, ...
         training: What resuming needs; empty in a file made for inference.
+        task: What the network is for, one of `engine.runtime_metadata.TASKS`.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Checkpoint:
     state_dict: dict[str, Tensor]
     info: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    task: str = DEFAULT_TASK
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def save_checkpoint(
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "task": "detect",
+        "task": DEFAULT_TASK,
         "architecture": model.architecture,
         "names": list(model.names),
         "imgsz": model.imgsz,
@@ -243,6 +245,7 @@ def _own(content: dict[str, Any], path: Path) -> Checkpoint:
     version = content.get("version")
     if type(version) is not int or version != VERSION:
         raise ValueError(f"{path}: format version {version!r:.40}; this program reads version {VERSION}")
+    task = check_task(content.get("task", DEFAULT_TASK), path)
     try:
         checkpoint = Checkpoint(
             path=path,
@@ -252,6 +255,7 @@ def _own(content: dict[str, Any], path: Path) -> Checkpoint:
             state_dict=dict(content["state_dict"]),
             info=dict(content["info"]),
             training=dict(content.get("training", {})),
+            task=task,
         )
         if not 1 <= checkpoint.imgsz <= MOST_SIDE:
             raise ValueError(f"imgsz {checkpoint.imgsz}")

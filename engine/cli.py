@@ -1,47 +1,61 @@
-"""What the command-line doors share: argument types, and errors in one line."""
+"""What the commands share: a parser built from config classes, and errors in one line.
+
+PyTorch and OpenCV are imported inside functions: they take seconds, and --help and a mistyped flag need neither.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING
 from typing import Any, NoReturn
 
-import torch
-
-from data.decode import quiet_decoders
-from engine.distributed import first_to_fail, is_main
+from engine.flags import Config, Flag, Refused, build, flag_of, flags, switch
+from files.names import hint_for
 from files.text import printable
 
 USER_ERRORS = (ValueError, OSError, FloatingPointError)  # OSError: missing and unwritable files
-MOST_INT = 2**32 - 1  # of a flag: the largest seed of NumPy; arrays cannot hold much larger numbers
+SILENT_DEFAULTS = (None, "", False, 0, (), MISSING)  # they stand for "not given" and say nothing in --help
 
 
-def run_cli(main: Callable[[], None]) -> None:
-    """Run a door; what the user can mend ends in one line on standard error and exit code 1, not in a traceback."""
-    quiet_decoders()
-    try:
+def run_cli(main: Callable[[], object]) -> None:
+    """Run a program; what the user can mend ends in one line on standard error and exit code 1, not in a traceback."""
+    from data.decode import quiet_decoders
+
+    with one_line_errors():
+        quiet_decoders()
         main()
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the program in one line and exit code 1 where the block fails with what the user can mend."""
+    try:
+        yield
     except USER_ERRORS as error:
         fail(describe(error))
-    except torch.cuda.OutOfMemoryError as error:
-        fail(f"out of GPU memory; use a smaller --batch-size or --imgsz ({describe(error)})")
     except Exception as error:
-        if not _is_out_of_memory(error):
+        memory = _exhausted_memory(error)
+        if not memory:
             raise
-        fail(f"out of memory; use a smaller --batch-size or --imgsz ({describe(error)})")
-    except KeyboardInterrupt:
-        if is_main():
-            print("\nstopped", file=sys.stderr)
+        fail(f"out of {memory}; use a smaller --batch-size or --imgsz ({describe(error)})")
+    except KeyboardInterrupt as stop:
+        if _is_main():
+            print(f"\nstopped; {printable(str(stop))}" if str(stop) else "\nstopped", file=sys.stderr)
         raise SystemExit(130) from None
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether there was no memory for an array; PyTorch and OpenCV have no exception of their own for it."""
-    return isinstance(error, MemoryError) or any(
-        words in str(error) for words in ("allocate memory", "Insufficient memory")
-    )
+def _exhausted_memory(error: Exception) -> str:
+    """Which memory an error is about, if any; for the CPU's, PyTorch and OpenCV have no exception of their own."""
+    from torch.cuda import OutOfMemoryError
+
+    if isinstance(error, OutOfMemoryError):
+        return "GPU memory"
+    words = ("allocate memory", "Insufficient memory")
+    return "memory" if isinstance(error, MemoryError) or any(said in str(error) for said in words) else ""
 
 
 def describe(error: BaseException) -> str:
@@ -55,95 +69,153 @@ def describe(error: BaseException) -> str:
 
 def fail(message: str, status: int = 1) -> NoReturn:
     """End the program with an error message, one for all processes of a job."""
-    if first_to_fail():
+    if _first_to_fail():
         print(f"error: {message}", file=sys.stderr)
     raise SystemExit(status)
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser that takes no abbreviations (a guessed flag is a wrong one) and can refuse flags by name.
+def _is_alone() -> bool:
+    """Whether this process was started without torchrun: then no other has to be asked."""
+    return "WORLD_SIZE" not in os.environ
 
-    What it cannot read ends in one line on standard error and exit code 2.
+
+def _is_main() -> bool:
+    if _is_alone():
+        return True
+    from engine.distributed import is_main
+
+    return is_main()
+
+
+def _first_to_fail() -> bool:
+    if _is_alone():
+        return True
+    from engine.distributed import first_to_fail
+
+    return first_to_fail()
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of the flags of config classes; `given` reads a command line.
+
+    It takes no abbreviations: a guessed flag is a wrong one. What it cannot read ends in one line on standard error and
+    exit code 2.
     """
 
-    def __init__(self, description: str, defaults: type | None = None) -> None:
-        """Make a parser.
+    def __init__(self, description: str, prog: str | None = None, epilog: str = "") -> None:
+        """Make a parser without flags.
 
         Args:
-            description: First line of the help.
-            defaults: A config class whose fields have defaults; the namespace then holds the flags that were given and
-                no others, and the help shows the class's values.
+            description: First lines of the help; `%(prog)s` is the command's name.
+            prog: The command's name; None: that of the running script.
+            epilog: Last lines of the help, kept as they are.
         """
-        self.defaults = defaults  # before the base class, which adds --help itself
         super().__init__(
+            prog=prog,
             description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
-            argument_default=argparse.SUPPRESS if defaults else None,
+            argument_default=argparse.SUPPRESS,
         )
 
-    def add_argument(self, *names: str, **options: Any) -> argparse.Action:  # type: ignore[override]
-        """Add a flag, with its default in the help where that says something."""
-        action = super().add_argument(*names, **options)
-        value = getattr(self.defaults, action.dest, None) if self.defaults else action.default
-        silent = (None, "", False, 0, argparse.SUPPRESS)
-        if action.help and action.help is not argparse.SUPPRESS and value not in silent:
-            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-            action.help += f" (default: {shown})"
-        return action
+    def add_config(self, config: type) -> None:
+        """Add the flags of a config class, and those that it refuses."""
+        for item, its in flags(config):
+            options: dict[str, Any] = {"action": "store_true"}
+            if its.kind is not switch:
+                options = {"type": its.kind, "nargs": its.nargs, "required": item.default is MISSING}
+                if its.kind.choices:
+                    options["metavar"] = f"{{{','.join(its.kind.choices)}}}"
+                if its.nargs == "?":
+                    options["const"] = its.const
+                if its.nargs == "+":
+                    options |= {"action": _Several, "flag": its}
+            names = (flag_of(item.name), *its.aliases)
+            self.add_argument(*names, dest=item.name, help=_help(its, item.default), **options)
+        for its in getattr(config, "refuses", ()):
+            self.add_argument(*its.names, action=_Refuse, nargs=its.nargs, refused=its, help=argparse.SUPPRESS)
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Read the flags; one that is not there ends with the nearest that is."""
-        args = sys.argv[1:] if args is None else args
-        for flag in (text.partition("=")[0] for text in args):
-            if flag.startswith("--") and flag != "--" and flag not in self._option_string_actions:
-                self.error(f"{flag}: no such flag; {self._nearest(flag)}")
-        return super().parse_args(args, namespace)
-
-    def _nearest(self, flag: str) -> str:
-        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
-        names = [name.strip("-") for action in shown for name in action.option_strings]
-        near = get_close_matches(flag.strip("-"), names, n=1, cutoff=0.7)
-        return f"did you mean --{near[0]}?" if near else "--help lists them"
+    def given(self, arguments: Sequence[str] | None = None) -> dict[str, Any]:
+        """The values of the flags that a command line holds, by field; those of this process where it is None."""
+        arguments = sys.argv[1:] if arguments is None else arguments
+        for name in (text.partition("=")[0] for text in arguments):
+            if name.startswith("--") and name != "--" and name not in self._option_string_actions:
+                self.error(f"{name}: no such flag; {self._hint(name)}")
+        return vars(self.parse_args(arguments))
 
     def error(self, message: str) -> NoReturn:
         """End with one line; the usage of all flags would bury it."""
         fail(message.removeprefix("argument "), status=2)
 
-    def left_out(self, *flags: str, why: str, nargs: str | int | None = "?") -> None:
-        """Name a flag of YOLOv5 that is not here: using it ends with the reason."""
-
-        class Refuse(argparse.Action):
-            def __call__(self, _parser: object, _namespace: object, _values: object, flag: object = None) -> NoReturn:
-                fail(f"{flag} is not available: {why}")
-
-        self.add_argument(*flags, action=Refuse, nargs=nargs, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
+    def _hint(self, name: str) -> str:
+        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+        known = [option for action in shown for option in action.option_strings if option.startswith("--")]
+        return hint_for(name, known, quoted=False) or "--help lists them"
 
 
-def positive_int(text: str) -> int:
-    """An argument that must be an integer above 0."""
-    return int(_bounded(int, text, 1, MOST_INT, f"an integer of 1 or more, up to {MOST_INT}"))
+def _help(its: Flag, default: Any) -> str:
+    """The help of a flag with its default where that says something, safe from argparse's own % signs."""
+    shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+    return (its.help if default in SILENT_DEFAULTS else f"{its.help} (default: {shown})").replace("%", "%%")
 
 
-def natural_int(text: str) -> int:
-    """An argument that must be an integer of 0 or more."""
-    return int(_bounded(int, text, 0, MOST_INT, f"an integer of 0 or more, up to {MOST_INT}"))
+class _Several(argparse.Action):
+    """Keeps the values of a flag that takes several, unless they are too many."""
+
+    def __init__(self, *names: Any, flag: Flag, **options: Any) -> None:
+        super().__init__(*names, **options)
+        self.flag = flag
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, name: str | None = None
+    ) -> None:
+        if complaint := self.flag.too_many(values):
+            parser.error(f"{name} {' '.join(map(str, values))}: {complaint}")
+        setattr(namespace, self.dest, tuple(values) if self.flag.is_tuple else values[0])
 
 
-def batch_size(text: str) -> int:
-    """An argument that must be an integer of 1 or more, or -1."""
-    return -1 if text == "-1" else int(_bounded(int, text, 1, MOST_INT, "an integer of 1 or more, or -1"))
+class _Refuse(argparse.Action):
+    """Ends the program with the reason why a flag is left out."""
+
+    def __init__(self, *names: Any, refused: Refused, **options: Any) -> None:
+        super().__init__(*names, **options)
+        self.refused = refused
+
+    def __call__(self, _parser: object, _namespace: object, _values: object, name: str | None = None) -> NoReturn:
+        fail(f"{name} is not available: {self.refused.why}")
 
 
-def fraction(text: str) -> float:
-    """An argument that must lie in 0..1."""
-    return _bounded(float, text, 0, 1, "a number from 0 to 1")
+def parser_for(*configs: type, description: str, prog: str | None = None, epilog: str = "") -> Parser:
+    """A parser of the flags of one config class or of several, none of which may have a field of another.
+
+    Args:
+        configs: Frozen dataclasses with `engine.flags.flag` fields.
+        description, prog, epilog: As in `Parser`.
+    """
+    parser = Parser(description, prog, epilog)
+    for config in configs:
+        parser.add_config(config)
+    return parser
 
 
-def _bounded(kind: Callable[[str], float], text: str, low: float, high: float, wanted: str) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
-    return value
+def parse(
+    config: type[Config],
+    arguments: Sequence[str] | None = None,
+    *,
+    description: str = "",
+    prog: str | None = None,
+    epilog: str = "",
+) -> Config:
+    """Read a command line into a config.
+
+    Args:
+        config: Its class.
+        arguments: The command line; None: that of this process.
+        description, prog, epilog: As in `Parser`.
+
+    Raises:
+        SystemExit: A flag that is unknown or refused, or a value that no run could have; the line is printed.
+        ValueError: Flags that do not go together.
+    """
+    return build(config, parser_for(config, description=description, prog=prog, epilog=epilog).given(arguments))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from engine.matching import Detections, GroundTruth
+from engine.matching import Detections
 
 if TYPE_CHECKING:
     from data.samples import Samples
@@ -173,11 +173,10 @@ def _as_coco(samples: Samples, category_ids: Sequence[int], annotations: list[di
 
 
 def _truth_annotations(samples: Samples, image_ids: np.ndarray, category_ids: Sequence[int]) -> list[dict]:
-    truth = GroundTruth.from_samples(samples)
     columns = zip(
-        image_ids[truth.image_index].tolist(),
-        np.asarray(category_ids, np.int64)[truth.classes].tolist(),
-        xyxy_to_xywh(truth.boxes_xyxy).tolist(),
+        image_ids[samples.image_index].tolist(),
+        np.asarray(category_ids, np.int64)[samples.classes].tolist(),
+        xyxy_to_xywh(samples.boxes_xyxy_px()).tolist(),
         samples.areas.astype(np.float64).tolist(),
         samples.iscrowd.astype(int).tolist(),
         strict=True,

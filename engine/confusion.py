@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.matching import Detections, GroundTruth, match_one_to_one, overlapping_pairs
+from data.samples import Samples
+from engine.matching import Detections, match_one_to_one, overlapping_pairs
 
 
 def confusion_matrix(
     detections: Detections,
-    truth: GroundTruth,
+    truth: Samples,
     num_classes: int,
     *,
     conf_thres: float = 0.25,
@@ -22,7 +23,7 @@ def confusion_matrix(
 
     Args:
         detections: of the whole split, original pixels.
-        truth: of the whole split, original pixels.
+        truth: the split.
         num_classes: number of classes, C.
         conf_thres: detections must score more than this.
         iou_thres: a match must overlap more than this.

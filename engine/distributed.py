@@ -139,6 +139,11 @@ def any_process(flag: torch.Tensor) -> torch.Tensor:
     return number > 0
 
 
+def all_processes(flag: bool) -> bool:
+    """Whether a flag is true in all processes; every process must ask."""
+    return all(from_all(flag))
+
+
 def from_all(value: Any) -> list[Any]:
     """The values of all processes, by rank (any objects made of plain data)."""
     if world_size() == 1:

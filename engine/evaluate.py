@@ -16,7 +16,7 @@ from tqdm import tqdm
 from engine.augmented_inference import predict_augmented
 from engine.coco_results import CocoAverages, SizeBin, coco_averages
 from engine.confusion import confusion_matrix
-from engine.matching import Detections, GroundTruth
+from engine.matching import Detections
 from engine.memory_errors import memory_errors
 from engine.metrics import Curves, confidence_curves
 from engine.runtimes import suppression_of
@@ -87,7 +87,6 @@ def evaluate(
     half: bool = False,
     loss: LossFunction | None = None,
     progress: bool = False,
-    single_cls: bool = False,
     augment: bool = False,
     on_batch: BatchHook | None = None,
 ) -> EvalResult:
@@ -98,7 +97,8 @@ def evaluate(
             (ExportedModel.has_nms); set to evaluation mode for the run and put back.
         loader: batches of the split; the images that its `left_out` names, if it has that, do not count.
         samples: the split's labels.
-        config: anything with ``names`` and ``category_ids`` by class index, such as DataConfig.
+        config: anything with ``names`` and ``category_ids`` by class index, such as DataConfig. Where it has one class,
+            every detection is of that, whatever classes the model has.
         conf_thres: lowest score kept.
         iou_thres: NMS overlap.
         max_det: boxes kept per image.
@@ -106,7 +106,6 @@ def evaluate(
         half: float16 arithmetic, CUDA only.
         loss: validation loss, computed from the same forward pass; a model without ``raw`` has none.
         progress: show a progress bar.
-        single_cls: every object counts as one class.
         augment: test-time augmentation.
         on_batch: called after each batch, for pictures.
 
@@ -114,11 +113,11 @@ def evaluate(
         ValueError: ``half`` on a CPU, a bad threshold, labels beyond the class names, a batch that the GPU cannot hold.
     """
     device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
-    names, category_ids = class_table(config, single_cls)
-    _check(samples, names, device, half)
+    _check(samples, config.names, device, half)
+    one_class = len(config.names) == 1
     run = _Run(model, device, half, augment, loss)
     limits: dict[str, Any] = {"conf_thres": conf_thres, "iou_thres": iou_thres, "max_det": max_det}
-    suppress = partial(suppression_of(model), **limits, multi_label=True, agnostic=single_cls)
+    suppress = partial(suppression_of(model), **limits, multi_label=True, agnostic=one_class)
     was_training = model.training
     model.eval()
     parts = []
@@ -126,14 +125,14 @@ def evaluate(
         for number, batch in enumerate(tqdm(loader, desc="val", disable=None if progress else True, leave=False)):
             with memory_errors(f"validation batch {number + 1}", batch.images.shape):
                 found = run.step(batch, suppress)
-            for boxes in found if single_cls else ():
+            for boxes in found if one_class else ():
                 boxes[:, 5] = 0
             parts.append(to_original(found, batch, samples.sizes_hw))
             if on_batch is not None:
                 on_batch(number, batch, found)
     finally:
         model.train(was_training)
-    return summarise(Detections.concatenate(parts), samples, getattr(loader, "left_out", ()), names, category_ids, run)
+    return summarise(Detections.concatenate(parts), samples, getattr(loader, "left_out", ()), config, run)
 
 
 def _check(samples: Samples, names: Sequence[str], device: torch.device, half: bool) -> None:
@@ -209,13 +208,6 @@ class _Run:
         return pre, inference, nms
 
 
-def class_table(config: Any, single_cls: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Class names and COCO category ids; with ``single_cls`` one class, called item unless the data has just one."""
-    if single_cls and len(config.names) != 1:
-        return ("item",), (1,)
-    return tuple(config.names), tuple(config.category_ids)
-
-
 def augment_geometry(model: Any) -> dict[str, int]:
     """The largest stride and the number of levels of a model, for predict_augmented."""
     return {"stride": model.max_stride, "levels": len(model.stride)}
@@ -234,20 +226,14 @@ def to_original(found: Sequence[torch.Tensor], batch: EvalBatch, sizes_hw: np.nd
 
 
 def summarise(
-    detections: Detections,
-    samples: Samples,
-    left_out: Collection[int],
-    names: Sequence[str],
-    category_ids: Sequence[int],
-    run: _Run,
+    detections: Detections, samples: Samples, left_out: Collection[int], config: Any, run: _Run
 ) -> EvalResult:
     """Every figure from the detections of a whole split, less the images that were left out."""
     if left_out:
         samples = samples.without_labels_of(left_out)
-    truth = GroundTruth.from_samples(samples)
-    coco = coco_averages(samples, category_ids, detections)
-    curves = confidence_curves(detections, truth, len(names))
-    per_class = _per_class(curves, coco, truth, names)
+    coco = coco_averages(samples, config.category_ids, detections)
+    curves = confidence_curves(detections, samples, len(config.names))
+    per_class = _per_class(curves, coco, samples, config.names)
     labelled = [per_class[index] for index in curves.class_index]
     return EvalResult(
         map50_95=coco.ap,
@@ -260,13 +246,13 @@ def summarise(
         recall=_mean([row.recall for row in labelled]),
         f1=_mean([row.f1 for row in labelled]),
         best_confidence=curves.best_confidence,
-        images=len(samples.image_paths) - len(left_out),
-        instances=int((~truth.iscrowd).sum()),
+        images=len(samples) - len(left_out),
+        instances=int((~samples.iscrowd).sum()),
         per_class=per_class,
         size_bins=coco.size_bins,
         class_precision=coco.class_precision,
         curves=curves,
-        confusion=confusion_matrix(detections, truth, len(names)),
+        confusion=confusion_matrix(detections, samples, len(config.names)),
         detections=detections,
         left_out=tuple(left_out),
         val_losses=run.mean_losses(),
@@ -275,7 +261,7 @@ def summarise(
     )
 
 
-def _per_class(curves: Curves, coco: CocoAverages, truth: GroundTruth, names: Sequence[str]) -> tuple[ClassResult, ...]:
+def _per_class(curves: Curves, coco: CocoAverages, truth: Samples, names: Sequence[str]) -> tuple[ClassResult, ...]:
     single = ~truth.iscrowd
     instances = np.bincount(truth.classes[single], minlength=len(names))
     seen = np.unique(np.stack((truth.image_index[single], truth.classes[single])), axis=1)

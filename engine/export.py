@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.cli import describe
 from engine.devices import select_device
 from engine.export_check import Difference, Run, check_file
+from engine.export_config import DEFAULT_OPSET, ExportConfig
 from engine.export_formats import Format, check_formats, check_options
 from engine.export_images import data_inputs, example_inputs, in_batches
 from engine.export_job import ExportJob, Suppression
@@ -28,12 +28,11 @@ from engine.export_onnx import check_opset, write_onnx
 from engine.export_openvino import write_openvino
 from engine.export_tensorrt import write_engine
 from engine.export_torchscript import write_torchscript
+from engine.input_size import input_size_hw
 from engine.packages import MissingPackage
-from engine.runtime_metadata import MOST_SIDE
 from engine.runtimes import is_exported, load_exported
 from engine.stopping import ended_by_sigterm
-from files.atomic import check_room, sync_folder, sync_tree
-from models import DetectionModel
+from files.atomic import check_room, folder_aside, remove_leftovers, sync_folder, sync_tree
 
 Report = Callable[[str], None]
 WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
@@ -48,86 +47,10 @@ WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
 CHECKED_IMAGES = 4
 NO_ROOM_BYTES = 1 << 20  # with less free space a disk is full
 CALIBRATION_IMAGES = 128
-DEFAULT_OPSET = 17
 
 
 class ExportError(ValueError):
     """At least one of the formats was not written."""
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    """One run of export.py; the fields are its flags, YOLOv5's names. None: not given."""
-
-    weights: str  # .pt file
-    data: str | None = None  # data set YAML: its images check the files and calibrate INT8
-    imgsz: tuple[int, ...] = ()  # (side,) or (height, width); none: the size that the weights were trained at
-    batch_size: int = 1
-    device: str = "cpu"
-    half: bool = False
-    int8: bool = False
-    dynamic: bool = False
-    simplify: bool = False
-    opset: int | None = None
-    nms: bool = False
-    agnostic_nms: bool = False
-    topk_per_class: int | None = None
-    topk_all: int | None = None
-    iou_thres: float | None = None
-    conf_thres: float | None = None
-    workspace: float | None = None  # GiB
-    verbose: bool = False
-    include: tuple[str, ...] = ("torchscript",)
-
-    def __post_init__(self) -> None:
-        if len(self.imgsz) > 2 or any(side < 1 for side in self.imgsz):
-            raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: give a side, or height and width, in pixels")
-        if self.batch_size < 1:
-            raise ValueError(f"--batch-size {self.batch_size} must be at least 1")
-        if (most := max(self.batch_size, *self.imgsz, 0)) > MOST_SIDE:
-            raise ValueError(f"--batch-size and --imgsz go up to {MOST_SIDE}, not {most}")
-        if self.half and self.int8:
-            raise ValueError("--half and --int8 are two number types; give one of them")
-        if self.workspace is not None and not 0 < self.workspace < float("inf"):
-            raise ValueError(f"--workspace {self.workspace} must be above 0 (GiB)")
-        for flag, value in (("conf-thres", self.conf_thres), ("iou-thres", self.iou_thres)):
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"--{flag} {value} must lie between 0 and 1")
-        for flag in ("conf_thres", "iou_thres", "topk_per_class", "topk_all"):
-            if getattr(self, flag) is not None and not self.suppresses:
-                raise ValueError(f"--{flag.replace('_', '-')} sets suppression inside the file; pass --nms too")
-
-    @property
-    def suppresses(self) -> bool:
-        """Whether suppression becomes part of the file; --agnostic-nms asks for it too, as in YOLOv5."""
-        return self.nms or self.agnostic_nms
-
-    def suppression(self) -> Suppression | None:
-        """The rule inside the file, YOLOv5's defaults where a flag is not given."""
-        if not self.suppresses:
-            return None
-        given = {
-            "conf_thres": self.conf_thres,
-            "iou_thres": self.iou_thres,
-            "per_class": self.topk_per_class,
-            "total": self.topk_all,
-        }
-        values = {key: value for key, value in given.items() if value is not None}
-        return Suppression(agnostic=self.agnostic_nms, **values)  # type: ignore[arg-type]
-
-    def given(self) -> set[str]:
-        """The flags that not every format takes, of those that were given."""
-        flags = {
-            "half": self.half,
-            "int8": self.int8,
-            "dynamic": self.dynamic,
-            "nms": self.suppresses,
-            "device": self.device.strip().lower() != "cpu",
-            "simplify": self.simplify,
-            "opset": self.opset is not None,
-            "workspace": self.workspace is not None,
-        }
-        return {flag for flag, is_given in flags.items() if is_given}
 
 
 @dataclass(frozen=True)
@@ -157,7 +80,7 @@ def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
     job, checks = prepare(config, formats, report)
     done: list[Exported] = []
     failures: dict[str, str] = {}
-    with ended_by_sigterm(), folder_aside(Path(config.weights)) as aside:
+    with ended_by_sigterm(), export_folder(Path(config.weights)) as aside:
         for row in formats:
             try:
                 exported = export_one(job, row, aside, checks)
@@ -182,7 +105,7 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
     device = select_device(config.device)
     checkpoint = load_checkpoint(config.weights)
     model = model_from_checkpoint(checkpoint, fuse=False)
-    size_hw = input_size(config.imgsz, model)
+    size_hw = input_size_hw(config.imgsz or (model.imgsz,), model.max_stride, report)
     source = config.data or (checkpoint.info.get("data") if config.int8 else None)
     if config.int8 and not source:
         raise ValueError("--int8 reads its ranges off real images; name a data set with --data")
@@ -195,6 +118,7 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         model=model,
         stem=Path(config.weights).stem,
         size_hw=size_hw,
+        task=checkpoint.task,
         batch_size=config.batch_size,
         device=device,
         half=config.half,
@@ -202,34 +126,31 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         dynamic=config.dynamic,
         simplify=config.simplify,
         opset=DEFAULT_OPSET if config.opset is None else config.opset,
-        suppression=config.suppression(),
+        suppression=_suppression(config),
         workspace=config.workspace,
         verbose=config.verbose,
-        calibration=lambda: _calibration(data, size_hw, config.batch_size),
+        calibration=lambda: _calibration(data, size_hw, config.batch_size, report),
     )
     check_opset(job)
     _check_job(formats, job)
-    return job, check_inputs(job, data)
+    return job, check_inputs(job, data, report)
 
 
-def input_size(imgsz: tuple[int, ...], model: DetectionModel) -> tuple[int, int]:
-    """Height and width to export for.
-
-    Raises:
-        ValueError: a side that is no multiple of the stride.
-    """
-    stride = model.max_stride
-    size_hw = (imgsz[0], imgsz[-1]) if imgsz else (-(-model.imgsz // stride) * stride,) * 2
-    if any(side % stride for side in size_hw):
-        fitting = " ".join(str(-(-side // stride) * stride) for side in (imgsz or size_hw))
-        raise ValueError(
-            f"--imgsz {' '.join(map(str, imgsz))}: sides must be multiples of the stride {stride}; "
-            f"the next ones are {fitting}"
-        )
-    return size_hw
+def _suppression(config: ExportConfig) -> Suppression | None:
+    """The rule inside the file, YOLOv5's defaults where a flag is not given."""
+    if not config.suppresses:
+        return None
+    given = {
+        "conf_thres": config.conf_thres,
+        "iou_thres": config.iou_thres,
+        "per_class": config.topk_per_class,
+        "total": config.topk_all,
+    }
+    values = {key: value for key, value in given.items() if value is not None}
+    return Suppression(agnostic=config.agnostic_nms, **values)  # type: ignore[arg-type]
 
 
-def check_inputs(job: ExportJob, data: DataConfig | None) -> list[Tensor]:
+def check_inputs(job: ExportJob, data: DataConfig | None, report: Report) -> list[Tensor]:
     """Batches of real images; for a file of any size, also another size and another number of images."""
     sizes = [job.size_hw]
     if job.dynamic:
@@ -240,27 +161,26 @@ def check_inputs(job: ExportJob, data: DataConfig | None) -> list[Tensor]:
         if data is None:
             inputs = example_inputs(size_hw)
         else:
-            inputs = data_inputs(data, ("val", "test", "train"), size_hw, CHECKED_IMAGES)
+            inputs = data_inputs(data, ("val", "test", "train"), size_hw, CHECKED_IMAGES, report)
         batches += in_batches(inputs, job.batch_size + (size_hw != job.size_hw))[:CHECKED_IMAGES]
     return batches
 
 
 @contextmanager
-def folder_aside(weights: Path) -> Iterator[Path]:
+def export_folder(weights: Path) -> Iterator[Path]:
     """A hidden folder beside the weights, for files that are not finished; gone at the end.
 
     Raises:
         OSError: nothing can be written beside the weights.
     """
-    try:
-        aside = Path(tempfile.mkdtemp(dir=weights.parent, prefix=f".{weights.stem}-", suffix=".tmp"))
-    except OSError as error:
-        advice = "what is exported goes beside the weights: copy them to a folder that you can write to"
-        raise OSError(error.errno, f"{error.strerror}; {advice}", str(weights.parent)) from error
-    try:
+    remove_leftovers(weights.parent)
+    with ExitStack() as stack:
+        try:
+            aside = stack.enter_context(folder_aside(weights))
+        except OSError as error:
+            advice = "what is exported goes beside the weights: copy them to a folder that you can write to"
+            raise OSError(error.errno, f"{error.strerror}; {advice}", str(weights.parent)) from error
         yield aside
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def export_one(job: ExportJob, row: Format, aside: Path, checks: list[Tensor]) -> Exported:
@@ -331,9 +251,9 @@ def _open(row: Format, path: Path, device: torch.device) -> Run | None:
     return load_exported(path, device)
 
 
-def _calibration(data: DataConfig | None, size_hw: tuple[int, int], batch_size: int) -> list[Tensor]:
+def _calibration(data: DataConfig | None, size_hw: tuple[int, int], batch_size: int, report: Report) -> list[Tensor]:
     assert data is not None, "prepare() asks for a data set where INT8 is wanted"
-    return in_batches(data_inputs(data, ("train", "val"), size_hw, CALIBRATION_IMAGES), batch_size)
+    return in_batches(data_inputs(data, ("train", "val"), size_hw, CALIBRATION_IMAGES, report), batch_size)
 
 
 def _check_job(formats: tuple[Format, ...], job: ExportJob) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
+
+from files.names import hint_for
 
 # Flags that change what every file is: each chosen format must be able to do them.
 EVERY = ("half", "int8", "dynamic", "nms", "device")
@@ -84,8 +85,7 @@ def check_formats(arguments: tuple[str, ...]) -> tuple[Format, ...]:
         if argument in LEFT_OUT:
             raise ValueError(f"--include {argument} is not available: {LEFT_OUT[argument]}")
         if argument not in FORMATS:
-            near = get_close_matches(argument, FORMATS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(FORMATS)}"
+            hint = hint_for(argument, FORMATS, quoted=False) or f"choose from {', '.join(FORMATS)}"
             raise ValueError(f"--include {argument}: no such format; {hint}")
     return tuple(FORMATS[argument] for argument in dict.fromkeys(arguments))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from torch import Tensor
 from data.config import DataConfig
 from data.decode import decode_image
 from data.eval_loader import EvalLoader
-from data.letterbox import FILL, letterbox_image
-from data.samples import load_samples
+from data.letterbox import letterbox_image
+from data.load import load_samples
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -26,34 +26,41 @@ def example_inputs(size_hw: tuple[int, int]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(255).contiguous()
 
 
-def data_inputs(data: DataConfig, splits: Sequence[str], size_hw: tuple[int, int], count: int) -> Tensor:
+def data_inputs(
+    data: DataConfig, splits: Sequence[str], size_hw: tuple[int, int], count: int, report: Callable[[str], None]
+) -> Tensor:
     """Up to `count` images of a data set, evenly spread over it, as evaluation prepares them.
+
+    In place of images that cannot be read, others are taken.
 
     Args:
         data: the data set.
         splits: the first one that it has is used.
-        size_hw: of the input; where the sides differ, images fill a square of the shorter one in its middle.
+        size_hw: of the input.
         count: most images.
+        report: told which images cannot be read.
 
     Returns:
         (n, 3, H, W) float32 RGB 0..1.
 
     Raises:
-        ValueError: none of the splits holds images.
+        ValueError: none of the splits holds images, or most of these cannot be read.
     """
     split = next((split for split in splits if data.split(split)), None)
     if split is None:
         raise ValueError(f"{data.yaml_path} has none of {', '.join(splits)}, so it gives no images")
-    side = min(size_hw)
-    loader = EvalLoader(load_samples(data, split, report=_ignore), side, batch_size=1, rect=False)
+    samples = load_samples(data, split, report=_ignore)
+    loader = EvalLoader(samples, max(size_hw), batch_size=1, shape_hw=size_hw, report=report)
     if not len(loader):
         raise ValueError(f"{data.yaml_path}: its {split} split holds no images")
-    chosen = np.unique(np.linspace(0, len(loader) - 1, min(count, len(loader))).round().astype(int))
-    inputs = torch.full((len(chosen), 3, *size_hw), FILL / 255)
-    top, left = (size_hw[0] - side) // 2, (size_hw[1] - side) // 2
-    for row, index in enumerate(chosen.tolist()):
-        inputs[row, :, top : top + side, left : left + side] = loader.batch(index).images[0].float() / 255
-    return inputs
+    wanted = min(count, len(loader))
+    spread = np.linspace(0, len(loader) - 1, wanted).round().astype(int).tolist()
+    inputs: list[Tensor] = []
+    for index in dict.fromkeys((*spread, *range(len(loader)))):  # the others replace damaged ones
+        if len(inputs) == wanted:
+            break
+        inputs += [image.float() / 255 for image in loader.batch(index).images]
+    return torch.stack(inputs)
 
 
 def in_batches(inputs: Tensor, batch_size: int) -> list[Tensor]:

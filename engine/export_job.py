@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import mgil
+from engine.runtime_metadata import DEFAULT_TASK
 from models import DetectionModel
 
 
@@ -41,6 +42,7 @@ class ExportJob:
         model: As trained, in evaluation mode, float32, on the CPU.
         stem: Name of the weights without their suffix.
         size_hw: Input size in pixels.
+        task: What the model is for, as its weights say.
         batch_size: Images in one run.
         device: Where the formats that ask for it are traced and checked.
         half: Float16 where the format knows it.
@@ -57,6 +59,7 @@ class ExportJob:
     model: DetectionModel
     stem: str
     size_hw: tuple[int, int]
+    task: str = DEFAULT_TASK
     batch_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     half: bool = False
@@ -83,7 +86,7 @@ class ExportJob:
         return {
             "stride": str(self.model.max_stride),
             "names": str(dict(enumerate(self.model.names))),
-            "task": "detect",
+            "task": self.task,
             "imgsz": json.dumps(list(self.size_hw)),
             "batch": str(self.batch_size),
             "dynamic": json.dumps(self.dynamic),

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,10 +42,16 @@ def write_coreml(job: ExportJob, path: Path) -> None:
 
 
 def write_tflite(job: ExportJob, path: Path) -> None:
-    """Write a .tflite file in float32, input (B, 3, H, W) as in the ONNX file, and <name>.yaml with the metadata."""
+    """Write a .tflite file in float32, input (B, 3, H, W) as in the ONNX file, with the metadata in it.
+
+    They are where TensorFlow Lite's own tools and YOLOv5 put them: the file is a zip archive at its end, with one text
+    file that holds a Python literal. Runtimes do not read that far.
+    """
     converter = import_package("litert_torch", "litert-torch")
     network = deployed(job.model, "tflite", job.size_hw)
     converter.convert(network.eval(), (job.example(),)).export(str(path))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("metadata.txt", repr(job.metadata_values()))
 
 
 def write_ncnn(job: ExportJob, folder: Path) -> None:

@@ -11,7 +11,7 @@ from engine.export_blocks import DeployedHead, DeployedMGAF, DeployedMRIE, Space
 from mgil import FLIE, MGIL
 from mgil.reparameterise import PadToEven
 from mgil.space_to_channel import SpaceToChannel
-from models import DetectionModel
+from models import Detect, DetectionModel
 
 # Milliseconds of 1x1 conv, FLIE's first layer in one of three forms, 1x1 conv; batch 1, float32, one thread of a Xeon
 # with AVX-512; least CPU time of 25 to 150 runs. Forms: one 6x6 stride-2 convolution; ONNX's SpaceToDepth and a 3x3
@@ -78,7 +78,13 @@ def deployed(
         runtime: who will run it: the format's name in --include.
         size_hw: the only input size; None: any multiple of the stride.
         half: compute in float16, but for the decoding of the boxes.
+
+    Raises:
+        ValueError: the model has a head that works otherwise than `Detect`.
     """
+    kind = type(model.head)
+    if (kind.forward, kind.decode) != (Detect.forward, Detect.decode):
+        raise ValueError(f"the head {kind.__name__} has a forward or decode of its own; only Detect's can be exported")
     twin = model.fused(convert=_rule(runtime, size_hw is None))  # type: ignore[arg-type]  # functions too
     if maps_are_even(model):
         _drop_padding(twin, runtime in SPACE_TO_DEPTH)

@@ -14,6 +14,7 @@ from torch import nn
 
 from engine.draw import save_image
 from engine.runtimes import ExportedModel
+from engine.written_files import WrittenFiles
 from models import DetectionModel
 
 MOST_CHANNELS = 32  # of each layer, as in YOLOv5
@@ -54,11 +55,13 @@ def recorded_maps(model: DetectionModel | ExportedModel) -> Iterator[dict[str, t
             handle.remove()
 
 
-def save_feature_maps(maps: dict[str, torch.Tensor], index: int, folder: Path) -> None:
+def save_feature_maps(maps: dict[str, torch.Tensor], index: int, folder: Path, written: WrittenFiles) -> None:
     """Write a grid `{stage}_features.png` of the first channels of each layer, for image `index` of the batch."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, batch in maps.items():
-        save_image(folder / f"{name}_features.png", feature_grid(batch[index].numpy()))
+        path = folder / f"{name}_features.png"
+        with written.writing(path):
+            save_image(path, feature_grid(batch[index].numpy()))
 
 
 def feature_grid(channels: np.ndarray) -> np.ndarray:

@@ -5,19 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from data.augment import AugmentConfig
+from engine.train_config import OPTIMIZERS
+from files.names import hint_for
 from files.yaml_file import read_yaml_mapping
 from models.loss import ASSIGNMENTS, LossGains
 
 FOLDER = Path(__file__).parent.parent / "data" / "hyps"
 LOW_RESOLUTION_PX = 320  # up to this size hyp.lowres.yaml is the default
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
 TEXTS = {"optimizer": OPTIMIZERS, "assign": ASSIGNMENTS}  # the fields that are not numbers, and what they may be
+# With gradients clipped to a norm of 10, no lower learning rate can make weights Inf in one step.
+MOST_RATE = 10.0
 WITHOUT_EFFECT = {"iou_t"}  # stands in YOLOv5's files, where nothing reads it
+# Recipes and keys of YOLOv5 that are not here, and what to do instead.
+LEFT_OUT_RECIPES = {
+    r"(hyp\.)?(Objects365|VOC)": r"it was tuned for one data set; use hyp.scratch-low.yaml",
+    r"(hyp\.)?no-augmentation": "copy hyp.scratch-low.yaml and set hsv_h, hsv_s, "
+    "hsv_v, translate, scale, fliplr and mosaic to 0",
+}
+LEFT_OUT_KEYS = {"anchors": "write as many anchors as you want into the model's YAML"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,9 @@ class Hyp:
         for name in ("flipud", "fliplr", "mosaic", "mixup", "hsv_h", "hsv_s", "hsv_v", "translate", "scale", "lrf"):
             if getattr(self, name) > 1:
                 raise ValueError(f"hyp {name}: {getattr(self, name)!r} must be at most 1")
+        for name in ("lr0", "warmup_bias_lr"):  # lrf is at most 1, so lr0 * lrf is no larger than lr0
+            if getattr(self, name) > MOST_RATE:
+                raise ValueError(f"hyp {name}: {getattr(self, name)!r}; the highest learning rate is {MOST_RATE:g}")
         if not self.momentum < 1 or not self.warmup_momentum < 1:
             raise ValueError(f"hyp momentum: {self.momentum!r} and {self.warmup_momentum!r} must be below 1")
         if self.anchor_t <= 1:
@@ -149,16 +161,18 @@ def _find(source: Path) -> Path:
     for candidate in (source, *(FOLDER / name for name in names if source.parent == Path("."))):
         if candidate.is_file():
             return candidate
-    known = ", ".join(sorted(path.name for path in FOLDER.glob("*.yaml")))
-    raise FileNotFoundError(f"hyp file {source} does not exist; the shipped ones are {known}")
+    known = sorted(path.name for path in FOLDER.glob("*.yaml"))
+    hint = hint_for(source.name, known, LEFT_OUT_RECIPES, ending=".yaml", quoted=False)
+    shipped = f"the shipped ones are {', '.join(known)}"
+    raise FileNotFoundError(f"hyp file {source} does not exist; {shipped}{'; ' if hint else ''}{hint}")
 
 
 def _from_mapping(content: Mapping[str, Any], where: str) -> Hyp:
     known = [item.name for item in fields(Hyp)]
     for key in content:
         if key not in known and key not in WITHOUT_EFFECT:
-            near = get_close_matches(str(key), known, n=1)
-            raise ValueError(f"{where}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            hint = hint_for(key, known, LEFT_OUT_KEYS) or f"known keys: {', '.join(known)}"
+            raise ValueError(f"{where}: unknown key {key!r}; {hint}")
     try:
         return Hyp(**{key: _number(value) for key, value in content.items() if key in known})
     except ValueError as error:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 
 from data.letterbox import letterbox_image
 from engine.augmented_inference import predict_augmented
+from engine.input_size import input_size_hw, warn
 from engine.inputs import as_images, is_many
 from engine.results import Results
 from engine.runtimes import ExportedModel, fixed_size_hw, suppression_of
@@ -37,6 +37,7 @@ class Detector:
         agnostic: boxes suppress each other across classes.
         augment: look at each image at three sizes, once mirrored.
         half: float16 arithmetic; the model's weights are float16.
+        report: told when `size_hw` is rounded up; by default that is a Python warning.
 
     Raises:
         ValueError: a threshold, class or size that makes no sense.
@@ -55,6 +56,7 @@ class Detector:
         agnostic: bool = False,
         augment: bool = False,
         half: bool = False,
+        report: Callable[[str], None] = warn,
     ) -> None:
         check_thresholds(conf, iou, max_det)
         self.model = model
@@ -62,7 +64,7 @@ class Detector:
         self.names = tuple(model.names)
         self.stride = model.max_stride
         self.is_fixed = fixed_size_hw(model) is not None
-        self.size_hw = fixed_size_hw(model) or rounded_size(size_hw, self.stride)
+        self.size_hw = fixed_size_hw(model) or input_size_hw(size_hw, self.stride, report)
         self.suppress = suppression_of(model)
         self.conf, self.iou, self.max_det, self.agnostic, self.augment, self.half = (
             conf, iou, max_det, agnostic, augment, half,
@@ -174,15 +176,3 @@ def check_classes(classes: Sequence[int] | None, count: int) -> tuple[int, ...] 
     if wrong or not len(classes):
         raise ValueError(f"classes {list(classes)}: give indices from 0 to {count - 1}, the model has {count} classes")
     return tuple(int(index) for index in classes)
-
-
-def rounded_size(size_hw: tuple[int, int], stride: int) -> tuple[int, int]:
-    """Round (height, width) up to multiples of the stride.
-
-    Raises:
-        ValueError: a side below 1.
-    """
-    if min(size_hw) < 1:
-        raise ValueError(f"image size {size_hw[0]}x{size_hw[1]}: sides must be positive")
-    height, width = (math.ceil(side / stride) * stride for side in size_hw)
-    return height, width

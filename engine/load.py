@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from engine.checkpoints import model_from_checkpoint
 from engine.inference import Detector
+from engine.input_size import check_input_size, warn
 from engine.runtimes import (
     ExportedModel,
     check_fixed_size,
@@ -32,6 +33,7 @@ def load_model(
     agnostic: bool = False,
     augment: bool = False,
     half: bool = False,
+    report: Callable[[str], None] = warn,
 ) -> Detector:
     """Load a detector.
 
@@ -44,8 +46,9 @@ def load_model(
         weights: a .pt file of train.py, an official YOLOv5 detection checkpoint, or an exported .torchscript, .onnx or
             .engine file or OpenVINO folder.
         device: "" (the first GPU if there is one, else the CPU), "cpu", "mps" or a GPU's number.
-        imgsz: longest side of the network's input, or its (height, width); None takes the size it was trained at. A
-            file that was exported for one size takes that alone.
+        imgsz: longest side of the network's input, or its (height, width), 32 pixels or more, rounded up to the
+            model's stride; None takes the size it was trained at. A file that was exported for one size takes that
+            alone.
         conf: lowest score that is kept, 0..1.
         iou: of two boxes of one class that overlap more than this, the lower score goes. A file exported with its own
             suppression has its own, and its own lowest score.
@@ -54,24 +57,27 @@ def load_model(
         agnostic: boxes suppress each other across classes.
         augment: look at each image at three sizes, once mirrored; .pt only.
         half: float16 arithmetic, on CUDA; .pt only.
+        report: told when `imgsz` is rounded up; by default that is a Python warning.
 
     Raises:
         FileNotFoundError: no such weights.
         ValueError: weights that cannot be used, no such device, a runtime that is not installed, or a parameter out of
             its range.
     """
+    sides = () if imgsz is None else (imgsz,) if isinstance(imgsz, int) else (int(imgsz[0]), int(imgsz[1]))
+    check_input_size(sides)
     place = device_for([weights], str(device))
     model = _open(weights, place, augment, half)
     if isinstance(model, ExportedModel):
         check_own_suppression(model, conf, iou, agnostic)
-    size = model.imgsz if imgsz is None else imgsz
-    size_hw = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    if imgsz is not None:
-        check_fixed_size(model, size_hw, weights)
+    if sides:
+        check_fixed_size(model, sides, weights)
+    else:
+        sides = (model.imgsz,)
     return Detector(
         model,
         device=place,
-        size_hw=size_hw,
+        size_hw=(sides[0], sides[-1]),
         conf=conf,
         iou=iou,
         max_det=max_det,
@@ -79,6 +85,7 @@ def load_model(
         agnostic=agnostic,
         augment=augment,
         half=half,
+        report=report,
     )
 
 

@@ -18,7 +18,7 @@ _DETECTIONS_PER_STEP = 1 << 15  # bounds the memory of the pairwise step, whatev
 class Detections:
     """Detections of a whole split, in pixels of the original images."""
 
-    image_index: np.ndarray  # (D,) int64, position in Samples
+    image_index: np.ndarray  # (D,) int64, index of the image in Samples
     boxes_xyxy: np.ndarray  # (D, 4) float64
     scores: np.ndarray  # (D,) float64
     classes: np.ndarray  # (D,) int64
@@ -40,29 +40,6 @@ class Detections:
 
 
 @dataclass(frozen=True)
-class GroundTruth:
-    """Labelled objects of a whole split, in pixels of the original images."""
-
-    image_index: np.ndarray  # (M,) int64
-    boxes_xyxy: np.ndarray  # (M, 4) float64
-    classes: np.ndarray  # (M,) int64
-    iscrowd: np.ndarray  # (M,) bool: a region of many objects; hits inside it count neither way
-
-    def __len__(self) -> int:
-        return len(self.classes)
-
-    @classmethod
-    def from_samples(cls, samples: Samples) -> GroundTruth:
-        """The labels of ``samples``, boxes scaled to original pixels."""
-        image_index = np.repeat(np.arange(len(samples.image_paths)), np.diff(samples.offsets))
-        size_wh = samples.sizes_hw[image_index][:, ::-1].astype(np.float64)
-        centre = samples.boxes_cxcywh[:, :2] * size_wh
-        half = samples.boxes_cxcywh[:, 2:].astype(np.float64) * size_wh / 2
-        boxes_xyxy = np.concatenate((centre - half, centre + half), axis=1)
-        return cls(image_index, boxes_xyxy, samples.classes.astype(np.int64), samples.iscrowd.astype(bool))
-
-
-@dataclass(frozen=True)
 class Pairs:
     """Detection and object pairs of the same image that overlap enough."""
 
@@ -75,16 +52,17 @@ class Pairs:
         return Pairs(self.detection[chosen], self.truth[chosen], self.iou[chosen])
 
 
-def overlapping_pairs(detections: Detections, truth: GroundTruth, iou_above: float, *, same_class: bool) -> Pairs:
+def overlapping_pairs(detections: Detections, truth: Samples, iou_above: float, *, same_class: bool) -> Pairs:
     """All pairs within an image whose IoU is at least ``iou_above``.
 
     Args:
         detections: D detections.
-        truth: M labelled objects.
+        truth: the split with M labelled objects.
         iou_above: 0..1.
         same_class: pair equal classes only.
     """
     detection_keys, truth_keys = detections.image_index, truth.image_index
+    truth_xyxy = truth.boxes_xyxy_px()
     if same_class:
         class_count = 1 + max(detections.classes.max(initial=0), truth.classes.max(initial=0))
         detection_keys = detection_keys * class_count + detections.classes
@@ -100,7 +78,7 @@ def overlapping_pairs(detections: Detections, truth: GroundTruth, iou_above: flo
         detection = np.repeat(np.arange(start, start + len(counts[step])), counts[step])
         within = np.arange(len(detection)) - np.repeat(np.cumsum(counts[step]) - counts[step], counts[step])
         target = truth_order[first[detection] + within]
-        iou = pairwise_iou(detections.boxes_xyxy[detection], truth.boxes_xyxy[target], truth.iscrowd[target])
+        iou = pairwise_iou(detections.boxes_xyxy[detection], truth_xyxy[target], truth.iscrowd[target])
         enough = iou >= iou_above
         parts.append((detection[enough], target[enough], iou[enough]))
     if not parts:

@@ -30,7 +30,7 @@ def memory_errors(where: str, shape: Sequence[int]) -> Iterator[None]:
         if batch > 1:
             advice = f"{batch // 2} should; use half the --batch-size"
         raise ValueError(
-            f"{where}: {batch} images of {width}x{height} px do not fit the GPU{_memory()}; {advice}"
+            f"{where}: {batch} images of {height}x{width} px do not fit the GPU{_memory()}; {advice}"
         ) from error
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.matching import Detections, GroundTruth, match_one_to_one, overlapping_pairs
+from data.samples import Samples
+from engine.matching import Detections, match_one_to_one, overlapping_pairs
 
 CURVE_POINTS = 1000
 _SMOOTHING = 0.1  # part of the confidence axis over which mean F1 is averaged before its maximum is taken
@@ -29,14 +30,14 @@ class Curves:
         return float(self.confidence[self.best])
 
 
-def confidence_curves(detections: Detections, truth: GroundTruth, num_classes: int, iou: float = 0.5) -> Curves:
+def confidence_curves(detections: Detections, truth: Samples, num_classes: int, iou: float = 0.5) -> Curves:
     """Match detections to labels of their class and trace precision and recall over the confidence threshold.
 
     Detections that match nothing but lie inside a crowd region of their class are left out; so are crowd regions.
 
     Args:
         detections: of the whole split, original pixels.
-        truth: of the whole split, original pixels.
+        truth: the split.
         num_classes: number of classes.
         iou: overlap that makes a hit.
     """
@@ -67,7 +68,7 @@ def confidence_curves(detections: Detections, truth: GroundTruth, num_classes: i
     return Curves(confidence, class_index, precision, recall, f1, best)
 
 
-def _judge(detections: Detections, truth: GroundTruth, iou: float) -> tuple[np.ndarray, np.ndarray]:
+def _judge(detections: Detections, truth: Samples, iou: float) -> tuple[np.ndarray, np.ndarray]:
     """(D,) bool: hits, and detections to leave out because they only cover a crowd region."""
     pairs = overlapping_pairs(detections, truth, iou, same_class=True)
     on_crowd = truth.iscrowd[pairs.truth]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,44 +11,18 @@ import numpy as np
 import torch
 
 from files.atomic import write_bytes_atomic
+from files.paint import paint_boxes
 
 _CELL_PX = 384  # what a person needs to read a label in one image of the grid
 _GRID_PX = 1920  # the picture's longest side
 _GAP_PX = 4
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_LINE_PX = 2
+_FONT_PX = 14
 
 
 def literal(names: Sequence[str]) -> tuple[str, ...]:
     """Class names for matplotlib, which would take what stands between two dollar signs for a formula."""
     return tuple(name.replace("$", r"\$") for name in names)
-
-
-def class_colour(class_index: int) -> tuple[int, int, int]:
-    """A bright RGB colour (0..255) for a class; neighbouring classes differ clearly (golden-ratio hue steps)."""
-    hue = (class_index * 0.618034 + 0.02) % 1.0
-    value = (1.0, 0.85)[class_index // 13 % 2]
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
-    return int(red * 255), int(green * 255), int(blue * 255)
-
-
-def draw_labelled_box(
-    image: np.ndarray, box_xyxy: Sequence[float], text: str, color: tuple[int, int, int], *, thickness: int = 2
-) -> None:
-    """Draw one box and its label into ``image`` (H, W, 3) uint8 RGB, in place; box in pixels of that image."""
-    height, width = image.shape[:2]
-    x1, y1, x2, y2 = (round(float(value)) for value in box_xyxy)
-    cv2.rectangle(image, (x1, y1), (x2, y2), color, thickness, cv2.LINE_AA)
-    if not text:
-        return
-    scale = 0.35 + 0.1 * thickness
-    (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, scale, 1)
-    left = max(0, min(x1, width - text_width - 2))
-    bottom = y1 if y1 - text_height - baseline >= 0 else min(y1 + text_height + baseline, height)
-    top = bottom - text_height - baseline
-    cv2.rectangle(image, (left, top), (left + text_width + 2, bottom), color, -1)
-    luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-    ink = (0, 0, 0) if luminance > 128 else (255, 255, 255)
-    cv2.putText(image, text, (left + 1, bottom - baseline + 1), _FONT, scale, ink, 1, cv2.LINE_AA)
 
 
 def draw_batch_grid(
@@ -98,11 +71,12 @@ def _cell_scale(size_hw: Sequence[int], columns: int) -> float:
 
 
 def _draw_targets(image: np.ndarray, targets: np.ndarray, names: Sequence[str], scale: float) -> None:
-    ascending = targets[np.argsort(targets[:, 6])] if targets.shape[1] > 6 else targets  # best score drawn on top
-    for row in ascending:
-        class_index = int(row[1])
-        text = names[class_index] if 0 <= class_index < len(names) else str(class_index)
-        if len(row) > 6:
-            text = f"{text} {row[6]:.2f}"
-        centre, half = row[2:4] * scale, row[4:6] * scale / 2
-        draw_labelled_box(image, (*(centre - half), *(centre + half)), text, class_colour(class_index))
+    if targets.shape[1] > 6:
+        targets = targets[np.argsort(-targets[:, 6], kind="stable")]  # best score drawn on top
+    classes = targets[:, 1].astype(int).tolist()
+    texts = [names[index] if 0 <= index < len(names) else str(index) for index in classes]
+    if targets.shape[1] > 6:
+        texts = [f"{text} {score:.2f}" for text, score in zip(texts, targets[:, 6], strict=True)]
+    centres, halves = targets[:, 2:4] * scale, targets[:, 4:6] * scale / 2
+    boxes = np.concatenate((centres - halves, centres + halves), axis=1)
+    paint_boxes(image, boxes, classes, texts, line_width=_LINE_PX, font_px=_FONT_PX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,21 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data.letterbox import FILL
 from engine.evaluate import EvalResult
-from engine.plots_batch import class_colour, draw_batch_grid, literal
+from engine.plots_batch import draw_batch_grid, literal
 from files.atomic import write_bytes_atomic
+from files.paint import class_colour
 
 if TYPE_CHECKING:
     from data.batch import EvalBatch
 
-_PICTURED_BATCHES = 3
+_PICTURES, _PICTURED_IMAGES = 3, 16  # val_batch*.jpg, and images in one at most
+RESULT_PICTURES = (
+    *("confusion_matrix.png", "F1_curve.png", "P_curve.png", "R_curve.png", "PR_curve.png"),
+    "ap_vs_object_size.png",
+)
+BATCH_PICTURES = tuple(f"val_batch{i}_{kind}.jpg" for i in range(_PICTURES) for kind in ("labels", "pred"))
 _PICTURED_SCORE = 0.25  # detections below this would cover the picture
 _NAMED_CLASSES = 20  # more classes than this are drawn as thin grey lines without names
 
@@ -43,7 +51,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def plot_result(result: EvalResult, names: tuple[str, ...], folder: Path) -> None:
-    """Write confusion_matrix.png, {F1,P,R,PR}_curve.png and ap_vs_object_size.png."""
+    """Write the pictures of `RESULT_PICTURES`."""
     names = literal(names)
     plot_confusion_matrix(result.confusion, names, folder / "confusion_matrix.png")
     curves = result.curves
@@ -170,17 +178,62 @@ def plot_input_sizes(results: dict[int, EvalResult], path: Path) -> None:
 
 
 class BatchPictures:
-    """An ``on_batch`` hook for evaluate(): val_batch{0,1,2}_{labels,pred}.jpg of the first batches."""
+    """An ``on_batch`` hook for evaluate(): the pictures of `BATCH_PICTURES`, of images from all over the split.
 
-    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+    The first batches would not do: a batch holds images of one shape, and the rarest shapes come first.
+    """
+
+    def __init__(self, folder: Path, names: tuple[str, ...], image_count: int) -> None:
+        """Choose the images.
+
+        Args:
+            folder: where the pictures go.
+            names: class names.
+            image_count: images of the split. Each picture shows some that are spread evenly over it, in its order.
+        """
         self.folder, self.names = folder, names
+        shown = min(image_count, _PICTURES * _PICTURED_IMAGES)
+        chosen = np.linspace(0, image_count - 1, shown).round().astype(int)
+        pictures = math.ceil(shown / _PICTURED_IMAGES)
+        self.images = [chosen[number::pictures].tolist() for number in range(pictures)]
+        self._wanted = set(chosen.tolist())
+        self._seen: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
-    def __call__(self, number: int, batch: EvalBatch, found: list[torch.Tensor]) -> None:
-        if number >= _PICTURED_BATCHES:
-            return
-        draw_batch_grid(batch.images, batch.targets, self.names, self.folder / f"val_batch{number}_labels.jpg")
-        rows = detections_as_targets([boxes[boxes[:, 4] > _PICTURED_SCORE].cpu() for boxes in found])
-        draw_batch_grid(batch.images, rows, self.names, self.folder / f"val_batch{number}_pred.jpg")
+    def __call__(self, _number: int, batch: EvalBatch, found: list[torch.Tensor]) -> None:
+        """Keep the chosen images of a batch, with their labels and sure detections as rows of draw_batch_grid."""
+        for row, (image, boxes) in enumerate(zip(batch.indices.tolist(), found, strict=True)):
+            if image in self._wanted:
+                labels = batch.targets[batch.targets[:, 0] == row]
+                sure = detections_as_targets([boxes[boxes[:, 4] > _PICTURED_SCORE].cpu()])
+                self._seen[image] = batch.images[row].clone(), labels, sure  # a slice would keep the whole batch
+
+    def write(self) -> None:
+        """Write the pictures; images that could not be read are missing in them."""
+        for number, chosen in enumerate(self.images):
+            seen = [self._seen[image] for image in chosen if image in self._seen]
+            if not seen:
+                continue
+            images, *tables = _in_one_frame(seen)
+            for rows, kind in zip(tables, ("labels", "pred"), strict=True):
+                draw_batch_grid(images, rows, self.names, self.folder / f"val_batch{number}_{kind}.jpg")
+
+
+def _in_one_frame(
+    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Images of different shapes in the middle of one grey frame each, their boxes moved with them and numbered."""
+    height, width = (max(image.shape[side] for image, *_ in seen) for side in (1, 2))
+    framed = torch.full((len(seen), 3, height, width), FILL, dtype=torch.uint8)
+    tables: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    for number, (image, *boxes) in enumerate(seen):
+        top, left = (height - image.shape[1]) // 2, (width - image.shape[2]) // 2
+        framed[number, :, top : top + image.shape[1], left : left + image.shape[2]] = image
+        for table, rows in zip(tables, boxes, strict=True):
+            moved = rows.clone()
+            moved[:, 0] = number
+            moved[:, 2:4] += torch.tensor([left, top])
+            table.append(moved)
+    return framed, torch.cat(tables[0]), torch.cat(tables[1])
 
 
 def detections_as_targets(found: list[torch.Tensor]) -> torch.Tensor:

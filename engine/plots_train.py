@@ -15,6 +15,7 @@ from data.samples import Samples
 from engine.plots_batch import draw_batch_grid, literal
 from engine.train_log import COLUMNS, read_results
 from files.atomic import write_bytes_atomic
+from files.paint import class_colour
 
 MOST_NAMED_CLASSES = 30  # beyond this the names would overlap
 MOST_POINTS = 50_000
@@ -26,13 +27,13 @@ def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
     figure = Figure(figsize=(12, 4), layout="constrained")
     counts, places, sizes = figure.subplots(1, 3)
     number = np.bincount(samples.classes, minlength=len(names))
-    counts.bar(range(len(names)), number, color="tab:blue")
+    colours = [tuple(share / 255 for share in class_colour(index)) for index in range(len(names))]
+    counts.bar(range(len(names)), number, color=colours)
     if len(names) <= MOST_NAMED_CLASSES:
         counts.set_xticks(range(len(names)), literal(names), rotation=90 if max(map(len, names)) > 2 else 0)
     counts.set(ylabel="boxes", title=f"{len(samples.classes):,} boxes in {len(samples.image_paths):,} images")
     boxes = samples.boxes_cxcywh[:MOST_POINTS]
-    images = np.repeat(np.arange(len(samples.image_paths)), np.diff(samples.offsets))[:MOST_POINTS]
-    sides_px = boxes[:, 2:4] * samples.sizes_hw[images][:, ::-1]
+    sides_px = boxes[:, 2:4] * samples.sizes_hw[samples.image_index[:MOST_POINTS]][:, ::-1]
     places.hist2d(boxes[:, 0], boxes[:, 1], bins=40, range=((0, 1), (0, 1)), cmap="Blues")
     places.invert_yaxis()
     places.set(xlabel="x, share of the width", ylabel="y, share of the height", title="box centres", aspect="equal")

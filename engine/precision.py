@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-CHOICES = ("auto", "off", "bf16", "fp16")
+from engine.train_config import AMP_CHOICES
 
 
 class Precision:
@@ -21,8 +21,8 @@ class Precision:
     """
 
     def __init__(self, choice: str, device: torch.device) -> None:
-        if choice not in CHOICES:
-            raise ValueError(f"--amp {choice!r}: choose one of {', '.join(CHOICES)}")
+        if choice not in AMP_CHOICES:
+            raise ValueError(f"--amp {choice!r}: choose one of {', '.join(AMP_CHOICES)}")
         if choice == "fp16" and device.type != "cuda":
             raise ValueError(f"--amp fp16 needs a GPU, and the device is {device.type}; use --amp bf16 or off")
         if choice == "auto":

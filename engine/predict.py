@@ -17,68 +17,17 @@ import torch
 from data.config import load_data_config
 from engine.draw import draw_detections
 from engine.feature_maps import recorded_maps, save_feature_maps
-from engine.inference import Detector, check_thresholds
+from engine.inference import Detector
 from engine.load import load_model
+from engine.predict_config import DetectConfig
 from engine.results import Results, count_text
-from engine.runs import new_run_folder
+from engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from engine.sources import Frame, Source, open_source
 from engine.stopping import StopRequest, stop_requests
 from engine.streams import StreamsGone
-from engine.ultralytics_edge import quiet_opencv
+from engine.video import quiet_opencv
 from engine.writers import DetectionWriter
 from models import DetectionModel
-
-EXAMPLES = Path(__file__).resolve().parents[1] / "data" / "images"
-MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
-TRAINED = "runs/*/*/weights/best.pt"
-
-
-@dataclass(frozen=True)
-class DetectConfig:
-    """One run of detect.py; the flags of the same names fill it."""
-
-    weights: str | None = None  # .pt file; None: the newest that train.py left under runs/train
-    source: str = str(EXAMPLES)  # see engine.sources.open_source
-    data: str | None = None  # data set YAML whose class names replace the checkpoint's
-    imgsz: tuple[int, ...] | None = None  # (longest side,) or (height, width) of the network input; None: as trained
-    conf_thres: float = 0.25  # lowest score kept
-    iou_thres: float = 0.45  # NMS overlap
-    max_det: int = 1000  # boxes per image
-    device: str = ""  # "" is the first GPU, else the CPU
-    view_img: bool = False  # show each picture in a window
-    save_txt: bool = False  # labels/*.txt
-    save_csv: bool = False  # predictions.csv
-    save_conf: bool = False  # scores in the labels
-    save_crop: bool = False  # crops/{class}/*.jpg
-    nosave: bool = False  # no annotated pictures and videos
-    classes: tuple[int, ...] | None = None  # only these class indices
-    agnostic_nms: bool = False  # boxes suppress each other across classes
-    augment: bool = False  # three sizes, once mirrored
-    visualize: bool = False  # feature maps of every layer
-    project: str = "runs/detect"  # the run's folder is project/name, project/name2, ...
-    name: str = "exp"
-    exist_ok: bool = False  # write into project/name even if it exists
-    line_thickness: int = 3  # pixels of the drawn picture
-    hide_labels: bool = False
-    hide_conf: bool = False
-    half: bool = False  # float16, CUDA only
-    vid_stride: int = 1  # every n-th frame of videos and streams
-
-    def __post_init__(self) -> None:
-        check_thresholds(self.conf_thres, self.iou_thres, self.max_det)
-        if not 1 <= self.line_thickness <= MOST_THICKNESS:
-            raise ValueError(f"--line-thickness {self.line_thickness} must lie between 1 and {MOST_THICKNESS}")
-        if self.vid_stride < 1:
-            raise ValueError(f"--vid-stride {self.vid_stride} must be 1 or more")
-        if self.imgsz is not None and len(self.imgsz) not in (1, 2):
-            raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: give one side, or height and width")
-        if self.save_conf and not self.save_txt:
-            raise ValueError("--save-conf adds scores to the files of --save-txt; give both")
-
-    @property
-    def writes(self) -> bool:
-        """Whether the run leaves anything behind."""
-        return not self.nosave or self.save_txt or self.save_csv or self.save_crop or self.visualize
 
 
 @dataclass(frozen=True)
@@ -106,14 +55,14 @@ def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> D
     if config.view_img:
         check_display()
     weights = config.weights or str(newest_weights())
-    detector = _detector(config, weights)
+    detector = _detector(config, weights, report)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
         stop = stack.enter_context(stop_requests())
         source = stack.enter_context(closing(open_source(config.source, vid_stride=config.vid_stride, report=report)))
         run = stack.enter_context(closing(_Run(config, detector, source, report, stop)))
         height, width = detector.size_hw
-        report(f"{weights}: {len(detector.names)} classes, input up to {width}x{height} pixels, on {detector.device}")
+        report(f"{weights}: {len(detector.names)} classes, input up to {height}x{width} pixels, on {detector.device}")
         try:
             run.everything()
         except (KeyboardInterrupt, StreamsGone) as end:
@@ -130,14 +79,16 @@ def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> D
 
 
 def newest_weights() -> Path:
-    """The weights of the training run that finished last.
+    """The best.pt in train.py's own folder that was written last.
 
     Raises:
-        FileNotFoundError: nothing was trained here yet.
+        FileNotFoundError: nothing was trained there yet.
     """
-    found = sorted(Path().glob(TRAINED), key=lambda path: path.stat().st_mtime)
+    found = oldest_first(TRAIN_PROJECT, "weights/best.pt")
     if not found:
-        raise FileNotFoundError(f"no --weights given and none at {TRAINED}: run train.py first, or give --weights FILE")
+        raise FileNotFoundError(
+            f"no --weights given and no weights/best.pt in {TRAIN_PROJECT}: run train.py first, or give --weights FILE"
+        )
     return found[-1]
 
 
@@ -150,12 +101,12 @@ def check_display() -> None:
         raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
 
 
-def _detector(config: DetectConfig, weights: str) -> Detector:
+def _detector(config: DetectConfig, weights: str, report: Callable[[str], None]) -> Detector:
     size = config.imgsz
     detector = load_model(
         weights,
         device=config.device,
-        imgsz=None if size is None else (size[0], size[-1]),
+        imgsz=None if size is None else size[0] if len(size) == 1 else (size[0], size[1]),
         conf=config.conf_thres,
         iou=config.iou_thres,
         max_det=config.max_det,
@@ -163,6 +114,7 @@ def _detector(config: DetectConfig, weights: str) -> Detector:
         agnostic=config.agnostic_nms,
         augment=config.augment,
         half=config.half,
+        report=report,
     )
     if config.visualize and not isinstance(detector.model, DetectionModel):
         raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
@@ -283,11 +235,11 @@ class _Run:
         )
 
     def _save_maps(self, maps: dict[str, torch.Tensor], frames: list[Frame]) -> None:
-        if not maps or self.folder is None:
+        if not maps or self.folder is None or self._writer is None:
             return
         for index, frame in enumerate(frames):
             name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
-            save_feature_maps(maps, index, self.folder / "features" / name)
+            save_feature_maps(maps, index, self.folder / "features" / name, self._writer.written)
 
     def _clock(self, frames: list[Frame]) -> None:
         now = time.monotonic()

@@ -41,9 +41,9 @@ class Results:
         return len(self.boxes_xyxy)
 
     def __str__(self) -> str:
-        height, width = self.image.shape[:2]
         found = count_text(self.classes, self.names) or "(no detections)"
-        return f"{self.path or 'image'}: {width}x{height} pixels seen at {self.input_hw[1]}x{self.input_hw[0]}: {found}"
+        image, seen = (f"{height}x{width}" for height, width in (self.image.shape[:2], self.input_hw))
+        return f"{self.path or 'image'}: {image} pixels seen at {seen}: {found}"
 
     def __repr__(self) -> str:
         return f"<Results {self}>"

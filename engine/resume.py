@@ -13,13 +13,16 @@ import torch
 
 from data.config import find_data_yaml
 from engine.checkpoints import Checkpoint
+from engine.flags import flag_of
 from engine.hyp import load_hyp
-from engine.train_config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, flag_of
-from engine.train_setup import rounded_imgsz
+from engine.input_size import round_up
+from engine.runs import TRAIN_PROJECT, oldest_first, written_at
+from engine.train_config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, frozen_rows
 from engine.trainer import Progress
+from models import build_model
 
 Report = Callable[[str], None]
-TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights", "torch_rng", "cuda_rng"}
+TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights"}
 FINAL_TABLE = "per_class.csv"  # written last of all: a run that has it is complete
 # What a change does to a run that would else be, bit by bit, the one that was never interrupted.
 CONSEQUENCES = {
@@ -30,8 +33,12 @@ CONSEQUENCES = {
 }
 
 
-def find_resume(given: str) -> Path:
-    """The checkpoint that `--resume` means: the file itself, a run's folder, or with "latest" the newest last.pt.
+def find_resume(given: str, project: str = TRAIN_PROJECT) -> Path:
+    """The checkpoint that `--resume` means.
+
+    Args:
+        given: The file itself, a run's folder, or "latest": the last.pt that was written last in `project`.
+        project: Parent folder of the runs.
 
     Raises:
         FileNotFoundError: There is none, or the newest run was ended before its first one.
@@ -45,18 +52,17 @@ def find_resume(given: str) -> Path:
         if not path.exists():
             raise FileNotFoundError(f"--resume {given}: no such checkpoint; give a run's folder or its last.pt")
         return path
-    found = sorted(Path("runs").glob("**/weights/last.pt"), key=_age)
-    begun = [path.parent / "weights" / "last.pt" for path in sorted(Path("runs").glob("**/opt.yaml"), key=_age)]
-    if begun and not begun[-1].exists() and (not found or _age(begun[-1].parents[1] / "opt.yaml") > _age(found[-1])):
+    found, begun = oldest_first(project, "weights/last.pt"), oldest_first(project, "opt.yaml")
+    if begun and (not found or written_at(begun[-1]) > written_at(found[-1])):
+        newest = begun[-1].parent / "weights" / "last.pt"
         hint = f", or name an older run: --resume {found[-1].parents[1]}" if found else ""
-        raise FileNotFoundError(f"--resume: the newest run is {begun[-1].parents[1]}: {_too_early(begun[-1])}{hint}")
+        if not newest.exists():
+            raise FileNotFoundError(f"--resume: the newest run is {begun[-1].parent}: {_too_early(newest)}{hint}")
     if not found:
-        raise FileNotFoundError("--resume: there is no last.pt under runs/; give the file's path")
+        raise FileNotFoundError(
+            f"--resume: there is no last.pt in {project}; name the run's folder (--resume FOLDER), or its --project"
+        )
     return found[-1]
-
-
-def _age(path: Path) -> int:
-    return path.stat().st_mtime_ns
 
 
 def _too_early(path: Path) -> str:
@@ -116,7 +122,7 @@ def _is_own(name: str, value: Any, saved: TrainConfig, checkpoint: Checkpoint) -
     if value == own:
         return True
     if name == "imgsz":
-        return rounded_imgsz(value) == own
+        return round_up(value, build_model(checkpoint.architecture).max_stride) == own
     if name == "batch_size":
         return value == -1  # the run goes on with the number that was found then
     if name == "cfg":
@@ -128,7 +134,7 @@ def _is_own(name: str, value: Any, saved: TrainConfig, checkpoint: Checkpoint) -
     if name == "data":
         return str(find_data_yaml(value)) == checkpoint.info.get("data")
     if name == "freeze":
-        return replace(saved, freeze=value).frozen_rows() == saved.frozen_rows()
+        return frozen_rows(value) == frozen_rows(saved.freeze)
     if name in ("weights", "project"):
         return bool(value and own) and Path(value).resolve() == Path(own).resolve()
     return False
@@ -167,7 +173,9 @@ def patience_is_over(progress: Progress, config: TrainConfig) -> bool:
 def _check_unfinished(checkpoint: Checkpoint, config: TrainConfig) -> None:
     """Refuse a run with nothing left to do, before any data is read; its final evaluation counts."""
     table = checkpoint.path.resolve().parents[1] / FINAL_TABLE
-    if not table.exists() or _age(table) < _age(checkpoint.path):  # older: of another run in the same folder
+    if not table.exists() or written_at(table) < written_at(
+        checkpoint.path
+    ):  # older: of another run in the same folder
         return
     progress = read_progress(checkpoint)
     if progress.epoch >= config.epochs:

@@ -7,6 +7,8 @@ import os
 import stat
 from pathlib import Path
 
+from files.atomic import remove_leftovers
+
 try:
     import fcntl
 except ImportError:  # Windows: the folder is used unguarded
@@ -32,7 +34,8 @@ class RunClaim:
         self.path = folder / LOCK
         self._descriptor: int | None = None if fcntl is None else _open_locked(self.path)
         try:
-            remove_leftovers(folder)
+            for place in (folder, folder / "weights"):
+                remove_leftovers(place)
         except BaseException:
             self.release()
             raise
@@ -43,13 +46,6 @@ class RunClaim:
             self.path.unlink(missing_ok=True)  # while it is locked: a moment later it may be another process's
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what `files.atomic.write_atomic` had not renamed yet when its process was killed."""
-    for place in (folder, folder / "weights"):
-        for part in place.glob(".*.tmp"):
-            part.unlink(missing_ok=True)
 
 
 def _open_locked(path: Path) -> int:

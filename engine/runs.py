@@ -1,4 +1,4 @@
-"""Run folders: exp, exp2, exp3, ..."""
+"""Run folders: exp, exp2, exp3, ..., and which run is meant where none is named."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 MOST_RUNS = 10_000
+TRAIN_PROJECT = "runs/train"  # where train.py puts its runs, and where the newest one is looked for
 
 
 def new_run_folder(project: str | Path, name: str, exist_ok: bool = False) -> Path:
@@ -33,6 +34,21 @@ def new_run_folder(project: str | Path, name: str, exist_ok: bool = False) -> Pa
             raise PermissionError(13, "cannot write into this folder", str(folder))
         return folder
     raise FileExistsError(f"{project / name}: {MOST_RUNS} runs already; choose another --name")
+
+
+def oldest_first(project: str | Path, file: str) -> list[Path]:
+    """A file of every run in a project's folder that has it, the one that was written last at the end.
+
+    Args:
+        project: Parent folder of the runs; they may lie deeper, as `--name a/b` puts them.
+        file: Its place in a run's folder, e.g. "weights/last.pt".
+    """
+    return sorted(Path(project).glob(f"**/{file}"), key=written_at)
+
+
+def written_at(path: Path) -> int:
+    """When a file was last written, in nanoseconds."""
+    return path.stat().st_mtime_ns
 
 
 def set_aside(weights: Path) -> list[str]:

@@ -13,6 +13,8 @@ MOST_CLASSES = 20_000
 MOST_NAME_CHARACTERS = 200
 MOST_STRIDE = 1024
 MOST_SIDE = 1 << 14  # pixels, and images in a batch
+DEFAULT_TASK = "detect"  # of files that do not say, as YOLOv5's do not
+TASKS = (DEFAULT_TASK,)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,18 @@ class ExportInfo:
     conf_thres: float | None = None  # of the suppression inside the file
     iou_thres: float | None = None
     agnostic: bool = False
+    task: str = DEFAULT_TASK
+
+
+def check_task(task: object, source: Path) -> str:
+    """What a network is for, as its file says.
+
+    Raises:
+        ValueError: it is none of `TASKS`.
+    """
+    if not isinstance(task, str) or task not in TASKS:
+        raise ValueError(f"{source}: its task is {_shown(task)}; this program knows {', '.join(TASKS)}")
+    return task
 
 
 def read_metadata(values: Mapping[str, Any], source: Path) -> ExportInfo:
@@ -48,9 +62,7 @@ def read_metadata(values: Mapping[str, Any], source: Path) -> ExportInfo:
             f"{source}: no {' and no '.join(missing)} in its metadata, so it is no detector of this project or of "
             "YOLOv5; export one with export.py"
         )
-    task = values.get("task", "detect")
-    if task != "detect":
-        raise ValueError(f"{source}: its task is {_shown(task)}; only detectors can be run")
+    task = check_task(values.get("task", DEFAULT_TASK), source)
     try:
         stride = _whole(values["stride"], MOST_STRIDE)
         info = ExportInfo(
@@ -60,6 +72,7 @@ def read_metadata(values: Mapping[str, Any], source: Path) -> ExportInfo:
             batch=_whole(values["batch"], MOST_SIDE) if "batch" in values else None,
             conf_thres=_fraction(values["conf_thres"]) if "conf_thres" in values else None,
             iou_thres=_fraction(values["iou_thres"]) if "iou_thres" in values else None,
+            task=task,
             **{key: _truth(values[key]) for key in ("dynamic", "half", "nms", "agnostic") if key in values},
         )
     except ValueError as error:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.hyp import OPTIMIZERS, Hyp
+from engine.hyp import Hyp
+from engine.train_config import OPTIMIZERS
 
 BIASES, WEIGHTS, NORMS = 0, 1, 2  # order of the parameter groups; results.csv lists their rates as x/lr0..2
 LEAST_WARMUP = 100  # iterations

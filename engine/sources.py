@@ -1,7 +1,7 @@
 """What detect.py can look at: pictures, videos, lists, cameras, network streams and the screen.
 
-Still pictures go through the project's own decoder, as in training; videos and the screen through ultralytics; streams
-through OpenCV, in threads that drop what is old and connect anew.
+Still pictures go through the project's own decoder, as in training; videos through OpenCV; streams likewise, in threads
+that drop what is old and connect anew; the screen through mss.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import numpy as np
 
 from data.decode import decode_image
 from data.image_probe import IMAGE_SUFFIXES
-from engine import ultralytics_edge
+from engine.screen import parse_screen, read_screen
 from engine.stream_names import shown_name, stream_stem
 from engine.stream_reader import Patience, Picture
 from engine.streams import Streams
+from engine.video import FALLBACK_FPS, is_utf8, read_video
 from files.text import printable
 
 VIDEO_SUFFIXES = frozenset(
@@ -262,7 +263,7 @@ class FileSource:
             raise UnreadableFile(str(error)) from error
 
     def _video(self, path: str, stem: str, place: str) -> Iterator[list[Frame]]:
-        frames = ultralytics_edge.read_video(path, self._vid_stride)
+        frames = read_video(path, self._vid_stride)
         while True:
             try:  # only the reading: what the user of a frame raises is not the file's fault
                 image, number, count, fps = next(frames)
@@ -333,7 +334,7 @@ def _read_streams(path: str) -> list[str]:
 
 
 def _check_stream(entry: str) -> None:
-    if not ultralytics_edge.is_utf8(entry):
+    if not is_utf8(entry):
         raise ValueError(f"stream '{printable(entry)}': OpenCV opens no stream whose name is not UTF-8")
     if not (entry.isdecimal() or _is_url(entry) or os.path.isfile(entry)):
         raise ValueError(
@@ -354,17 +355,15 @@ class ScreenSource:
     """The screen, or a part of it."""
 
     endless = True
-    fps = ultralytics_edge.FALLBACK_FPS
+    fps = FALLBACK_FPS
 
     def __init__(self, source: str) -> None:
-        parameters = source.split()[1:]
-        if len(parameters) not in (0, 1, 4, 5) or not all(re.fullmatch(r"-?\d+", value) for value in parameters):
-            raise ValueError(f"--source '{source}': write 'screen [number] [left top width height]', whole numbers")
+        parse_screen(source)
         self.skipped: list[str] = []
         self._source = source
 
     def __iter__(self) -> Iterator[list[Frame]]:
-        for number, image in enumerate(ultralytics_edge.read_screen(self._source), start=1):
+        for number, image in enumerate(read_screen(self._source), start=1):
             title, arrived = f"{self._source} ({number}): ", time.monotonic()
             yield [Frame(image, self._source, "screen", title, number, self.fps, arrived)]
 

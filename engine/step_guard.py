@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -112,14 +112,13 @@ class StepGuard:
             torch._foreach_copy_(self.statistics, list(self.now.split([len(part) for part in self.statistics])))
             torch._foreach_add_(self.counters, fault * -len(self.unread[-1].places))  # each pass adds one
         self.good = self.now
-        self.unread[-1] = replace(self.unread[-1], fault=fault)  # which may have come to light since
 
     def _present(self) -> Tensor:
         """The statistics in a row, which takes one call for all."""
         return torch.cat(self.statistics) if self.statistics else torch.zeros((), device=self.device)
 
-    def read(self, rates: Sequence[float], last: bool) -> int:
-        """Count and report the faults since the last look, if it is time for one; how many there were.
+    def read(self, rates: Sequence[float], last: bool) -> None:
+        """Count and report the faults since the last look, if it is time for one.
 
         Args:
             rates: Learning rates, for the message.
@@ -129,7 +128,7 @@ class StepGuard:
             FloatingPointError: Too many; all processes raise it together.
         """
         if self.lazy and not last and len(self.unread) < READ_EVERY:
-            return 0
+            return
         records, self.unread = self.unread, []
         faults = torch.stack([record.fault for record in records]).tolist()
         for fault, record in zip(faults, records, strict=True):
@@ -143,7 +142,6 @@ class StepGuard:
                 self._give_up(f"{self.in_a_row} steps in a row", record, rates)
         if last and self.steps >= MOST_BAD_IN_A_ROW and self.bad > MOST_BAD_SHARE * self.steps:
             self._give_up(f"{self.bad} of the epoch's {self.steps} steps", records[-1], rates)
-        return sum(faults)
 
     def _report(self, record: Record) -> None:
         """Name the batches that spoiled a step, of all processes: those at fault, or all where no one is."""
@@ -151,7 +149,7 @@ class StepGuard:
         whys = {place: f"the loss is {loss}" for place, loss in zip(record.places, losses, strict=True) if bad(loss)}
         if not whys and bad(statistics):
             whys = dict.fromkeys(record.places, f"BatchNorm statistics become {statistics}")
-        shared = f"the gradients are {norm}" if bad(norm) else "the weights would become too large"
+        shared = f"the gradients are {norm}"
         certain = from_all(self._lines(whys))
         for lines in certain if any(certain) else from_all(self._lines(dict.fromkeys(record.places, shared))):
             for line in lines:

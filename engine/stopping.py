@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+
+from engine.distributed import world_size
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -78,3 +82,17 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def how_to_go_on(last: Path | None, nosave: bool) -> str:
+    """What to do after Ctrl-C.
+
+    Args:
+        last: Where the run's last.pt is, or will be; None: the run had not begun.
+        nosave: Whether it is written after the last epoch alone.
+    """
+    if last is not None and last.exists():
+        program = "python" if world_size() == 1 else "torchrun ..."
+        return f"to go on: {program} train.py --resume {shlex.quote(str(last.parent.parent))}"
+    when = "last epoch (--nosave)" if nosave else "first epoch"
+    return f"nothing was saved yet, the first checkpoint comes after the {when}"

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from data.image_list import printable
-from engine.ultralytics_edge import FALLBACK_FPS
+from engine.video import frame_rate
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,7 @@ class StreamReader:
 
     def _read(self, capture: cv2.VideoCapture) -> str | None:
         """Take pictures until there are no more; returns as `_connection`."""
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = (fps if 0 < fps < 1000 else FALLBACK_FPS) / self._vid_stride
+        fps = frame_rate(capture) / self._vid_stride
         has_end = os.path.isfile(self._address) or capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
         grabbed = 0
         while not self._stop.is_set():

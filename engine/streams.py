@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from engine.stream_reader import Patience, Picture, StreamReader
-from engine.ultralytics_edge import quiet_opencv
+from engine.video import quiet_opencv
 
 TICK_S = 0.1  # how often a waiting user gets the chance to stop
 _CLOSE_S = 2.0  # how long closing waits for the threads

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -21,26 +20,37 @@ from data.memory import free_ram_bytes
 from data.stores import StoreName
 from engine.checkpoints import Checkpoint, load_checkpoint, model_from_checkpoint, save_checkpoint
 from engine.devices import select_device
-from engine.distributed import from_main, is_main, mean_over_processes, process_group, rank, world_size
+from engine.distributed import (
+    all_processes,
+    from_all,
+    from_main,
+    is_main,
+    mean_over_processes,
+    process_group,
+    rank,
+    world_size,
+)
 from engine.evaluate import EvalResult, evaluate
 from engine.hyp import load_hyp
 from engine.plots_eval import BatchPictures, plot_result
 from engine.plots_train import plot_labels, plot_results, plot_train_batches
 from engine.precision import Precision
+from engine.random_state import random_state, restore_random_state, seed_everything
 from engine.resume import FINAL_TABLE, find_resume, patience_is_over, read_progress, resumed_config, sound_state
 from engine.run_claim import RunClaim
 from engine.runs import new_run_folder, set_aside
 from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
+from engine.stopping import how_to_go_on
 from engine.train_config import TrainConfig
-from engine.train_log import ResultsCsv, TensorBoard
+from engine.train_log import ResultsCsv, TensorBoard, TimeLeft
 from engine.train_setup import (
-    COARSEST_STRIDE,
     check_anchors,
     fill_memory,
     freeze_rows,
     image_difficulty,
     load_splits,
     make_model,
+    read_named_files,
     settle,
 )
 from engine.trainer import EpochLosses, Progress, Trainer
@@ -69,18 +79,23 @@ def run_train(config: TrainConfig, report: Report = print, given: Collection[str
         FileNotFoundError: Data, weights, model or recipe that are not there.
         ValueError: Options that do not fit together.
         FloatingPointError: Losses, weights or validations are no numbers any more.
+        KeyboardInterrupt: Ctrl-C; it says how to go on.
     """
     report = report if is_main() else lambda _line: None
-    resumed = load_checkpoint(find_resume(config.resume)) if config.resume else None
+    resumed = load_checkpoint(find_resume(config.resume, config.project)) if config.resume else None
     if resumed:
         config = resumed_config(config, resumed, given, report)
     device = select_device(config.device)
+    run: _Run | None = None
     with process_group(device), ExitStack() as closing:
-        run = _Run(config, device, resumed, report, closing)
         try:
+            run = _Run(config, device, resumed, report, closing)
             run.train()
         except FloatingPointError as error:
-            raise FloatingPointError(f"{error}; {run.last_good()}") from error
+            raise FloatingPointError(f"{error}; {run.last_good()}" if run else str(error)) from error
+        except KeyboardInterrupt as stop:
+            last = run.folder / "weights" / "last.pt" if run else resumed.path if resumed else None
+            raise KeyboardInterrupt(how_to_go_on(last, config.nosave)) from stop
     return run.folder
 
 
@@ -99,18 +114,16 @@ class _Run:
         self.report = report
         self.closing = closing  # stops background work and finishes files, should the set-up fail too
         seed_everything(config.seed + rank())
+        checkpoint = resumed or read_named_files(config)  # before the data, which may take minutes
         self.splits = load_splits(config, report)
         changes = {} if config.hyp else self.splits.config.hyp  # a data set may change the default recipe alone
-        asked, config = config.imgsz, settle(config, self.splits.config)
-        self.config = config
+        config = settle(config, self.splits.config)
         self.hyp = load_hyp(resumed.training["hyp"]) if resumed else load_hyp(config.hyp, changes)
-        if config.imgsz != (asked or config.imgsz):
-            report(f"--imgsz {asked} is not a multiple of {COARSEST_STRIDE}; using {config.imgsz}")
         self.precision = Precision(config.amp, device)
-        checkpoint = resumed or (load_checkpoint(config.weights) if config.weights else None)
         model_config = replace(config, cfg="") if resumed else config
         self.model = make_model(model_config, self.splits.config, config.imgsz, checkpoint, report).to(device)
-        frozen = freeze_rows(self.model, config.frozen_rows())
+        self.config = config = replace(config, imgsz=self.model.imgsz)
+        frozen = freeze_rows(self.model, config.freeze)
         if not config.noautoanchor and not resumed:
             check_anchors(self.model, self.splits.train, config.imgsz, self.hyp, config.seed, report)
         if config.batch_size == -1:
@@ -167,6 +180,7 @@ class _Run:
             stride=self.model.max_stride,
             rank=rank(),
             world_size=world_size(),
+            agree=all_processes,
             device=self.device,
             strict=config.strict,
             report=self.report,
@@ -204,12 +218,14 @@ class _Run:
     def train(self) -> None:
         """All epochs, then the evaluation of the best weights."""
         started, config = time.perf_counter(), self.config
+        self.time_left = TimeLeft()
         self.report(f"training {config.epochs} epochs at {config.imgsz} px on {self.device}, into {self.folder}")
         for epoch in range(self.progress.epoch, config.epochs):
             if from_main(patience_is_over(self.progress, config)):  # here, so that a run resumed after that ends too
                 self.report(f"no better fitness for {config.patience} epochs; stopping")
                 break
             losses = self.trainer.train_epoch(epoch, f"{epoch + 1}/{config.epochs}" if is_main() else None)
+            self.random_states = from_all(random_state(self.device))
             if is_main():
                 self._finish_epoch(epoch, losses)
             if config.image_weights:  # the main process measured them
@@ -242,7 +258,7 @@ class _Run:
             if config.image_weights:
                 maps = np.array([row.ap50_95 for row in result.per_class])
                 self.trainer.loader.set_image_weights(image_difficulty(self.splits.train, maps))
-        self.report(f"{line}  {losses.seconds:.1f} s")
+        self.report(f"{line}  {losses.seconds:.1f} s{self.time_left.after_epoch(config.epochs - epoch - 1)}")
         self.progress.epoch = epoch + 1
         assert self.log and self.board
         self.log.add(values)
@@ -270,17 +286,15 @@ class _Run:
             report=self.report,
         )
 
-    def _validate(self, model: nn.Module, loss: Criterion | None, pictures: bool = False) -> EvalResult:
-        config, splits = self.config, self.splits
+    def _validate(self, model: nn.Module, loss: Criterion | None, pictures: BatchPictures | None = None) -> EvalResult:
         return evaluate(
             model,
             self.eval_loader,
-            splits.val,
-            splits.config,
+            self.splits.val,
+            self.splits.config,
             device=self.device,
             loss=loss,
-            single_cls=config.single_cls,
-            on_batch=BatchPictures(self.folder, self.model.names) if pictures else None,
+            on_batch=pictures,
         )
 
     def _save(self, epoch: int, best: bool, last: bool) -> None:
@@ -310,8 +324,7 @@ class _Run:
             "store": "resident" if self.trainer.loader.store.window is None else "streamed",
             "trainer": self.trainer.state(),
             "image_weights": None if weights is None else weights.tolist(),
-            "torch_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "random": [random_state(self.device), *self.random_states[1:]],  # validation may have moved this process's
         }
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -332,9 +345,7 @@ class _Run:
             if state["image_weights"] is not None:
                 self.trainer.loader.set_image_weights(np.array(state["image_weights"]))  # which checks them
                 self.trainer.loader.image_weights = np.array(state["image_weights"])  # the bits, not normalised again
-            torch.set_rng_state(state["torch_rng"])
-            if state["cuda_rng"] and self.device.type == "cuda":
-                torch.cuda.set_rng_state_all(state["cuda_rng"])
+        restore_random_state(checkpoint, self.device, self.report)
         done = self.progress.epoch >= self.config.epochs or patience_is_over(self.progress, self.config)
         where = "after its last epoch" if done else f"at epoch {self.progress.epoch + 1}"
         self.report(f"resuming {checkpoint.path} {where}")
@@ -349,22 +360,17 @@ class _Run:
         weights = self.folder / "weights"
         chosen = weights / ("last.pt" if self.config.nosave or not (weights / "best.pt").exists() else "best.pt")
         model = model_from_checkpoint(chosen, self.device)
-        result = self._validate(model, loss=None, pictures=not self.config.noplots)
+        pictures = BatchPictures(self.folder, self.model.names, len(self.splits.val))
+        result = self._validate(model, None, None if self.config.noplots else pictures)
         batch = self._eval_batch()
-        for line in result_lines(result, input_size=self.config.imgsz, batch_size=batch, verbose=True):
-            self.report(line)
         if not self.config.noplots:
+            pictures.write()
             plot_result(result, self.model.names, self.folder)
             plot_results(self.folder / "results.csv", self.folder / "results.png")
         write_per_class_csv(self.folder / FINAL_TABLE, result)
+        for line in result_lines(result, input_size=self.config.imgsz, batch_size=batch, verbose=False):
+            self.report(line)
         self.report(f"results saved to {self.folder}")
-
-
-def seed_everything(seed: int) -> None:
-    """Seed every generator that a run might draw from."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def fitness(result: EvalResult) -> float:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from engine.hyp import OPTIMIZERS
-from engine.precision import CHOICES as AMP_CHOICES
+from engine.flags import (
+    Refused,
+    as_plain,
+    check_fields,
+    flag,
+    flag_of,
+    from_plain,
+    natural_int,
+    positive_int,
+    real,
+    refused,
+    whole,
+)
+from engine.input_size import check_input_size
+from engine.runs import TRAIN_PROJECT
 
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
+AMP_CHOICES = ("auto", "off", "bf16", "fp16")
 CACHE_CHOICES = ("auto", "ram", "none")
 DEFAULT_CFG = "yolov5n-mgil.yaml"
 # Fields that may differ when a run is resumed: how it runs and how long, not what it learns from and how.
@@ -18,9 +32,9 @@ MAY_CHANGE_ON_RESUME = (
 )
 
 
-def flag_of(name: str) -> str:
-    """The flag that sets a field."""
-    return f"--{name.replace('_', '-')}"
+def frozen_rows(freeze: tuple[int, ...]) -> tuple[int, ...]:
+    """Rows of the model that `--freeze` means: one number n is the first n rows, several are those rows."""
+    return tuple(range(freeze[0])) if len(freeze) == 1 else freeze
 
 
 @dataclass(frozen=True)
@@ -31,79 +45,106 @@ class TrainConfig:
         ValueError: A value that cannot be right; the flag is named.
     """
 
-    weights: str = ""  # initial weights, a .pt file; "" starts from scratch
-    cfg: str = ""  # model YAML; "" is the weights' own architecture, or without weights yolov5n-mgil.yaml
-    data: str = "digits.yaml"  # data set YAML
-    hyp: str = ""  # recipe; "" is hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above
-    epochs: int = 0  # passes over the data; 0 is the data set's own suggestion, else 100
-    batch_size: int = (
-        0  # images per batch over all processes; 0 is the data set's suggestion, else 16; -1 fills the GPU
+    weights: str = flag(
+        "", help="initial weights, a .pt file (ours or YOLOv5's); without it training starts from scratch"
     )
-    imgsz: int = 0  # longer side of the images in pixels; 0 is the data set's own suggestion, else 640
-    rect: bool = False  # batches of like aspect ratio in rectangles, without mosaic
-    resume: str = ""  # last.pt of the run to go on with
-    nosave: bool = False  # keep only the last epoch's checkpoint
-    noval: bool = False  # validate only after the last epoch
-    noautoanchor: bool = False  # keep the anchors of the model YAML
-    noplots: bool = False  # draw no pictures
-    cache: str = "auto"  # decoded images in memory: auto (if they fit), ram, none
-    image_weights: bool = False  # draw images with hard classes more often
-    device: str = ""  # "", cpu, 0, or 0,1 under torchrun
-    multi_scale: bool = False  # another size for every batch, imgsz +/- 50 %
-    single_cls: bool = False  # treat all classes as one
-    optimizer: str = ""  # SGD, Adam or AdamW; "" is the recipe's
-    sync_bn: bool = False  # share BatchNorm statistics between GPUs
-    workers: int = 8  # processes that decode images when they are not kept in memory
-    project: str = "runs/train"  # parent of the run's folder
-    name: str = "exp"  # the run's folder
-    exist_ok: bool = False  # write into an existing folder
-    cos_lr: bool = False  # cosine instead of linear decay of the learning rate
-    label_smoothing: float = 0.0  # class targets 1 - s/2 and s/2
-    patience: int = 100  # stop after this many epochs without a better fitness; 0 never stops
-    freeze: tuple[int, ...] = (0,)  # rows of the model not to train: one number n is the first n rows
-    save_period: int = -1  # also keep a checkpoint every so many epochs; -1 does not
-    seed: int = 0  # of everything random
-    amp: str = "auto"  # mixed precision: auto, off, bf16, fp16
-    compile: bool = False  # run the model through torch.compile
-    strict: bool = False  # a bad label or image ends the run
-    download: bool = False  # fetch a missing data set from the URL in its YAML
+    cfg: str = flag("", help=f"model, e.g. {DEFAULT_CFG}; default: the weights' own, else {DEFAULT_CFG}")
+    data: str = flag("digits.yaml", help="data set YAML, e.g. coco.yaml or one of your own")
+    hyp: str = flag("", help="recipe; default: hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above")
+    epochs: int = flag(
+        0,
+        kind=positive_int,
+        help="passes over the data; default: what the data set suggests, else 100. "
+        "Changed with --resume, the learning rates follow the new length from there on",
+    )
+    batch_size: int = flag(
+        0,
+        kind=whole(1, also=(-1,)),
+        aliases=("--batch",),
+        help="images per batch over all GPUs, -1 fills them; default: what the data set suggests, else 16",
+    )
+    imgsz: int = flag(
+        0,
+        kind=positive_int,
+        aliases=("--img", "--img-size"),
+        help="longer side of the images in pixels; default: what the data set suggests, else 640",
+    )
+    rect: bool = flag(False, help="batches of like aspect ratio in rectangles, without mosaic")
+    resume: str = flag(
+        "",
+        nargs="?",
+        const="latest",
+        help="go on with an interrupted run: its folder or last.pt, by default the newest in --project. "
+        "The run keeps its options; only "
+        f"{', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change",
+    )
+    nosave: bool = flag(False, help="keep only the last epoch's checkpoint")
+    noval: bool = flag(False, help="validate only after the last epoch")
+    noautoanchor: bool = flag(False, help="keep the model's anchors")
+    noplots: bool = flag(False, help="draw no pictures")
+    cache: str = flag(
+        "auto",
+        choices=CACHE_CHOICES,
+        nargs="?",
+        const="ram",
+        help="decoded images in memory: auto, if they fit; ram, always; none, decode in every epoch",
+    )
+    image_weights: bool = flag(False, help="draw images with rare and hard classes more often")
+    device: str = flag(
+        "", help="cpu, mps, a GPU number, or 0,1,... under torchrun; default: the first GPU, else the CPU"
+    )
+    multi_scale: bool = flag(False, help="another size for every batch, within 50 % of --imgsz")
+    single_cls: bool = flag(False, help="treat all classes as one")
+    optimizer: str = flag("", choices=OPTIMIZERS, help="default: the recipe's, which is SGD in YOLOv5's own recipes")
+    sync_bn: bool = flag(False, help="share BatchNorm statistics between GPUs (under torchrun)")
+    workers: int = flag(8, kind=natural_int, help="decoding processes for images that are not kept in memory")
+    project: str = flag(TRAIN_PROJECT, help="results go to project/name")
+    name: str = flag("exp", help="results go to project/name")
+    exist_ok: bool = flag(False, help="write into project/name even when it exists")
+    cos_lr: bool = flag(False, help="cosine instead of linear decay of the learning rate")
+    label_smoothing: float = flag(
+        0.0,
+        kind=real("a number from 0 to below 1", lambda value: 0 <= value < 1),
+        help="class targets become 1 - s/2 and s/2",
+    )
+    patience: int = flag(100, kind=natural_int, help="stop after so many epochs without improvement; 0 never stops")
+    freeze: tuple[int, ...] = flag(
+        (0,), kind=natural_int, nargs="+", help="rows of the model not to train: n for the first n, or a list"
+    )
+    save_period: int = flag(
+        -1, kind=whole(1, also=(-1,)), help="also keep a checkpoint every so many epochs; -1 keeps none"
+    )
+    seed: int = flag(0, kind=natural_int, help="seed of everything random")
+    amp: str = flag(
+        "auto",
+        choices=AMP_CHOICES,
+        help="mixed precision; auto: bfloat16 or float16 on a GPU, off on a CPU",
+    )
+    compile: bool = flag(False, help="run the model through torch.compile")
+    strict: bool = flag(False, help="a bad label or image ends the run")
+    download: bool = flag(False, help="fetch a missing data set from the URL in its YAML")
+
+    refuses: ClassVar[tuple[Refused, ...]] = (
+        refused("--evolve", why="search recipes with a tool made for it, such as Optuna, around this command"),
+        refused("--quad", why="the batched data path makes it unnecessary", nargs=0),
+        refused(
+            *("--bucket", "--upload_dataset", "--entity", "--bbox_interval", "--artifact_alias"),
+            why="nothing is sent to other machines",
+        ),
+        refused("--local_rank", why="start several processes with torchrun, which sets it in the environment"),
+    )
 
     def __post_init__(self) -> None:
-        self._at_least("epochs", 0)
-        self._at_least("imgsz", 0)
-        self._at_least("workers", 0)
-        self._at_least("patience", 0)
-        self._at_least("seed", 0)
-        if self.batch_size != -1:
-            self._at_least("batch_size", 0)
-        if 0 < self.imgsz < 32:
-            raise ValueError(f"--imgsz {self.imgsz}: the smallest size is 32")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"--label-smoothing {self.label_smoothing}: must be from 0 to below 1")
-        for name, choices in (("optimizer", ("", *OPTIMIZERS)), ("cache", CACHE_CHOICES), ("amp", AMP_CHOICES)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"--{name} {getattr(self, name)!r}: choose one of {', '.join(choices)}")
-        if self.save_period != -1:
-            self._at_least("save_period", 1)
-        if any(row < 0 for row in self.freeze):
-            raise ValueError(f"--freeze {self.freeze}: rows count from 0")
+        check_fields(self)
+        check_input_size((self.imgsz,) if self.imgsz else ())
         if self.rect and self.multi_scale:
             raise ValueError("--rect and --multi-scale exclude each other")
         if self.image_weights and self.noval:
             raise ValueError("--image-weights needs the AP of every epoch; leave --noval out")
 
-    def _at_least(self, name: str, low: int) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise ValueError(f"{flag_of(name)} {value!r}: must be an integer of {low} or more")
-
-    def frozen_rows(self) -> tuple[int, ...]:
-        """Rows of the model that are not trained."""
-        return tuple(range(self.freeze[0])) if len(self.freeze) == 1 else self.freeze
-
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for opt.yaml and checkpoints."""
-        return {**asdict(self), "freeze": list(self.freeze)}
+        return as_plain(self)
 
 
 def config_from_dict(values: dict[str, Any]) -> TrainConfig:
@@ -112,9 +153,4 @@ def config_from_dict(values: dict[str, Any]) -> TrainConfig:
     Raises:
         ValueError: An unknown key; the nearest known one is named.
     """
-    known = [item.name for item in fields(TrainConfig)]
-    for key in values:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            raise ValueError(f"unknown training option {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    return TrainConfig(**{**values, "freeze": tuple(values.get("freeze", (0,)))})
+    return from_plain(TrainConfig, values, "training option")

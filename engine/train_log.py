@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from files.atomic import check_room, write_text_atomic
 
+RECENT_EPOCHS = 10  # the time left is told by what these took
 EVENT_BYTES = 64 << 10  # a run writes fewer in many epochs
 COLUMNS = (
     "epoch",
@@ -84,6 +88,35 @@ class TensorBoard:
         """Finish the event file."""
         if self.writer is not None:
             self.writer.close()
+
+
+class TimeLeft:
+    """How long a run still takes, from what its last epochs took with their validation and saving.
+
+    Args:
+        clock: Gives seconds, from any start.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._ends = deque([clock()], maxlen=RECENT_EPOCHS + 1)  # the start of the run, then the ends of epochs
+
+    def after_epoch(self, epochs_left: int) -> str:
+        """Note that an epoch ends; ", 1:23 left" for the epoch's line, or nothing after the last.
+
+        Args:
+            epochs_left: Epochs that are still to be trained.
+        """
+        self._ends.append(self._clock())
+        mean = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+        return f", {_duration(mean * epochs_left)} left" if epochs_left else ""
+
+
+def _duration(seconds: float) -> str:
+    """Minutes and seconds as 1:23, with hours 4:01:23."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _short(value: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,25 +12,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.boxes import LabelTable
-from data.config import DataConfig, load_data_config
+from data.config import DataConfig, find_data_yaml, load_data_config
 from data.download import download
 from data.letterbox import fitted_size_hw
-from data.samples import Samples, load_samples
-from engine.checkpoints import Checkpoint, check_weights, transfer_weights
+from data.load import load_samples
+from data.samples import Samples
+from engine.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
 from engine.distributed import from_main, is_main, world_size
-from engine.evaluate import class_table
-from engine.hyp import Hyp, default_hyp
+from engine.hyp import Hyp, default_hyp, load_hyp
+from engine.input_size import input_size_hw
 from engine.precision import Precision
-from engine.train_config import DEFAULT_CFG, TrainConfig
+from engine.train_config import DEFAULT_CFG, TrainConfig, frozen_rows
 from mgil import MGIL
-from models import DetectionModel, build_model
+from models import DetectionModel, build_model, load_architecture
 from models.anchors import ENOUGH_RECALL, fit_levels, measure_fit
 from models.profile import profile
 
 Report = Callable[[str], None]
 DEFAULT_IMGSZ, DEFAULT_EPOCHS, DEFAULT_BATCH = 640, 100, 16
-COARSEST_STRIDE = 32  # sizes are rounded up to a multiple
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
 PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, of which BatchNorm cannot take the statistics on a 1x1 map
 
@@ -45,6 +43,27 @@ class Splits:
     val: Samples
 
 
+def read_named_files(config: TrainConfig) -> Checkpoint | None:
+    """Read the files that the options name, all but the data set itself; the weights are returned.
+
+    Reading a data set can take minutes, after which nobody wants to hear of a mistyped name.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: It cannot be used.
+    """
+    checkpoint = load_checkpoint(config.weights) if config.weights else None
+    if checkpoint:
+        check_weights(checkpoint)
+    if config.cfg:
+        load_architecture(config.cfg)
+    if config.hyp:
+        load_hyp(config.hyp)
+    if is_main():  # the only one to read it
+        find_data_yaml(config.data)
+    return checkpoint
+
+
 def load_splits(config: TrainConfig, report: Report) -> Splits:
     """Read the labels of both splits; the main process first, so that the others find its cache."""
     data: DataConfig | None = None
@@ -52,15 +71,15 @@ def load_splits(config: TrainConfig, report: Report) -> Splits:
         data = load_data_config(config.data)
         if config.download and not all(map(os.path.exists, (*data.train, *data.val))):
             data = download(data, report)
+        if config.single_cls:
+            data = data.as_one_class()
     data = from_main(data)
     assert data
     loaded: dict[str, Samples] = {}
     for turn in (True, False):
         if turn == is_main():
             for split in ("train", "val"):
-                loaded[split] = load_samples(
-                    data, split, strict=config.strict, single_cls=config.single_cls, report=report
-                )
+                loaded[split] = load_samples(data, split, strict=config.strict, report=report)
         from_main(None)  # the others wait here for the main process
     return Splits(data, loaded["train"], loaded["val"])
 
@@ -77,16 +96,11 @@ def settle(config: TrainConfig, data: DataConfig) -> TrainConfig:
         raise ValueError(f"--batch-size {batch_size} is not a multiple of the {world_size()} processes")
     return replace(
         config,
-        imgsz=rounded_imgsz(imgsz),
+        imgsz=imgsz,
         epochs=config.epochs or data.epochs or DEFAULT_EPOCHS,
         batch_size=batch_size,
-        hyp=config.hyp or default_hyp(rounded_imgsz(imgsz)),
+        hyp=config.hyp or default_hyp(imgsz),
     )
-
-
-def rounded_imgsz(imgsz: int) -> int:
-    """The next size that every stride divides."""
-    return -(-imgsz // COARSEST_STRIDE) * COARSEST_STRIDE
 
 
 def make_model(
@@ -97,26 +111,23 @@ def make_model(
     Args:
         config: Says which architecture and weights.
         data: Gives the classes.
-        imgsz: Training size in pixels.
+        imgsz: Training size in pixels; the model has it rounded up to its stride.
         checkpoint: The contents of `config.weights`, if any.
         report: Gets a line for people.
 
     Raises:
-        ValueError: An architecture or weights that cannot be used, or not at this size.
+        ValueError: An architecture or weights that cannot be used, or a size that is too small.
     """
-    names, _ = class_table(data, config.single_cls)
     cfg: Any = config.cfg or (checkpoint.architecture if checkpoint else DEFAULT_CFG)
+    generator = torch.get_rng_state()
     try:
-        model = build_model(cfg, names=names, imgsz=imgsz)
+        model = build_model(cfg, names=data.names, imgsz=imgsz)
+        imgsz = input_size_hw((imgsz,), model.max_stride, report)[0]
+        if imgsz != model.imgsz:  # the stride is known now; the biases are made for a size
+            torch.set_rng_state(generator)
+            model = build_model(cfg, names=data.names, imgsz=imgsz)
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}" if checkpoint and not config.cfg else str(error)) from error
-    if imgsz % model.max_stride:
-        step = math.lcm(COARSEST_STRIDE, model.max_stride)
-        fitting = -(-imgsz // step) * step
-        raise ValueError(
-            f"--imgsz {imgsz}: {model.architecture['source']} needs a multiple of its stride {model.max_stride}; "
-            f"use {fitting}"
-        )
     if checkpoint:
         check_weights(checkpoint)
         # with an architecture of one's own, its anchors are meant
@@ -157,24 +168,30 @@ def wasted_dilations(model: nn.Module, imgsz: int) -> list[str]:
     return [f"at {imgsz} px these dilations reach past the whole feature map and see one pixel: {'; '.join(found)}"]
 
 
-def freeze_rows(model: DetectionModel, rows: tuple[int, ...]) -> tuple[nn.Module, ...]:
+def freeze_rows(model: DetectionModel, freeze: tuple[int, ...]) -> tuple[nn.Module, ...]:
     """Stop rows of the model from training, and return them.
 
+    Args:
+        model: Its rows are frozen in place.
+        freeze: The numbers given with `--freeze`.
+
     Raises:
-        ValueError: A row that the model does not have, or none left to train.
+        ValueError: A row that the model does not have, or none left to train; quotes what was given.
     """
+    given, rows, last = f"--freeze {' '.join(map(str, freeze))}", frozen_rows(freeze), len(model.model) - 1
+    if rows and max(rows) > last:
+        meant = f"means rows 0 to {max(rows)}" if len(freeze) == 1 else f"there is no row {max(rows)}"
+        raise ValueError(f"{given}: {meant}; {model.architecture['source']} has rows 0 to {last}")
     for row in rows:
-        if row >= len(model.model):
-            raise ValueError(f"--freeze {row}: the model has rows 0 to {len(model.model) - 1}")
         model.model[row].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(f"--freeze {' '.join(map(str, rows))}: leaves nothing to train")
+        raise ValueError(f"{given}: leaves nothing to train; {model.architecture['source']} has rows 0 to {last}")
     return tuple(model.model[row] for row in rows)
 
 
 def check_anchors(model: DetectionModel, samples: Samples, imgsz: int, hyp: Hyp, seed: int, report: Report) -> None:
     """AutoAnchor: fit new anchors when too few boxes could be matched by the model's own (YOLOv5's 0.98)."""
-    labels = LabelTable.from_samples(samples)  # crowd boxes are not trained on, so they need no anchor
+    labels = samples.without_crowds()  # crowd boxes are not trained on, so they need no anchor
     fitted_hw = np.repeat(np.asarray(fitted_size_hw(samples.sizes_hw, imgsz)), np.diff(labels.offsets), axis=0)
     sizes_wh = labels.boxes_cxcywh[:, 2:4] * fitted_hw[:, ::-1]
     head = model.head
@@ -192,8 +209,8 @@ def check_anchors(model: DetectionModel, samples: Samples, imgsz: int, hyp: Hyp,
     anchors = torch.from_numpy(found).float()
     head.set_anchors_px(anchors)
     model.architecture["anchors"] = anchors.flatten(1).tolist()
-    listed = ", ".join(f"{width:.0f}x{height:.0f}" for width, height in found.reshape(-1, 2))
-    report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed}")
+    listed = "; ".join(f"{width:.0f},{height:.0f}" for width, height in found.reshape(-1, 2))
+    report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed} (width,height)")
 
 
 def fill_memory(model: DetectionModel, imgsz: int, precision: Precision, default: int = 16) -> int:
@@ -239,9 +256,8 @@ def image_difficulty(samples: Samples, class_maps: np.ndarray) -> np.ndarray:
         (N,) weights, all positive. YOLOv5's rule: class weight (1 - mAP)^2 / frequency, summed over an image's labels.
     """
     nc = len(class_maps)
-    labels = LabelTable.from_samples(samples)
+    labels = samples.without_crowds()
     count = np.bincount(labels.classes, minlength=nc).clip(min=1)
     weight = (1 - np.nan_to_num(class_maps)) ** 2 / count
-    image = np.repeat(np.arange(len(samples.image_paths)), np.diff(labels.offsets))
-    total = np.bincount(image, weights=weight[labels.classes], minlength=len(samples.image_paths))
+    total = np.bincount(labels.image_index, weights=weight[labels.classes], minlength=len(labels))
     return total + max(total.max(), 1.0) * 1e-3  # images without labels teach too

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -30,11 +29,8 @@ from models import DetectionModel
 from models.criterion import Criterion
 
 MOST_GRADIENT = 10.0  # norm that gradients are clipped to
-# Above this learning rate a step is checked afterwards too: with gradients clipped, no lower one can throw weights out
-# of the numbers at once.
-WILD_RATE = 10.0
-MOST_WEIGHT = 1e30  # and they would not stay numbers for long
 MOST_BAD_VALIDATIONS = 3  # in a row
+SHOW_EVERY_S = 0.5  # of the losses in the progress bar; reading them waits for the device
 SIZE_STREAM = 7  # separates the random sizes of --multi-scale from other draws of the seed
 
 
@@ -166,6 +162,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         # disable=None: no bar where the output is not a terminal
         disable = True if title is None else None
+        shown = -math.inf
         bar = tqdm(self._batches(epoch), total=len(self.loader), disable=disable, leave=False)
         for index, batch in enumerate(bar):
             accumulate = self.schedule.set(epoch, index)
@@ -177,8 +174,9 @@ class Trainer:
                 if steps:
                     self._step(last)
                     pending = 0
-            if not bar.disable and index % 20 == 0:  # reading the losses waits for the device: not at every step
+            if not bar.disable and (last or time.perf_counter() - shown >= SHOW_EVERY_S):
                 bar.set_description(f"{title} {_terms(total)}")
+                shown = time.perf_counter()
         self._share_left_out()
         box, obj, cls, counted = mean_over_processes(total).split(1)
         box, obj, cls = (torch.cat((box, obj, cls)) / counted).tolist()
@@ -221,8 +219,7 @@ class Trainer:
         self.precision.scaler.unscale_(self.optimizer)
         norm = self._clip()
         fault = self.guard.judge(norm, self.precision)
-        wild = max(self.schedule.rates()) > WILD_RATE
-        fault = self._optimize_carefully(norm, fault) if wild else self._optimize(norm, fault)
+        self._optimize(norm, fault)
         self.guard.settle(fault)
         if self.guard.lazy:
             self.ema.update(unless=fault)
@@ -230,11 +227,9 @@ class Trainer:
             self.ema.update()
         self.precision.update(fault)
         self.optimizer.zero_grad(set_to_none=True)
-        found = self.guard.read(self.schedule.rates(), last)
-        if self.guard.lazy:
-            self.ema.updates -= found
+        self.guard.read(self.schedule.rates(), last)
 
-    def _optimize(self, norm: torch.Tensor, fault: torch.Tensor) -> torch.Tensor:
+    def _optimize(self, norm: torch.Tensor, fault: torch.Tensor) -> None:
         """Step the optimizer, unless the step is at fault or its gradients overflowed."""
         if self.guard.lazy:  # the fused optimizers leave the step out themselves, on the device
             self.optimizer.found_inf = (fault | ~norm.isfinite()).float()  # type: ignore[attr-defined]
@@ -242,19 +237,6 @@ class Trainer:
             del self.optimizer.found_inf  # type: ignore[attr-defined]
         elif not fault:
             self.precision.scaler.step(self.optimizer)
-        return fault
-
-    def _optimize_carefully(self, norm: torch.Tensor, fault: torch.Tensor) -> torch.Tensor:
-        """Step as `_optimize` does, and back if that made a weight too large to compute with."""
-        weights = [parameter.detach().clone() for parameter in self.parameters]
-        state = deepcopy(self.optimizer.state_dict())
-        self._optimize(norm, fault)
-        largest = nn.utils.get_total_norm([parameter.detach() for parameter in self.parameters], norm_type=math.inf)
-        if largest < MOST_WEIGHT:
-            return fault
-        torch._foreach_copy_([parameter.detach() for parameter in self.parameters], weights)
-        self.optimizer.load_state_dict(state)
-        return torch.ones_like(fault)
 
     def _clip(self) -> torch.Tensor:
         """Bring the gradients' norm down to `MOST_GRADIENT`; the norm before."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,12 +13,14 @@ import torch
 from data.config import DataConfig, load_data_config
 from data.download import download
 from data.eval_loader import EvalLoader
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.coco_results import detections_as_json, score_json
 from engine.ensemble import Ensemble
-from engine.evaluate import EvalResult, class_table, evaluate
-from engine.plots_eval import BatchPictures, plot_input_sizes, plot_result
+from engine.evaluate import EvalResult, evaluate
+from engine.input_size import input_size_hw
+from engine.plots_eval import BATCH_PICTURES, RESULT_PICTURES, BatchPictures, plot_input_sizes, plot_result
 from engine.runs import new_run_folder
 from engine.runtimes import (
     ExportedModel,
@@ -28,8 +31,10 @@ from engine.runtimes import (
     is_exported,
     load_exported,
 )
+from engine.val_config import ValConfig
 from engine.val_report import (
     SIZE_COLUMNS,
+    label_paths,
     result_lines,
     size_lines,
     size_rows,
@@ -38,67 +43,15 @@ from engine.val_report import (
     write_label_files,
     write_per_class_csv,
 )
+from engine.written_files import WrittenFiles
 from files.atomic import write_text_atomic
 from models import DetectionModel
 
-TASKS = ("train", "val", "test", "speed", "study")
 LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
 HIGH_RESOLUTION_STUDY = tuple(range(256, 1536 + 128, 128))  # YOLOv5's
+SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
 Report = Callable[[str], None]
 Model: TypeAlias = DetectionModel | ExportedModel | Ensemble
-
-
-@dataclass(frozen=True)
-class ValConfig:
-    """One run of val.py; the fields are its flags, YOLOv5's names and defaults."""
-
-    weights: tuple[str, ...]  # several are pooled before NMS
-    data: str | None = None  # data set YAML; None: the one that the weights were trained on, else digits.yaml
-    batch_size: int = 32
-    imgsz: tuple[int, ...] = ()  # input sizes, one evaluation each; none: the size that the weights were trained at
-    conf_thres: float = 0.001
-    iou_thres: float = 0.6
-    max_det: int = 300
-    task: str = "val"  # the split; or speed: times only; or study: several sizes
-    device: str = ""
-    workers: int = 8
-    single_cls: bool = False
-    augment: bool = False
-    verbose: bool = False  # list every class, however many
-    save_txt: bool = False
-    save_conf: bool = False  # scores in the label files too
-    save_json: bool = False
-    project: str = "runs/val"
-    name: str = "exp"
-    exist_ok: bool = False
-    half: bool = False
-    strict: bool = False  # bad labels and images are errors
-    download: bool = False  # fetch the data set when it is not there
-
-    def __post_init__(self) -> None:
-        if not self.weights:
-            raise ValueError("no weights given; pass --weights with at least one file")
-        if self.task not in TASKS:
-            raise ValueError(f"--task {self.task!r} is none of {', '.join(TASKS)}")
-        if any(size < 1 for size in self.imgsz):
-            raise ValueError(f"--imgsz {' '.join(map(str, self.imgsz))}: sizes must be positive")
-        for flag, value, lowest in (
-            ("batch-size", self.batch_size, 1),
-            ("max-det", self.max_det, 1),
-            ("workers", self.workers, 0),
-        ):
-            if value < lowest:
-                raise ValueError(f"--{flag} {value} must be at least {lowest}")
-        for flag, threshold in (("conf-thres", self.conf_thres), ("iou-thres", self.iou_thres)):
-            if not 0 <= threshold <= 1:
-                raise ValueError(f"--{flag} {threshold} must lie between 0 and 1")
-        if self.save_conf and not self.save_txt:
-            raise ValueError("--save-conf adds scores to the label files of --save-txt; pass that too")
-
-    @property
-    def split(self) -> str:
-        """The data set's split to evaluate on."""
-        return self.task if self.task in ("train", "val", "test") else "val"
 
 
 def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
@@ -109,7 +62,8 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
 
     Raises:
         FileNotFoundError: weights or data that are not there.
-        ValueError: settings, weights and data that do not fit together.
+        ValueError: settings, weights and data that do not fit together, or a file in the folder that no run wrote and
+            that would be overwritten.
     """
     device = device_for(config.weights, config.device)
     for path in filter(is_exported, config.weights):
@@ -120,10 +74,13 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
         config = replace(config, conf_thres=0.25, iou_thres=0.45)
     model, trained_on = _load(config.weights, device)
     data = load_data_config(config.data or trained_on or "digits.yaml")
-    _check_classes(model.names, data, config.single_cls, report)
+    if not config.single_cls:
+        _check_classes(model.names, data, report)
     if config.download and not all(Path(source).exists() for source in data.split(config.split)):
         data = download(data, report)
-    samples = load_samples(data, config.split, strict=config.strict, single_cls=config.single_cls, report=report)
+    if config.single_cls:
+        data = data.as_one_class()
+    samples = load_samples(data, config.split, strict=config.strict, report=report)
     sizes = _input_sizes(config, model, report)
     if getattr(model, "has_nms", False):
         report(
@@ -131,18 +88,42 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
             "and --iou-thres bring back no others, so AP is lower than that of the same model without --nms"
         )
     folder = new_run_folder(config.project, config.name, config.exist_ok)
-    results = {}
-    for size in sizes:
-        size_folder = folder if len(sizes) == 1 else folder / f"size_{size}"
-        size_folder.mkdir(exist_ok=True)
-        results[size] = _evaluate_size(config, model, data, samples, size, device, size_folder, report)
-    if len(sizes) > 1:
-        for line in size_lines(results):
-            report(line)
-        write_csv(folder / "ap_vs_input_size.csv", SIZE_COLUMNS, size_rows(results))
-        plot_input_sizes(results, folder / "ap_vs_input_size.png")
+    folders = {size: folder if len(sizes) == 1 else folder / f"size_{size}" for size in sizes}
+    with closing(WrittenFiles(folder)) as written:
+        for size_folder in folders.values():  # before the work, not after it
+            written.check(*_outputs(config, size_folder, samples))
+        if len(sizes) > 1:
+            written.check(*(folder / name for name in SIZE_FILES))
+        results = {}
+        for size, size_folder in folders.items():
+            size_folder.mkdir(exist_ok=True)
+            results[size] = _evaluate_size(config, model, data, samples, size, device, size_folder, written, report)
+        if len(sizes) > 1:
+            _save_sizes(results, folder, written, report)
     report(f"results saved to {folder}")
     return results
+
+
+def _outputs(config: ValConfig, folder: Path, samples: Samples) -> list[Path]:
+    """What evaluation at one size may write."""
+    names = ["per_class.csv", *RESULT_PICTURES, *BATCH_PICTURES] if config.task != "speed" else []
+    if config.save_json:
+        names.append(_json_name(config))
+    labels = label_paths(folder / "labels", samples, range(len(samples))).values() if config.save_txt else ()
+    return [*(folder / name for name in names), *labels]
+
+
+def _json_name(config: ValConfig) -> str:
+    return f"{Path(config.weights[0]).stem}_predictions.json"
+
+
+def _save_sizes(results: dict[int, EvalResult], folder: Path, written: WrittenFiles, report: Report) -> None:
+    for line in size_lines(results):
+        report(line)
+    table, picture = (folder / name for name in SIZE_FILES)
+    with written.writing(table, picture):
+        write_csv(table, SIZE_COLUMNS, size_rows(results))
+        plot_input_sizes(results, picture)
 
 
 def _load(weights: tuple[str, ...], device: torch.device) -> tuple[Model, str | None]:
@@ -161,9 +142,7 @@ def _load(weights: tuple[str, ...], device: torch.device) -> tuple[Model, str | 
     return model, str(trained_on[0]) if trained_on[0] else None
 
 
-def _check_classes(names: tuple[str, ...], data: DataConfig, single_cls: bool, report: Report) -> None:
-    if single_cls:
-        return
+def _check_classes(names: tuple[str, ...], data: DataConfig, report: Report) -> None:
     if len(names) != len(data.names):
         raise ValueError(
             f"the weights know {len(names)} classes ({_some(names)}), {data.yaml_path} has {len(data.names)} "
@@ -190,15 +169,7 @@ def _input_sizes(config: ValConfig, model: Model, report: Report) -> tuple[int, 
     sizes = config.imgsz or (model.imgsz,)
     if config.task == "study" and len(sizes) == 1:
         sizes = LOW_RESOLUTION_STUDY if sizes[0] <= max(LOW_RESOLUTION_STUDY) else HIGH_RESOLUTION_STUDY
-    stride = model.max_stride
-    rounded = []
-    for size in sizes:
-        fitting = -(-size // stride) * stride
-        if fitting != size:
-            report(f"warning: input size {size} is not a multiple of the stride {stride}; {fitting} is used")
-        if fitting not in rounded:
-            rounded.append(fitting)
-    return tuple(rounded)
+    return tuple(dict.fromkeys(input_size_hw((size,), model.max_stride, report)[0] for size in sizes))
 
 
 def _evaluate_size(
@@ -209,6 +180,7 @@ def _evaluate_size(
     size: int,
     device: torch.device,
     folder: Path,
+    written: WrittenFiles,
     report: Report,
 ) -> EvalResult:
     speed_only = config.task == "speed"
@@ -228,9 +200,9 @@ def _evaluate_size(
         strict=config.strict,
         report=report,
     )
-    names = class_table(data, config.single_cls)[0]
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
+    pictures = None if speed_only else BatchPictures(folder, data.names, len(samples))
     result = evaluate(
         model,
         loader,
@@ -242,30 +214,37 @@ def _evaluate_size(
         device=device,
         half=config.half,
         progress=True,
-        single_cls=config.single_cls,
         augment=config.augment,
-        on_batch=None if speed_only else BatchPictures(folder, names),
+        on_batch=pictures,
     )
-    if speed_only:
+    if pictures is None:
         report(speed_line(result, config.batch_size))
         return result
+    with written.writing(*(folder / name for name in ("per_class.csv", *BATCH_PICTURES, *RESULT_PICTURES))):
+        pictures.write()
+        plot_result(result, data.names, folder)
+        write_per_class_csv(folder / "per_class.csv", result)
+    _save_detections(config, result, data, samples.without_labels_of(result.left_out), folder, written, report)
     for line in result_lines(result, input_size=size, batch_size=config.batch_size, verbose=config.verbose):
         report(line)
-    plot_result(result, names, folder)
-    write_per_class_csv(folder / "per_class.csv", result)
-    _save_detections(config, result, data, samples.without_labels_of(result.left_out), folder, report)
     return result
 
 
 def _save_detections(
-    config: ValConfig, result: EvalResult, data: DataConfig, samples: Samples, folder: Path, report: Report
+    config: ValConfig,
+    result: EvalResult,
+    data: DataConfig,
+    samples: Samples,
+    folder: Path,
+    written: WrittenFiles,
+    report: Report,
 ) -> None:
     if config.save_txt:
-        write_label_files(folder / "labels", result, samples, with_score=config.save_conf)
+        write_label_files(folder / "labels", result, samples, with_score=config.save_conf, written=written)
         report(f"label files saved to {folder / 'labels'}")
     if config.save_json:
-        category_ids = class_table(data, config.single_cls)[1]
-        path = folder / f"{Path(config.weights[0]).stem}_predictions.json"
-        write_text_atomic(path, detections_as_json(samples, category_ids, result.detections))
+        path = folder / _json_name(config)
+        with written.writing(path):
+            write_text_atomic(path, detections_as_json(samples, data.category_ids, result.detections))
         report(f"pycocotools on {path}:")
-        score_json(path, samples, category_ids)
+        score_json(path, samples, data.category_ids)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.evaluate import ClassResult, EvalResult
+from engine.written_files import WrittenFiles
 from files.atomic import write_text_atomic
 
 if TYPE_CHECKING:
     from data.samples import Samples
 
 _NAME_WIDTH = 22
-# More classes than this are listed on request only (val.py --verbose), as in YOLOv5.
-_FEW_CLASSES = 50
+_FEW_CLASSES = 20  # more classes with labels than this are listed on request only (val.py --verbose)
+_EXTREMES = 3  # best and worst classes that are named instead
 
 
 def header_line() -> str:
@@ -47,16 +48,30 @@ def _row(name: str, images: int, instances: int, *values: float) -> str:
 
 
 def result_lines(result: EvalResult, *, input_size: int, batch_size: int, verbose: bool) -> list[str]:
-    """The whole console report of one evaluation."""
-    lines = [header_line(), all_line(result)]
-    if len(result.per_class) > 1 and (verbose or len(result.per_class) < _FEW_CLASSES):
-        lines += class_lines(result)
-    lines.append(coco_line(result, input_size))
+    """The whole console report of one evaluation; the row ``all`` comes last, where it is seen."""
+    lines = [speed_line(result, batch_size)]
     bins = [f"{row.label} {row.ap:.3f} ({row.instances})" for row in result.size_bins if row.instances]
     if bins:
         lines.append("AP by object size, square root of area in original pixels (instances): " + ", ".join(bins))
-    lines.append(speed_line(result, batch_size))
-    return lines
+    lines.append(coco_line(result, input_size))
+    labelled = [row for row in result.per_class if row.instances]
+    rows: list[str] = []
+    if verbose or len(labelled) <= _FEW_CLASSES:
+        rows = class_lines(result) if len(result.per_class) > 1 else []
+    else:
+        lines.append(extremes_line(labelled))
+    return [*lines, header_line(), *rows, all_line(result)]
+
+
+def extremes_line(labelled: Sequence[ClassResult]) -> str:
+    """The classes with the highest and the lowest AP; of equals, those with the most labels."""
+    best = sorted(labelled, key=lambda row: (-row.ap50_95, -row.instances))[:_EXTREMES]
+    worst = sorted(labelled, key=lambda row: (row.ap50_95, -row.instances))[:_EXTREMES]
+    named = [", ".join(f"{row.name} {row.ap50_95:.3f}" for row in rows) for rows in (best, worst)]
+    return (
+        f"mAP50-95 of {len(labelled)} classes with labels: best {named[0]}; worst {named[1]}; "
+        "all are in per_class.csv (val.py --verbose lists them)"
+    )
 
 
 def coco_line(result: EvalResult, input_size: int) -> str:
@@ -135,10 +150,27 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
     write_text_atomic(path, text.getvalue())
 
 
-def write_label_files(folder: Path, result: EvalResult, samples: Samples, *, with_score: bool) -> None:
-    """YOLO label files of the detections, one per image with any: ``class x y w h [score]``, 0..1, best score first.
+def label_paths(folder: Path, samples: Samples, images: Iterable[int]) -> dict[int, Path]:
+    """Where `write_label_files` writes about images (by index).
 
     Images of one name in different folders would overwrite each other; the later ones get a number.
+    """
+    used: dict[str, int] = {}
+    paths = {}
+    for image in images:
+        stem = Path(samples.image_paths[image]).stem
+        used[stem] = used.get(stem, 0) + 1
+        paths[image] = folder / (f"{stem}.txt" if used[stem] == 1 else f"{stem}_{used[stem]}.txt")
+    return paths
+
+
+def write_label_files(
+    folder: Path, result: EvalResult, samples: Samples, *, with_score: bool, written: WrittenFiles
+) -> None:
+    """YOLO label files of the detections, one per image with any: ``class x y w h [score]``, 0..1, best score first.
+
+    Raises:
+        ValueError: One of these files is there, and no run wrote it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = result.detections
@@ -147,13 +179,11 @@ def write_label_files(folder: Path, result: EvalResult, samples: Samples, *, wit
     boxes = np.concatenate(((low + high) / 2, high - low), axis=1)
     order = np.lexsort((-found.scores, found.image_index))
     images, starts = np.unique(found.image_index[order], return_index=True)
-    used: dict[str, int] = {}
-    for image, members in zip(images, np.split(order, starts[1:]), strict=True):
-        stem = Path(samples.image_paths[image]).stem
-        used[stem] = used.get(stem, 0) + 1
-        name = stem if used[stem] == 1 else f"{stem}_{used[stem]}"
+    paths = label_paths(folder, samples, images.tolist())
+    for path, members in zip(paths.values(), np.split(order, starts[1:]), strict=True):
         lines = []
         for index in members:
             values = [*boxes[index], found.scores[index]] if with_score else boxes[index]
             lines.append(" ".join([str(found.classes[index]), *(f"{value:.6g}" for value in values)]))
-        write_text_atomic(folder / f"{name}.txt", "\n".join(lines) + "\n", durable=False)
+        with written.writing(path):
+            write_text_atomic(path, "\n".join(lines) + "\n", durable=False)

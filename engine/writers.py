@@ -16,7 +16,8 @@ import numpy as np
 from engine.draw import save_image
 from engine.results import Results
 from engine.sources import Frame
-from engine.ultralytics_edge import is_utf8
+from engine.video import is_utf8
+from engine.written_files import WrittenFiles
 from files.atomic import check_room, write_text_atomic
 from files.text import printable
 
@@ -28,6 +29,8 @@ _CSV_COLUMNS = ("Image Name", "Prediction", "Confidence", "Frame", "xmin", "ymin
 
 class DetectionWriter:
     """Writes the outputs of one run. Boxes, crops and the table are in the original pixels; pictures may be enlarged.
+
+    Files in the folder that no run wrote are never overwritten or deleted: see `WrittenFiles`.
 
     Args:
         folder: the run's folder.
@@ -52,6 +55,7 @@ class DetectionWriter:
         side_by_side: bool = False,
     ) -> None:
         self.folder = folder
+        self.written = WrittenFiles(folder)
         self.labels_written = 0
         self._media, self._txt, self._conf, self._crops = media, txt, conf, crops
         self._side_by_side = side_by_side
@@ -61,6 +65,7 @@ class DetectionWriter:
         if txt:
             (folder / "labels").mkdir(exist_ok=True)
         if table:
+            self.written.start(folder / "predictions.csv")
             self._table = TableFile(folder / "predictions.csv", _CSV_COLUMNS)
 
     def write(self, frame: Frame, results: Results, picture: np.ndarray | None) -> None:
@@ -97,18 +102,23 @@ class DetectionWriter:
         self._close_videos()
         if self._table is not None:
             self._table.close()
+            self.written.finish(self._table.path)
+        self.written.close()
 
     def _close_videos(self) -> None:
         for video in self._videos.values():
             video.close()
+            self.written.finish(video.path)
         self._videos.clear()
 
     def _write_labels(self, name: str, results: Results) -> None:
         path = self.folder / "labels" / f"{name}.txt"
         if not len(results):
+            self.written.check(path)
             path.unlink(missing_ok=True)  # of an earlier run into the same folder
             return
-        write_text_atomic(path, yolo_lines(results, self._conf), durable=False)
+        with self.written.writing(path):
+            write_text_atomic(path, yolo_lines(results, self._conf), durable=False)
         self.labels_written += 1
 
     def _write_crops(self, name: str, results: Results) -> None:
@@ -120,20 +130,23 @@ class DetectionWriter:
                 count += 1
                 path = folder / f"{name}-{count}.jpg"
             self._crop_paths.add(path)
-            save_image(path, crop)
+            with self.written.writing(path):
+                save_image(path, crop)
 
     def _write_media(self, frame: Frame, picture: np.ndarray) -> None:
         if frame.fps is None:
             suffix = Path(frame.path).suffix
             path = self.folder / f"{frame.stem}{suffix if suffix.lower() in _WRITABLE else '.png'}"
             _check_not_source(path, frame)
-            save_image(path, picture)
+            with self.written.writing(path):
+                save_image(path, picture)
             return
         if frame.stem not in self._videos:
             if not self._side_by_side:
                 self._close_videos()
             path = self.folder / f"{frame.stem}.mp4"
             _check_not_source(path, frame)
+            self.written.start(path)
             self._videos[frame.stem] = VideoFile(path, frame.fps, picture.shape[:2])
         self._videos[frame.stem].write(picture, frame.arrived)
 
@@ -216,7 +229,7 @@ class VideoFile:
             raise OSError(f"{printable(str(path))}: OpenCV writes no video where a name is not UTF-8")
         self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size_wh)
         if not self._writer.isOpened():
-            raise OSError(f"{path}: cannot write a video here at {fps:g} frames/s, {size_hw[1]}x{size_hw[0]} pixels")
+            raise OSError(f"{path}: cannot write a video here at {fps:g} frames/s, {size_hw[0]}x{size_hw[1]} pixels")
         self._start = self._last = 0.0  # times of the first and the newest live picture
         self._held: np.ndarray | None = None  # a live picture whose time on the screen is not known yet
         self._slot = 0  # the video's frame at which that begins

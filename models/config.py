@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from files.names import hint_for
 from files.yaml_file import read_yaml_mapping
 from models.limits import check_content
 
@@ -15,6 +15,15 @@ FOLDER = Path(__file__).parent
 KEYS = ("nc", "scale", "scales", "depth_multiple", "width_multiple", "activation", "ch", "anchors", "backbone", "head")
 # yolov5n-mgil.yaml is models/yolov5-mgil.yaml at scale n
 SCALED_NAME = re.compile(r"(?P<family>[a-z]+\d+)(?P<scale>[nsmlx])(?P<variant>(-[\w.-]+?)?)\.ya?ml")
+
+# Models of YOLOv5 that are not here, and what to do instead.
+LEFT_OUT = {
+    r"yolov5[nsmlx]6": r"give the path of its file in YOLOv5's models/hub, and a multiple of 64 as --imgsz",
+    r"(yolov5[nsmlx])-seg": r"boxes are found here, no masks; use \1.yaml",
+    r"(yolov5[nsmlx])-cls": r"whole images are not classified here; use \1.yaml for boxes",
+    r"yolov5-(p2|p34|p6|p7|fpn|panet|bifpn)|yolov5s-(ghost|transformer|leakyrelu)|yolov3(-spp|-tiny)?":
+        r"copy its file from YOLOv5's models/hub, write its anchors out, and give its path",
+}  # fmt: skip
 
 
 def load_architecture(cfg: str | Path | Mapping[str, Any]) -> dict[str, Any]:
@@ -58,8 +67,9 @@ def _find(cfg: Path) -> tuple[Path, str | None]:
         shipped = FOLDER / f"{match['family']}{match['variant']}.yaml"
     if shipped.is_file() and cfg.parent in (Path("."), Path("models")):
         return shipped, scale
-    near = difflib.get_close_matches(cfg.name, model_names(), n=1)
-    hint = f"did you mean {near[0]}?" if near else f"the shipped ones are {', '.join(model_names())}"
+    names = model_names()
+    hint = hint_for(cfg.name.lower(), names, LEFT_OUT, ending=".yaml", quoted=False)
+    hint = hint or f"the shipped ones are {', '.join(names)}"
     raise FileNotFoundError(f"model file {cfg} does not exist; {hint}")
 
 
@@ -68,8 +78,8 @@ def _resolve(content: dict[str, Any], source: str, scale: str | None) -> dict[st
     check_content(content, source)
     for key in content:
         if key not in KEYS and key != "source":
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
-            raise ValueError(f"{source}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            hint = hint_for(key, KEYS) or f"known keys: {', '.join(KEYS)}"
+            raise ValueError(f"{source}: unknown key {key!r}; {hint}")
     for key in ("backbone", "head"):
         if not isinstance(content.get(key), list) or not content[key]:
             raise ValueError(f"{source}: `{key}` must be a list of rows [from, number, module, args]")

@@ -6,17 +6,24 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
+from files.names import hint_for
 from models.layers import YoloBatchNorm
 from models.limits import MOST_CHANNELS, MOST_REPEATS, MOST_ROWS, check_row_numbers
-from models.registry import ACTIVATIONS, LAYERS, Layer
+from models.registry import ACTIVATIONS, LAYERS, Layer, check_head
 
 # Python literals that YOLOv5's files hold as words; no YAML value is ever evaluated.
 WORDS = {"None": None, "True": True, "False": False}
+# Layers of YOLOv5 that are not here, and what to do instead.
+LEFT_OUT = {
+    "SPP": "use SPPF, which gives the same with kernels of 5, 9 and 13",
+    "BottleneckCSP|C3(TR|SPP|Ghost|x)|GhostBottleneck": "use C3",
+    "DWConv|GhostConv|CrossConv|MixConv2d|Focus|Contract|Expand": "use Conv, or add the layer by `register_layer`",
+    "Segment|Classify": "the head is Detect",
+}
 
 
 @dataclass(frozen=True)
@@ -110,8 +117,7 @@ def _absolute(came_from: int | list[int], index: int, where: str) -> tuple[int, 
 
 def _lookup(name: str, where: str) -> Layer:
     if name not in LAYERS:
-        near = get_close_matches(name, LAYERS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(LAYERS)}"
+        hint = hint_for(name, LAYERS, LEFT_OUT) or f"known are {', '.join(LAYERS)}"
         raise ValueError(f"{where}: unknown layer {name!r}; {hint}")
     return LAYERS[name]
 
@@ -137,7 +143,9 @@ def _build(
         out_channels = sum(widths) if layer.kind == "concat" else widths[0]
         return _call(layer.build, positional, options, name, where), out_channels
     if layer.kind == "head":
-        return _call(layer.build, [*positional, list(widths)], options, name, where), 0
+        head = _call(layer.build, [*positional, list(widths)], options, name, where)
+        check_head(type(head), f"{where}: {name}")  # of a function, only what it returns tells
+        return head, 0
     if not positional or type(positional[0]) is not int or positional[0] < 1:
         raise ValueError(f"{where}: the first argument of {name} is its output channels, a positive integer")
     if positional[0] > MOST_CHANNELS:

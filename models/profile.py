@@ -27,7 +27,8 @@ class Profile:
 
     def __str__(self) -> str:
         height, width = self.size_hw
-        return f"{self.parameters:,} parameters, {self.gflops:.1f} GFLOPs at {height}x{width}"
+        cost = f"{self.gflops:.1f} GFLOPs" if self.gflops >= 0.9995 else f"{1000 * self.gflops:.3g} MFLOPs"
+        return f"{self.parameters:,} parameters, {cost} at {height}x{width}"
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
@@ -54,9 +54,30 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 def register_layer(name: str, build: Callable[..., nn.Module], kind: Kind) -> None:
     """Let model YAMLs name a layer of your own.
 
+    Args:
+        name: What a row of the YAML calls it.
+        build: Class or function that makes the module.
+        kind: What the parser passes first, see `Layer`. A `head` must be a subclass of `models.Detect`, since losses,
+            decoding and the strides rely on it: `forward` returns raw maps (B, anchors, ny, nx, nc+5), one a level, and
+            `decode` turns these into (B, N, nc+5). Only a head that leaves both as they are can be exported.
+
     Raises:
-        ValueError: The name is taken.
+        ValueError: The name is taken, there is no such kind, or a head is no `Detect`.
     """
     if name in LAYERS:
         raise ValueError(f"layer {name!r} is registered already")
+    if kind not in get_args(Kind):
+        raise ValueError(f"layer {name!r}: there is no kind {kind!r}; choose one of {', '.join(get_args(Kind))}")
+    if kind == "head" and isinstance(build, type):
+        check_head(build, name)
     LAYERS[name] = Layer(build, kind)
+
+
+def check_head(head: type, name: str) -> None:
+    """Refuse a head that the rest of a detector could not work with.
+
+    Raises:
+        ValueError: It is no `Detect`.
+    """
+    if not issubclass(head, Detect):
+        raise ValueError(f"{name}: a head must be a subclass of models.Detect, {head.__name__} is none")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -27,7 +26,6 @@ MAY_IMPORT = {
     "tests": {"benchmarks", "engine", "models", "data", "mgil", "files"},
 }
 ROOMS = ["mgil", "files", "models", "data", "engine"]
-ULTRALYTICS_EDGE = "engine/ultralytics_edge.py"
 # They run in the peers' environment, where this project's packages are not.
 PEERS_WORKERS = ["channel", "peer_model", "ultralytics_peer", "upstream", "label_scan_upstream"]
 MAX_FILE, MAX_CLASS, MAX_FUNCTION, MAX_FORWARD = 400, 150, 60, 25  # lines
@@ -42,6 +40,7 @@ BENCHMARK_FILES = sorted((REPOSITORY / "benchmarks").rglob("*.py"))
 TEST_FILES = sorted((REPOSITORY / "tests").rglob("*.py"))
 PRODUCT_FILES = ROOM_FILES + SCRIPTS
 ALL_FILES = PRODUCT_FILES + BENCHMARK_FILES + TEST_FILES
+DOCUMENTS = sorted(path for folder in (".", "docs", "mgil") for path in (REPOSITORY / folder).glob("*.md"))
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -139,17 +138,10 @@ def test_workers_of_peers_need_none_of_this_project(path: Path) -> None:
     assert not imported(path) & set(MAY_IMPORT)
 
 
-@files(PRODUCT_FILES)
-def test_one_module_imports_ultralytics(path: Path) -> None:
-    assert relative(path) == ULTRALYTICS_EDGE or "ultralytics" not in imported(path)
-
-
-def test_training_and_evaluation_load_no_ultralytics() -> None:
-    program = "import sys, engine.train, engine.evaluate, engine.val; sys.exit('ultralytics' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
+@files([path for path in ALL_FILES if path.stem not in PEERS_WORKERS])
+def test_nothing_imports_ultralytics(path: Path) -> None:
+    """It is a peer of benchmarks/, in an environment of its own."""
+    assert "ultralytics" not in imported(path)
 
 
 @files(ALL_FILES)
@@ -212,7 +204,17 @@ def test_everything_public_in_mgil_is_exported() -> None:
     assert all(getattr(mgil, name).__doc__ for name in mgil.__all__)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
-def test_links_lead_somewhere(document: str) -> None:
-    targets = re.findall(r"\]\(([^)#]+)\)", (REPOSITORY / document).read_text(encoding="utf-8"))
-    assert [t for t in targets if "://" not in t and not (REPOSITORY / t).exists()] == []
+@files(DOCUMENTS)
+def test_links_lead_somewhere(path: Path) -> None:
+    lost = []
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", path.read_text(encoding="utf-8")):
+        place = path.parent / target if target else path
+        if "://" not in target and not (place.exists() and (not anchor or anchor in anchors(place))):
+            lost.append(f"{target}#{anchor}" if anchor else target)
+    assert lost == []
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a Markdown file."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -57,7 +57,7 @@ def make_tree(folder: str, images: str) -> dict[str, int]:
 
 def imports() -> dict[str, float]:
     """Memory of a process that has read nothing yet."""
-    import data.samples  # noqa: F401
+    import data.load  # noqa: F401
 
     return {"peak": peak_mib()}
 
@@ -65,7 +65,7 @@ def imports() -> dict[str, float]:
 def scan(description: str, cache: str) -> dict[str, float]:
     """Read the labels, or open the cache."""
     from data.config import load_data_config
-    from data.samples import load_samples
+    from data.load import load_samples
 
     config = load_data_config(description)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -80,8 +80,8 @@ def stream(description: str, cache: str, workers: str) -> dict[str, object]:
 
     from data.augment import AugmentConfig
     from data.config import load_data_config
+    from data.load import load_samples
     from data.loader import TrainLoader
-    from data.samples import load_samples
 
     torch.set_num_threads(1)
     quiet = {"report": lambda line: None}

@@ -14,8 +14,8 @@ import torchvision.ops  # noqa: F401
 
 from benchmarks.workers.channel import Channel, Shapes, handlers_of, use_one_core
 from data.config import load_data_config
+from data.load import load_samples
 from data.loader import BatchMaker, TrainLoader
-from data.samples import load_samples
 from engine.hyp import Hyp, load_hyp
 from engine.precision import Precision
 from engine.schedule import Schedule, build_optimizer, scaled_weight_decay

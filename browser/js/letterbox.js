@@ -11,22 +11,16 @@ export const FILL = 114; // grey level around the picture, as in YOLOv5
  * @param {[number, number]} inputHw height and width of the input.
  */
 export function placing(width, height, [inputHeight, inputWidth]) {
-  const factor = Math.min(inputHeight / height, inputWidth / width);
-  const fittedWidth = Math.min(Math.max(roundHalfEven(width * factor), 1), inputWidth);
-  const fittedHeight = Math.min(Math.max(roundHalfEven(height * factor), 1), inputHeight);
+  const longer = Math.max(height, width);
+  const side = Math.floor(Math.min((inputHeight * longer) / height, (inputWidth * longer) / width));
+  const fittedWidth = Math.ceil((width * side) / longer);
+  const fittedHeight = Math.ceil((height * side) / longer);
   return {
     width: fittedWidth,
     height: fittedHeight,
     gain: [fittedWidth / width, fittedHeight / height],
     pad: [Math.floor((inputWidth - fittedWidth) / 2), Math.floor((inputHeight - fittedHeight) / 2)],
   };
-}
-
-/** Round as Python does: a half goes to the even neighbour. */
-function roundHalfEven(value) {
-  const below = Math.floor(value);
-  if (value - below !== 0.5) return Math.round(value);
-  return below % 2 === 0 ? below : below + 1;
 }
 
 /**

@@ -22,9 +22,8 @@ from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell, PlannedCell, Study, load_study
 from benchmarks.study_table import read_rows
 from data.config import load_data_config
-from data.samples import load_samples
-from engine.coco_results import coco_averages
-from engine.matching import GroundTruth
+from data.load import load_samples
+from engine.coco_results import coco_averages, xyxy_to_xywh
 from engine.train_config import TrainConfig
 from engine.train_log import read_results
 from models import build_model
@@ -109,7 +108,7 @@ def run(folder: Path, cells: Iterable[Cell], *options: str) -> Path:
 def test_a_small_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two cells at once, one more that fails, then latency and report; and nothing is done twice."""
     tiny_one, flie_one = both(folder)
-    broken = replace(tiny_one, model=replace(tiny_one.model, name="broken"), recipe={**RECIPE, "box": 1e300})
+    broken = replace(tiny_one, model=replace(tiny_one.model, name="broken"), recipe={**RECIPE, "weight_decay": 1e30})
     with pytest.raises(SystemExit, match="1 cells failed: broken, squares, 32 px, seed 0"):
         run(folder, [tiny_one, broken, flie_one], "--device", "cpu", "--workers", "2")
     said = capsys.readouterr()
@@ -246,13 +245,12 @@ def test_an_interruption_after_the_last_epoch_is_no_reason_to_train(folder: Path
 def test_a_peers_detections_are_scored_as_ours(folder: Path) -> None:
     data = load_data_config(folder / "data" / "squares.yaml")
     samples = load_samples(data, "val", cache_dir=folder, report=lambda _line: None)
-    truth = GroundTruth.from_samples(samples)
-    corner, size = truth.boxes_xyxy[:, :2], truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]
-    rows = np.column_stack([truth.image_index, truth.classes, corner, size, np.full(len(size), 0.9)])
+    boxes = xyxy_to_xywh(samples.boxes_xyxy_px())
+    rows = np.column_stack([samples.image_index, samples.classes, boxes, np.full(len(boxes), 0.9)])
     path = folder / "detections.json"
     path.write_text(json.dumps(rows.tolist()))
     assert coco_averages(samples, data.category_ids, read_detections(path, samples)).ap == pytest.approx(1)
-    path.write_text(json.dumps(rows[truth.image_index != 0].tolist()))
+    path.write_text(json.dumps(rows[samples.image_index != 0].tolist()))
     assert coco_averages(samples, data.category_ids, read_detections(path, samples)).ap < 1
     path.write_text("[]")
     assert len(read_detections(path, samples)) == 0

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.study_data import find_data, peer_copy, split_yaml
 from data.config import load_data_config
-from data.samples import load_samples
+from data.load import load_samples
 from tests.engine.tiny import make_data, random_squares
 
 

@@ -59,7 +59,10 @@ def packed(values: np.ndarray | bytes) -> str:
         ((1, 200), (64, 64)),  # one row, which would vanish
         ((130, 64), (65, 64)),  # 65 / 130 * 64 = 32; the other side is exact
         ((80, 25), (64, 64)),
-        ((64, 65), (32, 32)),  # 31.5: a half goes to the even neighbour
+        ((64, 65), (32, 32)),  # 31.5: the shorter side is rounded up
+        ((427, 640), (160, 160)),  # 106.75
+        ((97, 640), (64, 96)),  # 14.55
+        ((640, 97), (64, 96)),
     ],
 )
 def test_letterbox_is_pythons(call: Call, size_hw: tuple[int, int], input_hw: tuple[int, int]) -> None:

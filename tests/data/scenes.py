@@ -33,17 +33,10 @@ def make_samples(
     rows = np.array([row for boxes in boxes_per_image for row in boxes], np.float64).reshape(-1, 5)
     sizes = np.array(sizes_hw, np.int32).reshape(-1, 2)
     counts = [len(boxes) for boxes in boxes_per_image]
-    pixels = np.repeat(sizes.prod(axis=1), counts)
-    return Samples(
-        image_paths=tuple(paths),
-        sizes_hw=sizes,
-        boxes_cxcywh=rows[:, 1:].astype(np.float32),
-        classes=rows[:, 0].astype(np.int32),
-        areas=(rows[:, 3] * rows[:, 4] * pixels).astype(np.float32),
-        iscrowd=np.zeros(len(rows), bool) if crowds is None else np.array(crowds),
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        image_ids=np.arange(1, len(paths) + 1, dtype=np.int64),
-    )
+    images = np.repeat(np.arange(len(paths)), counts)
+    areas = rows[:, 3] * rows[:, 4] * sizes.prod(axis=1)[images]
+    iscrowd = None if crowds is None else np.array(crowds)
+    return Samples.from_rows(tuple(paths), sizes, images, rows[:, 1:], rows[:, 0], areas, iscrowd)
 
 
 def write_split(folder: Path, count: int, *, seed: int = 0, sides: tuple[int, int] = (20, 80)) -> Samples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from data.config import load_data_config
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 3, "name": "cat"}]
 
@@ -124,7 +126,7 @@ def test_boxes_are_cut_at_the_edge_and_a_missing_area_is_the_box(json_set: JsonS
         ((2, 7, 3, [1, 1, 2, float("nan")]), "is not four numbers"),
         ((2, 7, 3, [1, 1, float("inf"), 2]), "is not four numbers"),
         ((2, 7, 3, [1, 1, 10**400, 2]), "is not four numbers"),
-        ((2, 7, 3, [1, 1, 0, 2]), "has no area inside the 40x20 image"),
+        ((2, 7, 3, [1, 1, 0, 2]), "has no area inside the image of 20x40 pixels"),
         ((2, 7, 3, [1, 1, 2, -2]), "has no area inside"),
         ((2, 7, 3, [41, 1, 2, 2]), "has no area inside"),
         (("x\nb", 7, 3, [1, 1, 0, 2]), r"annotation x\\nb: "),
@@ -169,8 +171,8 @@ def test_bad_areas_and_crowd_flags(json_set: JsonSet) -> None:
         ({"id": 3}, "id 3 is not a whole number of its own"),
         ({"id": "a"}, "id 'a' is not a whole number"),
         ({"id": 2**70}, "is not a whole number"),
-        ({"width": 41}, "the json says 41x20 pixels, the file 40x20"),
-        ({"width": "40"}, "the json says 40x20 pixels"),
+        ({"width": 41}, "the json says 20x41 pixels, the file 20x40 (height x width)"),
+        ({"width": "40"}, "the json says 20x40 pixels"),
     ],
 )
 def test_a_bad_image_entry_is_told_and_skipped(json_set: JsonSet, change: dict[str, Any], reason: str) -> None:
@@ -246,6 +248,19 @@ def test_files_that_are_no_coco_json(json_set: JsonSet, text: str, message: str)
         json_set.load(write=False)
     assert "instances_val.json" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_as_one_class(json_set: JsonSet) -> None:
+    """The file is read by its own category ids; what comes out has one class."""
+    config = load_data_config(json_set.write().parents[1] / "set.yaml")
+    one = config.as_one_class()
+    assert (one.names, one.category_ids) == (("item",), (1,)) and one.as_one_class() == one
+    quiet: dict[str, Any] = {"cache_dir": json_set.root / "cache", "report": lambda _: None}
+    many, merged = load_samples(config, "val", **quiet), load_samples(one, "val", **quiet)
+    assert (many.classes.tolist(), merged.classes.tolist()) == ([1], [0])
+    np.testing.assert_array_equal(merged.boxes_cxcywh, many.boxes_cxcywh)
+    helmet = replace(config, names=("helmet",), category_ids=(7,))
+    assert (helmet.as_one_class().names, helmet.as_one_class().category_ids) == (("helmet",), (7,))
 
 
 def test_a_json_without_images_is_an_error(json_set: JsonSet) -> None:

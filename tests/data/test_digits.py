@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from data import digits
 from data.config import load_data_config
 from data.digits import DIGIT_SIDE, INK_THRESHOLD, SCENES, SIZE, STAMP_NAME, Draws, make_digits, resize_bilinear
-from data.samples import load_samples
+from data.load import load_samples
 
 # sha256 over the pixels and boxes of the first 40 scenes of each split: another value means another data set, which
 # needs a new STAMP, too.

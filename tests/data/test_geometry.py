@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from data.augment import AugmentConfig
-from data.boxes import LabelTable, plan_targets, transform_boxes
+from data.boxes import plan_targets, transform_boxes
 from data.geometry import Plan, draw_matrices, draw_plan
+from tests.data.scenes import make_samples
 
 SIZE = 96
 STILL = {"translate": 0.0, "scale": 0.0, "fliplr": 0.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
@@ -156,9 +157,9 @@ def test_boxes_follow_a_quarter_turn() -> None:
 )
 def test_which_boxes_survive(box: tuple[float, float, float, float], kept: bool) -> None:
     config = AugmentConfig(mosaic=0.0, **STILL)
-    labels = LabelTable(np.array([box]), np.array([3], np.int32), np.array([0, 1]))
+    samples = make_samples(["a.png"], [(SIZE, SIZE)], [[(3, *box)]])
     plan = draw_plan(np.random.default_rng(0), config, np.zeros(1, int), (0, 1), np.array([[SIZE, SIZE]]), (SIZE, SIZE))
-    targets = plan_targets(plan, labels, plan.positions, config)
+    targets = plan_targets(plan, samples, plan.positions, config)
     assert len(targets) == kept
     if kept:
         assert targets[0, 1] == 3 and targets.dtype == np.float32
@@ -166,22 +167,23 @@ def test_which_boxes_survive(box: tuple[float, float, float, float], kept: bool)
 
 def test_a_mostly_hidden_box_is_dropped_even_when_the_canvas_hid_it() -> None:
     config = AugmentConfig(mosaic=0.0, **STILL)
-    labels = LabelTable(np.array([[-0.19, 0.5, 0.5, 0.5]]), np.array([0], np.int32), np.array([0, 1]))
+    samples = make_samples(["a.png"], [(SIZE, SIZE)], [[(0, -0.19, 0.5, 0.5, 0.5)]])
     plan = draw_plan(np.random.default_rng(0), config, np.zeros(1, int), (0, 1), np.array([[SIZE, SIZE]]), (SIZE, SIZE))
-    assert len(plan_targets(plan, labels, plan.positions, config)) == 1  # 0.12 of it is left
+    assert len(plan_targets(plan, samples, plan.positions, config)) == 1  # 0.12 of it is left
     stricter = AugmentConfig(mosaic=0.0, min_area_ratio=0.13, **STILL)
-    assert len(plan_targets(plan, labels, plan.positions, stricter)) == 0
+    assert len(plan_targets(plan, samples, plan.positions, stricter)) == 0
 
 
 def test_no_labels_at_all() -> None:
-    labels = LabelTable(np.zeros((0, 4)), np.zeros(0, np.int32), np.zeros(21, np.int64))
+    samples = make_samples(["a.png"] * 20, [(SIZE, SIZE)] * 20)
     plan = plan_of(AugmentConfig())
-    assert plan_targets(plan, labels, plan.positions, AugmentConfig()).shape == (0, 6)
+    assert plan_targets(plan, samples, plan.positions, AugmentConfig()).shape == (0, 6)
 
 
 def test_rows_of_repeated_and_empty_images() -> None:
-    labels = LabelTable(np.zeros((5, 4)), np.zeros(5, np.int32), np.array([0, 2, 2, 5]))
-    rows, owners = labels.rows_of(np.array([2, 1, 0, 2]))
+    box = (0, 0.5, 0.5, 0.5, 0.5)
+    samples = make_samples(["a.png"] * 3, [(SIZE, SIZE)] * 3, [[box] * 2, [], [box] * 3])
+    rows, owners = samples.rows_of(np.array([2, 1, 0, 2]))
     assert rows.tolist() == [2, 3, 4, 0, 1, 2, 3, 4]
     assert owners.tolist() == [0, 0, 0, 2, 2, 3, 3, 3]
 

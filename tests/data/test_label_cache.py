@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import label_cache
+from data import label_cache, load
 from data.config import load_data_config
 from data.label_cache import cache_folder
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 
 
 @pytest.fixture
@@ -38,15 +39,13 @@ class Reader:
         self.dataset = dataset
         self.reads = 0
         self.lines: list[str] = []
-        from data import samples
-
-        original = samples.scan_yolo
+        original = load.scan_yolo
 
         def counting(*arguments: object) -> object:
             self.reads += 1
             return original(*arguments)
 
-        monkeypatch.setattr(samples, "scan_yolo", counting)
+        monkeypatch.setattr(load, "scan_yolo", counting)
 
     def load(self, cache: Path | None = None) -> tuple[Samples, bool]:
         before = self.reads

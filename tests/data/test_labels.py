@@ -16,7 +16,8 @@ from PIL import Image
 
 from data.config import load_data_config
 from data.labels import label_path_of, parse_label_file
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 
 GOOD_LINE = "1 0.5 0.5 0.25 0.5"
 
@@ -42,9 +43,10 @@ class Split:
             Path(label_path_of(str(path))).write_bytes(content)
         return path
 
-    def load(self, **options: bool) -> Samples:
+    def load(self, one_class: bool = False, **options: bool) -> Samples:
         self.lines.clear()
         config = load_data_config(self.root / "set.yaml")
+        config = config.as_one_class() if one_class else config
         cache = self.root / "cache"
         return load_samples(config, "train", cache_dir=cache, report=self.lines.append, **options)
 
@@ -150,12 +152,12 @@ def test_all_class_ids_unknown_is_an_error_that_names_file_id_and_classes(split:
     split.add("b.png", "9 0.5 0.5 0.2 0.2\n")
     with pytest.raises(ValueError, match=r"set\.yaml names \(3 names\); the first: .*a\.txt:1: class id 7 "):
         split.load()
-    assert split.load(single_cls=True).classes.tolist() == [0, 0]
+    assert split.load(one_class=True).classes.tolist() == [0, 0]
 
 
-def test_single_cls_makes_every_class_zero(split: Split) -> None:
+def test_one_class_makes_every_class_zero(split: Split) -> None:
     split.add("a.png", "2 0.5 0.5 0.2 0.2\n1 0.4 0.5 0.2 0.2\n")
-    assert split.load(single_cls=True).classes.tolist() == [0, 0]
+    assert split.load(one_class=True).classes.tolist() == [0, 0]
     assert split.load().classes.tolist() == [2, 1]
 
 

@@ -76,7 +76,7 @@ def test_letterbox_maps_a_bright_square(auto: bool) -> None:
         framed, gain, pad = letterbox_image(image, (160, 192), auto=auto)
         assert framed.shape[0] <= 160 and framed.shape[1] <= 192
         assert (framed.shape[0] % 32, framed.shape[1] % 32) == (0, 0)
-        rows, columns = np.nonzero(framed[..., 0] > 185)  # halfway between the frame's grey and white
+        rows, columns = np.nonzero(framed[..., 0] > 127)  # halfway between black and white; the frame is darker
         seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
         expected = np.array([x, y, x + 20, y + 20]) * np.tile(gain, 2) + np.tile(pad, 2)
         assert np.abs(seen - expected).max() <= 1
@@ -104,17 +104,19 @@ def test_letterbox_of_an_image_that_fits_copies_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("aspects", "size", "pad", "shape"),
+    ("sizes_hw", "size", "pad", "shape"),
     [
-        ([1.0], 640, 0.5, (672, 672)),  # YOLOv5: a square batch at 640 px is 672 px
-        ([0.75, 0.5], 640, 0.5, (512, 672)),
-        ([0.75, 1.5], 640, 0.5, (672, 672)),
-        ([2.0, 3.0], 64, 0.0, (64, 32)),
-        ([0.01], 64, 0.0, (32, 64)),
+        ([(640, 640)], 640, 0.5, (672, 672)),  # YOLOv5: a square batch at 640 px is 672 px
+        ([(480, 640), (320, 640)], 640, 0.5, (512, 672)),
+        ([(480, 640), (960, 640)], 640, 0.5, (672, 672)),
+        ([(200, 100), (300, 100)], 64, 0.0, (64, 32)),
+        ([(10, 1000)], 64, 0.0, (32, 64)),
+        ([(550, 1000)], 640, 0.0, (352, 640)),  # 550 / 1000 * 640 is 352.00000000000006 in floating point
+        ([(65, 640)], 640, 0.0, (96, 640)),
     ],
 )
-def test_rectangles(aspects: list[float], size: int, pad: float, shape: tuple[int, int]) -> None:
-    assert rect_shape_hw(np.array(aspects), size, 32, pad) == shape
+def test_rectangles(sizes_hw: list[tuple[int, int]], size: int, pad: float, shape: tuple[int, int]) -> None:
+    assert rect_shape_hw(fitted_size_hw(np.array(sizes_hw), size), 32, pad) == shape
 
 
 @pytest.mark.parametrize("rect", [False, True])

@@ -285,6 +285,25 @@ def test_auto_takes_what_fits_and_says_so(split: Samples, budget: int | None, ch
     assert next(loader.epoch(0)).images.shape == (4, 3, SIZE, SIZE)
 
 
+@pytest.mark.parametrize(("mine", "others"), [(True, True), (True, False), (False, True), (False, False)])
+def test_auto_takes_what_fits_all_processes(split: Samples, mine: bool, others: bool) -> None:
+    """Each process tells what it found, and all get the same answer."""
+    asked: list[bool] = []
+
+    def agree(fits: bool) -> bool:
+        asked.append(fits)
+        return fits and others
+
+    lines: list[str] = []
+    budget = 10**9 if mine else 1
+    loader = TrainLoader(split, SIZE, 4, STRONG, memory_budget=budget, agree=agree, report=lines.append)
+    assert asked == [mine]
+    assert (loader.store.window is None) == (mine and others)
+    assert ("another process" in lines[0]) == (mine and not others)
+    make_loader(split, store="resident", agree=agree), make_loader(split, store="streamed", agree=agree)
+    assert asked == [mine]  # what was asked for is not a matter of memory
+
+
 def test_impossible_arguments(split: Samples) -> None:
     with pytest.raises(ValueError, match="batch size 0"):
         make_loader(split, 0)

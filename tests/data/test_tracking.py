@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from data.augment import AugmentConfig
-from data.boxes import LabelTable, cxcywh_to_xyxy, plan_targets
+from data.boxes import cxcywh_to_xyxy, plan_targets
 from data.geometry import Plan, draw_plan
 from data.kernel_opencv import render_opencv
 from data.kernel_torch import render_torch
 from data.letterbox import FILL
+from data.samples import Samples
+from tests.data.scenes import make_samples
 
 SIZE = 64
 IMAGES = 30
@@ -30,7 +32,7 @@ def on_torch(plan: Plan, tiles: np.ndarray, slots: np.ndarray) -> torch.Tensor:
     return render_torch(plan, torch.from_numpy(tiles), slots)
 
 
-def squares(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, LabelTable]:
+def squares(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Samples]:
     """Tiles with a white rectangle in each colour plane, whose class is the plane; the last tile is blank."""
     tiles = np.full((IMAGES + 1, SIZE, SIZE, 3), FILL, np.uint8)
     sizes = rng.integers(SIZE // 3, SIZE + 1, (IMAGES, 2))
@@ -42,10 +44,8 @@ def squares(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, LabelTabl
             x, y = rng.integers(0, width - w + 1), rng.integers(0, height - h + 1)
             tiles[image, y : y + h, x : x + w, plane] = 255
             boxes[image, plane] = np.array([x + w / 2, y + h / 2, w, h]) / [width, height, width, height]
-    labels = LabelTable(
-        boxes.reshape(-1, 4), np.tile(np.arange(3, dtype=np.int32), IMAGES), np.arange(0, 3 * IMAGES + 1, 3)
-    )
-    return tiles, sizes, labels
+    labelled = [[(plane, *box) for plane, box in enumerate(rows)] for rows in boxes]
+    return tiles, sizes, make_samples(["a.png"] * IMAGES, sizes.tolist(), labelled)
 
 
 def extents(plane: np.ndarray, level: float) -> np.ndarray:
@@ -59,7 +59,7 @@ def extents(plane: np.ndarray, level: float) -> np.ndarray:
 def follow(config: AugmentConfig, render: Render, level: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes of the labels, boxes of the pixels and whether a label is there, one row per picture, slot and plane."""
     rng = np.random.default_rng(seed)
-    tiles, sizes, labels = squares(rng)
+    tiles, sizes, samples = squares(rng)
     pictures = 250 if render is opencv else 60  # torch is slow on a CPU
     plan = draw_plan(rng, config, rng.integers(IMAGES, size=pictures), (0, IMAGES), sizes, (SIZE, SIZE))
     labelled, seen = np.zeros((2, pictures, 4, 3, 4))
@@ -69,7 +69,7 @@ def follow(config: AugmentConfig, render: Render, level: float, seed: int) -> tu
         # The picture with the squares of one of its four tiles, and the labels of that tile.
         images = render(plan, tiles, np.where(others, IMAGES, plan.positions)).numpy()
         only = replace(plan, positions=np.where(others, -1, plan.positions))
-        targets = plan_targets(only, labels, only.positions, config)
+        targets = plan_targets(only, samples, only.positions, config)
         rows = targets[:, 0].astype(int), slot, targets[:, 1].astype(int)
         labelled[rows] = cxcywh_to_xyxy(targets[:, 2:])
         present[rows] = True

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data.config import load_data_config
-from data.samples import load_samples
+from data.load import load_samples
 from data.voc import convert_voc
 
 XML = """<annotation><size><width>50</width><height>40</height><depth>3</depth></size>{objects}</annotation>"""

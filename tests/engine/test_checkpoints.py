@@ -307,6 +307,8 @@ def without(content: dict[str, Any], *keys: str) -> dict[str, Any]:
         (lambda c: without(c, "imgsz"), "imgsz"),
         (lambda c: c | {"version": VERSION + 1}, "version 2"),
         (lambda c: without(c, "version"), "version None"),
+        (lambda c: c | {"task": "segment"}, "its task is 'segment'; this program knows detect"),
+        (lambda c: c | {"task": ["detect"]}, "its task is ['detect']"),
         (lambda c: c | {"imgsz": "large"}, "large"),
         (lambda c: c | {"imgsz": 0}, "imgsz 0"),
         (lambda c: c | {"names": 3}, "int"),
@@ -326,6 +328,12 @@ def test_incomplete_content(tmp_path: Path, content: dict[str, Any], change: Any
         model_from_checkpoint(tmp_path / "weights.pt")
     message = str(caught.value)
     assert message.startswith(str(tmp_path / "weights.pt")) and words in message and "\n" not in message, message
+
+
+def test_a_file_without_a_task_is_a_detector(tmp_path: Path, content: dict[str, Any]) -> None:
+    assert content["task"] == "detect"
+    torch.save(without(content, "task"), tmp_path / "weights.pt")
+    assert load_checkpoint(tmp_path / "weights.pt").task == "detect"
 
 
 def test_half_on_request(model: DetectionModel) -> None:

@@ -17,9 +17,11 @@ from PIL import Image
 
 import detect
 from engine.checkpoints import save_checkpoint
-from engine.cli import run_cli
+from engine.cli import parse, run_cli
 from engine.inference import Detector
-from engine.predict import EXAMPLES, DetectConfig, DetectSummary, check_display, newest_weights, run_detect
+from engine.predict import DetectSummary, check_display, newest_weights, run_detect
+from engine.predict_config import EXAMPLES, DetectConfig
+from engine.written_files import LIST_NAME
 from models import build_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,18 +49,21 @@ def pictures(tmp_path: Path) -> Path:
 def run(weights: Path, source: Path, tmp_path: Path, *flags: str) -> tuple[DetectSummary, list[str]]:
     lines: list[str] = []
     common = ["--weights", str(weights), "--source", str(source), "--project", str(tmp_path / "out"), "--device", "cpu"]
-    config = detect.parse_arguments([*common, "--conf-thres", "0", "--max-det", "4", *flags])
+    config = parse(DetectConfig, [*common, "--conf-thres", "0", "--max-det", "4", *flags])
     return run_detect(config, lines.append), lines
 
 
 def files(summary: DetectSummary) -> list[str]:
+    """What a run wrote, besides the list of it."""
     assert summary.folder is not None
-    return sorted(path.relative_to(summary.folder).as_posix() for path in summary.folder.rglob("*") if path.is_file())
+    found = [path.relative_to(summary.folder).as_posix() for path in summary.folder.rglob("*") if path.is_file()]
+    found.remove(LIST_NAME)
+    return sorted(found)
 
 
 # Flags ---------------------------------------------------------------------------------------------------------------
 def test_defaults_are_yolov5s() -> None:
-    config = detect.parse_arguments([])
+    config = parse(DetectConfig, [])
     assert config == DetectConfig()
     assert (config.conf_thres, config.iou_thres, config.max_det) == (0.25, 0.45, 1000)
     assert (config.project, config.name, config.line_thickness, config.vid_stride) == ("runs/detect", "exp", 3, 1)
@@ -71,7 +76,7 @@ def test_every_flag_reaches_the_config() -> None:
         "--view-img --save-txt --save-csv --save-conf --save-crop --nosave --classes 0 2 --agnostic-nms --augment "
         "--visualize --project p --name n --exist-ok --line-thickness 1 --hide-labels --hide-conf --half --vid-stride 3"
     )
-    assert detect.parse_arguments(flags.split()) == DetectConfig(
+    assert parse(DetectConfig, flags.split()) == DetectConfig(
         weights="w.pt", source="s", data="d.yaml", imgsz=(96, 64), conf_thres=0.1, iou_thres=0.2, max_det=7,
         device="cpu", view_img=True, save_txt=True, save_csv=True, save_conf=True, save_crop=True, nosave=True,
         classes=(0, 2), agnostic_nms=True, augment=True, visualize=True, project="p",
@@ -81,25 +86,31 @@ def test_every_flag_reaches_the_config() -> None:
 
 @pytest.mark.parametrize("alias", ["--imgsz", "--img", "--img-size"])
 def test_size_aliases(alias: str) -> None:
-    assert detect.parse_arguments([alias, "320"]).imgsz == (320,)
+    assert parse(DetectConfig, [alias, "320"]).imgsz == (320,)
+
+
+def test_flags_that_make_no_sense_together() -> None:
+    with pytest.raises(ValueError, match="--save-txt"):
+        parse(DetectConfig, ["--save-conf"])
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--weights a.pt b.pt", "ensembles"),
-        ("--img 1 2 3", "height and width"),
-        ("--save-conf", "--save-txt"),
+        ("--weights a.pt b.pt", "--weights a.pt b.pt: give one file: ensembles are not available"),
+        ("--img 1 2 3", "--img 1 2 3: give one side, or height and width"),
     ],
 )
-def test_flags_that_make_no_sense(flags: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        detect.parse_arguments(flags.split())
+def test_too_many_values(flags: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(DetectConfig, flags.split())
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_a_flag_of_yolov5_that_is_left_out_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        detect.parse_arguments(["--save-format", "1"])
+        parse(DetectConfig, ["--save-format", "1"])
     assert ended.value.code != 0
     assert "--save-format is not available: label files have YOLO's format" in capsys.readouterr().err
 
@@ -109,7 +120,7 @@ def test_a_flag_of_yolov5_that_is_left_out_says_why(capsys: pytest.CaptureFixtur
 )
 def test_flags_that_end_the_program(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        detect.parse_arguments(flags.split())
+        parse(DetectConfig, flags.split())
     assert ended.value.code != 0
     assert flags.split()[0] in capsys.readouterr().err
 
@@ -160,6 +171,7 @@ def test_size_classes_and_names_take_effect(weights: Path, pictures: Path, tmp_p
     (tmp_path / "names.yaml").write_text("path: .\ntrain: in\nval: in\nnames: [wolf, lynx]\n")
     flags = ("--img", "96", "32", "--classes", "1", "--data", str(tmp_path / "names.yaml"), "--save-csv")
     summary, lines = run(weights, pictures / "a.png", tmp_path, *flags)
+    assert "input up to 96x32 pixels" in lines[0]  # height x width, as the flag and the lines of images
     assert lines[1].split(": ")[1].startswith("32x32 4 lynxs")
     assert summary.folder
     assert "wolf" not in (summary.folder / "predictions.csv").read_text()
@@ -318,7 +330,14 @@ def test_newest_training_is_the_default(tmp_path: Path, monkeypatch: pytest.Monk
         path.parent.mkdir(parents=True)
         path.write_bytes(b"")
         os.utime(path, (1000 - age, 1000 - age))
+    for other in ("runs/study/cell", "runs/demo/train"):  # newer, and elsewhere
+        (tmp_path / other / "weights").mkdir(parents=True)
+        (tmp_path / other / "weights/best.pt").touch()
     assert newest_weights() == Path("runs/train/exp2/weights/best.pt")
+    deeper = Path("runs/train/coco/exp/weights/best.pt")  # --name coco/exp
+    deeper.parent.mkdir(parents=True)
+    deeper.touch()
+    assert newest_weights() == deeper
 
 
 def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:

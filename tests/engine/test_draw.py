@@ -1,4 +1,4 @@
-"""Drawing: enlargement, box lines and label places in closed form."""
+"""Drawing: enlargement, box lines and labels in closed form."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.draw import draw_detections, enlargement, place_label, save_image
-from engine.ultralytics_edge import class_colour
+from engine.draw import draw_detections, enlargement, save_image
+from files.paint import class_colour
 
 NO_BOXES = np.empty((0, 4), np.float32)
 
@@ -92,37 +92,6 @@ def test_any_class_name_can_be_drawn(name: str) -> None:
         np.zeros((64, 64, 3), np.uint8), np.array([[1, 1, 9, 9.0]]), np.zeros(1, int), np.ones(1), [name]
     )
     assert picture.shape == (512, 512, 3)
-
-
-@pytest.mark.parametrize(
-    ("boxes", "placed", "expected_left_top"),
-    [
-        ([[100, 100, 149, 149]], [], (100, 80)),  # above
-        ([[100, 5, 149, 149]], [], (100, 150)),  # no room above: below
-        ([[100, 100, 149, 149], [100, 60, 149, 99]], [], (100, 150)),  # another object above
-        ([[100, 100, 149, 149], [100, 60, 149, 99], [60, 150, 189, 199]], [], (150, 100)),  # and one below
-        ([[100, 100, 149, 149]], [[100, 80, 140, 100]], (100, 150)),  # another label above
-        ([[280, 100, 299, 149]], [], (260, 80)),  # moved in from the right edge
-        ([[0, 0, 299, 299]], [], (0, 0)),  # the whole picture is the object
-    ],
-)
-def test_label_goes_where_it_covers_least(
-    boxes: list[list[int]], placed: list[list[int]], expected_left_top: tuple[int, int]
-) -> None:
-    label = place_label(np.array(boxes), 0, np.array(placed).reshape(-1, 4), (40, 20), (300, 300))
-    assert tuple(label[:2]) == expected_left_top
-    assert tuple(label[2:] - label[:2]) == (40, 20)
-
-
-def test_labels_of_a_crowd_do_not_cover_each_other() -> None:
-    boxes = np.array([[x, y, x + 29, y + 29] for y in range(60, 240, 60) for x in range(10, 260, 60)])
-    placed = np.empty((0, 4), int)
-    for index in range(len(boxes)):
-        placed = np.concatenate((placed, place_label(boxes, index, placed, (50, 18), (300, 320))[None]))
-    canvas = np.zeros((300, 320), int)
-    for left, top, right, bottom in placed:
-        canvas[top:bottom, left:right] += 1
-    assert canvas.max() == 1
 
 
 def test_saved_picture_is_rgb_and_png_is_exact(tmp_path: Path) -> None:

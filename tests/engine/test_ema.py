@@ -29,6 +29,38 @@ def test_closed_form() -> None:
             np.testing.assert_allclose(value.numpy(), average[key], rtol=1e-4, atol=1e-4, err_msg=key)
 
 
+def test_what_the_device_leaves_out_does_not_count() -> None:
+    """Decided by a tensor, as on a GPU: an update left out moves nothing, and the next has the share of its number."""
+    model = nn.Linear(2, 3)
+    ema = ModelEma(model)
+    random = np.random.default_rng(0)
+    average = {key: value.numpy().astype(np.float64) for key, value in model.state_dict().items()}
+    updates = 0
+    for step in range(30):
+        for value in model.state_dict().values():
+            value.copy_(torch.as_tensor(random.normal(size=tuple(value.shape)) * 100))
+        left_out = step % 3 == 1
+        ema.update(unless=torch.tensor(left_out))
+        if left_out:
+            continue
+        updates += 1
+        decay = 0.9999 * (1 - math.exp(-updates / 2000))
+        for key, value in model.state_dict().items():
+            average[key] = decay * average[key] + (1 - decay) * value.numpy().astype(np.float64)
+        assert ema.updates == updates
+    assert ema.updates == 20 and isinstance(ema.updates, int)
+    for key, value in ema.model.state_dict().items():
+        np.testing.assert_allclose(value.numpy(), average[key], rtol=1e-4, atol=1e-4, err_msg=key)
+
+
+def test_counting_goes_on_from_a_restored_number() -> None:
+    ema = ModelEma(nn.Linear(1, 1))
+    ema.updates = 7
+    ema.update(unless=torch.tensor(False))
+    ema.update()
+    assert ema.updates == 9
+
+
 def test_integer_buffers_are_taken_over() -> None:
     model = nn.BatchNorm1d(3)
     ema = ModelEma(model)

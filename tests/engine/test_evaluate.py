@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 from data.batch import EvalBatch
+from data.samples import Samples
 from engine.augmented_inference import predict_augmented
 from engine.ensemble import Ensemble
-from engine.evaluate import _Run, evaluate, to_original
-from engine.val_report import header_line, result_lines, write_label_files
+from engine.evaluate import ClassResult, _Run, evaluate, to_original
+from engine.val_report import all_line, header_line, result_lines, write_label_files
+from engine.written_files import WrittenFiles
 
 NAMES = ("cat", "dog", "bird")
 CONFIG = SimpleNamespace(names=NAMES, category_ids=(17, 18, 16))
@@ -30,19 +33,18 @@ GAINS = np.array([[1.0, 1.0], [1.0, 1.0], [0.32, 0.32]])
 PADS = np.array([[0.0, 8.0], [17.0, 0.0], [0.0, 16.0]])
 
 
-def make_samples(labels: list[tuple] = LABELS) -> Any:
+def make_samples(labels: list[tuple] = LABELS) -> Samples:
     table = np.array(labels, np.float64).reshape(-1, 6)
     images = table[:, 0].astype(np.int64)
     scale = np.array([(w, h, w, h) for h, w in SIZES_HW], np.float64)[images]
     boxes = np.concatenate(((table[:, 2:4] + table[:, 4:]) / 2, table[:, 4:] - table[:, 2:4]), axis=1) / scale
-    return SimpleNamespace(
-        image_paths=tuple(f"folder/{i}.png" for i in range(3)),
-        sizes_hw=np.array(SIZES_HW, np.int32),
-        boxes_cxcywh=boxes.astype(np.float32),
-        classes=table[:, 1].astype(np.int32),
-        areas=(table[:, 4:] - table[:, 2:4]).prod(axis=1).astype(np.float32),
-        iscrowd=np.zeros(len(table), bool),
-        offsets=np.searchsorted(images, np.arange(4)),
+    return Samples.from_rows(
+        tuple(f"folder/{i}.png" for i in range(3)),
+        np.array(SIZES_HW, np.int32),
+        images,
+        boxes,
+        classes=table[:, 1],
+        areas=(table[:, 4:] - table[:, 2:4]).prod(axis=1),
         image_ids=np.array([5, 3, 9]),
     )
 
@@ -140,7 +142,7 @@ def test_broken_predictions_do_not_spoil_the_rest() -> None:
 
 def test_single_class_merges_everything() -> None:
     labels = [(image, 0, *box) for image, _, *box in LABELS]
-    result = evaluate(Oracle(), LOADER, make_samples(labels), CONFIG, single_cls=True)
+    result = evaluate(Oracle(), LOADER, make_samples(labels), SimpleNamespace(names=("item",), category_ids=(1,)))
     assert [row.name for row in result.per_class] == ["item"]
     assert result.map50_95 == pytest.approx(1.0)
 
@@ -178,9 +180,9 @@ def test_label_beyond_the_names_is_an_error() -> None:
 
 def test_label_files_round_trip(tmp_path: Any) -> None:
     samples = make_samples()
-    samples.image_paths = ("a/0.png", "b/0.png", "c/1.png")
+    samples = replace(samples, image_paths=("a/0.png", "b/0.png", "c/1.png"))
     result = evaluate(Oracle(), LOADER, samples, CONFIG)
-    write_label_files(tmp_path / "labels", result, samples, with_score=True)
+    write_label_files(tmp_path / "labels", result, samples, with_score=True, written=WrittenFiles(tmp_path))
     assert sorted(file.name for file in tmp_path.glob("labels/*")) == ["0.txt", "0_2.txt", "1.txt"]
     rows = np.loadtxt(tmp_path / "labels" / "1.txt", ndmin=2)
     expected = samples.boxes_cxcywh[samples.offsets[2] :]
@@ -188,13 +190,33 @@ def test_label_files_round_trip(tmp_path: Any) -> None:
     np.testing.assert_allclose(rows[:, 5], 0.9, atol=1e-6)
 
 
-def test_console_rows_align() -> None:
+def test_console_rows_align_and_the_row_all_is_last() -> None:
     result = evaluate(Oracle(), LOADER, make_samples(), CONFIG)
     lines = result_lines(result, input_size=64, batch_size=2, verbose=False)
-    assert lines[0] == header_line()
-    assert len({len(line) for line in lines[:5]}) == 1
-    assert lines[1].split() == ["all", "3", "5", "1", "1", "1", "1"]
-    assert "at 64 px" in lines[5]
+    table = lines[-5:]
+    assert table[0] == header_line()
+    assert [line.split()[0] for line in table[1:]] == ["cat", "dog", "bird", "all"]
+    assert len({len(line) for line in table}) == 1
+    assert table[-1].split() == ["all", "3", "5", "1", "1", "1", "1"]
+    assert "at 64 px" in lines[-6]
+
+
+@pytest.mark.parametrize(("classes", "listed"), [(20, True), (21, False)])
+def test_more_than_20_classes_are_listed_on_request_only(classes: int, listed: bool) -> None:
+    """Of 80 classes, some have labels; class k's AP is k / 100, and class 1 has two labels of AP 0."""
+    rows = [ClassResult(f"class{k}", 1, 1 + (k == 1), 1, 1, 1, k / 100 * (k > 1), k / 100 * (k > 1)) for k in range(80)]
+    rows = [row if k < classes else replace(row, instances=0) for k, row in enumerate(rows)]
+    result = replace(evaluate(Oracle(), LOADER, make_samples(), CONFIG), per_class=tuple(rows))
+    short, long = (result_lines(result, input_size=64, batch_size=2, verbose=verbose) for verbose in (False, True))
+    assert short[-1] == long[-1] == all_line(result)
+    assert [line.split()[0] for line in long[-classes - 2 :]] == ["Class", *(row.name for row in rows[:classes]), "all"]
+    assert (short == long) is listed
+    if not listed:
+        assert len(short) <= 6
+        assert short[-3] == (
+            "mAP50-95 of 21 classes with labels: best class20 0.200, class19 0.190, class18 0.180; worst class1 0.000, "
+            "class0 0.000, class2 0.020; all are in per_class.csv (val.py --verbose lists them)"
+        )
 
 
 def test_scaling_in_shared_memory_equals_division() -> None:

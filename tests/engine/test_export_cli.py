@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from engine.export_formats import FORMATS, check_formats, format_table
 from engine.packages import MissingPackage, import_package
 from tests.engine.export_tiny import save_small, small_model
 from tests.engine.tiny import make_data, random_squares
+from tests.files.unfinished import leave_unfinished
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 
@@ -50,8 +50,8 @@ def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], a
         (["--include", "onnix"], "--include onnix: no such format; did you mean onnx?"),
         (["--include", "pb"], "--include pb is not available: TensorFlow's own formats"),
         (["--include", "paddle"], "--include paddle is not available"),
-        (["--imgsz", "100"], "--imgsz 100: sides must be multiples of the stride 32; the next ones are 128"),
-        (["--imgsz", "64", "100"], "the next ones are 64 128"),
+        (["--imgsz", "20"], "--imgsz 20: the smallest size is 32"),
+        (["--imgsz", "64", "31"], "--imgsz 64 31: the smallest size is 32"),
         (["--imgsz", "64", "64", "64"], "--imgsz 64 64 64: give a side, or height and width"),
         (["--half", "--int8", "--include", "onnx"], "--half and --int8 are two number types"),
         (["--half"], "--half needs --device 0"),
@@ -62,7 +62,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], a
         (["--include", "coreml", "onnx", "--dynamic"], "--dynamic is not available for coreml"),
         (["--include", "torchscript", "--opset", "17"], "--opset means nothing to torchscript"),
         (["--include", "onnx", "--workspace", "4"], "--workspace means nothing to onnx, only to engine"),
-        (["--include", "engine", "--workspace", "0"], "--workspace 0.0 must be above 0"),
+        (["--include", "engine", "--workspace", "0"], "--workspace: '0' is not a number above 0 (GiB)"),
         (["--include", "onnx", "--opset", "99"], "--opset 99: give 11 to 20"),
         (["--include", "onnx", "--opset", "12", "--nms"], "--opset 12: --nms needs 13 or more"),
         (["--include", "onnx", "--conf-thres", "0.3"], "--conf-thres sets suppression inside the file; pass --nms"),
@@ -109,15 +109,26 @@ def test_another_number_of_classes(
 def test_read_only_folder(weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     if os.geteuid() == 0:  # nothing is read-only to root
 
-        def refuse(dir: Path, **_: object) -> str:
-            raise PermissionError(13, "Permission denied", str(dir))
+        def refuse(folder: Path, *_: object) -> None:
+            raise PermissionError(13, "Permission denied", str(folder))
 
-        monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+        monkeypatch.setattr(Path, "mkdir", refuse)
     weights.parent.chmod(0o555)
     line = fails(monkeypatch, capsys, ["--weights", weights])
     weights.parent.chmod(0o755)
     assert f"{weights.parent}" in line
     assert "Permission denied" in line
+
+
+def test_a_killed_export_leaves_nothing_for_good(weights: Path) -> None:
+    """Not even where it cannot clean up: the next export does."""
+    folder = leave_unfinished(weights.parent, "best")
+    folder.unlink()
+    (folder / "onnx").mkdir(parents=True)
+    (folder / "onnx" / "best.onnx").write_bytes(b"half")
+    (weights.parent / ".notes.tmp").write_text("the user's own")
+    run_export(ExportConfig(weights=str(weights)), report=lambda _line: None)
+    assert sorted(path.name for path in weights.parent.iterdir()) == [".notes.tmp", "best.pt", "best.torchscript"]
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "coreml", "tflite", "ncnn"])
@@ -329,7 +340,7 @@ def test_the_default_size_is_the_training_size(weights: Path) -> None:
 
 def test_help_shows_every_format(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        export.build_parser().parse_args(["--help"])
+        export.main(["--help"])
     out = capsys.readouterr().out
     for row in FORMATS.values():
         assert f" {row.argument} " in out

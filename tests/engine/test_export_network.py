@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from engine.export_network import CONVOLUTIONS_ONLY, SPACE_TO_DEPTH, deployed, m
 from mgil import FLIE, MGIL
 from mgil.reparameterise import PadToEven
 from mgil.space_to_channel import SpaceToChannel
-from models import build_model
+from models import Detect, build_model
 from models.config import load_architecture
 from tests.engine.export_tiny import pictures, small_model
 
@@ -88,3 +90,18 @@ def test_odd_maps_keep_their_padding() -> None:
     assert any(isinstance(layer, MGIL) for layer in network.modules())
     images = torch.rand(1, 3, 64, 64)
     torch.testing.assert_close(network(images), model(images), rtol=1e-3, atol=5e-3)
+
+
+class OwnHead(Detect):
+    """A head that decodes otherwise, as `register_layer` takes it."""
+
+    def decode(self, raws: Sequence[torch.Tensor]) -> torch.Tensor:
+        return super().decode(raws) + 1
+
+
+def test_a_head_with_its_own_decoding_is_refused() -> None:
+    """Its file would hold Detect's."""
+    model = small_model()
+    model.head.__class__ = OwnHead
+    with pytest.raises(ValueError, match="head OwnHead has a forward or decode of its own; only Detect's"):
+        deployed(model, "onnx", (64, 64))

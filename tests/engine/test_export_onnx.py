@@ -248,12 +248,12 @@ def test_plain_onnxruntime_script(model: DetectionModel, tmp_path: Path) -> None
     (found,) = session.run(["output0"], {"images": images.numpy()})
     assert found.shape == (1, 252, 8)
     assert_same(torch.from_numpy(found), model(images))
-    run_readme_script(tmp_path)
+    run_example_script(tmp_path)
 
 
-def run_readme_script(folder: Path) -> None:
-    """Run README's example of a consumer beside best.onnx."""
-    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+def run_example_script(folder: Path) -> None:
+    """Run the example of a consumer in docs/export.md beside best.onnx."""
+    text = (Path(__file__).resolve().parents[2] / "docs/export.md").read_text(encoding="utf-8")
     (script,) = [code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "onnxruntime" in code]
     assert "assert " in script
     picture = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)

@@ -73,6 +73,7 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_what_is_not_given_keeps_its_default() -> None:
     assert load_hyp({"lr0": 0.5}) == dataclasses.replace(Hyp(), lr0=0.5)
     assert load_hyp({}) == Hyp()
+    assert load_hyp({"lr0": 10, "warmup_bias_lr": 10.0}).lr0 == 10  # the highest
 
 
 def test_changes_take_the_place_of_the_recipe() -> None:
@@ -94,6 +95,9 @@ def test_a_key_of_yolov5_that_nothing_reads_is_taken() -> None:
         ("lr0", float("nan"), ["lr0", "nan"]),
         ("lr0", float("inf"), ["lr0", "inf"]),
         ("lr0", -0.01, ["lr0", "-0.01", "negative"]),
+        ("lr0", 10.01, ["hyp lr0: 10.01", "the highest learning rate is 10"]),
+        ("lr0", 1e38, ["hyp lr0: 1e+38", "the highest learning rate is 10"]),
+        ("warmup_bias_lr", 11, ["hyp warmup_bias_lr: 11", "the highest learning rate is 10"]),
         ("lr0", "1e-2x", ["lr0", "1e-2x"]),
         ("lr0", None, ["lr0", "None"]),
         ("mosaic", True, ["mosaic", "True"]),

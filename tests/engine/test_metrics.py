@@ -5,41 +5,39 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import fields
-from types import SimpleNamespace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from data.samples import Samples
 from engine.coco_results import CocoAverages, coco_averages, detections_as_json, score_json
 from engine.confusion import confusion_matrix
-from engine.matching import Detections, GroundTruth, Pairs, match_one_to_one, overlapping_pairs, pairwise_iou
+from engine.matching import Detections, Pairs, match_one_to_one, overlapping_pairs, pairwise_iou
 from engine.metrics import confidence_curves, smooth
 
 
 def make_samples(
     boxes_per_image: list[list[tuple[int, float, float, float, float]]],
     size_hw: tuple[int, int] = (100, 200),
-    **replace: Any,
-) -> Any:
+    **changes: Any,
+) -> Samples:
     """Samples from (class, x1, y1, x2, y2) in pixels, image by image."""
     rows = np.array([box for boxes in boxes_per_image for box in boxes], np.float64).reshape(-1, 5)
     height, width = size_hw
     scale = np.array([width, height, width, height])
     boxes = np.concatenate(((rows[:, 1:3] + rows[:, 3:]) / 2, rows[:, 3:] - rows[:, 1:3]), axis=1) / scale
     count = len(boxes_per_image)
-    fields = {
-        "image_paths": tuple(f"image{i}.png" for i in range(count)),
-        "sizes_hw": np.tile(np.array([size_hw], np.int32), (count, 1)).reshape(-1, 2),
-        "boxes_cxcywh": boxes.astype(np.float32),
-        "classes": rows[:, 0].astype(np.int32),
-        "areas": (rows[:, 3:] - rows[:, 1:3]).prod(axis=1).astype(np.float32),
-        "iscrowd": np.zeros(len(rows), bool),
-        "offsets": np.cumsum([0, *map(len, boxes_per_image)]),
-        "image_ids": np.arange(count, dtype=np.int64) + 1,
-    }
-    return SimpleNamespace(**(fields | replace))
+    samples = Samples.from_rows(
+        tuple(f"image{i}.png" for i in range(count)),
+        np.tile(np.array([size_hw], np.int32), (count, 1)).reshape(-1, 2),
+        np.repeat(np.arange(count), [len(boxes) for boxes in boxes_per_image]),
+        boxes,
+        classes=rows[:, 0],
+        areas=(rows[:, 3:] - rows[:, 1:3]).prod(axis=1),
+    )
+    return replace(samples, **changes)
 
 
 def make_detections(rows: list[tuple[int, int, float, float, float, float, float]]) -> Detections:
@@ -71,7 +69,7 @@ def random_case(seed: int, images: int = 20, num_classes: int = 5, crowds: bool 
         labels.append(rows)
     samples = make_samples(labels)
     if crowds:
-        samples.iscrowd = rng.random(len(samples.classes)) < 0.2
+        samples = replace(samples, iscrowd=rng.random(len(samples.classes)) < 0.2)
     return samples, make_detections(found)
 
 
@@ -92,8 +90,8 @@ def hard_case(seed: int) -> tuple[Any, Detections]:
     detections in no order, an image and a class with nothing at all, and areas that are not the boxes'."""
     rng = np.random.default_rng(seed)
     samples, found = random_case(seed, images=12, num_classes=4, crowds=True)
-    samples.image_ids = rng.permutation(1000)[:12]
-    samples.areas = (samples.areas * rng.choice([0.3, 1.0], len(samples.areas))).astype(np.float32)
+    samples = replace(samples, image_ids=rng.permutation(1000)[:12])
+    samples = replace(samples, areas=(samples.areas * rng.choice([0.3, 1.0], len(samples.areas))).astype(np.float32))
     samples.areas[:4] = [32**2, 96**2, 16**2, 8**2]  # on the ranges' very edges
     low = rng.uniform(0, 60, (150, 2))
     crowded = Detections(
@@ -157,7 +155,7 @@ def test_json_is_what_json_would_write() -> None:
 
 def test_ap_equals_pycocotools_from_json(tmp_path: Any, capsys: pytest.CaptureFixture) -> None:
     samples, detections = random_case(9)
-    samples.image_ids = np.arange(20)[::-1] * 11 + 5
+    samples = replace(samples, image_ids=np.arange(20)[::-1] * 11 + 5)
     path = tmp_path / "best_predictions.json"
     path.write_text(detections_as_json(samples, CATEGORIES, detections))
     stats = score_json(path, samples, CATEGORIES)
@@ -211,9 +209,9 @@ def test_nothing_found_and_nothing_to_find(backend: Any) -> None:
         averages = coco_averages(bare, (1, 2), detections, backend=backend)
         assert math.isnan(averages.ap)
         assert np.isnan(averages.class_ap).all()
-        curves = confidence_curves(detections, GroundTruth.from_samples(bare), 2)
+        curves = confidence_curves(detections, bare, 2)
         assert curves.f1.shape == (0, 1000)
-        assert confusion_matrix(detections, GroundTruth.from_samples(bare), 2).sum() == len(detections)
+        assert confusion_matrix(detections, bare, 2).sum() == len(detections)
 
 
 def test_empty_json(tmp_path: Any) -> None:
@@ -244,16 +242,15 @@ def test_pairwise_iou(first: tuple, second: tuple, crowd: bool, expected: float)
 
 def plain_matches(samples: Any, detections: Detections, iou: float) -> set[int]:
     """YOLOv5's matching, image by image and class by class: indices of the detections that hit."""
-    truth = GroundTruth.from_samples(samples)
     hits = set()
     for image in range(len(samples.image_paths)):
-        for label in np.unique(truth.classes):
+        for label in np.unique(samples.classes):
             ours = np.flatnonzero((detections.image_index == image) & (detections.classes == label))
-            theirs = np.flatnonzero((truth.image_index == image) & (truth.classes == label) & ~truth.iscrowd)
+            theirs = np.flatnonzero((samples.image_index == image) & (samples.classes == label) & ~samples.iscrowd)
             takers: dict[int, list[int]] = {}
             for d in ours:
                 box = np.repeat(detections.boxes_xyxy[d : d + 1], len(theirs), axis=0)
-                overlaps = pairwise_iou(box, truth.boxes_xyxy[theirs], np.zeros(len(theirs), bool))
+                overlaps = pairwise_iou(box, samples.boxes_xyxy_px()[theirs], np.zeros(len(theirs), bool))
                 if len(theirs) and overlaps.max() >= iou:
                     takers.setdefault(int(theirs[overlaps.argmax()]), []).append(int(d))
             hits |= {max(candidates, key=lambda d: detections.scores[d]) for candidates in takers.values()}
@@ -263,17 +260,16 @@ def plain_matches(samples: Any, detections: Detections, iou: float) -> set[int]:
 @pytest.mark.parametrize("same_class", [False, True])
 def test_pairs_equal_plain_loop(same_class: bool) -> None:
     samples, detections = random_case(4, images=6, crowds=True)
-    truth = GroundTruth.from_samples(samples)
     expected = {}
     for d in range(len(detections)):
-        for t in range(len(truth)):
-            alike = detections.classes[d] == truth.classes[t] or not same_class
-            if alike and detections.image_index[d] == truth.image_index[t]:
-                box, other = detections.boxes_xyxy[d : d + 1], truth.boxes_xyxy[t : t + 1]
-                iou = float(pairwise_iou(box, other, truth.iscrowd[t : t + 1])[0])
+        for t in range(len(samples.classes)):
+            alike = detections.classes[d] == samples.classes[t] or not same_class
+            if alike and detections.image_index[d] == samples.image_index[t]:
+                box, other = detections.boxes_xyxy[d : d + 1], samples.boxes_xyxy_px()[t : t + 1]
+                iou = float(pairwise_iou(box, other, samples.iscrowd[t : t + 1])[0])
                 if iou >= 0.3:
                     expected[d, t] = iou
-    pairs = overlapping_pairs(detections, truth, 0.3, same_class=same_class)
+    pairs = overlapping_pairs(detections, samples, 0.3, same_class=same_class)
     found = zip(pairs.detection.tolist(), pairs.truth.tolist(), strict=True)
     assert dict(zip(found, pairs.iou.tolist(), strict=True)) == expected
     assert (np.diff(pairs.detection) >= 0).all()
@@ -289,8 +285,7 @@ def test_matching_of_equals_takes_the_first() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_matching_equals_plain_loop(seed: int) -> None:
     samples, detections = random_case(seed)
-    truth = GroundTruth.from_samples(samples)
-    pairs = overlapping_pairs(detections, truth, 0.5, same_class=True)
+    pairs = overlapping_pairs(detections, samples, 0.5, same_class=True)
     hit, target = match_one_to_one(pairs, detections.scores[pairs.detection])
     assert set(hit.tolist()) == plain_matches(samples, detections, 0.5)
     assert len(set(target.tolist())) == len(target)
@@ -298,10 +293,9 @@ def test_matching_equals_plain_loop(seed: int) -> None:
 
 def test_pairs_do_not_depend_on_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     samples, detections = random_case(5)
-    truth = GroundTruth.from_samples(samples)
-    whole = overlapping_pairs(detections, truth, 0.3, same_class=False)
+    whole = overlapping_pairs(detections, samples, 0.3, same_class=False)
     monkeypatch.setattr("engine.matching._DETECTIONS_PER_STEP", 7)
-    parts = overlapping_pairs(detections, truth, 0.3, same_class=False)
+    parts = overlapping_pairs(detections, samples, 0.3, same_class=False)
     np.testing.assert_array_equal(whole.detection, parts.detection)
     np.testing.assert_array_equal(whole.truth, parts.truth)
 
@@ -312,7 +306,7 @@ def test_curves_closed_form() -> None:
     detections = make_detections(
         [(0, 0, 10, 10, 40, 40, 0.9), (0, 0, 120, 10, 150, 40, 0.7), (0, 0, 60, 10, 90, 40, 0.5)]
     )
-    curves = confidence_curves(detections, GroundTruth.from_samples(samples), 1)
+    curves = confidence_curves(detections, samples, 1)
     at = [int(np.argmin(abs(curves.confidence - value))) for value in (0.95, 0.9, 0.7, 0.5, 0.2)]
     np.testing.assert_allclose(curves.recall[0][at], [0, 0.5, 0.5, 1, 1], atol=5e-3)
     np.testing.assert_allclose(curves.precision[0][at], [1, 1, 0.5, 2 / 3, 2 / 3], atol=5e-3)
@@ -325,10 +319,9 @@ def test_curves_leave_out_crowds() -> None:
     detections = make_detections(
         [(0, 0, 10, 10, 40, 40, 0.9), (0, 0, 120, 20, 140, 40, 0.8), (0, 0, 150, 20, 170, 40, 0.7)]
     )
-    truth = GroundTruth.from_samples(samples)
-    curves = confidence_curves(detections, truth, 1)
+    curves = confidence_curves(detections, samples, 1)
     assert curves.precision[0][0] == curves.recall[0][0] == 1
-    assert confusion_matrix(detections, truth, 1).tolist() == [[1, 0], [0, 0]]
+    assert confusion_matrix(detections, samples, 1).tolist() == [[1, 0], [0, 0]]
 
 
 def test_confusion_closed_form() -> None:
@@ -343,7 +336,7 @@ def test_confusion_closed_form() -> None:
             (1, 0, 10, 10, 40, 40, 0.9),  # on an image without labels
         ]
     )
-    matrix = confusion_matrix(detections, GroundTruth.from_samples(samples), 2)
+    matrix = confusion_matrix(detections, samples, 2)
     assert matrix.tolist() == [[1, 1, 1], [0, 0, 2], [0, 1, 0]]
 
 
@@ -365,9 +358,8 @@ def test_large_split_takes_seconds() -> None:
         rng.integers(0, 80, len(low)),
     )
     samples = make_samples(labels)
-    truth = GroundTruth.from_samples(samples)
     start = time.process_time()
     coco_averages(samples, range(80), detections)
-    confidence_curves(detections, truth, 80)
-    confusion_matrix(detections, truth, 80)
+    confidence_curves(detections, samples, 80)
+    confusion_matrix(detections, samples, 80)
     assert time.process_time() - start < 10

@@ -13,7 +13,7 @@ import pytest
 
 from data.config import load_data_config
 from data.eval_loader import EvalLoader
-from data.samples import load_samples
+from data.load import load_samples
 from engine.checkpoints import model_from_checkpoint
 from engine.coco_results import coco_averages
 from engine.evaluate import evaluate

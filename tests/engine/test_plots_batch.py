@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.plots_batch import class_colour, draw_batch_grid
+from engine.draw import draw_detections
+from engine.plots_batch import draw_batch_grid
 from engine.plots_eval import detections_as_targets
+from files.paint import class_colour
 
 NAMES = ("first", "second")
 
@@ -64,3 +66,23 @@ def test_detections_become_rows() -> None:
     assert detections_as_targets(found).tolist() == [[1, 3, 20, 40, 20, 40, 0.5]]
     assert detections_as_targets([]).shape == (0, 7)
     assert detections_as_targets([torch.zeros(0, 6)]).shape == (0, 7)
+
+
+def test_a_class_has_one_colour_in_all_pictures(tmp_path: Path) -> None:
+    """Those of training and evaluation, those of detect.py, and the bars of labels.jpg (test_plots_train.py)."""
+    batch = torch.zeros(1, 3, 480, 480, dtype=torch.uint8)
+    draw_batch_grid(batch, torch.tensor([[0.0, 3, 240, 240, 100, 100]]), NAMES, tmp_path / "a.png")
+    picture = draw_detections(
+        np.zeros((480, 480, 3), np.uint8), np.array([[190.0, 190, 290, 290]]), np.array([3]), np.array([0.9]), "abcd"
+    )
+    for image in (read_rgb(tmp_path / "a.png"), picture):
+        assert tuple(image[240, 190]) == tuple(image[289, 240]) == class_colour(3)
+
+
+def test_names_of_any_script_are_written(tmp_path: Path) -> None:
+    pictures = []
+    for name in ("каска", "шлем", "x\ny"):
+        target = torch.tensor([[0.0, 0, 32, 40, 20, 16]])
+        draw_batch_grid(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), target, (name,), tmp_path / "a.png")
+        pictures.append(read_rgb(tmp_path / "a.png"))
+    assert not np.array_equal(pictures[0], pictures[1]), "question marks would look alike"

@@ -11,12 +11,23 @@ from matplotlib.figure import Figure
 from engine import plots_train
 from engine.plots_train import plot_labels, plot_results
 from engine.train_log import COLUMNS
+from files.paint import class_colour
 from tests.data.scenes import make_samples
 
 
 def test_labels_of_a_set_without_any_object_are_drawn(tmp_path: Path) -> None:
     plot_labels(make_samples(["a.png"], [(32, 32)]), ("a",), tmp_path / "labels.jpg")
     assert cv2.imread(str(tmp_path / "labels.jpg")).std() > 1
+
+
+def test_bars_have_the_colours_of_their_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(plots_train, "_save", lambda figure, *_rest, **_options: figures.append(figure))
+    plot_labels(make_samples(["a.png"], [(32, 32)]), ("a", "b", "c"), tmp_path / "labels.jpg")
+    bars = figures[0].axes[0].patches
+    assert [tuple(round(255 * share) for share in bar.get_facecolor()[:3]) for bar in bars] == [
+        class_colour(index) for index in range(3)
+    ]
 
 
 def test_a_huge_first_loss_leaves_the_others_in_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

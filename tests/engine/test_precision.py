@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from engine.precision import CHOICES, Precision
+from engine.precision import Precision
+from engine.train_config import AMP_CHOICES
 
 CPU = torch.device("cpu")
 
@@ -43,7 +44,7 @@ def test_float16_needs_a_gpu() -> None:
 
 
 def test_unknown_choice() -> None:
-    with pytest.raises(ValueError, match=f"--amp 'half'.*{', '.join(CHOICES)}"):
+    with pytest.raises(ValueError, match=f"--amp 'half'.*{', '.join(AMP_CHOICES)}"):
         Precision("half", CPU)
 
 

@@ -66,7 +66,7 @@ def scene(height: int, width: int, box: tuple[int, int, int, int]) -> np.ndarray
 def test_boxes_come_back_in_image_pixels(
     size_hw: tuple[int, int], image_hw: tuple[int, int], box: tuple[int, int, int, int], input_hw: tuple[int, int]
 ) -> None:
-    result = detector(size_hw)(scene(*image_hw, box))
+    result = detector(size_hw, report=lambda _line: None)(scene(*image_hw, box))
     assert isinstance(result, Results)
     pixel = max(1.0, max(image_hw) / max(size_hw))  # one pixel of whichever is coarser
     assert np.abs(result.boxes_xyxy - box).max() <= pixel
@@ -156,7 +156,7 @@ def test_missing_corrupt_and_folder_paths(tmp_path: Path) -> None:
         ({"max_det": 0}, "maximum of detections 0"),
         ({"classes": [0, 3]}, "indices from 0 to 2"),
         ({"classes": []}, "indices from 0 to 2"),
-        ({"size_hw": (0, 64)}, "image size 0x64"),
+        ({"size_hw": (0, 64)}, "--imgsz 0 64: the smallest size is 32"),
     ],
 )
 def test_parameters_are_checked(options: dict[str, Any], message: str) -> None:

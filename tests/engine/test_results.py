@@ -39,7 +39,7 @@ def test_counts_read_as_in_yolov5(classes: list[int], text: str) -> None:
 def test_length_and_text() -> None:
     results = make([[1, 2, 3, 4], [5, 6, 7, 8]], [0, 0])
     assert len(results) == 2
-    assert str(results) == "a/b.jpg: 64x48 pixels seen at 64x64: 2 persons"
+    assert str(results) == "a/b.jpg: 48x64 pixels seen at 64x64: 2 persons"
     assert "(no detections)" in str(make([], []))
 
 

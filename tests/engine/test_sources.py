@@ -257,6 +257,9 @@ def test_screen_region(monkeypatch: pytest.MonkeyPatch) -> None:
         def grab(self, region: dict[str, int]) -> np.ndarray:
             return np.full((region["height"], region["width"], 4), (1, 2, 3, 255), np.uint8)  # BGRA
 
+        def close(self) -> None:
+            pass
+
     fake = types.ModuleType("mss")
     fake.mss = Grabber  # type: ignore[attr-defined]
     fake.MSS = Grabber  # type: ignore[attr-defined]

@@ -17,11 +17,11 @@ import cv2
 import pytest
 import torch
 
-import detect
 from engine.checkpoints import save_checkpoint
+from engine.cli import parse
 from engine.inference import Detector
 from engine.predict import run_detect
-from engine.ultralytics_edge import class_colour
+from engine.predict_config import DetectConfig
 from models import build_model
 from tests.engine.mjpeg import Camera
 from tests.engine.tiny import NAMES, TINY
@@ -64,7 +64,6 @@ def test_slow_detector_sees_new_pictures_and_saves_real_time(
     weights: Path, camera: Camera, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A detector of 0.15 s on a stream of 40 pictures a second, ended by Ctrl-C after 3 s."""
-    class_colour(0)  # loads what draws, which would hold up the first picture
     real, seen_at, taken_s = Detector.detect, [], []
 
     def slow(self: Detector, *arguments: object) -> object:
@@ -79,7 +78,7 @@ def test_slow_detector_sees_new_pictures_and_saves_real_time(
     monkeypatch.setattr(Detector, "detect", slow)
     lines: list[str] = []
     summary = run_detect(
-        detect.parse_arguments(flags(weights, camera.url("a.mjpg?fps=40"), tmp_path / "out")), lines.append
+        parse(DetectConfig, flags(weights, camera.url("a.mjpg?fps=40"), tmp_path / "out")), lines.append
     )
     assert summary.frames == len(seen_at)
     (latency,) = (line for line in lines if line.startswith("Latency: "))

@@ -215,7 +215,7 @@ def test_resume_from_what_cannot_be_resumed(plain_run: Path, tmp_path: Path, mon
         train(TrainConfig(resume=str(plain_run / "weights" / "best.pt")))
     with pytest.raises(FileNotFoundError, match=r"elsewhere"):
         train(TrainConfig(resume="elsewhere"))
-    with pytest.raises(FileNotFoundError, match=r"no last\.pt under runs/"):
+    with pytest.raises(FileNotFoundError, match=r"no last\.pt in runs/train; name the run's folder"):
         train(TrainConfig(resume="latest"))
 
 
@@ -225,7 +225,7 @@ def test_resume_the_newest_run_for_more_epochs(
     monkeypatch.chdir(tmp_path)
     train(ground.config(Path("runs"), epochs=1))
     newest = train(ground.config(Path("runs"), epochs=1))
-    assert train(TrainConfig(resume="latest", epochs=2, nosave=True)) == newest.resolve()
+    assert train(TrainConfig(resume="latest", project="runs", epochs=2, nosave=True)) == newest.resolve()
     assert [row["epoch"] for row in rows_of(newest)] == ["0", "1"]
 
 

@@ -25,7 +25,7 @@ from engine.train_setup import (
 from models import DetectionModel, build_model
 from models.anchors import measure_fit
 from tests.data.scenes import make_samples
-from tests.engine.tiny import NAMES, TINY, write_yaml
+from tests.engine.tiny import NAMES, TINY, same_tensors, write_yaml
 
 CPU = torch.device("cpu")
 NC = {"nc": 3}
@@ -73,6 +73,7 @@ def test_anchors_are_fitted_when_too_few_boxes_match() -> None:
     anchors = model.head.anchors_px
     assert measure_fit(sides, anchors.flatten(0, 1).numpy()).recall == 1.0
     assert "recall 0.0000: fitted new ones" in lines[0]
+    assert lines[0].endswith("(width,height)") and lines[0].count(";") == 8
     assert (anchors.flatten(0, 1).prod(1).diff() >= 0).all()  # small ones on the fine map
     rebuilt = build_model(model.architecture, names=NAMES)
     torch.testing.assert_close(rebuilt.head.anchors_px, anchors)
@@ -88,6 +89,8 @@ def test_anchors_are_kept_where_there_are_too_few_boxes(number: int) -> None:
 
 
 def test_freeze(model: DetectionModel) -> None:
+    assert len(freeze_rows(model, (2,))) == 2
+    model.requires_grad_(True)
     modules = freeze_rows(model, (0, 2))
     assert modules == (model.model[0], model.model[2])
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
@@ -100,8 +103,13 @@ def test_freeze_nothing(model: DetectionModel) -> None:
 
 
 def test_freeze_a_row_that_is_not_there(model: DetectionModel) -> None:
-    with pytest.raises(ValueError, match=r"--freeze 6: the model has rows 0 to 5"):
-        freeze_rows(model, (1, 6))
+    """The message quotes what was typed, not the row that it came to."""
+    with pytest.raises(ValueError, match=r"^--freeze 1 6 2: there is no row 6; model has rows 0 to 5$"):
+        freeze_rows(model, (1, 6, 2))
+    with pytest.raises(ValueError, match=r"^--freeze 99: means rows 0 to 98; model has rows 0 to 5$"):
+        freeze_rows(model, (99,))
+    with pytest.raises(ValueError, match=r"^--freeze 6: leaves nothing to train; model has rows 0 to 5$"):
+        freeze_rows(model, (6,))
 
 
 def test_freeze_everything(model: DetectionModel) -> None:
@@ -157,14 +165,14 @@ def test_the_model_is_the_one_asked_for(tmp_path: Path) -> None:
     cfg, lines = write_yaml(tmp_path / "tiny.yaml", TINY), []
     model = make_model(TrainConfig(cfg=cfg), data_of(NAMES), 64, None, lines.append)
     assert (model.names, model.imgsz, model.num_classes) == (NAMES, 64, 3)
-    assert lines[0].startswith("tiny.yaml: ") and "GFLOPs" in lines[0]
+    assert lines[0].startswith("tiny.yaml: ") and "MFLOPs at 64x64" in lines[0]
 
 
 def test_single_class_has_one_name(tmp_path: Path) -> None:
     """YOLOv5's: "item", unless the data set has a single class, which keeps its name."""
-    config = TrainConfig(cfg=write_yaml(tmp_path / "tiny.yaml", TINY), single_cls=True)
-    assert make_model(config, data_of(NAMES), 64, None, lambda _: None).names == ("item",)
-    assert make_model(config, data_of(("helmet",)), 64, None, lambda _: None).names == ("helmet",)
+    config = TrainConfig(cfg=write_yaml(tmp_path / "tiny.yaml", TINY))
+    assert make_model(config, data_of(NAMES).as_one_class(), 64, None, lambda _: None).names == ("item",)
+    assert make_model(config, data_of(("helmet",)).as_one_class(), 64, None, lambda _: None).names == ("helmet",)
 
 
 def test_weights_bring_their_architecture_and_anchors(model: DetectionModel) -> None:
@@ -199,10 +207,16 @@ def _checkpoint(model: DetectionModel) -> Checkpoint:
     return Checkpoint(Path("w.pt"), model.architecture, model.names, model.imgsz, dict(model.state_dict()))
 
 
-def test_a_size_that_the_deepest_stride_does_not_divide(tmp_path: Path) -> None:
+def test_a_size_that_the_deepest_stride_does_not_divide_is_rounded_up(tmp_path: Path) -> None:
+    """The model is the one that the rounded size would have made: same weights, biases for that size."""
     deeper = {**TINY, "backbone": [*TINY["backbone"], [-1, 1, "Conv", [16, 3, 2]]]}
     deeper["head"] = [[[3, 4, 5], 1, "Detect", ["nc", "anchors"]]]
     config = TrainConfig(cfg=write_yaml(tmp_path / "p6.yaml", deeper))
-    with pytest.raises(ValueError, match=r"--imgsz 96: p6\.yaml needs a multiple of its stride 64; use 128"):
-        make_model(config, data_of(NAMES), 96, None, lambda _line: None)
-    assert make_model(config, data_of(NAMES), 128, None, lambda _line: None).max_stride == 64
+    lines: list[str] = []
+    torch.manual_seed(1)
+    rounded = make_model(config, data_of(NAMES), 96, None, lines.append)
+    assert lines[0] == "warning: input size 96 is not a multiple of the stride 64; 128 is used"
+    torch.manual_seed(1)
+    asked = make_model(config, data_of(NAMES), 128, None, lambda _line: None)
+    assert asked.max_stride == 64 and rounded.imgsz == asked.imgsz == 128
+    assert same_tensors(dict(rounded.state_dict()), dict(asked.state_dict()))

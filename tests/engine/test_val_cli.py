@@ -100,7 +100,7 @@ def test_everything_is_written(monkeypatch: Any, capsys: Any, tmp_path: Path, we
         "P_curve.png",
         "R_curve.png",
         "PR_curve.png",
-        *(f"val_batch{i}_{kind}.jpg" for i in range(2) for kind in ("labels", "pred")),
+        *(f"val_batch0_{kind}.jpg" for kind in ("labels", "pred")),  # all six images in one
     ]
     for name in pictures:
         assert cv2.imread(str(folder / name)).std() > 1, name
@@ -118,6 +118,8 @@ def test_everything_is_written(monkeypatch: Any, capsys: Any, tmp_path: Path, we
     out = capsys.readouterr().out
     for text in ("mAP50-95", "COCO AP at 64 px", "Speed:", "Average Precision", str(folder)):
         assert text in out
+    result, place = out.splitlines()[-2:]
+    assert result.split()[:3] == ["all", "6", "10"] and place == f"results saved to {folder}"
 
 
 def test_second_run_counts_up(monkeypatch: Any, capsys: Any, tmp_path: Path, weights: Path, data: Path) -> None:
@@ -149,12 +151,12 @@ def test_several_sizes(tmp_path: Path, weights: Path, data: Path) -> None:
 
 @pytest.mark.usefixtures("no_curves")
 def test_ensemble_augment_single_class(tmp_path: Path, weights: Path, data: Path) -> None:
-    result = run_val(
-        ValConfig((str(weights), str(weights)), str(data), augment=True, single_cls=True, device="cpu", workers=0),
-        lambda _: None,
-    )[64]
+    options: dict[str, Any] = {"augment": True, "single_cls": True, "save_json": True, "device": "cpu", "workers": 0}
+    result = run_val(ValConfig((str(weights), str(weights)), str(data), **options), lambda _: None)[64]
     assert [row.name for row in result.per_class] == ["item"]
     assert result.instances == 10
+    entries = json.loads(next(tmp_path.rglob("*_predictions.json")).read_text())
+    assert {entry["category_id"] for entry in entries} == {1}
 
 
 @pytest.mark.usefixtures("no_curves")

@@ -13,6 +13,7 @@ import pytest
 from engine.results import Results
 from engine.sources import Frame
 from engine.writers import DetectionWriter, VideoFile, folder_name, yolo_lines
+from engine.written_files import LIST_NAME
 
 NAMES = ("cat", "../dog", "a, b")
 
@@ -113,7 +114,7 @@ def test_class_names_as_folders(name: str, folder: str) -> None:
 def test_pictures_keep_a_writable_suffix(tmp_path: Path, source: str, written: str) -> None:
     writer = DetectionWriter(tmp_path)
     writer.write(still(source, "a"), make([], []), np.zeros((8, 8, 3), np.uint8))
-    assert [path.name for path in tmp_path.iterdir()] == [written]
+    assert {path.name for path in tmp_path.iterdir()} == {written, LIST_NAME}
 
 
 def test_videos_in_turn_and_side_by_side(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from mgil import MGIL
 from models import DetectionModel, build_model, load_architecture, model_names
 from models.parser import parse
-from models.profile import profile
+from models.profile import Profile, profile
 
 SMALL = ("yolov5n.yaml", "yolov5n-mgil.yaml", "yolov5n-spd.yaml", "yolov5n-mgil-lite.yaml")
 
@@ -45,6 +46,24 @@ def test_parameters_and_operations(cfg: str | dict[str, Any], millions: str, dig
     measured = profile(build_model(cfg))
     assert f"{measured.parameters / 1e6:.{digits}f}" == millions
     assert f"{measured.gflops:.1f}" == gflops
+
+
+def test_the_cost_at_low_resolution_has_digits() -> None:
+    """At a tenth of 640 px a hundredth of the published 4.5 GFLOPs; the size is height x width."""
+    model = build_model("yolov5n.yaml")
+    assert 44.5 <= 1000 * profile(model, (64, 64)).gflops < 45.5
+    text = re.fullmatch(r"1,872,157 parameters, (45\.\d|44\.\d) MFLOPs at 64x64", str(profile(model, (64, 64))))
+    assert text and 44.5 <= float(text[1]) < 45.5
+    assert str(profile(model, (640, 640))).endswith(" 4.5 GFLOPs at 640x640")
+    wide = profile(model, (32, 64))
+    assert wide.gflops == pytest.approx(profile(model, (64, 64)).gflops / 2)
+    assert str(wide).endswith(" MFLOPs at 32x64")
+
+
+@pytest.mark.parametrize(("gflops", "text"), [(1.0, "1.0 GFLOPs"), (0.99949, "999 MFLOPs"), (0.9997, "1.0 GFLOPs"),
+                                              (104.26, "104.3 GFLOPs"), (0.00034567, "0.346 MFLOPs")])  # fmt: skip
+def test_digits_of_the_cost(gflops: float, text: str) -> None:
+    assert str(Profile(7, gflops, (1, 2))) == f"7 parameters, {text} at 1x2"
 
 
 @pytest.mark.parametrize(

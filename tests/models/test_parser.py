@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
-from models import build_model, load_architecture, register_layer
+from models import Detect, build_model, load_architecture, register_layer
+from models.criterion import make_loss
+from models.loss import LossGains
 from models.registry import LAYERS
 
 GOOD: dict[str, Any] = {
@@ -152,3 +156,54 @@ def test_a_layer_of_ones_own() -> None:
         assert isinstance(build_model(own).model[1], nn.Conv2d)
     finally:
         del LAYERS["Twice"]
+
+
+class Offset(Detect):
+    """A head of one's own: the boxes lie one pixel further to the right."""
+
+    def decode(self, raws: Sequence[Tensor]) -> Tensor:
+        return super().decode(raws) + torch.tensor([1.0, 0, 0, 0, *[0] * (self.num_outputs - 4)])
+
+
+class NoDetect(nn.Module):
+    """What has a head's signature and is none."""
+
+    def __init__(self, num_classes: int, anchors: Any, channels: Any) -> None:
+        super().__init__()
+
+
+@pytest.fixture
+def own_head() -> Iterator[dict[str, Any]]:
+    """A model YAML with a head of one's own, which the test registers."""
+    yield {**deepcopy(GOOD), "head": [[[3, 4], 1, "Own", ["nc", "anchors"]]]}
+    LAYERS.pop("Own", None)
+
+
+def test_a_head_of_ones_own_trains_and_detects(own_head: dict[str, Any]) -> None:
+    register_layer("Own", Offset, "head")
+    torch.manual_seed(0)
+    own, images = build_model(own_head, imgsz=64), torch.rand(2, 3, 64, 64)
+    plain = build_model(GOOD, imgsz=64)
+    plain.load_state_dict(own.state_dict())
+    own.eval(), plain.eval()
+    with torch.no_grad():
+        gaps = own(images) - plain(images)
+    assert torch.allclose(gaps[..., 0], torch.ones(())) and not gaps[..., 1:].any()
+    own.train()
+    targets = torch.tensor([[0, 1, 32, 32, 20, 20], [1, 0, 12.5, 40, 12, 26]])
+    make_loss(own.head, LossGains())(own(images), targets)[0].backward()
+    assert all(layer.weight.grad.any() for layer in own.head.m)
+    assert isinstance(build_model(own.architecture).head, Offset)  # as a checkpoint does
+
+
+def test_a_head_that_is_no_detect_is_refused(own_head: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^Own: a head must be a subclass of models\.Detect, NoDetect is none$"):
+        register_layer("Own", NoDetect, "head")
+    register_layer("Own", lambda *arguments: NoDetect(*arguments), "head")
+    with pytest.raises(ValueError, match=r"model, row 5 .*: Own: a head must be a subclass of models\.Detect"):
+        build_model(own_head)
+
+
+def test_a_kind_that_does_not_exist() -> None:
+    with pytest.raises(ValueError, match="no kind 'tail'; choose one of channels, repeat, keep, concat, head"):
+        register_layer("Own", nn.Conv2d, "tail")  # type: ignore[arg-type]

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from data.config import load_data_config
-from data.samples import Samples, load_samples
+from data.load import load_samples
+from data.samples import Samples
 
 WIDTH, HEIGHT = 64, 32
 CENTRE_BOX = b"0 0.5 0.5 0.5 0.5\n"

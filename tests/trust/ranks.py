@@ -63,14 +63,20 @@ def free_port() -> int:
 
 
 def spoil(fault: str) -> None:
-    """Make rank 1 fail: `nan` in its second batch, `diverged` in all, `error` or `kill` in the second epoch.
+    """Make rank 1 fail; with `random` in front, and a hyphen, every rank draws random numbers in its loss too.
 
-    With `lost` it cannot read the first image, with `disk` none at all.
+    Rank 1 fails by: `nan` in its second batch, `diverged` in all, `error` or `kill` in the second epoch.
+
+    With `memory` it has none free for images. With `lost` it cannot read the first image, with `disk` none at all.
     """
+    import data.stores
     from data.stores import TileDecoder
     from engine.distributed import rank
     from models.aligned_loss import AlignedLoss
 
+    if "random" in fault:
+        draw_in_loss()
+        fault = fault.removeprefix("random").strip("-")
     if rank() != 1 or not fault:
         return
     if fault in ("lost", "disk"):
@@ -83,6 +89,9 @@ def spoil(fault: str) -> None:
             return f"image {index} is lost"
 
         TileDecoder.decode_into = decode_into  # type: ignore[method-assign]
+        return
+    if fault == "memory":
+        data.stores.free_ram_bytes = lambda: 0
         return
     original, calls = AlignedLoss.__call__, []
 
@@ -97,6 +106,22 @@ def spoil(fault: str) -> None:
         total, terms = original(self, raws, targets)
         bad = fault == "diverged" or (fault == "nan" and len(calls) == 2)
         return (total * float("nan"), terms * float("nan")) if bad else (total, terms)
+
+    AlignedLoss.__call__ = loss  # type: ignore[method-assign]
+
+
+def draw_in_loss() -> None:
+    """Weigh every loss with a random number, as dropout would change it."""
+    import torch
+
+    from models.aligned_loss import AlignedLoss
+
+    original = AlignedLoss.__call__
+
+    def loss(self: Any, raws: Any, targets: Any) -> Any:
+        total, terms = original(self, raws, targets)
+        weight = 0.5 + torch.rand(())
+        return total * weight, terms * weight
 
     AlignedLoss.__call__ = loss  # type: ignore[method-assign]
 

@@ -29,8 +29,8 @@ from data import digits
 from data.config import load_data_config
 from data.download import unpack
 from data.label_cache import LabelCache
-from data.samples import load_samples
-from data.scan import Scan
+from data.load import load_samples
+from data.samples import Findings
 from engine.checkpoints import load_checkpoint, save_checkpoint
 from engine.cli import run_cli
 from engine.draw import save_image
@@ -40,6 +40,7 @@ from engine.val_report import write_csv
 from engine.writers import TableFile, VideoFile
 from files.atomic import write_text_atomic
 from models import DetectionModel, build_model
+from tests.data.scenes import make_samples
 from tests.engine.exported import save_tiny_detector
 from tests.engine.tiny import NAMES, TINY, Playground
 from tests.trust.disks import fill, limited_files, read_only, small_disk
@@ -66,7 +67,9 @@ def write_results(path: Path, amount: int) -> None:
 
 def write_cache(path: Path, amount: int) -> None:
     said: list[str] = []
-    LabelCache(path.parent, said.append).save("key", "signature", Scan(problems=["x" * 99] * amount))
+    LabelCache(path.parent, said.append).save(
+        "key", "signature", make_samples([], []), Findings(problems=["x" * 99] * amount)
+    )
     made = [item for item in path.parent.glob("*.npz") if item != path]
     if made:
         made[0].replace(path)  # to be found under a name that the test knows

@@ -180,7 +180,7 @@ BAD_ENTRIES: list[tuple[str, int, dict[str, Any], str]] = [
     ("annotations", 0, {"bbox": None}, "bbox None is not four numbers"),
     ("annotations", 0, {"bbox": {"x": 1}}, "is not four numbers"),
     ("annotations", 0, {"bbox": [16, 8, float("nan"), 16]}, "bbox [16, 8, nan, 16] is not four numbers"),
-    ("annotations", 0, {"bbox": [16, 8, -32, 16]}, "has no area inside the 64x32 image"),
+    ("annotations", 0, {"bbox": [16, 8, -32, 16]}, "has no area inside the image of 32x64 pixels"),
     ("annotations", 0, {"bbox": [16, 8, 0, 16]}, "has no area inside"),
     ("annotations", 0, {"bbox": [600, 8, 5, 5]}, "has no area inside"),
     ("annotations", 0, {"category_id": 8}, "category_id 8 is no category of this file"),
@@ -192,8 +192,8 @@ BAD_ENTRIES: list[tuple[str, int, dict[str, Any], str]] = [
     ("images", 0, {"file_name": None}, "file_name None does not name a file inside the image folder; image skipped"),
     ("images", 0, {"file_name": "half \ud83d pair.png"}, r"file_name 'half \ud83d pair.png' does not name a file"),
     ("images", 0, {"id": 1}, "id 1 is not a whole number of its own; image skipped"),
-    ("images", 0, {"width": 9}, "0.png: the json says 9x32 pixels, the file 64x32; image skipped"),
-    ("images", 0, {"height": "\n" * 500}, r"the json says 64x\n\n"),
+    ("images", 0, {"width": 9}, "0.png: the json says 32x9 pixels, the file 32x64 (height x width); image skipped"),
+    ("images", 0, {"height": "\n" * 500}, r"the json says \n\n"),
 ]
 
 

@@ -55,13 +55,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_labels(folder: Path, content: bytes) -> None:
     """A label file is never refused as a whole: good lines are kept, each bad one is told."""
     (folder / "labels" / "a.txt").write_bytes(content)
-    scan = scan_yolo([str(folder / "images" / "a.png")], 3)
-    assert all(line.isprintable() for line in scan.problems)
-    boxes = scan.boxes_cxcywh
+    samples, found = scan_yolo([str(folder / "images" / "a.png")], 3)
+    assert all(line.isprintable() for line in found.problems)
+    boxes = samples.boxes_cxcywh
     assert np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all() and (np.abs(boxes - 0.5) <= 0.5 + 1e-6).all()
-    assert ((scan.classes >= 0) & (scan.classes < 3)).all() and np.isfinite(scan.areas).all()
+    assert ((samples.classes >= 0) & (samples.classes < 3)).all() and np.isfinite(samples.areas).all()
     lines = [line for line in content.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
-    assert len(scan.classes) + scan.counts.dropped == len(lines)
+    assert len(samples.classes) + found.counts.dropped == len(lines)
 
 
 def texts(paths: list[Path]) -> list[bytes]:
@@ -141,8 +141,8 @@ COCO = {
 def read_coco(path: Path) -> None:
     content = read_json(str(path))
     ids = tuple(categories_of(content, str(path)))
-    scan = scan_coco(content, str(path), find_image_folder(content, str(path), str(path.parent), "train"), ids)
-    assert all(line.isprintable() for line in scan.problems), scan.problems
+    _, found = scan_coco(content, str(path), find_image_folder(content, str(path), str(path.parent), "train"), ids)
+    assert all(line.isprintable() for line in found.problems), found.problems
 
 
 @examples(100)

@@ -21,7 +21,7 @@ from data.decode import decode_image, decode_resized
 from data.download import unpack
 from data.image_probe import probe_image
 from data.label_cache import LabelCache
-from data.scan import Scan
+from data.samples import Findings, Samples
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.torchscript_program import check_program
 from tests.trust.hostile import whole_checkpoint
@@ -131,17 +131,19 @@ def test_label_caches(folder: Path, which: int, changes: list[Edit], whole: bool
     labels = LabelCache(cache, said.append)
     path = cache / "seed.npz"
     if not path.exists():
-        scan = Scan(image_paths=["a", "b"], sizes_hw=np.full((2, 2), 9, np.int32), image_ids=np.array([1, 2]))
-        scan.set_boxes(np.array([0, 1]), np.full((2, 4), 0.5), np.array([0, 1]), np.array([4.0, 4.0]))
-        labels.save("key", "signature", scan, ["a"])
+        sizes, two, boxes = np.full((2, 2), 9, np.int32), np.array([0, 1]), np.full((2, 4), 0.5)
+        samples = Samples.from_rows(["a", "b"], sizes, two, boxes, two, np.array([4.0, 4.0]))
+        labels.save("key", "signature", samples, Findings(), ["a"])
         labels._path("key").rename(path)
     change = mutated_zip(path.read_bytes(), which, changes) if whole else mutated(path.read_bytes(), changes)
     labels._path("key").write_bytes(change)
-    found: list[Scan | None] = []
+    found: list[tuple[Samples, Findings] | None] = []
     assert not survives(lambda: found.append(labels.load("key", "signature", 2)))
     assert all(line.isprintable() for line in said)
     if found[0] is not None:
-        assert found[0].offsets[-1] == len(found[0].classes) and (found[0].classes < 2).all()
+        samples = found[0][0]
+        assert samples.offsets[-1] == len(samples.classes) and (samples.classes < 2).all()
+        assert all(isinstance(path, str) for path in samples.image_paths)
 
 
 def archives() -> list[bytes]:

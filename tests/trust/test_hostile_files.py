@@ -24,11 +24,13 @@ from data.config import load_data_config
 from data.decode import decode_image
 from data.image_probe import probe_image
 from data.label_cache import LabelCache
-from data.samples import load_samples
+from data.load import load_samples
 from engine import pickle_names
 from engine.checkpoints import load_checkpoint, model_from_checkpoint
 from engine.cli import run_cli
 from engine.hyp import load_hyp
+from engine.predict import run_detect
+from engine.predict_config import DetectConfig
 from models import build_model
 from tests.engine.tiny import Playground
 from tests.trust import hostile
@@ -147,7 +149,7 @@ def test_a_checkpoint_to_resume_that_holds_something_else(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    keys = ("config", "hyp", "progress", "trainer", "image_weights", "torch_rng", "cuda_rng")
+    keys = ("config", "hyp", "progress", "trainer", "image_weights", "random")
     values = {"laughs": hostile.laughs(4, 4), "numbers": 3, "texts": "x", "nothing": None}
     own = torch.load(corpus[0]["code in own format"].with_name("whole.pt"), weights_only=True)
     (tmp_path / "weights").mkdir()
@@ -302,7 +304,7 @@ def test_class_names_do_not_leave_the_folder_of_crops(tmp_path: Path, name: str,
     bias = weights["state_dict"]["model.5.m.0.bias"].view(3, -1)
     bias[:, 4:] = 4.0
     hostile.save(weights | {"names": [name, f"{name} and {name}", "c"]}, tmp_path / "weights.pt")
-    config = detect.DetectConfig(
+    config = DetectConfig(
         weights=str(tmp_path / "weights.pt"),
         source=str(playground.folder / "data" / "images" / "val" / "001.png"),
         project=str(tmp_path / "runs"),
@@ -311,7 +313,7 @@ def test_class_names_do_not_leave_the_folder_of_crops(tmp_path: Path, name: str,
         max_det=3,
         device="cpu",
     )
-    summary = detect.run_detect(config, report=lambda line: None)
+    summary = run_detect(config, report=lambda line: None)
     assert summary.detections == 3
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "weights.pt"]
     assert len(written) == 5 and all((tmp_path / "runs" / "exp") in path.parents for path in written)
@@ -329,7 +331,7 @@ def test_outputs_never_go_through_links_nor_onto_the_source(tmp_path: Path, play
         (results / name).symlink_to(treasure)
     picture = playground.folder / "data" / "images" / "val" / "001.png"
     options: dict[str, Any] = {"weights": str(tmp_path / "weights.pt"), "exist_ok": True, "device": "cpu"}
-    config = detect.DetectConfig(
+    config = DetectConfig(
         source=str(picture),
         project=str(tmp_path),
         name="results",
@@ -338,11 +340,11 @@ def test_outputs_never_go_through_links_nor_onto_the_source(tmp_path: Path, play
         conf_thres=0.001,
         **options,
     )
-    detect.run_detect(config, report=lambda line: None)
+    run_detect(config, report=lambda line: None)
     assert treasure.read_text() == "untouched" and not (results / "001.png").is_symlink()
     before = picture.read_bytes()
-    own = detect.DetectConfig(source=str(picture), project=str(picture.parents[1]), name="val", **options)
-    assert "is the source itself" in refusal(lambda: detect.run_detect(own, report=lambda line: None), picture)
+    own = DetectConfig(source=str(picture), project=str(picture.parents[1]), name="val", **options)
+    assert "is the source itself" in refusal(lambda: run_detect(own, report=lambda line: None), picture)
     assert picture.read_bytes() == before
 
 
@@ -355,7 +357,7 @@ def test_names_of_files_cannot_steer_the_terminal(
     cv2.imwrite(str(tmp_path / "plain.png"), np.zeros((32, 32, 3), np.uint8))
     (tmp_path / "plain.png").rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    detect.run_detect(detect.DetectConfig(weights=str(weights), source=str(tmp_path / name), device="cpu"))
+    run_detect(DetectConfig(weights=str(weights), source=str(tmp_path / name), device="cpu"))
     assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))
     for flags in (["--source", str(tmp_path / f"{name}x")], ["--weights", str(tmp_path / f"{name}.pt")]):
         through_door("detect", ["--weights", str(weights), "--device", "cpu", *flags], monkeypatch, capsys)

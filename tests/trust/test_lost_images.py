@@ -17,8 +17,9 @@ from torch import nn
 from data.augment import AugmentConfig
 from data.config import DataConfig, load_data_config
 from data.eval_loader import EvalLoader
+from data.load import load_samples
 from data.loader import TrainLoader
-from data.samples import Samples, load_samples
+from data.samples import Samples
 from engine.evaluate import evaluate
 from engine.train import run_train
 from engine.val import ValConfig, run_val
@@ -54,7 +55,7 @@ LOSSES = {
     vanish: "image not found",
     empty: "image is empty (0 bytes)",
     damage: "image cannot be decoded",
-    resize: "image is 9x40, but was 32x32 when the labels were read",
+    resize: "image is 40x9, but was 32x32 (height x width) when the labels were read",
     make_folder: "image cannot be decoded (Is a directory)",
 }
 STORES = [("resident", 0), ("streamed", 0), ("streamed", 2)]

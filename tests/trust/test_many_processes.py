@@ -117,6 +117,15 @@ def test_a_bad_batch_of_one_process_is_left_out_by_all(
     assert outcome.weights[0][0] != pair[1].weights[0][0]
 
 
+def test_all_processes_stream_if_one_has_no_memory(launcher: Launcher, options: dict[str, Any], tmp_path: Path) -> None:
+    """Images in memory here and streamed there would be mosaics of two kinds; a resumed run knows only one of them."""
+    outcome = launcher.train(options | {"project": str(tmp_path), "cache": "auto"}, "memory")
+    assert outcome.codes == [0, 0], outcome.errors
+    said = "images: streamed (16 images at 32 px are 0 MiB, more than another process has free); 1 decoding processes"
+    assert said in outcome.said[0]
+    assert load_checkpoint(tmp_path / "exp" / "weights" / "last.pt").training["store"] == "streamed"
+
+
 @pytest.mark.parametrize(("cache", "workers"), [("none", 0), ("none", 1), ("ram", 0)])
 def test_an_image_that_one_process_cannot_read_is_told_once(
     launcher: Launcher, options: dict[str, Any], tmp_path: Path, cache: str, workers: int

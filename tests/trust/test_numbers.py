@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from data.config import load_data_config
+from data.load import load_samples
 from data.loader import TrainLoader
-from data.samples import Samples, load_samples
+from data.samples import Samples
 from engine.finite import first_not_finite
 from engine.hyp import load_hyp
 from engine.step_guard import MOST_BAD_IN_A_ROW, NAMED_FILES, READ_EVERY, named
@@ -43,11 +44,6 @@ def test_a_bad_step_leaves_no_trace(samples: Samples, kind: str, options: dict[s
     spoiler = Spoiler(trainer, kind, (0, 0), (0, 5))
     losses = trainer.train_epoch(0)
     for bad in (0, 5):
-        # the average's count is put right when the faults are read, with the rest to follow
-        if not options.get("lazy"):
-            assert spoiler.same(bad, bad + 1)
-        for state in spoiler.states.values():
-            state[0]["ema_updates"] = 0
         assert spoiler.same(bad, bad + 1)
         assert not spoiler.same(bad + 1, bad + 2)
     assert not spoiler.same(4, 5)
@@ -72,7 +68,7 @@ def test_what_a_gpu_decides_is_what_the_cpu_decides(samples: Samples) -> None:
         ends.append((trainer.state(), trainer.ema.model.state_dict()))
     assert same_tensors(ends[0][0], ends[1][0])
     for key, value in ends[0][1].items():
-        torch.testing.assert_close(ends[1][1][key], value, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(ends[1][1][key], value, rtol=1e-5, atol=1e-6)
 
 
 def test_without_faults_the_guard_changes_nothing(samples: Samples) -> None:
@@ -213,8 +209,6 @@ def test_a_bad_step_leaves_no_trace_on_a_gpu(samples: Samples, kind: str, option
     assert trainer.guard.lazy
     spoiler = Spoiler(trainer, kind, (0, 0), (0, 5))
     trainer.train_epoch(0)
-    for state in spoiler.states.values():
-        state[0]["ema_updates"] = 0
     assert spoiler.same(0, 1) and spoiler.same(5, 6) and not spoiler.same(6, 7)
     assert len(lines) == 2 and trainer.ema.updates == len(trainer.loader) - 2
 

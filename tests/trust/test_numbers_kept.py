@@ -24,9 +24,14 @@ from tests.engine.tiny import RECIPE, TINY, Playground, write_yaml
 NAN, INF = float("nan"), float("inf")
 
 
-@pytest.mark.parametrize("rate", [1e9, 1e30, 1e38])
-def test_a_wild_learning_rate_is_a_clear_error(ground: Playground, tmp_path: Path, rate: float) -> None:
-    hyp = write_yaml(tmp_path / "hyp.yaml", RECIPE | {"lr0": rate})
+@pytest.mark.parametrize(
+    "changes",
+    [{"lr0": 10.0, "weight_decay": 0.5}, {"lr0": 10.0, "weight_decay": 5.0}, {"weight_decay": 1e30}],
+    ids=["slowly", "fast", "at once"],
+)
+def test_a_recipe_that_diverges_is_a_clear_error(ground: Playground, tmp_path: Path, changes: dict[str, float]) -> None:
+    """Weight decay times the rate is above 2, so that every step makes the weights larger, up to Inf."""
+    hyp = write_yaml(tmp_path / "hyp.yaml", RECIPE | changes)
     lines: list[str] = []
     with pytest.raises(FloatingPointError, match=r"^epoch \d.*: .*lower lr0.*; ") as caught:
         run_train(ground.config(tmp_path, hyp=hyp, epochs=30), lines.append)
@@ -35,6 +40,15 @@ def test_a_wild_learning_rate_is_a_clear_error(ground: Playground, tmp_path: Pat
     assert ("is the last good state" in str(caught.value)) == ("last.pt" in {path.name for path in kept})
     for path in kept:
         assert first_not_finite(vars(load_checkpoint(path))) == ""
+
+
+def test_the_highest_rate_alone_gives_numbers(ground: Playground, tmp_path: Path) -> None:
+    """Clipped gradients keep the weights finite up to the highest rate that a recipe may have."""
+    hyp = write_yaml(tmp_path / "hyp.yaml", RECIPE | {"lr0": 10.0, "warmup_epochs": 3.0, "warmup_bias_lr": 10.0})
+    lines: list[str] = []
+    run = run_train(ground.config(tmp_path, hyp=hyp, epochs=10), lines.append)
+    assert not any("Images: " in line for line in lines)
+    assert first_not_finite(vars(load_checkpoint(run / "weights" / "last.pt"))) == ""
 
 
 def test_a_run_with_a_few_bad_steps_is_a_good_run(

@@ -51,7 +51,7 @@ def test_a_batch_that_is_not_even_made(samples: Samples, monkeypatch: pytest.Mon
 
 
 def test_one_image_too_many() -> None:
-    text = "b: 1 images of 96x64 px do not fit the GPU.*; not even one .*--imgsz"
+    text = "b: 1 images of 64x96 px do not fit the GPU.*; not even one .*--imgsz"
     with pytest.raises(ValueError, match=text), memory_errors("b", (1, 3, 64, 96)):
         out_of_memory()
 

@@ -23,6 +23,7 @@ from engine.train_config import MAY_CHANGE_ON_RESUME, TrainConfig
 from engine.train_log import read_results
 from engine.trainer import Trainer
 from tests.engine.tiny import RECIPE, Playground, same_tensors, write_yaml
+from tests.files.unfinished import leave_unfinished
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -135,7 +136,7 @@ def test_the_run_goes_on_from_another_folder(
 
 def test_which_run_is_meant(ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no last\.pt under runs/"):
+    with pytest.raises(FileNotFoundError, match=r"no last\.pt in runs/train; name the run's folder"):
         find_resume("latest")
     first, second = (Path("runs/train") / name / "weights" for name in ("exp", "exp2"))
     for number, weights in enumerate((first, second)):
@@ -152,6 +153,13 @@ def test_which_run_is_meant(ground: Playground, tmp_path: Path, monkeypatch: pyt
     assert find_resume("runs/train/exp") == find_resume(str(first / "last.pt")) == first / "last.pt"
     (second / "last.pt").touch()
     assert find_resume("latest") == second / "last.pt"
+    for other in ("runs/study/cell", "runs/demo/train"):  # newer, and elsewhere
+        (Path(other) / "weights").mkdir(parents=True)
+        for file in ("opt.yaml", "weights/last.pt"):
+            (Path(other) / file).touch()
+            os.utime(Path(other) / file, (2**31,) * 2)
+    assert find_resume("latest") == second / "last.pt"
+    assert find_resume("latest", "runs/demo") == Path("runs/demo/train/weights/last.pt")
     for given, words in (("gone", "no such checkpoint"), ("runs", "before its first checkpoint")):
         with pytest.raises(FileNotFoundError, match=f"^--resume {given}: .*{words}"):
             find_resume(given)
@@ -171,7 +179,7 @@ def test_the_command_line_says_that_there_is_no_checkpoint_yet(tmp_path: Path) -
 
 def test_the_help_says_what_may_change(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        door.make_parser().parse_args(["--help"])
+        door.main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "only --epochs, --patience, --device, --workers, --cache, --noplots" in text
     assert "Changed with --resume, the learning rates follow the new length from there on" in text
@@ -215,9 +223,10 @@ def test_a_live_run_is_not_trained_twice(interrupted: Checkpoint, tmp_path: Path
     """Another process holds the folder: refused. Killed, it holds nothing any more."""
     folder = tmp_path / "exp"
     (folder / "weights").mkdir(parents=True)
-    (folder / "weights" / ".last.pt.abcd.tmp").write_bytes(b"half")
-    (folder / ".results.csv-1234.tmp").write_bytes(b"half")
-    (folder / "notes.tmp").write_text("the user's own")
+    leave_unfinished(folder / "weights", "last.pt")
+    leave_unfinished(folder, "results.csv")
+    (folder / ".notes.tmp").write_text("the user's own")
+    (folder / "weights" / ".export.tmp").mkdir()
     hold = "import sys, time; from pathlib import Path; from engine.run_claim import RunClaim\n"
     hold += "claim = RunClaim(Path(sys.argv[1])); print('held', flush=True); time.sleep(100)"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
@@ -226,7 +235,7 @@ def test_a_live_run_is_not_trained_twice(interrupted: Checkpoint, tmp_path: Path
     )
     try:
         assert holder.stdout and holder.stdout.readline() == "held\n"
-        assert sorted(path.name for path in folder.rglob("*")) == [".lock", "notes.tmp", "weights"]
+        assert sorted(path.name for path in folder.rglob("*")) == [".export.tmp", ".lock", ".notes.tmp", "weights"]
         with pytest.raises(ValueError, match=r"exp: another process is training into this folder; wait for it"):
             RunClaim(folder)
     finally:
@@ -260,7 +269,7 @@ DAMAGES: dict[str, list[Any]] = {
     "progress": [None, [], {"epoch": "x"}, {"epoch": -1}, {"epoch": 1.5}, {"best_fitness": float("nan")}, {"more": 1}],
     "config": [{"imgszz": 3}, {"imgsz": "big"}, [], None, 3],
     "trainer": [None, {"model": {}}],
-    "torch_rng": [torch.zeros(3)],
+    "random": [None, 3, "abc", [], [{}], [{"torch": torch.zeros(3), "cuda": None}]],
     "image_weights": [[1.0, 2.0]],
 }
 

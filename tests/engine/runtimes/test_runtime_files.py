@@ -81,6 +81,7 @@ def test_metadata_as_others_write_it(facts: dict[str, Any], names: tuple[str, ..
         {"nms": "perhaps"},
         {"conf_thres": "nan"},
         {"task": "segment"},
+        {"task": 3},
     ],
 )
 def test_hostile_metadata_is_refused(facts: dict[str, Any], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 import detect
 from data.config import load_data_config
 from data.eval_loader import EvalLoader
-from data.samples import load_samples
+from data.load import load_samples
 from engine import load_model
 from engine.checkpoints import model_from_checkpoint
 from engine.cli import run_cli

@@ -1,0 +1,58 @@
+"""Names that are not known: which known ones are near, and which YOLOv5 has and this project does not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
+
+NEAR = 0.75  # share of the characters that two names have in common, in order; below this a hint would be a guess
+MOST_NEAR = 3  # equally near names that a hint lists
+
+
+def hint_for(
+    name: object,
+    known: Iterable[str],
+    left_out: Mapping[str, str] | None = None,
+    *,
+    ending: str = "",
+    quoted: bool = True,
+) -> str:
+    """What a message says behind an unknown name: what to use instead, or "" where nobody can know.
+
+    Args:
+        name: What was given.
+        known: The names that there are.
+        left_out: What to do instead of a name that YOLOv5 has, by a regular expression for such names; `\\g<0>` stands
+            for the name, `\\1` for its first group.
+        ending: Of all names, such as ".yaml": left away before they are compared, as it makes every two alike.
+        quoted: Put the near names in quotation marks, as keys of a YAML file are; names of files and flags are not.
+    """
+    given = str(name)
+    stem = _stem(given, ending)
+    for pattern, instead in (left_out or {}).items():
+        match = re.fullmatch(pattern, stem, re.IGNORECASE)
+        if match:
+            return f"YOLOv5 has it, this project does not; {match.expand(instead)}"
+    near = [other + ending for other in nearest(stem, [_stem(other, ending) for other in known])]
+    return f"did you mean {' or '.join(map(repr, near) if quoted else near)}?" if near else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that are nearest to one that is not, several where they are equally near, none if none is.
+
+    Another number is no slip of the finger but another thing: yolov8n is not near to yolov5n, nor coco8 to coco. Digits
+    may only be missing, as in lr for lr0.
+    """
+    possible = [other for other in known if _digits(other).startswith(_digits(name))]
+    ratios = {other: SequenceMatcher(None, name.lower(), other.lower()).ratio() for other in possible}
+    best = max(ratios.values(), default=0.0)
+    return [other for other, ratio in ratios.items() if ratio == best][:MOST_NEAR] if best >= NEAR else []
+
+
+def _digits(name: str) -> str:
+    return "".join(character for character in name if character.isdecimal())
+
+
+def _stem(name: str, ending: str) -> str:
+    return name[: -len(ending)] if ending and name.lower().endswith(ending) else name
