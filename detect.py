@@ -6,7 +6,7 @@ python detect.py --weights best.onnx --source rtsp://camera/stream --view-img
 
 from __future__ import annotations
 
-from engine.command import detect as main
+from mgil.engine.command import detect as main
 
 if __name__ == "__main__":
     main()

@@ -5,7 +5,7 @@ python export.py --weights best.pt --include onnx openvino
 
 from __future__ import annotations
 
-from engine.command import export as main
+from mgil.engine.command import export as main
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ torchrun --nproc_per_node 4 train.py --data coco.yaml --batch-size 128 --device 
 
 from __future__ import annotations
 
-from engine.command import train as main
+from mgil.engine.command import train as main
 
 if __name__ == "__main__":
     main()

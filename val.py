@@ -5,7 +5,7 @@ python val.py --weights runs/train/exp/weights/best.pt --data digits.yaml --imgs
 
 from __future__ import annotations
 
-from engine.command import val as main
+from mgil.engine.command import val as main
 
 if __name__ == "__main__":
     main()

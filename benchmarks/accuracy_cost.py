@@ -32,15 +32,15 @@ import numpy as np
 import torch
 
 from benchmarks.side_by_side import OUTPUT, Row, show
-from data.augment import AugmentConfig
-from data.decode import decode_scanned
-from data.kernel_opencv import Painter
-from engine.cli import run_cli
-from engine.schedule import build_optimizer
-from engine.train import run_train
-from engine.train_config import TrainConfig
-from engine.train_log import read_results
-from engine.trainer import Trainer
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.datasets.batches.decode import decode_scanned
+from mgil.datasets.batches.kernel_opencv import Painter
+from mgil.engine.cli import run_cli
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.log import read_results
+from mgil.engine.training.run import run_train
+from mgil.engine.training.schedule import build_optimizer
+from mgil.engine.training.trainer import Trainer
 
 AP = "metrics/mAP_0.5:0.95"
 
@@ -76,14 +76,16 @@ def unfused(*arguments: Any) -> torch.optim.Optimizer:
 
 
 SLOW_PATHS: dict[str, Callable[[], list[AbstractContextManager[Any]]]] = {
-    "no-window": lambda: [patch("data.geometry._to_window", as_drawn)],
-    "no-reduced": lambda: [patch("data.stores.decode_scanned", partial(decode_scanned, reduced=False))],
+    "no-window": lambda: [patch("mgil.datasets.batches.geometry._to_window", as_drawn)],
+    "no-reduced": lambda: [
+        patch("mgil.datasets.batches.stores.decode_scanned", partial(decode_scanned, reduced=False))
+    ],
     "no-matrix": lambda: [
-        patch("data.geometry.draw_colours", draw_hsv_gains),
-        patch("data.loader.Painter", HsvPainter),
+        patch("mgil.datasets.batches.geometry.draw_colours", draw_hsv_gains),
+        patch("mgil.datasets.batches.loader.Painter", HsvPainter),
     ],
     "no-layout": lambda: [patch.object(Trainer, "memory_format", torch.contiguous_format)],
-    "no-fused": lambda: [patch("engine.train.build_optimizer", unfused)],
+    "no-fused": lambda: [patch("mgil.engine.training.run.build_optimizer", unfused)],
 }
 VARIANTS = ("fast", "slow", "streamed", *SLOW_PATHS)
 

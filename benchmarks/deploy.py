@@ -32,13 +32,13 @@ import torch
 
 from benchmarks.peers import FOLDER, peers_python
 from benchmarks.side_by_side import OUTPUT, UPSTREAM, Row, Worker, plot_bars, show
-from engine.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
-from engine.cli import run_cli
-from engine.devices import select_device
-from engine.export import ExportConfig, Exported, run_export
-from engine.export_formats import FORMATS
-from engine.runtimes import load_exported
-from models import DetectionModel, build_model
+from mgil.engine.cli import run_cli
+from mgil.engine.devices import select_device
+from mgil.engine.export.formats import FORMATS
+from mgil.engine.export.run import ExportConfig, Exported, run_export
+from mgil.engine.runtimes.model import load_exported
+from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
+from mgil.networks.detector import DetectionModel, build_model
 
 MODELS = ("yolov5n", "yolov5s", "yolov5n-spd", "yolov5n-mgil")
 PLAIN, DEPLOYED, INT8, PEER = "plain", "deployed", "int8", "upstream's export"
@@ -55,7 +55,10 @@ def nothing_changed() -> Iterator[None]:
     def as_trained(model: DetectionModel, *_unused: object) -> DetectionModel:
         return copy.deepcopy(model).eval().requires_grad_(False)  # it goes to the device, the original stays
 
-    with patch("engine.export_onnx.deployed", as_trained), patch("engine.export_torchscript.deployed", as_trained):
+    with (
+        patch("mgil.engine.export.onnx.deployed", as_trained),
+        patch("mgil.engine.export.torchscript.deployed", as_trained),
+    ):
         yield
 
 

@@ -23,9 +23,9 @@ import torch
 
 from benchmarks.deploy import DEPLOYED, PLAIN, prepare_weights, write
 from benchmarks.side_by_side import OUTPUT, Row, show
-from engine.cli import run_cli
-from models import build_model
-from models.profile import profile
+from mgil.engine.cli import run_cli
+from mgil.networks.detector import build_model
+from mgil.networks.profile import profile
 
 GROUPS = {
     "convolutions": {"Conv"},

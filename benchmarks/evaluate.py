@@ -31,7 +31,7 @@ from benchmarks.side_by_side import (
     show,
     yolo_copy,
 )
-from engine.cli import run_cli
+from mgil.engine.cli import run_cli
 
 SCRATCH = OUTPUT / "scratch"
 

@@ -24,17 +24,17 @@ import torch
 from torch import nn
 
 from benchmarks.side_by_side import Row, show
-from data.config import load_data_config
-from data.eval_loader import EvalLoader
-from data.load import load_samples
-from engine.checkpoints import load_checkpoint, model_from_checkpoint
-from engine.cli import run_cli
-from engine.devices import select_device
-from engine.evaluate import evaluate
-from engine.flags import natural_int, positive_int
-from engine.input_size import input_size_hw
-from files.atomic import write_text_atomic
-from mgil.mgaf import MGAF
+from mgil.block.mgaf import MGAF
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
+from mgil.engine.cli import run_cli
+from mgil.engine.devices import select_device
+from mgil.engine.evaluation.evaluate import evaluate
+from mgil.engine.input_size import input_size_hw
+from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.files.atomic import write_text_atomic
+from mgil.files.flags import natural_int, positive_int
 
 OUTPUT = Path("runs/fusion")
 CONSTANT_BELOW = 1e-3  # standard deviation of a weight near 1/2: a change of 0.2 % in what a branch adds

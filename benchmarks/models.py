@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from engine.cli import run_cli
-from models import DetectionModel, build_model
-from models.profile import profile
+from mgil.engine.cli import run_cli
+from mgil.networks.detector import DetectionModel, build_model
+from mgil.networks.profile import profile
 
 MODELS = ("yolov5n.yaml", "yolov5s.yaml", "yolov5n-spd.yaml", "yolov5n-mgil.yaml", "yolov5n-mgil-lite.yaml")
 

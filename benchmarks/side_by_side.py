@@ -21,9 +21,9 @@ import numpy as np
 import yaml
 
 from benchmarks.peers import FOLDER, peers_environment, peers_python
-from data.config import load_data_config
-from data.image_list import list_images
-from data.labels import label_path_of
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.image_list import list_images
+from mgil.datasets.reading.labels import label_path_of
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = ROOT / "benchmarks" / "workers"

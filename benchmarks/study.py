@@ -39,10 +39,10 @@ from benchmarks.study_latency import measure_study, read_latency
 from benchmarks.study_plan import PlannedCell, Study, find_study, load_study
 from benchmarks.study_report import write_report
 from benchmarks.study_table import Row, key_of, merge_rows, read_rows, write_rows
-from engine.cli import describe, run_cli
-from engine.devices import select_device
-from engine.flags import natural_int, positive_int
-from files.atomic import write_text_atomic
+from mgil.engine.cli import describe, run_cli
+from mgil.engine.devices import select_device
+from mgil.files.atomic import write_text_atomic
+from mgil.files.flags import natural_int, positive_int
 
 OUTPUT = Path("runs/studies")
 LOOK_EVERY_S = 0.2

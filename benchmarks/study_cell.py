@@ -24,20 +24,20 @@ import yaml
 
 from benchmarks.side_by_side import Worker, machine
 from benchmarks.study_data import peer_copy
-from data.config import load_data_config
-from data.eval_loader import EvalLoader
-from data.load import load_samples
-from data.samples import Samples
-from engine.checkpoints import load_checkpoint, model_from_checkpoint
-from engine.coco_results import CocoAverages, coco_averages
-from engine.devices import select_device
-from engine.evaluate import evaluate
-from engine.matching import Detections
-from engine.train import run_train
-from engine.train_config import TrainConfig
-from engine.train_log import read_results
-from files.atomic import write_text_atomic
-from models.profile import profile
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
+from mgil.datasets.reading.samples import Samples
+from mgil.engine.devices import select_device
+from mgil.engine.evaluation.evaluate import evaluate
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.log import read_results
+from mgil.engine.training.run import run_train
+from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.files.atomic import write_text_atomic
+from mgil.networks.profile import profile
+from mgil.tasks.detect.coco import CocoAverages, coco_averages
+from mgil.tasks.detect.matching import Detections
 
 JOB, RESULT = "job.json", "result.json"
 COST_SIZE = 640  # pixels; the size that published operations are for

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from data.config import DataConfig, find_data_yaml, load_data_config
-from data.image_list import list_images
-from data.load import load_samples
-from data.samples import Samples
-from files.atomic import write_text_atomic
+from mgil.datasets.reading.config import DataConfig, find_data_yaml, load_data_config
+from mgil.datasets.reading.image_list import list_images
+from mgil.datasets.reading.load import load_samples
+from mgil.datasets.reading.samples import Samples
+from mgil.files.atomic import write_text_atomic
 
 SPLIT_SEED = 0  # of the images that are held out: the same for every study
 

@@ -20,12 +20,12 @@ import torch
 
 from benchmarks.side_by_side import Worker, machine
 from benchmarks.study_plan import PlannedCell
-from engine.checkpoints import model_from_checkpoint, save_checkpoint
-from engine.export import ExportConfig, run_export
-from engine.packages import MissingPackage, import_package
-from engine.runtime_onnx import OnnxBackend, gpu_provider_installed
-from files.atomic import write_text_atomic
-from models import DetectionModel, build_model
+from mgil.engine.export.run import ExportConfig, run_export
+from mgil.engine.runtimes.onnx import OnnxBackend, gpu_provider_installed
+from mgil.engine.weights.checkpoints import model_from_checkpoint, save_checkpoint
+from mgil.files.atomic import write_text_atomic
+from mgil.files.packages import MissingPackage, import_package
+from mgil.networks.detector import DetectionModel, build_model
 
 ROUNDS, IN_A_ROW = 20, 5  # turns of each model, and images of a turn; the first image of a turn warms the caches
 PYTORCH, ONNX = "PyTorch ms", "ONNX ms"

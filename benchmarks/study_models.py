@@ -13,10 +13,10 @@ from unittest.mock import patch
 
 import torch
 
-from models import build_model
-from models.config import load_architecture
-from models.head import Detect
-from models.profile import profile
+from mgil.networks.config import load_architecture
+from mgil.networks.detector import build_model
+from mgil.networks.head import Detect
+from mgil.networks.profile import profile
 
 PEERS = ("yolov5", "ultralytics")
 # Channels are rounded up to multiples of 8, and the widest rows of the shipped models have 1024 at width 1: a step of

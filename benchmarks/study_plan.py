@@ -27,11 +27,11 @@ from typing import Any
 
 from benchmarks.study_data import find_data
 from benchmarks.study_models import Model
-from data.augment import AugmentConfig
-from data.config import load_data_config
-from engine.hyp import default_hyp, load_hyp
-from engine.train_config import TrainConfig
-from engine.train_setup import DEFAULT_BATCH, DEFAULT_EPOCHS
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.datasets.reading.config import load_data_config
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS
+from mgil.tasks.detect.recipe import default_hyp, load_hyp
 
 STUDIES = Path(__file__).parent / "studies"
 SETTINGS = ("data", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")

@@ -22,7 +22,7 @@ from benchmarks.study_latency import COLUMNS as LATENCY_COLUMNS
 from benchmarks.study_models import PEERS
 from benchmarks.study_plots import draw_plots
 from benchmarks.study_table import Row, read_rows
-from files.atomic import write_text_atomic
+from mgil.files.atomic import write_text_atomic
 
 CONFIDENCE = 0.95
 Group = tuple[str, int, str]  # data set, size, split

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from files.atomic import write_text_atomic
+from mgil.files.atomic import write_text_atomic
 
 KEY = ("model", "data", "size", "seed", "split")  # a cell's place in the study; its row is replaced, never doubled
 TEXTS = ("study", "baseline", "cell", "model", "data", "split", "machine", "versions", "latency machine", "GPU")

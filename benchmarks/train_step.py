@@ -34,7 +34,7 @@ from benchmarks.side_by_side import (
     show,
     yolo_copy,
 )
-from engine.cli import run_cli
+from mgil.engine.cli import run_cli
 
 PLAIN, LOWRES = "ours", "ours, lowres"
 CFGS = {"yolov5": "yolov5n.yaml", ULTRALYTICS: "yolov5n.yaml"}  # ultralytics gives this name to yolov5nu

@@ -1,29 +1,26 @@
-"""MGIL: a stride-2 layer that loses no information, for any convolutional network."""
+"""MGIL-YOLOv5: vision on small images, with a stride-2 layer that loses no information.
 
-from mgil.block import MGIL
-from mgil.cii import CII
-from mgil.conv import ConvNormAct
-from mgil.flie import FLIE, SPDConv
-from mgil.lie import LIE
-from mgil.mgaf import MGAF
-from mgil.mrie import MRIE
-from mgil.reparameterise import reparameterise
-from mgil.replace import Replacement, replace_stride2
-from mgil.space_to_channel import SpaceToChannel
+The names below are imported when they are first asked for: `import mgil` costs nothing, the block needs torch alone,
+and `load_model` what the extra `all` installs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mgil.block import MGIL, SPDConv, reparameterise, replace_stride2
+    from mgil.engine.prediction.load import load_model
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CII",
-    "ConvNormAct",
-    "FLIE",
-    "LIE",
-    "MGAF",
-    "MGIL",
-    "MRIE",
-    "Replacement",
-    "SPDConv",
-    "SpaceToChannel",
-    "reparameterise",
-    "replace_stride2",
-]
+__all__ = ["MGIL", "SPDConv", "load_model", "reparameterise", "replace_stride2"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    if name not in __all__:
+        raise AttributeError(f"module 'mgil' has no attribute {name!r}")
+    home = "mgil.engine.prediction.load" if name == "load_model" else "mgil.block"
+    return getattr(import_module(home), name)

@@ -14,18 +14,16 @@ import pytest
 import mgil
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Each room may import the rooms named after it.
-MAY_IMPORT = {
-    "mgil": set(),
+# Each room of mgil/ may import the rooms named after it; what stands above the package may import all of it.
+MAY_IMPORT: dict[str, set[str]] = {
+    "block": set(),
     "files": set(),
-    "models": {"mgil", "files"},
-    "data": {"files"},
-    "engine": {"models", "data", "mgil", "files"},
-    "scripts": {"engine"},
-    "benchmarks": {"engine", "models", "data", "mgil", "files"},
-    "tests": {"benchmarks", "engine", "models", "data", "mgil", "files"},
+    "networks": {"block", "files"},
+    "datasets": {"files", "tasks"},
+    "tasks": {"networks", "datasets", "block", "files", "engine"},
+    "engine": {"tasks", "networks", "datasets", "block", "files"},
 }
-ROOMS = ["mgil", "files", "models", "data", "engine"]
+PACKAGE = REPOSITORY / "mgil"
 # They run in the peers' environment, where this project's packages are not.
 PEERS_WORKERS = ["channel", "peer_model", "ultralytics_peer", "upstream", "label_scan_upstream"]
 MAX_FILE, MAX_CLASS, MAX_FUNCTION, MAX_FORWARD = 400, 150, 60, 25  # lines
@@ -34,7 +32,7 @@ UNFINISHED = ["TO" + "DO", "FIX" + "ME"]  # put together here so that this file 
 
 UNSAFE_YAML_LOADERS = {"yaml.Loader", "yaml.FullLoader", "yaml.UnsafeLoader"}
 
-ROOM_FILES = sorted(path for room in ROOMS for path in (REPOSITORY / room).rglob("*.py"))
+ROOM_FILES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted(REPOSITORY.glob("*.py"))
 BENCHMARK_FILES = sorted((REPOSITORY / "benchmarks").rglob("*.py"))
 TEST_FILES = sorted((REPOSITORY / "tests").rglob("*.py"))
@@ -63,7 +61,18 @@ def functions(path: Path) -> Iterator[Function]:
 
 
 def imported(path: Path) -> set[str]:
-    """Return the first part of every module name that the file imports, also by `importlib.import_module("name")`."""
+    """Return the first part of every module name that the file imports."""
+    return {name.partition(".")[0] for name in modules(path)}
+
+
+def room(module: str) -> str:
+    """The room of mgil/ that a module is in; "" for all others."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "mgil" and len(parts) > 1 else ""
+
+
+def modules(path: Path) -> set[str]:
+    """Return every module name that the file imports, also by `importlib.import_module("name")`."""
     names = set()
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
@@ -73,7 +82,7 @@ def imported(path: Path) -> set[str]:
             names.add(node.module or "")
         elif isinstance(node, ast.Call) and called(node) in {"import_module", "__import__"}:
             names.update(str(argument.value) for argument in node.args if isinstance(argument, ast.Constant))
-    return {name.partition(".")[0] for name in names}
+    return names
 
 
 def called(call: ast.Call) -> str:
@@ -118,24 +127,25 @@ def call_offences(call: ast.Call) -> Iterator[str]:
 
 
 def test_there_is_something_to_read() -> None:
-    assert {relative(path).partition("/")[0] for path in ROOM_FILES} == set(ROOMS)
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name[0] != "_"} == set(MAY_IMPORT)
 
 
-@files(ALL_FILES)
+@files([path for path in ROOM_FILES if path.parent != PACKAGE])
 def test_imports_point_one_way(path: Path) -> None:
-    room = "scripts" if path in SCRIPTS else path.relative_to(REPOSITORY).parts[0]
-    rooms = imported(path) & set(MAY_IMPORT) - {room}
-    assert rooms <= MAY_IMPORT[room], f"{room} must not import {', '.join(sorted(rooms - MAY_IMPORT[room]))}"
+    own = path.relative_to(PACKAGE).parts[0]
+    rooms = {room(module) for module in modules(path)} - {own, ""}
+    assert rooms <= MAY_IMPORT[own], f"{own} must not import {', '.join(sorted(rooms - MAY_IMPORT[own]))}"
+    assert not imported(path) & {"benchmarks", "tests"}
 
 
-@files([path for path in ROOM_FILES if relative(path).startswith("mgil/")])
+@files([path for path in ROOM_FILES if path.is_relative_to(PACKAGE / "block")])
 def test_the_block_needs_torch_alone(path: Path) -> None:
     assert imported(path) - set(sys.stdlib_module_names) <= {"torch", "mgil"}
 
 
 @files([REPOSITORY / "benchmarks" / "workers" / f"{name}.py" for name in PEERS_WORKERS])
 def test_workers_of_peers_need_none_of_this_project(path: Path) -> None:
-    assert not imported(path) & set(MAY_IMPORT)
+    assert not imported(path) & {"mgil", "tests"}
 
 
 @files([path for path in ALL_FILES if path.stem not in PEERS_WORKERS])
@@ -195,7 +205,7 @@ def test_no_pickle_and_nothing_unfinished(path: Path) -> None:
 
 def test_version_is_stated_once() -> None:
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    assert 'dynamic = ["version"]' in text
+    assert 'dynamic = ["version", "optional-dependencies"]' in text
     assert mgil.__version__.count(".") == 2
 
 

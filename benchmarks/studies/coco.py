@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell
-from engine.train_config import TrainConfig
+from mgil.engine.training.config import TrainConfig
 
 MODELS = [Model("yolov5n"), Model("yolov5s"), Model("yolov5n-spd"), Model("yolov5n-mgil")]
 TRAIN = TrainConfig(data="coco", imgsz=640, epochs=300, batch_size=64)  # YOLOv5's own schedule

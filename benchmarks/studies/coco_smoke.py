@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from benchmarks.studies.coco import MODELS
 from benchmarks.study_plan import Cell
-from engine.train_config import TrainConfig
+from mgil.engine.training.config import TrainConfig
 
 TRAIN = TrainConfig(data="coco128", imgsz=128, epochs=1, batch_size=16)
 cells = [Cell(model, TRAIN) for model in MODELS]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell
-from engine.train_config import TrainConfig
+from mgil.engine.training.config import TrainConfig
 
 LITE = "yolov5n-mgil-lite"
 FINE_ALONE = [-1, 1, "MGIL", [64, {"fine_convs": 2, "fusion": "none"}]]

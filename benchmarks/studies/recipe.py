@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell
-from engine.train_config import TrainConfig
+from mgil.engine.training.config import TrainConfig
 
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {  # the recipe, "" for the one of the size, and changes to it
     "aligned": ("", {}),

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell
-from engine.train_config import TrainConfig
+from mgil.engine.training.config import TrainConfig
 
 MODELS = [
     Model("yolov5n"),

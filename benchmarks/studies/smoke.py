@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell
-from engine.train_config import TrainConfig
+from mgil.engine.training.config import TrainConfig
 
 TRAIN = TrainConfig(data="digits", imgsz=64, epochs=1, batch_size=16)
 MODELS = [Model("yolov5n"), Model("yolov5n-mgil", "half mgil", width=0.125)]

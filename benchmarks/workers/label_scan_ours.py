@@ -57,15 +57,15 @@ def make_tree(folder: str, images: str) -> dict[str, int]:
 
 def imports() -> dict[str, float]:
     """Memory of a process that has read nothing yet."""
-    import data.load  # noqa: F401
+    import mgil.datasets.reading.load  # noqa: F401
 
     return {"peak": peak_mib()}
 
 
 def scan(description: str, cache: str) -> dict[str, float]:
     """Read the labels, or open the cache."""
-    from data.config import load_data_config
-    from data.load import load_samples
+    from mgil.datasets.reading.config import load_data_config
+    from mgil.datasets.reading.load import load_samples
 
     config = load_data_config(description)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -78,10 +78,10 @@ def stream(description: str, cache: str, workers: str) -> dict[str, object]:
     """A streamed training epoch: memory of the worker processes after the first batches and at the end."""
     import torch
 
-    from data.augment import AugmentConfig
-    from data.config import load_data_config
-    from data.load import load_samples
-    from data.loader import TrainLoader
+    from mgil.datasets.batches.augment import AugmentConfig
+    from mgil.datasets.batches.loader import TrainLoader
+    from mgil.datasets.reading.config import load_data_config
+    from mgil.datasets.reading.load import load_samples
 
     torch.set_num_threads(1)
     quiet = {"report": lambda line: None}

@@ -13,16 +13,16 @@ import torch
 import torchvision.ops  # noqa: F401
 
 from benchmarks.workers.channel import Channel, Shapes, handlers_of, use_one_core
-from data.config import load_data_config
-from data.load import load_samples
-from data.loader import BatchMaker, TrainLoader
-from engine.hyp import Hyp, load_hyp
-from engine.precision import Precision
-from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
-from engine.trainer import Trainer
-from engine.val import ValConfig, run_val
-from models import DetectionModel, build_model
-from models.criterion import make_loss
+from mgil.datasets.batches.loader import BatchMaker, TrainLoader
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
+from mgil.engine.evaluation.run import ValConfig, run_val
+from mgil.engine.training.precision import Precision
+from mgil.engine.training.schedule import Schedule, build_optimizer, scaled_weight_decay
+from mgil.engine.training.trainer import Trainer
+from mgil.networks.detector import DetectionModel, build_model
+from mgil.tasks.detect.criterion import make_loss
+from mgil.tasks.detect.recipe import Hyp, load_hyp
 
 
 class Ours:

@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 def count(model: nn.Module, sizes: list[int]) -> dict[str, Any]:
     """Parameters, and for each size in pixels the operations of one image in billions.
 
-    As models/profile.py has it: two for each multiply-add of convolutions and matrix products, two for each element
-    that a BatchNorm makes.
+    As mgil/networks/profile.py has it: two for each multiply-add of convolutions and matrix products, two for each
+    element that a BatchNorm makes.
     """
     model = model.float().cpu().eval()
     normalised: list[int] = []

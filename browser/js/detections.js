@@ -1,4 +1,4 @@
-// From the network's output to boxes, by the rule of engine/nms.py.
+// From the network's output to boxes, by the rule of mgil/tasks/detect/nms.py.
 
 const MAX_CANDIDATES = 30000; // by score, before suppression
 const MAX_DETECTIONS = 1000; // as detect.py

@@ -1,4 +1,4 @@
-// Fitting a picture into the network's input, as data/letterbox.py does: one factor for both sides, by area where it
+// Fitting a picture into the network's input, as mgil/datasets/batches/letterbox.py does: one factor for both sides, by area where it
 // shrinks and bilinearly where it grows, grey around it.
 
 export const FILL = 114; // grey level around the picture, as in YOLOv5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell
-from engine.train_config import TrainConfig
+from mgil.engine.training.config import TrainConfig
 
 
 def write_study(folder: Path, cells: Iterable[Cell]) -> Path:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-import engine.train
+import mgil.engine.training.run
 from benchmarks.accuracy_cost import SLOW_PATHS, HsvPainter, summary
-from data import geometry, loader, stores
-from data.augment import AugmentConfig
-from data.geometry import draw_plan
-from engine.hyp import Hyp
-from engine.trainer import Trainer
+from mgil.datasets.batches import geometry, loader, stores
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.datasets.batches.geometry import draw_plan
+from mgil.engine.training.trainer import Trainer
+from mgil.tasks.detect.recipe import Hyp
 
 
 def what_is_used() -> dict[str, object]:
@@ -26,7 +26,7 @@ def what_is_used() -> dict[str, object]:
         "no-reduced": stores.decode_scanned,
         "no-matrix": (loader.Painter, geometry.draw_colours),
         "no-layout": Trainer.memory_format,
-        "no-fused": engine.train.build_optimizer(model, "SGD", Hyp(), 0.0).param_groups[0]["fused"],
+        "no-fused": mgil.engine.training.run.build_optimizer(model, "SGD", Hyp(), 0.0).param_groups[0]["fused"],
     }
 
 

@@ -17,7 +17,7 @@ import torch
 from benchmarks import deploy
 from benchmarks.deploy import DEPLOYED, INT8, PEER, PLAIN, choose_formats, measure, prepare_weights, table, write
 from benchmarks.deploy_profile import GROUPS, OTHER, by_convolution, by_group, kernels
-from engine.checkpoints import model_from_checkpoint
+from mgil.engine.weights.checkpoints import model_from_checkpoint
 
 SIZE = 64
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")

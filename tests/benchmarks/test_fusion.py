@@ -16,9 +16,9 @@ from torch import nn
 
 from benchmarks import fusion
 from benchmarks.fusion import fine_weights, held, plot_histograms, summary
-from engine.checkpoints import save_checkpoint
-from mgil.mgaf import MGAF
-from models import build_model
+from mgil.block.mgaf import MGAF
+from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.networks.detector import build_model
 from tests.engine.tiny import NAMES, TINY, make_data, random_squares
 
 

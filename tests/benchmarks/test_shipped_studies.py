@@ -11,9 +11,9 @@ import yaml
 
 from benchmarks.study_plan import STUDIES, Cell, find_study, load_cells, load_study, plan
 from benchmarks.study_table import read_rows
-from data.config import SHIPPED_FOLDER
-from engine.hyp import default_hyp, load_hyp
-from models.config import load_architecture
+from mgil.datasets.reading.config import SHIPPED_FOLDER
+from mgil.networks.config import load_architecture
+from mgil.tasks.detect.recipe import default_hyp, load_hyp
 
 RESULTS = STUDIES.parent / "results"
 # Number of cells, and a hash of what they say (see `said`), computed when studies were YAML files.

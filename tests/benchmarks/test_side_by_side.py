@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks import peers, side_by_side
 from benchmarks.side_by_side import Worker, alternate, available, camera_picture, camera_set, plot_bars, show, yolo_copy
-from data.config import load_data_config
-from data.load import load_samples
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
 
 FAKE = """
 import sys

@@ -21,13 +21,13 @@ from benchmarks.study_latency import latency_key
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell, PlannedCell, Study, load_study
 from benchmarks.study_table import read_rows
-from data.config import load_data_config
-from data.load import load_samples
-from engine.coco_results import coco_averages, xyxy_to_xywh
-from engine.train_config import TrainConfig
-from engine.train_log import read_results
-from models import build_model
-from models.profile import profile
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.log import read_results
+from mgil.networks.detector import build_model
+from mgil.networks.profile import profile
+from mgil.tasks.detect.coco import coco_averages, xyxy_to_xywh
 from tests.benchmarks.small_study import write_study
 from tests.engine.tiny import RECIPE, TINY, make_data, random_squares, write_yaml
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.study_data import find_data, peer_copy, split_yaml
-from data.config import load_data_config
-from data.load import load_samples
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
 from tests.engine.tiny import make_data, random_squares
 
 

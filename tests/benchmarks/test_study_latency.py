@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import study_latency
-from engine.packages import MissingPackage
+from mgil.files.packages import MissingPackage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CELL: Any = SimpleNamespace(size=64, definition={"classes": ["a"], "model": {"cfg": "yolov5n.yaml"}})

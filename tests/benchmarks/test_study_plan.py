@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell, PlannedCell, find_study, load_study, plan
-from engine.hyp import load_hyp
-from engine.train_config import TrainConfig
+from mgil.engine.training.config import TrainConfig
+from mgil.tasks.detect.recipe import load_hyp
 from tests.benchmarks.small_study import write_study
 from tests.engine.tiny import TINY, make_data, random_squares, write_yaml
 

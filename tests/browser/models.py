@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import torch
 
-from engine.export_job import ExportJob
-from engine.export_onnx import write_onnx
-from models import DetectionModel, build_model
-from models.loss import DetectionLoss, LossGains
+from mgil.engine.export.job import ExportJob
+from mgil.engine.export.onnx import write_onnx
+from mgil.networks.detector import DetectionModel, build_model
+from mgil.tasks.detect.loss import DetectionLoss, LossGains
 from tests.engine.tiny import COLOURS_RGB, NAMES, TINY
 
 SIZE = 64  # pixels of the network's input

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.letterbox import letterbox_image
-from engine.nms import non_max_suppression
+from mgil.datasets.batches.letterbox import letterbox_image
+from mgil.tasks.detect.nms import non_max_suppression
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")

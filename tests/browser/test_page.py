@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from data.letterbox import letterbox_image
-from engine.export_job import Suppression
-from engine.inference import Detector
-from engine.nms import non_max_suppression
-from models import DetectionModel
+from mgil.datasets.batches.letterbox import letterbox_image
+from mgil.engine.export.job import Suppression
+from mgil.engine.prediction.detector import Detector
+from mgil.networks.detector import DetectionModel
+from mgil.tasks.detect.nms import non_max_suppression
 from tests.browser.models import (
     SIZE,
     SQUARES,

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-import engine.command
-from engine.command import COMMANDS, main
-from engine.export_config import ExportConfig
-from engine.export_formats import format_table
-from engine.predict_config import DetectConfig
-from engine.train_config import TrainConfig
-from engine.val_config import ValConfig
+import mgil.engine.command
+from mgil.engine.command import COMMANDS, main
+from mgil.engine.evaluation.config import ValConfig
+from mgil.engine.export.config import ExportConfig
+from mgil.engine.export.formats import format_table
+from mgil.engine.prediction.config import DetectConfig
+from mgil.engine.training.config import TrainConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -28,9 +28,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     def run(config: Any, given: dict[str, Any] | None = None) -> None:
         seen.append((config, given))
 
-    for name in ("engine.train.run_train", "engine.val.run_val", "engine.predict.run_detect",
-                 "engine.export.run_export"):  # fmt: skip
-        monkeypatch.setattr(name, run)
+    runs = ("training.run.run_train", "evaluation.run.run_val", "prediction.run.run_detect", "export.run.run_export")
+    for name in runs:
+        monkeypatch.setattr(f"mgil.engine.{name}", run)
     return seen
 
 
@@ -52,7 +52,7 @@ def test_a_word_runs_its_command(
     monkeypatch.setattr(sys, "argv", ["mgil", *line.split()])
     main()
     monkeypatch.setattr(sys, "argv", [f"{word}.py", *flags])
-    getattr(engine.command, word)()
+    getattr(mgil.engine.command, word)()
     assert runs == [expected] * 4
 
 

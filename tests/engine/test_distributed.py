@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from data.config import DataConfig
-from engine.devices import select_device
-from engine.distributed import from_main, is_main, mean_over_processes, process_group
-from engine.train import settle
-from engine.train_config import TrainConfig
+from mgil.datasets.reading.config import DataConfig
+from mgil.engine.devices import select_device
+from mgil.engine.distributed import from_main, is_main, mean_over_processes, process_group
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.run import settle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -49,7 +49,7 @@ class OfTwo:
 
 def test_the_interrupt_handler_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("engine.distributed.distributed", OfTwo())
+    monkeypatch.setattr("mgil.engine.distributed.distributed", OfTwo())
     before = signal.getsignal(signal.SIGINT)
     with process_group(torch.device("cpu")):
         assert signal.getsignal(signal.SIGINT) is not before
@@ -67,7 +67,7 @@ def test_the_interrupt_handler_is_given_back(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_group_can_be_joined_outside_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("engine.distributed.distributed", OfTwo())
+    monkeypatch.setattr("mgil.engine.distributed.distributed", OfTwo())
 
     def join() -> str:
         with process_group(torch.device("cpu")):

@@ -10,17 +10,17 @@ import cv2
 import numpy as np
 import pytest
 
-from data.config import load_data_config
-from engine import load_model
-from engine.checkpoints import save_checkpoint
-from engine.export import ExportConfig, prepare
-from engine.export_formats import check_formats
-from engine.input_size import check_input_size, input_size_hw
-from engine.predict import DetectConfig, run_detect
-from engine.train_config import TrainConfig
-from engine.train_setup import make_model, settle
-from engine.val import ValConfig, run_val
-from models import build_model
+from mgil.datasets.reading.config import load_data_config
+from mgil.engine.evaluation.run import ValConfig, run_val
+from mgil.engine.export.formats import check_formats
+from mgil.engine.export.run import ExportConfig, prepare
+from mgil.engine.input_size import check_input_size, input_size_hw
+from mgil.engine.prediction.load import load_model
+from mgil.engine.prediction.run import DetectConfig, run_detect
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.setup import make_model, settle
+from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.networks.detector import build_model
 from tests.engine.tiny import NAMES, TINY, Playground, write_yaml
 
 # A sixth halving: stride 64.

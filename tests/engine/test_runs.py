@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.runs import new_run_folder
+from mgil.engine.runs import new_run_folder
 
 
 def test_folders_count_up(tmp_path: Path) -> None:

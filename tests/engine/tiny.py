@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import yaml
 
-from engine.train_config import TrainConfig
+from mgil.engine.training.config import TrainConfig
 
 NAMES = ("red", "green", "blue")
 COLOURS_RGB = np.array([[230, 40, 40], [40, 220, 40], [50, 60, 240]])

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
-from files.atomic import check_room, sync_tree, write_atomic, write_text_atomic
+from mgil.files.atomic import check_room, sync_tree, write_atomic, write_text_atomic
 
 
 def test_write_replaces_the_file_whole(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from files.atomic import folder_aside, is_leftover, remove_leftovers, write_atomic
+from mgil.files.atomic import folder_aside, is_leftover, remove_leftovers, write_atomic
 from tests.files.unfinished import leave_unfinished, ours
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ with folder_aside(path) as folder:
 @contextmanager
 def unfinished(path: Path, program: str) -> Iterator[Path]:
     """What another process has aside of `path` while it runs; it is killed at the end."""
-    header = "import sys, time; from pathlib import Path; from files.atomic import *; path = Path(sys.argv[1])\n"
+    header = "import sys, time; from pathlib import Path; from mgil.files.atomic import *; path = Path(sys.argv[1])\n"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", header + program, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from data.config import find_data_yaml, load_data_config
-from engine.hyp import load_hyp
-from files.names import hint_for, nearest
-from models import build_model, load_architecture
+from mgil.datasets.reading.config import find_data_yaml, load_data_config
+from mgil.files.names import hint_for, nearest
+from mgil.networks.config import load_architecture
+from mgil.networks.detector import build_model
+from mgil.tasks.detect.recipe import load_hyp
 
 OF_YOLOV5 = "; YOLOv5 has it, this project does not; "
 

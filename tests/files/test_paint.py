@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from files.paint import class_colour, ink_on, paint_boxes, place_label
+from mgil.files.paint import class_colour, ink_on, paint_boxes, place_label
 
 FONT_PX = 13
 

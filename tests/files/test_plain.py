@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from files.plain import MOST_DEPTH, check_bounded
-from files.text import check_class_names, printable
+from mgil.files.plain import MOST_DEPTH, check_bounded
+from mgil.files.text import check_class_names, printable
 
 
 def chain(depth: int) -> list[Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from files.yaml_file import read_yaml_mapping
+from mgil.files.yaml_file import read_yaml_mapping
 
 
 def test_merged_keys_are_defaults(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data.samples import Samples
+from mgil.datasets.reading.samples import Samples
 from tests.trust.spoiling import twelve_batches
 
 

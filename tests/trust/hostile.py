@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from engine.checkpoints import save_checkpoint
-from models import build_model
+from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.networks.detector import build_model
 from tests.engine.tiny import NAMES, TINY
 
 BOMB_BYTES = 128 << 20  # what a file of a hundred kilobytes would unpack to

@@ -98,9 +98,9 @@ def members(group: int) -> list[int]:
 def serve() -> None:
     """Read orders, one a line, and answer each with its outcome."""
 
-    import engine.train  # noqa: F401 - what takes the time, before the forks
-    from models import build_model
-    from models.profile import profile
+    import mgil.engine.training.run  # noqa: F401 - what takes the time, before the forks
+    from mgil.networks.detector import build_model
+    from mgil.networks.profile import profile
 
     profile(build_model("yolov5n.yaml", num_classes=1, imgsz=32), (32, 32))  # imports much more
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -132,17 +132,17 @@ def _work(order: dict[str, Any], said: int, signals: int) -> NoReturn:
     os.setsid()
     output = os.fdopen(said, "w", buffering=1)
     os.dup2(said, 1), os.dup2(said, 2)
-    import engine.train
-    from engine.train_config import TrainConfig
+    import mgil.engine.training.run
+    from mgil.engine.training.config import TrainConfig
 
     if order["flat"]:
-        engine.train.fitness = lambda _result: 0.25
+        mgil.engine.training.run.fitness = lambda _result: 0.25
     if order["scaled"]:
-        engine.train.Precision = _scaled_precision
+        mgil.engine.training.run.Precision = _scaled_precision
     report = _arm(Kill(**order["kill"]), signals, output) if order["kill"] else _printer(output)
     code = 0
     try:
-        engine.train.run_train(TrainConfig(**order["options"]), report)
+        mgil.engine.training.run.run_train(TrainConfig(**order["options"]), report)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=output)
         code = 1
@@ -153,7 +153,7 @@ def _work(order: dict[str, Any], said: int, signals: int) -> NoReturn:
 def _scaled_precision(choice: str, device: Any) -> Any:
     import torch
 
-    from engine.precision import Precision
+    from mgil.engine.training.precision import Precision
 
     precision = Precision(choice, device)
     precision.scaler = torch.amp.GradScaler(device.type, init_scale=8.0, growth_interval=3)
@@ -168,8 +168,8 @@ def _arm(kill: Kill, signals: int, output: Any) -> Callable[[str], None]:
     """Put the kill where it belongs; returns the function that takes the run's lines."""
     import torch
 
-    import engine.train
-    import engine.trainer
+    import mgil.engine.training.run
+    import mgil.engine.training.trainer
 
     passed, saving = 0, ""
 
@@ -188,7 +188,7 @@ def _arm(kill: Kill, signals: int, output: Any) -> Callable[[str], None]:
         if reached(at, what):
             die()
 
-    rename, save, save_checkpoint = os.replace, torch.save, engine.train.save_checkpoint
+    rename, save, save_checkpoint = os.replace, torch.save, mgil.engine.training.run.save_checkpoint
 
     def replace(source: Any, target: Any) -> None:
         meet("before", Path(target).name)
@@ -213,9 +213,9 @@ def _arm(kill: Kill, signals: int, output: Any) -> Callable[[str], None]:
         print(line, file=output)
         meet("line", line)
 
-    os.replace, torch.save, engine.train.save_checkpoint = replace, half, remember
-    engine.train.evaluate = _met("validation", engine.train.evaluate, meet)
-    engine.trainer.Trainer._backward = _met("step", engine.trainer.Trainer._backward, meet)
+    os.replace, torch.save, mgil.engine.training.run.save_checkpoint = replace, half, remember
+    mgil.engine.training.run.evaluate = _met("validation", mgil.engine.training.run.evaluate, meet)
+    mgil.engine.training.trainer.Trainer._backward = _met("step", mgil.engine.training.trainer.Trainer._backward, meet)
     return report
 
 

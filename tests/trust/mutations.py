@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from engine.cli import USER_ERRORS, describe
+from mgil.engine.cli import USER_ERRORS, describe
 
 FACTOR = float(os.environ.get("MGIL_FUZZ", "1"))  # 50: fifty times as many examples, other ones in each run
 SECONDS = 6.0  # of one example

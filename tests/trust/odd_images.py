@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from data.config import load_data_config
-from data.load import load_samples
-from data.samples import Samples
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
+from mgil.datasets.reading.samples import Samples
 
 WIDTH, HEIGHT = 64, 32
 CENTRE_BOX = b"0 0.5 0.5 0.5 0.5\n"

@@ -69,10 +69,10 @@ def spoil(fault: str) -> None:
 
     With `memory` it has none free for images. With `lost` it cannot read the first image, with `disk` none at all.
     """
-    import data.stores
-    from data.stores import TileDecoder
-    from engine.distributed import rank
-    from models.aligned_loss import AlignedLoss
+    import mgil.datasets.batches.stores
+    from mgil.datasets.batches.stores import TileDecoder
+    from mgil.engine.distributed import rank
+    from mgil.tasks.detect.aligned_loss import AlignedLoss
 
     if "random" in fault:
         draw_in_loss()
@@ -91,7 +91,7 @@ def spoil(fault: str) -> None:
         TileDecoder.decode_into = decode_into  # type: ignore[method-assign]
         return
     if fault == "memory":
-        data.stores.free_ram_bytes = lambda: 0
+        mgil.datasets.batches.stores.free_ram_bytes = lambda: 0
         return
     original, calls = AlignedLoss.__call__, []
 
@@ -114,7 +114,7 @@ def draw_in_loss() -> None:
     """Weigh every loss with a random number, as dropout would change it."""
     import torch
 
-    from models.aligned_loss import AlignedLoss
+    from mgil.tasks.detect.aligned_loss import AlignedLoss
 
     original = AlignedLoss.__call__
 
@@ -128,7 +128,7 @@ def draw_in_loss() -> None:
 
 def note_weights(path: Path) -> None:
     """Write a line into a file after each epoch: a digest of this process's weights and momenta."""
-    from engine.trainer import Trainer
+    from mgil.engine.training.trainer import Trainer
 
     original = Trainer.train_epoch
 
@@ -159,9 +159,9 @@ def run_rank(number: int, port: int, options: dict[str, Any], fault: str, folder
     }
     for name, descriptor in (("said", 1), ("errors", 2)):
         os.dup2(os.open(folder / f"{name}{number}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
-    from engine.cli import run_cli
-    from engine.train import run_train
-    from engine.train_config import TrainConfig
+    from mgil.engine.cli import run_cli
+    from mgil.engine.training.config import TrainConfig
+    from mgil.engine.training.run import run_train
 
     spoil(fault)
     note_weights(folder / f"weights{number}")
@@ -208,13 +208,13 @@ def launch(options: dict[str, Any], fault: str, folder: Path) -> Outcome:
 
 def main() -> None:
     if "WORLD_SIZE" in os.environ:
-        from engine.cli import run_cli
+        from mgil.engine.cli import run_cli
         from train import main as train
 
         spoil(os.environ["FAULT"])
         run_cli(train)
         return
-    for module in ("engine.train", "torch._dynamo", "torch.utils.tensorboard", "torchvision.ops"):
+    for module in ("mgil.engine.training.run", "torch._dynamo", "torch.utils.tensorboard", "torchvision.ops"):
         with suppress(ModuleNotFoundError):  # TensorBoard need not be there
             import_module(module)  # what a training imports, before the forks
 

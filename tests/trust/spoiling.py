@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from data.config import load_data_config
-from data.load import load_samples
-from data.loader import TrainLoader
-from data.samples import Samples
-from engine.hyp import load_hyp
-from engine.precision import Precision
-from engine.schedule import Schedule, build_optimizer
-from engine.trainer import Trainer
-from models import build_model
-from models.criterion import make_loss
+from mgil.datasets.batches.loader import TrainLoader
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
+from mgil.datasets.reading.samples import Samples
+from mgil.engine.training.precision import Precision
+from mgil.engine.training.schedule import Schedule, build_optimizer
+from mgil.engine.training.trainer import Trainer
+from mgil.networks.detector import build_model
+from mgil.tasks.detect.criterion import make_loss
+from mgil.tasks.detect.recipe import load_hyp
 from tests.engine.tiny import RECIPE, TINY, random_squares, same_tensors, write_squares, write_yaml
 
 NAN, INF = float("nan"), float("inf")

@@ -25,23 +25,23 @@ import detect
 import export
 import train
 import val
-from data import digits
-from data.config import load_data_config
-from data.download import unpack
-from data.label_cache import LabelCache
-from data.load import load_samples
-from data.samples import Findings
-from engine.checkpoints import load_checkpoint, save_checkpoint
-from engine.cli import run_cli
-from engine.draw import save_image
-from engine.export import ExportConfig, ExportError, run_export
-from engine.train_log import COLUMNS, ResultsCsv, read_results
-from engine.val_report import write_csv
-from engine.writers import TableFile, VideoFile
-from files.atomic import write_text_atomic
-from models import DetectionModel, build_model
-from tests.data.scenes import make_samples
-from tests.engine.exported import save_tiny_detector
+from mgil.datasets.reading import digits
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.download import unpack
+from mgil.datasets.reading.label_cache import LabelCache
+from mgil.datasets.reading.load import load_samples
+from mgil.datasets.reading.samples import Findings
+from mgil.engine.cli import run_cli
+from mgil.engine.export.run import ExportConfig, ExportError, run_export
+from mgil.engine.prediction.writers import TableFile, VideoFile
+from mgil.engine.training.log import COLUMNS, ResultsCsv, read_results
+from mgil.engine.weights.checkpoints import load_checkpoint, save_checkpoint
+from mgil.files.atomic import write_text_atomic
+from mgil.networks.detector import DetectionModel, build_model
+from mgil.tasks.detect.draw import save_image
+from mgil.tasks.detect.report import write_csv
+from tests.datasets.scenes import make_samples
+from tests.engine.export.exported import save_tiny_detector
 from tests.engine.tiny import NAMES, TINY, Playground
 from tests.trust.disks import fill, limited_files, read_only, small_disk
 
@@ -251,7 +251,7 @@ def test_an_export_that_fails_leaves_the_last_one(tmp_path: Path, monkeypatch: p
 
 
 def export_writers() -> dict[str, Any]:
-    from engine.export import WRITERS as writers
+    from mgil.engine.export.run import WRITERS as writers
 
     return writers
 

@@ -11,23 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.augment import AugmentConfig
-from data.decode import quiet_decoders
-from data.eval_loader import EvalLoader
-from data.loader import TrainLoader
-from engine.sources import open_source
-from tests.trust.odd_images import (
-    HEIGHT,
-    LEGAL,
-    PNG,
-    REFUSED,
-    WIDTH,
-    in_mode,
-    load,
-    pixels,
-    png_of,
-    write_set,
-)
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.datasets.batches.decode import quiet_decoders
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.batches.loader import TrainLoader
+from mgil.engine.sources.sources import open_source
+from tests.trust.odd_images import HEIGHT, LEGAL, PNG, REFUSED, WIDTH, in_mode, load, pixels, png_of, write_set
 
 SIZE = 32
 

@@ -1,7 +1,7 @@
 """Bad label files on the way to the targets of training and evaluation.
 
-Which line is dropped for which reason is listed in tests/data/test_labels.py; here the rest of the file and of the set
-must arrive at the loss and at the evaluation.
+Which line is dropped for which reason is listed in tests/datasets/reading/test_labels.py; here the rest of the file and
+of the set must arrive at the loss and at the evaluation.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from data import labels
-from data.augment import AugmentConfig
-from data.eval_loader import EvalLoader
-from data.loader import TrainLoader
-from data.samples import Samples
-from engine.hyp import load_hyp
-from engine.train_setup import check_anchors
-from models import build_model
-from models.criterion import make_loss
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.batches.loader import TrainLoader
+from mgil.datasets.reading import labels
+from mgil.datasets.reading.samples import Samples
+from mgil.engine.training.setup import check_anchors
+from mgil.networks.detector import build_model
+from mgil.tasks.detect.criterion import make_loss
+from mgil.tasks.detect.recipe import load_hyp
 from tests.engine.tiny import TINY
 from tests.trust.odd_images import CENTRE_BOX, HEIGHT, PNG, WIDTH, load, write_set
 

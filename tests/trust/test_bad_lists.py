@@ -1,6 +1,6 @@
 """Lists of images, file names and COCO json files with mistakes in them, up to the batches that come out.
 
-Single entries of a COCO json are listed in tests/data/test_coco_json.py.
+Single entries of a COCO json are listed in tests/datasets/reading/test_coco_json.py.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from data.augment import AugmentConfig
-from data.eval_loader import EvalLoader
-from data.loader import TrainLoader
-from data.samples import Samples
-from engine.sources import StreamSource, open_source
-from engine.writers import VideoFile
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.batches.loader import TrainLoader
+from mgil.datasets.reading.samples import Samples
+from mgil.engine.prediction.writers import VideoFile
+from mgil.engine.sources.sources import StreamSource, open_source
 from tests.trust.odd_images import CENTRE_BOX, HEIGHT, PNG, WIDTH, fingerprint, load, write_set
 
 # File names that are legal and awkward, as bytes.

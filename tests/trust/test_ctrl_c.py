@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 import train as door
-from engine.cli import run_cli
-from engine.train import run_train
-from engine.train_config import TrainConfig
-from engine.train_log import read_results
-from engine.trainer import Trainer
+from mgil.engine.cli import run_cli
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.log import read_results
+from mgil.engine.training.run import run_train
+from mgil.engine.training.trainer import Trainer
 from tests.engine.tiny import Playground
 
 
@@ -78,7 +78,7 @@ def test_ctrl_c_before_a_run_begins(ground: Playground, tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     run = train(ground.config(tmp_path, epochs=1, noval=True))
-    monkeypatch.setattr("engine.train.load_splits", interrupt)
+    monkeypatch.setattr("mgil.engine.training.run.load_splits", interrupt)
     with pytest.raises(KeyboardInterrupt, match="nothing was saved yet"):
         train(ground.config(tmp_path))
     with pytest.raises(KeyboardInterrupt, match=f"--resume {run}$"):

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.predict import DetectConfig, run_detect
-from engine.train import run_train
-from engine.val import ValConfig, run_val
+from mgil.engine.evaluation.run import ValConfig, run_val
+from mgil.engine.prediction.run import DetectConfig, run_detect
+from mgil.engine.training.run import run_train
 from tests.engine.tiny import Playground
 from tests.trust.odd_images import LEGAL, PNG, REFUSED, damaged_within, fingerprint, png_of
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.checkpoints import load_checkpoint
-from engine.train import run_train
+from mgil.engine.training.run import run_train
+from mgil.engine.weights.checkpoints import load_checkpoint
 from tests.engine.tiny import RECIPE, Playground, same_tensors, write_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -32,7 +32,9 @@ def equal(first: tuple[dict[str, torch.Tensor], bytes], second: tuple[dict[str, 
 
 def test_the_same_seed_the_same_result(ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same with 0 and with 2 workers, resident and streamed; the seed is what makes the difference."""
-    monkeypatch.setattr("data.stores.RING_TILES", 4)  # the ring is at its smallest, 4 batches of 2 images
+    monkeypatch.setattr(
+        "mgil.datasets.batches.stores.RING_TILES", 4
+    )  # the ring is at its smallest, 4 batches of 2 images
     options: dict[str, Any] = {"hyp": write_yaml(tmp_path / "hyp.yaml", AUGMENTED), "batch_size": 2}
     ways = [{"cache": cache, "workers": workers} for cache in ("ram", "none") for workers in (0, 2)]
     found = [result(ground, tmp_path, **options, **way) for way in ways]

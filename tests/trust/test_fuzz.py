@@ -14,17 +14,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.coco_json import categories_of, find_image_folder, read_json, scan_coco
-from data.config import SHIPPED_FOLDER, load_data_config
-from data.digits import NAMES as DIGITS
-from data.download import read_sources
-from data.image_list import list_images
-from data.labels import scan_yolo
-from engine.hyp import FOLDER as HYPS
-from engine.hyp import load_hyp
-from engine.runtime_metadata import read_metadata
-from engine.runtime_tensorrt import read_engine
-from models import build_model
+from mgil.datasets.reading.coco_json import categories_of, find_image_folder, read_json, scan_coco
+from mgil.datasets.reading.config import SHIPPED_FOLDER, load_data_config
+from mgil.datasets.reading.digits import NAMES as DIGITS
+from mgil.datasets.reading.download import read_sources
+from mgil.datasets.reading.image_list import list_images
+from mgil.datasets.reading.labels import scan_yolo
+from mgil.engine.runtimes.metadata import read_metadata
+from mgil.engine.runtimes.tensorrt import read_engine
+from mgil.networks.detector import build_model
+from mgil.tasks.detect.recipe import FOLDER as HYPS
+from mgil.tasks.detect.recipe import load_hyp
 from tests.engine.tiny import TINY
 from tests.trust.mutations import Edit, edits, examples, mutated, scalars, survives, values
 

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.decode import decode_image, decode_resized
-from data.download import unpack
-from data.image_probe import probe_image
-from data.label_cache import LabelCache
-from data.samples import Findings, Samples
-from engine.checkpoints import load_checkpoint, model_from_checkpoint
-from engine.torchscript_program import check_program
+from mgil.datasets.batches.decode import decode_image, decode_resized
+from mgil.datasets.reading.download import unpack
+from mgil.datasets.reading.image_probe import probe_image
+from mgil.datasets.reading.label_cache import LabelCache
+from mgil.datasets.reading.samples import Findings, Samples
+from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.engine.weights.torchscript_program import check_program
 from tests.trust.hostile import whole_checkpoint
 from tests.trust.mutations import Edit, edits, examples, mutated, mutated_zip, survives, values
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from engine.checkpoints import model_from_checkpoint
-from engine.runtimes import load_exported
-from engine.torchscript_program import check_program
-from models import DetectionModel
-from tests.engine.exported import METADATA, export, save_tiny_detector
+from mgil.engine.runtimes.model import load_exported
+from mgil.engine.weights.checkpoints import model_from_checkpoint
+from mgil.engine.weights.torchscript_program import check_program
+from mgil.networks.detector import DetectionModel
+from tests.engine.export.exported import METADATA, export, save_tiny_detector
 from tests.trust.hostile import Harm, bomb, hostile_yamls, rewrite
 from tests.trust.limits import bounded
 

@@ -20,18 +20,18 @@ import detect
 import export
 import train
 import val
-from data.config import load_data_config
-from data.decode import decode_image
-from data.image_probe import probe_image
-from data.label_cache import LabelCache
-from data.load import load_samples
-from engine import pickle_names
-from engine.checkpoints import load_checkpoint, model_from_checkpoint
-from engine.cli import run_cli
-from engine.hyp import load_hyp
-from engine.predict import run_detect
-from engine.predict_config import DetectConfig
-from models import build_model
+from mgil.datasets.batches.decode import decode_image
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.image_probe import probe_image
+from mgil.datasets.reading.label_cache import LabelCache
+from mgil.datasets.reading.load import load_samples
+from mgil.engine.cli import run_cli
+from mgil.engine.prediction.config import DetectConfig
+from mgil.engine.prediction.run import run_detect
+from mgil.engine.weights import pickle_names
+from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.networks.detector import build_model
+from mgil.tasks.detect.recipe import load_hyp
 from tests.engine.tiny import Playground
 from tests.trust import hostile
 from tests.trust.limits import bounded

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.checkpoints import load_checkpoint
-from engine.pickle_names import references_in
+from mgil.engine.weights.checkpoints import load_checkpoint
+from mgil.engine.weights.pickle_names import references_in
 from tests.trust import hostile
 from tests.trust.limits import bounded
 

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.checkpoints import save_checkpoint
-from engine.predict import DetectConfig, run_detect
-from engine.train import run_train
-from engine.train_log import read_results
-from models import build_model
+from mgil.engine.prediction.run import DetectConfig, run_detect
+from mgil.engine.training.log import read_results
+from mgil.engine.training.run import run_train
+from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.networks.detector import build_model
 from tests.engine.tiny import NAMES, TINY, Playground, make_data, random_squares
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from data.augment import AugmentConfig
-from data.config import DataConfig, load_data_config
-from data.eval_loader import EvalLoader
-from data.load import load_samples
-from data.loader import TrainLoader
-from data.samples import Samples
-from engine.evaluate import evaluate
-from engine.train import run_train
-from engine.val import ValConfig, run_val
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.batches.loader import TrainLoader
+from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.datasets.reading.load import load_samples
+from mgil.datasets.reading.samples import Samples
+from mgil.engine.evaluation.evaluate import evaluate
+from mgil.engine.evaluation.run import ValConfig, run_val
+from mgil.engine.training.run import run_train
 from tests.engine.tiny import Playground
 from tests.trust.odd_images import damaged_within, encoded, pixels, png_of
 
@@ -208,7 +208,7 @@ def test_a_third_of_the_images_is_not_too_much_for_any_of_four_processes(
 
 
 def test_many_are_told_shortly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.left_out.SHOWN", 2)
+    monkeypatch.setattr("mgil.datasets.batches.left_out.SHOWN", 2)
     squares = Squares(tmp_path / "set")
     for number in range(5):
         vanish(squares.path(number))

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine.checkpoints import load_checkpoint
-from engine.train import run_train
-from engine.train_config import TrainConfig
-from engine.train_log import COLUMNS, read_results
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.log import COLUMNS, read_results
+from mgil.engine.training.run import run_train
+from mgil.engine.weights.checkpoints import load_checkpoint
 from tests.engine.tiny import PLAIN, RECIPE, Playground, make_data, write_yaml
 from tests.trust.ranks import REPOSITORY, Launcher, Outcome, free_port
 

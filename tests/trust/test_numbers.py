@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from data.config import load_data_config
-from data.load import load_samples
-from data.loader import TrainLoader
-from data.samples import Samples
-from engine.finite import first_not_finite
-from engine.hyp import load_hyp
-from engine.step_guard import MOST_BAD_IN_A_ROW, NAMED_FILES, READ_EVERY, named
-from engine.trainer import Trainer
+from mgil.datasets.batches.loader import TrainLoader
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
+from mgil.datasets.reading.samples import Samples
+from mgil.engine.training.step_guard import MOST_BAD_IN_A_ROW, NAMED_FILES, READ_EVERY, named
+from mgil.engine.training.trainer import Trainer
+from mgil.engine.weights.finite import first_not_finite
+from mgil.tasks.detect.recipe import load_hyp
 from tests.engine.tiny import PLAIN, same_tensors, write_yaml
 from tests.trust.spoiling import FAULTS, Spoiler, make_trainer
 

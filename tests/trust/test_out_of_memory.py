@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from data.loader import BatchMaker
-from data.samples import Samples
-from engine.memory_errors import memory_errors
-from engine.train import run_train
+from mgil.datasets.batches.loader import BatchMaker
+from mgil.datasets.reading.samples import Samples
+from mgil.engine.memory_errors import memory_errors
+from mgil.engine.training.run import run_train
 from tests.engine.tiny import Playground
 from tests.trust.spoiling import make_trainer
 
@@ -32,7 +32,7 @@ def test_out_of_gpu_memory(
     text = r"epoch 3, batch 4: 4 images of 32x32 px do not fit the GPU.*; 2 should; use half the --batch-size"
     with pytest.raises(ValueError, match=text):
         trainer.train_epoch(2)
-    monkeypatch.setattr("engine.evaluate._Run._predict", out_of_memory)
+    monkeypatch.setattr("mgil.engine.evaluation.evaluate._Run._predict", out_of_memory)
     text = r"validation batch 1: 4 images of 64x64 px do not fit the GPU.*; 2 should; use half"
     with pytest.raises(ValueError, match=text):
         run_train(ground.config(tmp_path, batch_size=8, epochs=1), lambda _: None)

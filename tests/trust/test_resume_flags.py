@@ -13,15 +13,15 @@ import pytest
 import torch
 
 import train as door
-from data.loader import TrainLoader
-from engine.checkpoints import Checkpoint, load_checkpoint
-from engine.precision import Precision
-from engine.resume import CONSEQUENCES, find_resume, resumed_config
-from engine.run_claim import RunClaim
-from engine.train import run_train
-from engine.train_config import MAY_CHANGE_ON_RESUME, TrainConfig
-from engine.train_log import read_results
-from engine.trainer import Trainer
+from mgil.datasets.batches.loader import TrainLoader
+from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
+from mgil.engine.training.log import read_results
+from mgil.engine.training.precision import Precision
+from mgil.engine.training.resume import CONSEQUENCES, find_resume, resumed_config
+from mgil.engine.training.run import run_train
+from mgil.engine.training.run_claim import RunClaim
+from mgil.engine.training.trainer import Trainer
+from mgil.engine.weights.checkpoints import Checkpoint, load_checkpoint
 from tests.engine.tiny import RECIPE, Playground, same_tensors, write_yaml
 from tests.files.unfinished import leave_unfinished
 
@@ -195,7 +195,7 @@ def test_a_longer_run_follows_the_longer_schedule_from_there_on(ground: Playgrou
 def test_a_complete_run_is_refused_and_an_early_stopped_one_goes_on_with_more_patience(
     ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.train.fitness", lambda _: 0.25)
+    monkeypatch.setattr("mgil.engine.training.run.fitness", lambda _: 0.25)
     run = train(ground.config(tmp_path, epochs=4, patience=1))
     assert len(read_results(run / "results.csv")) == 2
     with pytest.raises(ValueError, match="stopped after 1 epochs without a better fitness; go on with a larger --pat"):
@@ -212,7 +212,7 @@ def test_the_store_of_the_day_stays(ground: Playground, tmp_path: Path, monkeypa
     runs = {"whole": train, "cut": cut_run}
     for name, start in runs.items():
         start(ground.config(tmp_path, name=name, noval=True))
-    monkeypatch.setattr("data.stores.free_ram_bytes", lambda: 0)
+    monkeypatch.setattr("mgil.datasets.batches.stores.free_ram_bytes", lambda: 0)
     train(TrainConfig(resume=str(tmp_path / "cut")))
     whole, cut = (load_checkpoint(tmp_path / name / "weights" / "last.pt") for name in runs)
     assert cut.training["store"] == "resident"
@@ -227,7 +227,7 @@ def test_a_live_run_is_not_trained_twice(interrupted: Checkpoint, tmp_path: Path
     leave_unfinished(folder, "results.csv")
     (folder / ".notes.tmp").write_text("the user's own")
     (folder / "weights" / ".export.tmp").mkdir()
-    hold = "import sys, time; from pathlib import Path; from engine.run_claim import RunClaim\n"
+    hold = "import sys, time; from pathlib import Path; from mgil.engine.training.run_claim import RunClaim\n"
     hold += "claim = RunClaim(Path(sys.argv[1])); print('held', flush=True); time.sleep(100)"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     holder = subprocess.Popen(
@@ -259,7 +259,7 @@ def test_a_set_up_that_fails_gives_the_folder_free(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(TrainLoader, "close", close)
-    monkeypatch.setattr("engine.train.TensorBoard", fail)
+    monkeypatch.setattr("mgil.engine.training.run.TensorBoard", fail)
     with pytest.raises(OSError, match="no space left"):
         train(ground.config(tmp_path))
     assert not (tmp_path / "exp" / ".lock").exists() and len(closed) == 1
@@ -276,7 +276,7 @@ DAMAGES: dict[str, list[Any]] = {
 
 def test_a_damaged_training_state_is_one_line(interrupted: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged: list[Checkpoint] = []
-    monkeypatch.setattr("engine.train.load_checkpoint", lambda _path: damaged[-1])
+    monkeypatch.setattr("mgil.engine.training.run.load_checkpoint", lambda _path: damaged[-1])
     for key, values in DAMAGES.items():
         for value in values:
             training = dict(interrupted.training)
@@ -290,8 +290,8 @@ def test_a_changed_data_set_is_told(ground: Playground, interrupted: Checkpoint,
     changed = replace(interrupted, training=interrupted.training | {"images": 15})
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.train.load_checkpoint", lambda _path: changed)
-        patch.setattr("engine.train._Run.train", lambda _run: None)
+        patch.setattr("mgil.engine.training.run.load_checkpoint", lambda _path: changed)
+        patch.setattr("mgil.engine.training.run._Run.train", lambda _run: None)
         run_train(TrainConfig(resume=str(interrupted.path)), lines.append)
     assert "train: 16 images, the run had 15: from here on it is another run" in lines
 
@@ -338,8 +338,8 @@ def test_a_run_goes_on_where_gradients_are_scaled_otherwise(
 ) -> None:
     """From a GPU with bfloat16, or the CPU, to one with float16 and back: the scaler starts anew, or is not needed."""
     make = {scaled: lambda _choice, device: scaled(device), "off": Precision}
-    monkeypatch.setattr("engine.train.Precision", make[first])
+    monkeypatch.setattr("mgil.engine.training.run.Precision", make[first])
     cut_run(ground.config(tmp_path, noval=True))
-    monkeypatch.setattr("engine.train.Precision", make[then])
+    monkeypatch.setattr("mgil.engine.training.run.Precision", make[then])
     run = train(replace(TrainConfig(), resume=str(tmp_path / "exp")))
     assert len(read_results(run / "results.csv")) == 2

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from engine.checkpoints import load_checkpoint
-from engine.train_log import read_results
+from mgil.engine.training.log import read_results
+from mgil.engine.weights.checkpoints import load_checkpoint
 from tests.engine.tiny import RECIPE, Playground, same_tensors, write_yaml
 from tests.trust.killing import Kill, Outcome, Workshop, members
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine.checkpoints import Checkpoint, load_checkpoint
-from engine.random_state import random_state, restore_random_state
-from engine.train import run_train
-from engine.train_config import TrainConfig
-from engine.trainer import Trainer
-from models.aligned_loss import AlignedLoss
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.random_state import random_state, restore_random_state
+from mgil.engine.training.run import run_train
+from mgil.engine.training.trainer import Trainer
+from mgil.engine.weights.checkpoints import Checkpoint, load_checkpoint
+from mgil.tasks.detect.aligned_loss import AlignedLoss
 from tests.engine.tiny import Playground, same_tensors
 from tests.trust.ranks import Launcher
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from data import digits
-from engine.export import ExportConfig, run_export
-from engine.runs import new_run_folder
-from engine.runtimes import load_exported
-from files.atomic import write_text_atomic
-from tests.engine.exported import save_tiny_detector
+from mgil.datasets.reading import digits
+from mgil.engine.export.run import ExportConfig, run_export
+from mgil.engine.runs import new_run_folder
+from mgil.engine.runtimes.model import load_exported
+from mgil.files.atomic import write_text_atomic
+from tests.engine.export.exported import save_tiny_detector
 
 
 def claim(project: Path, count: int, start: Any, found: Any) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.checkpoints import model_from_checkpoint
-from models import DetectionModel
-from tests.engine.exported import export, save_tiny_detector
+from mgil.engine.weights.checkpoints import model_from_checkpoint
+from mgil.networks.detector import DetectionModel
+from tests.engine.export.exported import export, save_tiny_detector
 from tests.engine.tiny import make_data, random_squares
 
 
@@ -37,5 +37,5 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _private_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("engine.val.plot_result", lambda *_: None)  # most of a short run
+    monkeypatch.setattr("mgil.engine.evaluation.run.plot_result", lambda *_: None)  # most of a short run
     monkeypatch.chdir(tmp_path)

@@ -16,12 +16,12 @@ import torch
 
 import detect
 import val
-from engine.cli import run_cli
-from engine.packages import MissingPackage
-from engine.runtime_metadata import read_metadata
-from engine.runtimes import is_exported, load_exported
-from models import DetectionModel
-from tests.engine.exported import METADATA, export
+from mgil.engine.cli import run_cli
+from mgil.engine.runtimes.metadata import read_metadata
+from mgil.engine.runtimes.model import is_exported, load_exported
+from mgil.files.packages import MissingPackage
+from mgil.networks.detector import DetectionModel
+from tests.engine.export.exported import METADATA, export
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:`torch.jit:FutureWarning")

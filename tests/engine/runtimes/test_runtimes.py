@@ -13,19 +13,19 @@ import pytest
 import torch
 
 import detect
-from data.config import load_data_config
-from data.eval_loader import EvalLoader
-from data.load import load_samples
-from engine import load_model
-from engine.checkpoints import model_from_checkpoint
-from engine.cli import run_cli
-from engine.ensemble import Ensemble
-from engine.evaluate import evaluate
-from engine.export import ExportConfig, run_export
-from engine.runtimes import ExportedModel, load_exported, take_boxes
-from engine.val import ValConfig, run_val
-from models import DetectionModel
-from tests.engine.exported import METADATA, export
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
+from mgil.engine.cli import run_cli
+from mgil.engine.evaluation.evaluate import evaluate
+from mgil.engine.evaluation.run import ValConfig, run_val
+from mgil.engine.export.run import ExportConfig, run_export
+from mgil.engine.prediction.load import load_model
+from mgil.engine.runtimes.model import ExportedModel, load_exported, take_boxes
+from mgil.engine.weights.checkpoints import model_from_checkpoint
+from mgil.networks.detector import DetectionModel
+from mgil.tasks.detect.ensemble import Ensemble
+from tests.engine.export.exported import METADATA, export
 from tests.engine.tiny import NAMES
 
 CPU = torch.device("cpu")
@@ -186,7 +186,9 @@ class Suppressed:
 
 
 def test_boxes_of_the_file_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch, fixed_onnx: Path) -> None:
-    monkeypatch.setattr("engine.load.load_exported", lambda path, device: ExportedModel(path, Suppressed(), device))
+    monkeypatch.setattr(
+        "mgil.engine.prediction.load.load_exported", lambda path, device: ExportedModel(path, Suppressed(), device)
+    )
     image = np.zeros((64, 64, 3), np.uint8)
     results = load_model(Path("own.onnx"), device="cpu")(image)
     assert results.boxes_xyxy.tolist() == [[4, 8, 20, 24], [4, 8, 20, 25], [30, 30, 60, 50]]  # overlapping ones too
@@ -222,7 +224,9 @@ def test_a_real_file_with_suppression(kind: str, weights: Path, tmp_path: Path) 
 
 
 def test_val_says_that_the_file_suppresses(monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path) -> None:
-    monkeypatch.setattr("engine.val.load_exported", lambda path, device: ExportedModel(path, Suppressed(), device))
+    monkeypatch.setattr(
+        "mgil.engine.evaluation.run.load_exported", lambda path, device: ExportedModel(path, Suppressed(), device)
+    )
     lines: list[str] = []
     config = ValConfig(("own.onnx",), str(data), device="cpu", workers=0, project=str(tmp_path / "out"))
     (result,) = run_val(config, lines.append).values()

@@ -1,0 +1,1 @@
+"""From images to batches: decoding, stores, augmentation, loaders."""

@@ -1,0 +1,120 @@
+"""The pixels of an augmentation plan on the CPU: one resampling per layer, one colour transform per picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from mgil.datasets.batches.geometry import Plan
+from mgil.datasets.batches.letterbox import FILL
+
+GREY = (FILL, FILL, FILL)
+
+
+def render_opencv(plan: Plan, tiles: np.ndarray, slots: np.ndarray) -> torch.Tensor:
+    """Draw the pictures of a plan.
+
+    Args:
+        plan: recipe of the batch.
+        tiles: (K, S, S, 3) uint8 RGB, each image in the top-left corner.
+        slots: (L, 4) int row of `tiles` for each slot of the plan; ignored where the slot is empty.
+
+    Returns:
+        (B, 3, H, W) uint8, contiguous.
+    """
+    return Painter(plan, slots).draw(tiles, 0, plan.picture_count)
+
+
+class Painter:
+    """Draws pictures of a plan; everything that can be computed for all layers at once is, before the first.
+
+    What is seen of the tiles is copied side by side and resampled once: by a resize where the plan shows a window of
+    whole pixels, else by an affine warp. Warping tile after tile into the output would save the copy, but OpenCV leaves
+    every pixel whose neighbours are partly outside a tile untouched, which shows as grey seams.
+
+    Args:
+        plan: recipe of a batch or of several.
+        slots: (L, 4) int row of the tiles for each slot of the plan; ignored where the slot is empty.
+    """
+
+    def __init__(self, plan: Plan, slots: np.ndarray) -> None:
+        self.output_hw = plan.output_hw
+        self.colours = plan.colours
+        self.weights = plan.weights.tolist()
+        count = plan.picture_count
+        self.seconds = {picture: count + place for place, picture in enumerate(plan.pictures[count:].tolist())}
+        self.halvings = plan.halvings.tolist()
+        self.is_window = plan.is_window.tolist()
+        steps = 2 ** plan.halvings[:, None]
+        sources = plan.sources_xyxy
+        sizes_wh = -(-(sources[:, 2:] - sources[:, :2]) // steps) * steps  # halves without a remainder
+        self.sizes_wh = sizes_wh.tolist()
+        self.scratch = np.empty(3 * sizes_wh.prod(axis=1).max(initial=0), np.uint8)
+        self.flips = (plan.matrices[:, [0, 1], [0, 1]] < 0).tolist()
+        # What is seen of each tile: its row, a rectangle in the source, and where that begins in the tile.
+        corner = sources[:, None, :2]
+        low = np.maximum(plan.origins_xy, np.maximum(corner, 0))
+        high = np.minimum(plan.canvas_sizes_hw[:, None, ::-1], sources[:, None, 2:])
+        high = np.minimum(plan.origins_xy + plan.tile_sizes_hw[..., ::-1], high)
+        seen = (plan.positions >= 0) & (low < high).all(axis=2)
+        pastes = np.concatenate([slots[..., None], low - corner, high - corner, low - plan.origins_xy], axis=2)
+        self.pastes = pastes[seen].tolist()
+        self.paste_ends = np.cumsum(seen.sum(axis=1)).tolist()
+        # OpenCV counts from pixel centres: shift by half a pixel on both sides of the map.
+        linear = plan.matrices[:, :, :2] * steps[..., None]
+        offset = plan.matrices[:, :, 2] + linear.sum(axis=2) / 2 - 0.5
+        self.matrices = np.concatenate([linear, offset[..., None]], axis=2)
+
+    def draw(self, tiles: np.ndarray, first: int, stop: int) -> torch.Tensor:
+        """Pictures `first` to `stop` - 1 from (K, S, S, 3) uint8 tiles: (stop - first, 3, H, W) uint8, contiguous."""
+        planar = np.empty((stop - first, 3, *self.output_hw), np.uint8)
+        layer, second = (np.empty((*self.output_hw, 3), np.uint8) for _ in range(2))
+        for number in range(first, stop):
+            self._draw_layer(number, tiles, layer)
+            mixed = self.seconds.get(number)
+            if mixed is not None:
+                self._draw_layer(mixed, tiles, second)
+                cv2.addWeighted(layer, self.weights[number], second, self.weights[mixed], 0, dst=layer)
+            if self.colours is not None:
+                self.recolour(layer, self.colours[number])
+            cv2.split(layer, list(planar[number - first]))
+        return torch.from_numpy(planar)
+
+    def recolour(self, picture: np.ndarray, colours: np.ndarray) -> None:
+        """Map the colours of a picture in place, by a (3, 3) matrix."""
+        cv2.transform(picture, colours, dst=picture)
+
+    def _draw_layer(self, layer: int, tiles: np.ndarray, picture: np.ndarray) -> None:
+        """Draw one layer into `picture`, (H, W, 3) uint8."""
+        source = self._compose(layer, tiles)
+        halvings = self.halvings[layer]
+        if halvings:
+            smaller_wh = (source.shape[1] >> halvings, source.shape[0] >> halvings)
+            source = cv2.resize(source, smaller_wh, interpolation=cv2.INTER_AREA)
+        output_wh = self.output_hw[::-1]
+        if self.is_window[layer]:
+            cv2.resize(source, output_wh, dst=picture, interpolation=cv2.INTER_LINEAR)
+            mirrored, upside_down = self.flips[layer]
+            if mirrored or upside_down:
+                cv2.flip(picture, (-1 if upside_down else 1) if mirrored else 0, dst=picture)
+            return
+        cv2.warpAffine(
+            source,
+            self.matrices[layer],
+            output_wh,
+            dst=picture,
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=GREY,
+        )
+
+    def _compose(self, layer: int, tiles: np.ndarray) -> np.ndarray:
+        """What a layer is drawn from; valid until the next call."""
+        width, height = self.sizes_wh[layer]
+        source = self.scratch[: 3 * height * width].reshape(height, width, 3)
+        source.fill(FILL)
+        begin = self.paste_ends[layer - 1] if layer else 0
+        for slot, left, top, right, bottom, x, y in self.pastes[begin : self.paste_ends[layer]]:
+            source[top:bottom, left:right] = tiles[slot, y : y + bottom - top, x : x + right - left]
+        return source

@@ -1,0 +1,107 @@
+"""The pixels of an augmentation plan on the GPU: the same mathematics as `kernel_opencv`, for the batch at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mgil.datasets.batches.geometry import Plan
+from mgil.datasets.batches.letterbox import FILL
+
+CANVAS_PIXELS_AT_ONCE = 1 << 24  # bounds the memory that indices and floating point copies take
+
+
+def render_torch(plan: Plan, tiles: torch.Tensor, slots: np.ndarray) -> torch.Tensor:
+    """Draw the pictures of a plan on the device that holds the tiles.
+
+    Args:
+        plan: recipe of the batch.
+        tiles: (K, S, S, 3) uint8 RGB, each image in the top-left corner.
+        slots: (L, 4) int row of `tiles` for each slot of the plan; ignored where the slot is empty.
+
+    Returns:
+        (B, 3, H, W) uint8 on the tiles' device.
+    """
+    device = tiles.device
+    pictures = torch.zeros(plan.picture_count, 3, *plan.output_hw, device=device)
+    halvings = plan.halvings
+    for level in np.unique(halvings):
+        layers = np.flatnonzero(halvings == level)
+        step = 2 ** int(level)
+        sources = plan.sources_xyxy[layers]
+        width, height = (-(-(sources[:, 2:] - sources[:, :2]).max(axis=0) // step) * step).tolist()
+        at_once = max(1, CANVAS_PIXELS_AT_ONCE // (height * width))
+        for start in range(0, len(layers), at_once):
+            part = layers[start : start + at_once]
+            drawn_from = _compose(plan, tiles, slots, part, (height, width)).permute(0, 3, 1, 2).float()
+            if step > 1:
+                drawn_from = F.avg_pool2d(drawn_from, step)
+            drawn = _warp(drawn_from, plan, part, step)
+            weights = torch.from_numpy(plan.weights[part]).to(device, torch.float32)
+            owners = torch.from_numpy(plan.pictures[part]).to(device)
+            # Rounded before blending, as the CPU kernel's layers are: they hold whole grey levels.
+            pictures.index_add_(0, owners, drawn.round() * weights[:, None, None, None])
+    pictures = pictures.round()
+    if plan.colours is not None:
+        colours = torch.from_numpy(plan.colours).to(device, torch.float32)
+        pictures = torch.einsum("bij,bjhw->bihw", colours, pictures).round()
+    return pictures.clamp(0, 255).to(torch.uint8)
+
+
+def _compose(
+    plan: Plan, tiles: torch.Tensor, slots: np.ndarray, layers: np.ndarray, source_hw: tuple[int, int]
+) -> torch.Tensor:
+    """What some layers are drawn from, (l, *source_hw, 3) uint8; each pixel comes from the tile of its quadrant."""
+    device = tiles.device
+
+    def per_slot(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+    corners = per_slot(plan.sources_xyxy[layers, :2])[:, :, None, None]
+    y = torch.arange(source_hw[0], device=device).view(1, -1, 1) + corners[:, 1]  # (l, SH, 1) canvas coordinates
+    x = torch.arange(source_hw[1], device=device).view(1, 1, -1) + corners[:, 0]
+    centres = per_slot(plan.centres_xy[layers])[:, :, None, None]
+    quadrant = 2 * (y >= centres[:, 1]) + (x >= centres[:, 0]).long()  # (l, SH, SW)
+    row = torch.arange(len(layers), device=device).view(-1, 1, 1)
+
+    # A tile's rectangle on the canvas; an empty slot has a tile of no size.
+    sizes = per_slot(plan.tile_sizes_hw[layers])
+    origins = per_slot(plan.origins_xy[layers])
+    tile_y = y - origins[..., 1][row, quadrant]
+    tile_x = x - origins[..., 0][row, quadrant]
+    inside = (tile_y >= 0) & (tile_x >= 0)
+    inside &= (tile_y < sizes[..., 0][row, quadrant]) & (tile_x < sizes[..., 1][row, quadrant])
+    limits = per_slot(plan.canvas_sizes_hw[layers])[:, :, None, None]
+    inside &= (y >= 0) & (x >= 0) & (y < limits[:, 0]) & (x < limits[:, 1])
+
+    tile = per_slot(np.where(plan.positions[layers] >= 0, slots[layers], 0))[row, quadrant]
+    side = tiles.shape[1] - 1
+    pixels = tiles[tile, tile_y.clamp(0, side), tile_x.clamp(0, side)]
+    return torch.where(inside[..., None], pixels, FILL)
+
+
+def _warp(sources: torch.Tensor, plan: Plan, layers: np.ndarray, step: int) -> torch.Tensor:
+    """Resample what some layers are drawn from, (l, 3, h, w) float, shrunk by `step`: (l, 3, *output_hw)."""
+    device = sources.device
+    corners, opposite = plan.sources_xyxy[layers, :2], plan.sources_xyxy[layers, 2:]
+    matrices = plan.matrices[layers]
+    inverse = np.linalg.inv(matrices[:, :, :2])
+    offset = -np.einsum("lij,lj->li", inverse, matrices[:, :, 2]) - corners
+    # From output pixels straight to grid_sample's coordinates, where the source reaches from -1 to 1.
+    side_xy = step * np.array(sources.shape[:1:-1], float)
+    theta = np.concatenate([inverse, offset[..., None]], axis=2) * (2 / side_xy)[:, None]
+    theta[:, :, 2] -= 1
+    height, width = plan.output_hw
+    y = torch.arange(height, device=device, dtype=torch.float32) + 0.5
+    x = torch.arange(width, device=device, dtype=torch.float32) + 0.5
+    ones = torch.ones(height, width, device=device)
+    points = torch.stack([x.expand(height, width), y[:, None].expand(height, width), ones], dim=-1)  # (H, W, 3)
+    grid = torch.einsum("lij,hwj->lhwi", torch.from_numpy(theta).to(device, torch.float32), points)
+    # A window ends with its last pixel, as in a resize; beyond a canvas lies the fill colour.
+    ends = np.where(plan.is_window[layers, None], (2 * (opposite - corners) - step) / side_xy - 1, np.inf)
+    starts = np.where(plan.is_window[layers, None], step / side_xy - 1, -np.inf)
+    low, high = (torch.from_numpy(edge).to(device, torch.float32)[:, None, None] for edge in (starts, ends))
+    grid = torch.minimum(torch.maximum(grid, low), high)
+    # Zeros outside stand for the fill colour.
+    return F.grid_sample(sources - FILL, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + FILL

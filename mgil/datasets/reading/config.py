@@ -1,0 +1,241 @@
+"""A data set's YAML file, read and resolved into a `DataConfig`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mgil.datasets.reading.coco_json import read_categories
+from mgil.datasets.reading.digits import make_digits
+from mgil.files.names import hint_for
+from mgil.files.shipped import shipped
+from mgil.files.text import check_class_names
+from mgil.files.yaml_file import read_yaml_mapping
+
+SHIPPED_FOLDER = shipped("data")
+MOST_COUNT = 1_000_000  # pixels, epochs or images
+SPLITS = ("train", "val", "test")
+TRAINING_KEYS = ("imgsz", "epochs", "batch_size", "hyp")
+KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", *TRAINING_KEYS)
+# Written by other tools for people to read; they change nothing here.
+INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
+# Data sets of YOLOv5 that are not here, and what to do instead.
+LEFT_OUT = {
+    r"Argoverse|GlobalWheat2020|Objects365|SKU-110K|VisDrone|xView":
+        r"give the path of its file in YOLOv5's data; code in it is not run, so bring images and labels",
+    r"ImageNet\d*": r"its images have a class each and no boxes to train on",
+    r"(coco128|coco)-seg": r"boxes are found here, no masks; use \1.yaml",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A data set: where its splits are, and what its classes are called."""
+
+    yaml_path: Path
+    root: Path  # the folder that relative split paths start from
+    train: tuple[str, ...]  # each entry: image folder, .txt list, or (alone) a COCO .json file; absolute paths
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    names: tuple[str, ...]  # by class index
+    category_ids: tuple[int, ...]  # the COCO category id of each class
+    download: str | None = None  # the YAML's `download` entry as text for people; never executed
+    imgsz: int | None = None  # training size in pixels that suits the images, where the user gives none
+    epochs: int | None = None  # length of training that suits the set, where the user gives none
+    batch_size: int | None = None  # images per batch that suit the set, where the user gives none
+    hyp: Mapping[str, Any] = field(default_factory=dict)  # changes to the default recipe that the set needs
+    merged_ids: tuple[int, ...] = ()  # the category ids of the files, where `as_one_class` made one class of them
+
+    def split(self, name: str) -> tuple[str, ...]:
+        """The sources of split `name`, which is 'train', 'val' or 'test'."""
+        if name not in SPLITS:
+            raise ValueError(f"split {name!r} is not one of {', '.join(SPLITS)}")
+        sources: tuple[str, ...] = getattr(self, name)
+        return sources
+
+    def as_one_class(self) -> DataConfig:
+        """The same data set with one class for every object: its only one, or `item` with category id 1."""
+        names, ids = (self.names, self.category_ids) if len(self.names) == 1 else (("item",), (1,))
+        return replace(self, names=names, category_ids=ids, merged_ids=self.merged_ids or self.category_ids)
+
+
+def load_data_config(path: str | Path) -> DataConfig:
+    """Read a data set YAML.
+
+    Keys:
+        path: the data set's folder, relative to the YAML's own folder, which is also the default.
+        train, val, test: each a folder of images, a .txt list of images, a list of these, or one COCO .json file;
+            relative to `path`.
+        names: a list, or a mapping from 0 upwards; may be left out when a split is a COCO .json.
+        nc: optional; must equal the number of names.
+        category_ids: optional, the COCO category id of each class; else a COCO .json's, else 1 to nc.
+        download, convert: optional, what `mgil.datasets.reading.download` fetches and how it is rewritten after.
+        generate: optional; `digits` is made on first use by `mgil.datasets.reading.digits`.
+        imgsz, epochs, batch_size: optional, what to train with unless the user says otherwise.
+        hyp: optional, values of the default recipe that the set needs otherwise, e.g. `{fliplr: 0.0}` for text.
+
+    Args:
+        path: the file; a bare name such as `coco.yaml` is also looked for among the shipped ones in data/.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a key that is not known, or a value that makes no sense; names the file and the value.
+    """
+    yaml_path = find_data_yaml(path)
+    content = read_yaml_mapping(yaml_path)
+    _check_keys(content, yaml_path)
+    root = _read_root(content, yaml_path)
+    if content.get("generate") is not None:
+        if content["generate"] != "digits":
+            raise ValueError(f"{yaml_path}: generate: {content['generate']!r} is not known; only 'digits' is")
+        root = make_digits(root)
+    sources = {split: _read_split(content.get(split), split, root, yaml_path) for split in SPLITS}
+    if not any(sources.values()):
+        raise ValueError(f"{yaml_path}: gives neither train, val nor test")
+    names = _read_names(content, yaml_path)
+    names, category_ids = _with_categories(names, content, sources, yaml_path)
+    if "nc" in content and content["nc"] != len(names):
+        raise ValueError(f"{yaml_path}: nc is {content['nc']!r} but there are {len(names)} names")
+    return DataConfig(
+        yaml_path,
+        root,
+        *sources.values(),
+        names,
+        category_ids,
+        download=_describe(content.get("download")),
+        imgsz=_read_count(content, "imgsz", yaml_path),
+        epochs=_read_count(content, "epochs", yaml_path),
+        batch_size=_read_count(content, "batch_size", yaml_path),
+        hyp=_read_hyp(content, yaml_path),
+    )
+
+
+def find_data_yaml(path: str | Path) -> Path:
+    """The file itself, or for a bare name the shipped data/<name>, whatever its capitals.
+
+    Raises:
+        FileNotFoundError: neither is there; names the nearest shipped one.
+    """
+    path = Path(path)
+    if path.is_file():
+        return Path(os.path.abspath(path))
+    shipped = {file.name.lower(): file for file in SHIPPED_FOLDER.glob("*.yaml")}
+    if path.parent == Path(".") and path.name:
+        for name in (path.name.lower(), f"{path.name.lower()}.yaml"):
+            if name in shipped:
+                return shipped[name]
+    hint = hint_for(path.name, shipped, LEFT_OUT, ending=".yaml", quoted=False)
+    hint = hint or f"shipped ones: {', '.join(sorted(shipped))}"
+    raise FileNotFoundError(f"data set file {path} not found; {hint}")
+
+
+def _check_keys(content: dict[str, Any], yaml_path: Path) -> None:
+    for key in content:
+        if key not in KEYS and key not in INFORMATION_KEYS:
+            hint = hint_for(key, KEYS) or f"known keys: {', '.join(KEYS)}"
+            raise ValueError(f"{yaml_path}: unknown key {key!r}; {hint}")
+
+
+def _read_count(content: dict[str, Any], key: str, yaml_path: Path) -> int | None:
+    value = content.get(key)
+    if value is not None and (type(value) is not int or not 1 <= value <= MOST_COUNT):
+        raise ValueError(f"{yaml_path}: {key} is {value!r}, must be an integer from 1 to {MOST_COUNT}")
+    return value
+
+
+def _read_hyp(content: dict[str, Any], yaml_path: Path) -> dict[str, Any]:
+    value = content.get("hyp") or {}
+    if not isinstance(value, dict):
+        raise ValueError(f"{yaml_path}: hyp is {value!r}, must be a mapping such as {{fliplr: 0.0}}")
+    return value
+
+
+def _read_root(content: dict[str, Any], yaml_path: Path) -> Path:
+    value = content.get("path")
+    if value is None:
+        value = "."
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(f"{yaml_path}: path {value!r} is not the name of a folder")
+    return Path(os.path.normpath(yaml_path.parent / Path(value).expanduser()))
+
+
+def _read_split(value: Any, split: str, root: Path, yaml_path: Path) -> tuple[str, ...]:
+    entries = [] if value is None else value if isinstance(value, list) else [value]
+    for entry in entries:
+        if not isinstance(entry, str) or not entry.strip() or "\0" in entry:
+            raise ValueError(f"{yaml_path}: {split}: {entry!r} is not the name of a folder or file")
+    paths = tuple(_resolve(entry.strip(), root) for entry in entries)
+    if len(paths) > 1 and any(path.lower().endswith(".json") for path in paths):
+        raise ValueError(f"{yaml_path}: {split}: a COCO .json must be the split's only entry, found {len(paths)}")
+    return paths
+
+
+def _resolve(entry: str, root: Path) -> str:
+    path = os.path.normpath(root / Path(entry).expanduser())
+    if entry.startswith("../") and not os.path.exists(path) and os.path.exists(root / entry[3:]):
+        return os.path.normpath(root / entry[3:])  # Roboflow writes ../train/images for a folder beside the YAML
+    return path
+
+
+def _read_names(content: dict[str, Any], yaml_path: Path) -> tuple[str, ...] | None:
+    value = content.get("names")
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        if sorted(key for key in value if type(key) is int) != list(range(len(value))):
+            raise ValueError(f"{yaml_path}: the keys of names must be 0 to {len(value) - 1}, each once")
+        value = [value[index] for index in range(len(value))]
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{yaml_path}: names must be a list or a mapping from class index to name, found {value!r}")
+    for index, name in enumerate(value):
+        if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
+            raise ValueError(f"{yaml_path}: name of class {index} is {name!r}, not text; put it in quotes")
+    names = tuple(str(name) for name in value)
+    try:
+        check_class_names(names)
+    except ValueError as error:
+        raise ValueError(f"{yaml_path}: {error}") from error
+    return names
+
+
+def _with_categories(
+    names: tuple[str, ...] | None, content: dict[str, Any], sources: dict[str, tuple[str, ...]], yaml_path: Path
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and category ids from the YAML, completed from a COCO .json where the YAML leaves them out."""
+    ids = content.get("category_ids")
+    if ids is not None and (
+        not isinstance(ids, list) or any(type(number) is not int for number in ids) or len(set(ids)) != len(ids)
+    ):
+        raise ValueError(f"{yaml_path}: category_ids must be a list of different whole numbers")
+    # The smallest of the files is enough: reading a split checks that its categories are the same.
+    json_paths = [paths[0] for paths in sources.values() if paths and paths[0].lower().endswith(".json")]
+    missing = [path for path in json_paths if not os.path.isfile(path)]
+    json_paths = sorted(set(json_paths).difference(missing), key=os.path.getsize)
+    if names is None and missing and not json_paths:
+        raise FileNotFoundError(
+            f"data set not found: {missing[0]} ({yaml_path} takes the names of the classes from it)"
+        )
+    if json_paths and (names is None or ids is None):
+        categories = read_categories(json_paths[0])
+        if names is not None and len(names) != len(categories):
+            raise ValueError(f"{yaml_path}: {len(names)} names but {json_paths[0]} has {len(categories)} categories")
+        names = names or tuple(categories.values())
+        ids = ids or list(categories)
+    if names is None:
+        raise ValueError(f"{yaml_path}: has no names; add 'names:' with one name per class")
+    ids = ids or list(range(1, len(names) + 1))
+    if len(ids) != len(names):
+        raise ValueError(f"{yaml_path}: has {len(names)} names but {len(ids)} category_ids")
+    return names, tuple(ids)
+
+
+def _describe(download: Any) -> str | None:
+    """The `download` entry as text for people: what is behind each URL stays in the YAML."""
+    if download is None or download == "":
+        return None
+    entries = download if isinstance(download, list) else [download]
+    texts = (entry.get("url", entry) if isinstance(entry, dict) else entry for entry in entries)
+    return "\n".join(str(text).strip() for text in texts)

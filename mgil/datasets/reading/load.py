@@ -1,0 +1,139 @@
+"""Reading a split of a data set: its images and labels are checked, and what was found is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from mgil.datasets.reading.coco_json import find_image_folder, image_paths_of, read_json, scan_coco
+from mgil.datasets.reading.config import DataConfig
+from mgil.datasets.reading.image_list import list_images, printable
+from mgil.datasets.reading.label_cache import LabelCache, sign_files
+from mgil.datasets.reading.labels import label_path_of, scan_yolo
+from mgil.datasets.reading.samples import Findings, Samples
+
+PROBLEMS_SHOWN = 10
+
+
+def load_samples(
+    config: DataConfig,
+    split: str,
+    *,
+    cache_dir: Path | None = None,
+    strict: bool = False,
+    report: Callable[[str], None] = print,
+) -> Samples:
+    """Read a split's images and labels, or take them from the cache when no file has changed.
+
+    Image ids are a COCO json's; else the file names where all are different whole numbers; else 1 to N.
+
+    Args:
+        config: from `load_data_config`; after `as_one_class` every class id is taken and becomes 0.
+        split: 'train', 'val' or 'test'.
+        cache_dir: where label caches are kept; None is the user's cache folder.
+        strict: make any bad line or bad image an error.
+        report: takes the lines for people: problems (the first 10) and a summary.
+
+    Raises:
+        FileNotFoundError: the split's files are not there; says how to fetch them where the YAML tells.
+        ValueError: the split is not given or has no images, 'train' has no boxes, all class ids are unknown, or
+            `strict` and a problem.
+    """
+    sources = config.split(split)
+    if not sources:
+        raise ValueError(f"{config.yaml_path}: gives no {split} split; add '{split}: <folder of images>'")
+    _check_presence(config, split)
+    cache = LabelCache(cache_dir, report)
+    if sources[0].lower().endswith(".json"):
+        samples, found = _read_json(config, split, cache)
+    else:
+        samples, found = _read_folders(config, split, cache)
+    _tell(samples, found, split, report)
+    _refuse(samples, found, config, split, strict)
+    return replace(samples, classes=np.zeros_like(samples.classes)) if config.merged_ids else samples
+
+
+def _read_folders(config: DataConfig, split: str, cache: LabelCache) -> tuple[Samples, Findings]:
+    sources = config.split(split)
+    paths, problems = list_images(sources, str(config.root))
+    if not paths:
+        why = f"no images found; the first problem: {problems[0]}" if problems else "no images found"
+        raise ValueError(f"{', '.join(map(printable, sources))}: {why} ({split} of {config.yaml_path})")
+    num_classes = None if config.merged_ids else len(config.names)
+    key = f"yolo {num_classes} {config.root} {sources}"
+    signature = sign_files(chain(paths, map(label_path_of, paths)))
+    cached = cache.load(key, signature, num_classes)
+    samples, found = cached or scan_yolo(paths, num_classes)
+    if cached is None:
+        cache.save(key, signature, samples, found)
+    found.problems[:0] = problems
+    found.counts.dropped += len(problems)
+    if split == "train" and found.counts.labelled + found.counts.empty == 0 and len(samples):
+        example = printable(label_path_of(samples.image_paths[0]))
+        raise ValueError(f"{', '.join(map(printable, sources))}: no image has a label file; expected e.g. {example}")
+    return samples, found
+
+
+def _read_json(config: DataConfig, split: str, cache: LabelCache) -> tuple[Samples, Findings]:
+    json_path = config.split(split)[0]
+    category_ids = config.merged_ids or config.category_ids
+    key = f"coco {category_ids} {config.root} {split} {json_path}"
+    cached = cache.load(key, None, len(category_ids))
+    if cached is not None:
+        return cached
+    content = read_json(json_path)
+    folder = find_image_folder(content, json_path, str(config.root), split)
+    watched = [json_path, *image_paths_of(content, folder)]
+    signature = sign_files(watched)
+    samples, found = scan_coco(content, json_path, folder, category_ids)
+    cache.save(key, signature, samples, found, watched)
+    return samples, found
+
+
+def _check_presence(config: DataConfig, split: str) -> None:
+    absent = [source for source in config.split(split) if not os.path.exists(source)]
+    if not absent:
+        return
+    message = f"data set not found: {printable(absent[0])} ({split} of {config.yaml_path})"
+    if config.download is None:
+        raise FileNotFoundError(f"{message}; paths are relative to the YAML's folder")
+    entry = " ".join(config.download.split())[:400]
+    raise FileNotFoundError(f"{message}; its download entry is: {entry}; pass --download to fetch it")
+
+
+def _tell(samples: Samples, found: Findings, split: str, report: Callable[[str], None]) -> None:
+    for problem in found.problems[:PROBLEMS_SHOWN]:
+        report(problem)
+    if len(found.problems) > PROBLEMS_SHOWN:
+        report(f"... and {len(found.problems) - PROBLEMS_SHOWN} more problems")
+    counts = {
+        "images without a label file": found.counts.missing,
+        "images without labels": found.counts.empty,
+        "lines or entries dropped": found.counts.dropped,
+        "images skipped": found.counts.bad_images,
+        "boxes cut at the image's edge": found.counts.clipped,
+    }
+    parts = [f"{len(samples)} images", f"{len(samples.classes)} boxes"]
+    report(f"{split}: {', '.join(parts + [f'{count} {what}' for what, count in counts.items() if count])}")
+
+
+def _refuse(samples: Samples, found: Findings, config: DataConfig, split: str, strict: bool) -> None:
+    if not len(samples):
+        sources = ", ".join(map(printable, config.split(split)))
+        why = f"none of the images can be used; the first: {found.problems[0]}" if found.problems else "no images found"
+        raise ValueError(f"{sources}: {why} ({split} of {config.yaml_path})")
+    if found.counts.unknown_class and not len(samples.classes):
+        raise ValueError(
+            f"no label has a class that {config.yaml_path} names ({len(config.names)} names); "
+            f"the first: {found.unknown_classes[0]}"
+        )
+    if split == "train" and not len(samples.classes):
+        why = f"the first of {len(found.problems)} problems: {found.problems[0]}" if found.problems else "all are empty"
+        raise ValueError(f"train: no box to learn from in {len(samples)} images; {why} ({config.yaml_path})")
+    if strict and found.problems:
+        raise ValueError(f"{split}: {len(found.problems)} problems and strict reading; the first: {found.problems[0]}")

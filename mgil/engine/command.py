@@ -1,0 +1,96 @@
+"""The commands `mgil train`, `mgil val`, `mgil detect` and `mgil export`; train.py and its neighbours are the same.
+
+What a command runs is imported once its flags are read, so that --help and a mistyped flag answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from mgil.engine.cli import fail, one_line_errors, parse, parser_for, run_cli
+from mgil.engine.evaluation.config import ValConfig
+from mgil.engine.export.config import ExportConfig
+from mgil.engine.export.formats import format_table
+from mgil.engine.prediction.config import DetectConfig
+from mgil.engine.training.config import TrainConfig
+from mgil.files.flags import build
+from mgil.files.names import hint_for
+
+Arguments = Sequence[str] | None
+DESCRIPTIONS = {
+    "train": "Train a detector.",
+    "val": "Evaluate weights on a data set: COCO AP, precision, recall, F1, confusion matrix, speed.",
+    "detect": "Find objects in pictures, videos and streams: %(prog)s --weights best.pt --source folder/",
+    "export": "Write weights in the formats of other runtimes: %(prog)s --weights best.pt --include onnx openvino",
+}
+
+
+def train(arguments: Arguments = None, prog: str | None = None) -> None:
+    """Run `train.py`.
+
+    Args:
+        arguments: The command line without the program's name; None: that of this process.
+        prog: The program's name in the help; None: that of the running script.
+
+    Raises:
+        SystemExit: The run failed, or was stopped; what to do is printed.
+    """
+    with one_line_errors():
+        given = parser_for(TrainConfig, description=DESCRIPTIONS["train"], prog=prog).given(arguments)
+        config = build(TrainConfig, given)
+        from mgil.engine.training.run import run_train
+
+        run_cli(lambda: run_train(config, given=given))
+
+
+def val(arguments: Arguments = None, prog: str | None = None) -> None:
+    """Run `val.py`; arguments and errors as for `train`."""
+    with one_line_errors():
+        config = parse(ValConfig, arguments, description=DESCRIPTIONS["val"], prog=prog)
+        from mgil.engine.evaluation.run import run_val
+
+        run_cli(lambda: run_val(config))
+
+
+def detect(arguments: Arguments = None, prog: str | None = None) -> None:
+    """Run `detect.py`; arguments and errors as for `train`."""
+    with one_line_errors():
+        config = parse(DetectConfig, arguments, description=DESCRIPTIONS["detect"], prog=prog)
+        from mgil.engine.prediction.run import run_detect
+
+        run_cli(lambda: run_detect(config))
+
+
+def export(arguments: Arguments = None, prog: str | None = None) -> None:
+    """Run `export.py`; arguments and errors as for `train`."""
+    with one_line_errors():
+        config = parse(ExportConfig, arguments, description=DESCRIPTIONS["export"], prog=prog, epilog=format_table())
+        from mgil.engine.export.run import run_export
+
+        run_cli(lambda: run_export(config))
+
+
+COMMANDS: dict[str, Callable[[Arguments, str], None]] = {"train": train, "val": val, "detect": detect, "export": export}
+
+
+def main(arguments: Arguments = None) -> None:
+    """Run `mgil`: its first argument names the command, the others are the command's.
+
+    Raises:
+        SystemExit: As the command does; with exit code 2 for a command that there is not.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    word, *others = given or ["--help"]
+    if word in ("-h", "--help"):
+        print(_help())
+    elif word in COMMANDS:
+        COMMANDS[word](others, f"mgil {word}")
+    else:
+        fail(f"{word}: no such command; {hint_for(word, COMMANDS, quoted=False) or 'mgil --help lists them'}", status=2)
+
+
+def _help() -> str:
+    rows = [f"  {name:8}{text % {'prog': f'mgil {name}'}}" for name, text in DESCRIPTIONS.items()]
+    usage = f"usage: mgil {{{','.join(COMMANDS)}}} [flags]"
+    return "\n".join([usage, "", *rows, "", "mgil COMMAND --help lists the flags of a command."])

@@ -1,0 +1,1 @@
+"""Weights turned into files for other runtimes, and checked."""

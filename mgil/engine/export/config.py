@@ -1,0 +1,102 @@
+"""What `export.py` can be told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mgil.engine.input_size import check_input_size
+from mgil.engine.runtimes.metadata import MOST_SIDE
+from mgil.files.flags import Refused, check_fields, flag, flag_of, fraction, positive_int, real, refused, whole
+
+DEFAULT_OPSET = 17
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """One run of export.py; the fields are its flags, YOLOv5's names. None: not given.
+
+    Raises:
+        ValueError: A value that cannot be right; the flag is named.
+    """
+
+    weights: str = flag(help="weights file (.pt); what is written goes beside it")
+    include: tuple[str, ...] = flag(("torchscript",), nargs="+", help="formats, see the table below")
+    data: str | None = flag(
+        None, help="data set YAML to check files on, and calibrate --int8 (its default: the one named in the weights)"
+    )
+    imgsz: tuple[int, ...] = flag(
+        (),
+        kind=whole(1, MOST_SIDE),
+        nargs="+",
+        most=2,
+        together="a side, or height and width",
+        aliases=("--img", "--img-size"),
+        help="input size: a side, or height and width; the weights' training size where left out",
+    )
+    batch_size: int = flag(1, kind=whole(1, MOST_SIDE), aliases=("--batch",), help="images in one run")
+    device: str = flag("cpu", help="cpu, or a GPU's number, for torchscript, onnx and engine")
+    half: bool = flag(False, help="float16; input and output stay float32")
+    int8: bool = flag(False, help="8-bit whole numbers, calibrated on the data set (onnx, openvino)")
+    dynamic: bool = flag(False, help="batch, height and width are free")
+    simplify: bool = flag(False, help="tidy up the ONNX graph with onnxslim")
+    opset: int | None = flag(None, kind=positive_int, help=f"version of ONNX's operators (default: {DEFAULT_OPSET})")
+    nms: bool = flag(False, help="non-maximum suppression inside the file")
+    agnostic_nms: bool = flag(False, help="the same, boxes of different classes suppress each other too")
+    topk_per_class: int | None = flag(
+        None, kind=positive_int, help="--nms: most boxes of a class in an image (default: 100)"
+    )
+    topk_all: int | None = flag(None, kind=positive_int, help="--nms: most boxes in an image (default: 100)")
+    iou_thres: float | None = flag(
+        None,
+        kind=fraction,
+        aliases=("--iou",),
+        help="--nms: boxes that overlap more are one object (default: 0.45)",
+    )
+    conf_thres: float | None = flag(
+        None, kind=fraction, aliases=("--conf",), help="--nms: lowest score that is kept (default: 0.25)"
+    )
+    workspace: float | None = flag(
+        None,
+        kind=real("a number above 0 (GiB)", lambda value: 0 < value < math.inf),
+        help="engine: GiB for the building of it (default: all there is)",
+    )
+    verbose: bool = flag(False, help="the operators of the ONNX graph, TensorRT's log, tracebacks")
+
+    refuses: ClassVar[tuple[Refused, ...]] = (
+        refused("--keras", why="TensorFlow's formats are left to its own converters; use tflite", nargs=0),
+        refused("--optimize", why="PyTorch's optimiser for phones is no longer maintained; use tflite", nargs=0),
+        refused("--inplace", why="the network has no in-place operations to choose", nargs=0),
+        refused("--train", why="exported files are for inference", nargs=0),
+        refused("--per-tensor", why="--int8 has one scale a channel, which is more accurate", nargs=0),
+        refused("--cache", why="engines are built without a timing cache"),
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_input_size(self.imgsz)
+        if self.half and self.int8:
+            raise ValueError("--half and --int8 are two number types; give one of them")
+        for name in ("conf_thres", "iou_thres", "topk_per_class", "topk_all"):
+            if getattr(self, name) is not None and not self.suppresses:
+                raise ValueError(f"{flag_of(name)} sets suppression inside the file; pass --nms too")
+
+    @property
+    def suppresses(self) -> bool:
+        """Whether suppression becomes part of the file; --agnostic-nms asks for it too, as in YOLOv5."""
+        return self.nms or self.agnostic_nms
+
+    def given(self) -> set[str]:
+        """The flags that not every format takes, of those that were given."""
+        flags = {
+            "half": self.half,
+            "int8": self.int8,
+            "dynamic": self.dynamic,
+            "nms": self.suppresses,
+            "device": self.device.strip().lower() != "cpu",
+            "simplify": self.simplify,
+            "opset": self.opset is not None,
+            "workspace": self.workspace is not None,
+        }
+        return {name for name, is_given in flags.items() if is_given}

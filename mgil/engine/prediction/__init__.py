@@ -1,0 +1,1 @@
+"""A trained network at work on pictures, videos and streams."""

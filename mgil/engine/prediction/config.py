@@ -1,0 +1,88 @@
+"""What `detect.py` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mgil.engine.input_size import check_input_size
+from mgil.files.flags import Refused, check_fields, flag, fraction, natural_int, positive_int, refused, whole
+from mgil.files.shipped import shipped
+
+EXAMPLES = shipped("data") / "images"
+MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
+
+
+@dataclass(frozen=True)
+class DetectConfig:
+    """One run of detect.py; the fields are its flags, YOLOv5's names and defaults.
+
+    Raises:
+        ValueError: A value that cannot be right; the flag is named.
+    """
+
+    weights: str | None = flag(
+        None,
+        nargs="+",
+        most=1,
+        together="one file: ensembles are not available",
+        help="weights (.pt) or an exported model; the newest best.pt in runs/train where left out",
+    )
+    source: str = flag(
+        str(EXAMPLES),
+        help="picture, video, folder, glob, .txt list, webcam number, rtsp/http URL, .streams list, "
+        "or 'screen [number] [left top width height]'",
+    )
+    data: str | None = flag(None, help="data set YAML whose class names replace those in the weights")
+    imgsz: tuple[int, ...] | None = flag(
+        None,
+        kind=positive_int,
+        nargs="+",
+        most=2,
+        together="one side, or height and width",
+        aliases=("--img", "--img-size"),
+        help="input size: a side, or height and width; the weights' training size where left out",
+    )
+    conf_thres: float = flag(0.25, kind=fraction, aliases=("--conf",), help="lowest score that is kept")
+    iou_thres: float = flag(
+        0.45, kind=fraction, aliases=("--iou",), help="boxes of a class that overlap more are one object"
+    )
+    max_det: int = flag(1000, kind=positive_int, help="most detections per image")
+    device: str = flag("", help="cpu, mps or a GPU's number; the first GPU, else the CPU, where left out")
+    view_img: bool = flag(False, help="show the pictures in a window; q or Esc ends")
+    save_txt: bool = flag(False, help="write labels/*.txt")
+    save_csv: bool = flag(False, help="write predictions.csv")
+    save_conf: bool = flag(False, help="add scores to the labels of --save-txt")
+    save_crop: bool = flag(False, help="write what was found to crops/")
+    nosave: bool = flag(False, help="write no annotated pictures and videos")
+    classes: tuple[int, ...] | None = flag(
+        None, kind=natural_int, nargs="+", help="keep only these class indices: --classes 0 2 3"
+    )
+    agnostic_nms: bool = flag(False, help="boxes of different classes suppress each other too")
+    augment: bool = flag(False, help="look at three sizes, once mirrored")
+    visualize: bool = flag(False, help="write pictures of every layer's feature maps")
+    project: str = flag("runs/detect", help="results go to project/name")
+    name: str = flag("exp", help="results go to project/name")
+    exist_ok: bool = flag(False, help="use project/name even when it exists")
+    line_thickness: int = flag(3, kind=whole(1, MOST_THICKNESS), help="of boxes, in pixels of the drawn picture")
+    hide_labels: bool = flag(False, help="boxes without text")
+    hide_conf: bool = flag(False, help="text without scores")
+    half: bool = flag(False, help="float16 arithmetic (CUDA only)")
+    vid_stride: int = flag(1, kind=positive_int, help="take every n-th frame of videos and streams")
+
+    refuses: ClassVar[tuple[Refused, ...]] = (
+        refused("--update", why="checkpoints of train.py hold nothing that would need to be stripped", nargs=0),
+        refused("--dnn", why="ONNX files are run by ONNX Runtime", nargs=0),
+        refused("--save-format", why="label files have YOLO's format, class x y w h in 0..1"),
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_input_size(self.imgsz or ())
+        if self.save_conf and not self.save_txt:
+            raise ValueError("--save-conf adds scores to the files of --save-txt; give both")
+
+    @property
+    def writes(self) -> bool:
+        """Whether the run leaves anything behind."""
+        return not self.nosave or self.save_txt or self.save_csv or self.save_crop or self.visualize

@@ -1,0 +1,269 @@
+"""Detection on pictures, videos and streams: what detect.py does."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from mgil.datasets.reading.config import load_data_config
+from mgil.engine.prediction.config import DetectConfig
+from mgil.engine.prediction.detector import Detector
+from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
+from mgil.engine.prediction.load import load_model
+from mgil.engine.prediction.writers import DetectionWriter
+from mgil.engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
+from mgil.engine.sources.sources import Frame, Source, open_source
+from mgil.engine.sources.streams import StreamsGone
+from mgil.engine.sources.video import quiet_opencv
+from mgil.engine.stopping import StopRequest, stop_requests
+from mgil.networks.detector import DetectionModel
+from mgil.tasks.detect.draw import draw_detections
+from mgil.tasks.detect.results import Results, count_text
+
+
+@dataclass(frozen=True)
+class DetectSummary:
+    """What a run of `run_detect` did: where its outputs are (None: nowhere), and how much it saw, found and skipped."""
+
+    folder: Path | None
+    frames: int
+    detections: int
+    skipped: tuple[str, ...]
+
+
+def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> DetectSummary:
+    """Detect on everything that the source gives, print a line for each picture, and write what is asked for.
+
+    Ctrl-C and SIGTERM end the run after the picture in hand, with all files closed; a second one ends it at once. For
+    streams and the screen that is the regular end. For files it is not: KeyboardInterrupt or SystemExit follows.
+
+    Raises:
+        FileNotFoundError: no weights or no source.
+        ValueError: a flag, the weights or the source cannot be used, or no file of the source could be read.
+        OSError: an output cannot be written.
+        StreamsGone: every stream was lost and did not come back.
+    """
+    if config.view_img:
+        check_display()
+    weights = config.weights or str(newest_weights())
+    detector = _detector(config, weights, report)
+    with ExitStack() as stack:
+        stack.enter_context(quiet_opencv())
+        stop = stack.enter_context(stop_requests())
+        source = stack.enter_context(closing(open_source(config.source, vid_stride=config.vid_stride, report=report)))
+        run = stack.enter_context(closing(_Run(config, detector, source, report, stop)))
+        height, width = detector.size_hw
+        report(f"{weights}: {len(detector.names)} classes, input up to {height}x{width} pixels, on {detector.device}")
+        try:
+            run.everything()
+        except (KeyboardInterrupt, StreamsGone) as end:
+            run.print_summary()
+            if isinstance(end, StreamsGone) or not source.endless:
+                raise
+        else:
+            run.print_summary()
+            if run.cut_short and not source.endless:
+                stop.end()
+    if not run.frames and source.skipped:
+        raise ValueError(f"none of the {len(source.skipped)} files could be read; the first: {source.skipped[0]}")
+    return DetectSummary(run.folder, run.frames, run.detections, tuple(source.skipped))
+
+
+def newest_weights() -> Path:
+    """The best.pt in train.py's own folder that was written last.
+
+    Raises:
+        FileNotFoundError: nothing was trained there yet.
+    """
+    found = oldest_first(TRAIN_PROJECT, "weights/best.pt")
+    if not found:
+        raise FileNotFoundError(
+            f"no --weights given and no weights/best.pt in {TRAIN_PROJECT}: run train.py first, or give --weights FILE"
+        )
+    return found[-1]
+
+
+def check_display() -> None:
+    """Raise ValueError if no window can be opened here; OpenCV itself may end the whole process then."""
+    information = cv2.getBuildInformation()
+    if "GUI:" in information and information.split("GUI:", 1)[1].split(None, 1)[0] == "NONE":
+        raise ValueError("--view-img: this OpenCV is headless; install opencv-python, or look at the saved pictures")
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
+
+
+def _detector(config: DetectConfig, weights: str, report: Callable[[str], None]) -> Detector:
+    size = config.imgsz
+    detector = load_model(
+        weights,
+        device=config.device,
+        imgsz=None if size is None else size[0] if len(size) == 1 else (size[0], size[1]),
+        conf=config.conf_thres,
+        iou=config.iou_thres,
+        max_det=config.max_det,
+        classes=config.classes,
+        agnostic=config.agnostic_nms,
+        augment=config.augment,
+        half=config.half,
+        report=report,
+    )
+    if config.visualize and not isinstance(detector.model, DetectionModel):
+        raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
+    if config.data is not None:
+        names = load_data_config(config.data).names
+        if len(names) != len(detector.names):
+            raise ValueError(f"{config.data} has {len(names)} class names, {weights} has {len(detector.names)} classes")
+        detector.names = names
+    return detector
+
+
+class _Run:
+    """The loop over frames, with its outputs and sums."""
+
+    def __init__(
+        self,
+        config: DetectConfig,
+        detector: Detector,
+        source: Source,
+        report: Callable[[str], None],
+        stop: StopRequest,
+    ) -> None:
+        self.config, self.detector, self.source, self.report, self.stop = config, detector, source, report, stop
+        self.folder: Path | None = None
+        self.cut_short = False  # whether a stop request came before the end
+        self.frames = 0
+        self.detections = 0
+        self.last_input_hw = (0, 0)
+        self._writer: DetectionWriter | None = None
+        self._spent = {"preprocess": 0.0, "inference": 0.0, "nms": 0.0}
+        self._live, self._latency_s, self._longest_latency_s = 0, 0.0, 0.0  # frames, their sum and their worst
+
+    def everything(self) -> None:
+        """Detect on every frame of the source, until it ends, or the user wants to stop or presses q or Esc."""
+        with ExitStack() as stack:
+            if self.config.view_img:
+                stack.callback(cv2.destroyAllWindows)
+            for frames in self.source:
+                now_s = time.monotonic()
+                if self.stop:
+                    self.cut_short = True
+                    return
+                if frames and not self._moment(frames):
+                    return
+                if self._writer is not None:
+                    self._writer.pass_time(now_s)
+
+    def close(self) -> None:
+        """Finish the files."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def print_summary(self) -> None:
+        """Mean times, where the results are, and what was skipped."""
+        if self.frames:
+            mean = {stage: spent / self.frames for stage, spent in self._spent.items()}
+            self.report(
+                f"Speed: {mean['preprocess']:.1f}ms pre-process, {mean['inference']:.1f}ms inference, "
+                f"{mean['nms']:.1f}ms NMS per image at shape (1, 3, {self.last_input_hw[0]}, {self.last_input_hw[1]})"
+            )
+        if self._live:
+            mean_ms, longest_ms = self._latency_s / self._live * 1e3, self._longest_latency_s * 1e3
+            self.report(f"Latency: {mean_ms:.0f}ms from a picture's arrival to its boxes, {longest_ms:.0f}ms at most")
+        if self.folder is not None:
+            labels = self._writer.labels_written if self._writer is not None and self.config.save_txt else None
+            written = "" if labels is None else f"; {labels} label files in {self.folder / 'labels'}"
+            self.report(f"Results saved to {self.folder}{written}")
+        for line in self.source.sums():
+            self.report(line)
+
+    def _moment(self, frames: list[Frame]) -> bool:
+        """Detect on the frames of one moment; false when the user wants to stop."""
+        self._open_outputs()
+        with ExitStack() as stack:
+            model, wanted = self.detector.model, self.config.visualize
+            maps = stack.enter_context(recorded_maps(model)) if wanted and isinstance(model, DetectionModel) else {}
+            found = self.detector.detect([frame.image for frame in frames], [frame.path for frame in frames])
+        self._clock(frames)
+        self._save_maps(maps, frames)
+        go_on = True
+        for frame, results in zip(frames, found, strict=True):
+            self._count(frame, results)
+            picture = self._picture(results)
+            if self._writer is not None:
+                self._writer.write(frame, results, picture)
+            if self.config.view_img and picture is not None:
+                go_on = _show(frame, picture, self.stop) and go_on
+        return go_on
+
+    def _open_outputs(self) -> None:
+        # made with the first frame, so that a source that gives none leaves no empty folder
+        if self._writer is not None or not self.config.writes:
+            return
+        config = self.config
+        self.folder = new_run_folder(config.project, config.name, config.exist_ok)
+        self._writer = DetectionWriter(
+            self.folder,
+            media=not config.nosave,
+            txt=config.save_txt,
+            conf=config.save_conf,
+            table=config.save_csv,
+            crops=config.save_crop,
+            side_by_side=self.source.endless,
+        )
+
+    def _picture(self, results: Results) -> np.ndarray | None:
+        if self.config.nosave and not self.config.view_img:
+            return None
+        return draw_detections(
+            results.image,
+            results.boxes_xyxy,
+            results.classes,
+            results.scores,
+            results.names,
+            line_width=self.config.line_thickness,
+            labels=not self.config.hide_labels,
+            confidences=not self.config.hide_conf,
+        )
+
+    def _save_maps(self, maps: dict[str, torch.Tensor], frames: list[Frame]) -> None:
+        if not maps or self.folder is None or self._writer is None:
+            return
+        for index, frame in enumerate(frames):
+            name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
+            save_feature_maps(maps, index, self.folder / "features" / name, self._writer.written)
+
+    def _clock(self, frames: list[Frame]) -> None:
+        now = time.monotonic()
+        for frame in frames:
+            if frame.arrived is not None:
+                self._live += 1
+                self._latency_s += now - frame.arrived
+                self._longest_latency_s = max(self._longest_latency_s, now - frame.arrived)
+
+    def _count(self, frame: Frame, results: Results) -> None:
+        self.frames += 1
+        self.detections += len(results)
+        self.last_input_hw = results.input_hw
+        for stage in self._spent:
+            self._spent[stage] += results.speed[stage]
+        found = count_text(results.classes, results.names) or "(no detections)"
+        height, width = results.input_hw
+        self.report(f"{frame.title}{height}x{width} {found}, {results.speed['inference']:.1f}ms")
+
+
+def _show(frame: Frame, picture: np.ndarray, stop: StopRequest) -> bool:
+    """Show a picture, a still one until a key is pressed; false after q or Esc."""
+    cv2.imshow(frame.stem, np.ascontiguousarray(picture[..., ::-1]))
+    key = cv2.waitKey(1)
+    while frame.fps is None and key == -1 and not stop:
+        key = cv2.waitKey(100)  # signals are heard only between calls
+    return key & 0xFF not in (ord("q"), 27)

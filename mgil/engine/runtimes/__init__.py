@@ -1,0 +1,1 @@
+"""Exported files, run by the runtime of their format."""

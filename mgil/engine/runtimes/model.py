@@ -1,0 +1,263 @@
+"""Exported detectors, run by the runtime of their format and used like the PyTorch model they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mgil.engine.devices import select_device
+from mgil.engine.runtimes.metadata import one_line, read_metadata
+from mgil.engine.runtimes.onnx import OnnxBackend, gpu_provider_installed
+from mgil.engine.runtimes.openvino import OpenVinoBackend
+from mgil.engine.runtimes.tensorrt import TensorRtBackend
+from mgil.engine.runtimes.torchscript import TorchScriptBackend
+from mgil.tasks.detect.nms import non_max_suppression
+
+RUNNABLE = ".pt, .torchscript, .onnx, OpenVINO folders and TensorRT .engine files"
+ELSEWHERE = (".tflite", ".mlpackage", ".mlmodel", ".pb", ".mnn", ".rknn", "_ncnn_model", "_saved_model")
+DEFAULT_SIZE = 640  # YOLOv5's, for a file of any size that does not say which it was trained at
+DEFAULT_CONF, DEFAULT_IOU = 0.25, 0.45  # of load_model and detect.py
+
+
+class Backend(Protocol):
+    """One file, opened by its runtime."""
+
+    metadata: dict[str, Any]
+    shape_bhw: tuple[int | None, int | None, int | None]
+    output_shape: tuple[int | None, ...] | None
+    dtype: torch.dtype
+
+    def run(self, images: Tensor) -> Tensor:
+        """Predictions for (B, 3, H, W) of `dtype`, contiguous, on the device."""
+
+
+OPENERS: Mapping[str, Callable[[Path, torch.device], Backend]] = {
+    ".torchscript": TorchScriptBackend,
+    ".onnx": OnnxBackend,
+    ".engine": TensorRtBackend,
+    ".xml": OpenVinoBackend,
+}
+
+
+class ExportedModel(nn.Module):
+    """An exported detector in the place of a `DetectionModel` in evaluation mode.
+
+    Attributes:
+        path: the file.
+        names: class names by index.
+        stride: (1,) float32, stands for the levels' strides, which the file does not say.
+        max_stride: the largest of the network in pixels; sides of the input are multiples of it.
+        size_hw: the only input size that the file takes, in pixels; None: any.
+        imgsz: longest side of the input that it was exported for.
+        batch_size: the only number of images that the file takes at once; None: any. Others are split and padded.
+        has_nms: whether it suppresses boxes itself and gives (B, n, 6) x1 y1 x2 y2 score class.
+        device: where it computes.
+    """
+
+    def __init__(self, path: Path, backend: Backend, device: torch.device) -> None:
+        """Check that what was opened is a detector.
+
+        Raises:
+            ValueError: it is not, or its parts contradict each other.
+        """
+        super().__init__()
+        self.path, self.device = path, device
+        self.info = read_metadata(backend.metadata, path)
+        self._backend = backend
+        self.names = self.info.names
+        self.max_stride = self.info.stride
+        self.stride = torch.tensor([float(self.max_stride)])
+        self.has_nms = self.info.nms
+        self.batch_size, height, width = backend.shape_bhw
+        if (height is None) != (width is None):
+            raise ValueError(f"{path}: its input has a free and a fixed side ({height} x {width}); export it again")
+        self.size_hw = None if height is None or width is None else (height, width)
+        self.imgsz = max(self.size_hw or self.info.imgsz_hw or (DEFAULT_SIZE,))
+        if self.size_hw is not None:
+            self._check_size(self.size_hw)
+        if backend.output_shape:  # () or None where the file does not say
+            self._check_output(backend.output_shape, self.batch_size)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Predict.
+
+        Args:
+            images: (B, 3, H, W) float 0..1, RGB.
+
+        Returns:
+            (B, N, 5 + classes) float32 as DetectionModel, or (B, n, 6) if `has_nms`, the rows past the last box zero.
+
+        Raises:
+            ValueError: a size that the file does not take.
+        """
+        self._check_size((images.shape[2], images.shape[3]))
+        images = images.to(self.device, self._backend.dtype, memory_format=torch.contiguous_format)
+        parts = [self._run(part) for part in images.split(self.batch_size or max(len(images), 1))]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _run(self, images: Tensor) -> Tensor:
+        count = len(images)
+        if self.batch_size is not None and count < self.batch_size:
+            images = torch.cat((images, images.new_zeros(self.batch_size - count, *images.shape[1:])))
+        try:
+            found = self._backend.run(images)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # each runtime has exceptions of its own
+            shape = "x".join(map(str, images.shape))
+            raise ValueError(f"{self.path}: failed on an input of {shape}: {one_line(error)}") from error
+        self._check_output(tuple(found.shape), len(images))
+        found = found[:count].float()
+        if self.has_nms:  # a class that has no name is no detection
+            found = found.where(((found[..., 5] >= 0) & (found[..., 5] < len(self.names)))[..., None], 0.0)
+        return found
+
+    def _check_size(self, size_hw: tuple[int, int]) -> None:
+        height, width = size_hw
+        if self.size_hw is not None and size_hw != self.size_hw:
+            raise ValueError(
+                f"{self.path} takes inputs of {self.size_hw[0]}x{self.size_hw[1]} pixels (height x width) only, not "
+                f"{height}x{width}"
+            )
+        stride = self.max_stride
+        if height % stride or width % stride:
+            raise ValueError(f"{self.path}: an input of {height}x{width} is no multiple of its stride {stride}")
+
+    def _check_output(self, shape: tuple[int | None, ...], images: int | None) -> None:
+        values = 6 if self.has_nms else 5 + len(self.names)
+        if len(shape) != 3 or shape[2] not in (values, None):
+            given = ", ".join("?" if side is None else str(side) for side in shape)
+            raise ValueError(
+                f"{self.path}: gives ({given}); a detector of {len(self.names)} classes gives (batch, n, {values})"
+            )
+        if images is not None and shape[0] not in (images, None):
+            raise ValueError(f"{self.path}: gives the boxes of {shape[0]} images for a batch of {images}")
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether this names an exported file or folder, as opposed to a checkpoint."""
+    path = Path(path)
+    return path.name.endswith((*OPENERS, *ELSEWHERE, "_openvino_model")) or path.is_dir()
+
+
+def load_exported(path: str | Path, device: torch.device) -> ExportedModel:
+    """Open an exported detector with the runtime of its format.
+
+    Only TorchScript files and TensorRT engines are programs, see `mgil.engine.runtimes.torchscript`.
+
+    Args:
+        path: a .torchscript, .onnx or .engine file, an OpenVINO folder, or its .xml.
+        device: where to compute.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        MissingPackage: the runtime is not installed; a ValueError.
+        ValueError: the file is damaged, no detector, or of no use on this device.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"weights {path} do not exist")
+    if path.name.endswith(ELSEWHERE):
+        raise ValueError(f"{path}: this format is run by other programs; here run {RUNNABLE}")
+    return ExportedModel(path, OPENERS[_kind(path)](path, device), device)
+
+
+def device_for(weights: Sequence[str | Path], text: str) -> torch.device:
+    """The device of `--device`; where that is left out, the CPU for files whose runtime has no GPU support here."""
+    kinds = {_kind(Path(path)) for path in weights if is_exported(path)}
+    if text or not torch.cuda.is_available():
+        return select_device(text)
+    cpu_only = ".xml" in kinds or (".onnx" in kinds and not gpu_provider_installed())
+    return select_device("cpu" if cpu_only else text)
+
+
+def fixed_size_hw(model: nn.Module) -> tuple[int, int] | None:
+    """The only input size that a model takes; None for those that take any."""
+    size_hw: tuple[int, int] | None = getattr(model, "size_hw", None)
+    return size_hw
+
+
+def check_fixed_size(model: nn.Module, sizes: Sequence[int], source: object) -> None:
+    """Raise ValueError if sides in pixels are asked for that a model of one input size does not have.
+
+    Args:
+        model: any detector.
+        sizes: one side for both, or height and width.
+        source: what to call the model.
+    """
+    size_hw = fixed_size_hw(model)
+    if size_hw is not None and (sizes[0], sizes[-1]) != size_hw:
+        wanted = " ".join(map(str, dict.fromkeys(sizes)))
+        raise ValueError(
+            f"--imgsz {wanted}: {source} was exported for {size_hw[0]}x{size_hw[1]} pixels (height x width) only; "
+            f"leave --imgsz out, or export again with --imgsz {wanted} or --dynamic"
+        )
+
+
+def check_pytorch_only(source: object, *, augment: bool = False, half: bool = False) -> None:
+    """Raise ValueError for what an exported model cannot do."""
+    if augment:
+        raise ValueError(f"--augment needs the PyTorch weights (.pt); {source} is an exported file")
+    if half:
+        raise ValueError(f"--half: {source} computes in the numbers it was exported with; export again with --half")
+
+
+def check_own_suppression(model: ExportedModel, conf: float, iou: float, agnostic: bool) -> None:
+    """Raise ValueError for thresholds that a file which suppresses boxes itself cannot honour.
+
+    Thresholds left at their defaults give way to the file's own.
+    """
+    info = model.info
+    if not info.nms:
+        return
+    advice = f"{model.path} suppresses boxes itself; export it again with"
+    if info.conf_thres is not None and conf < info.conf_thres and conf != DEFAULT_CONF:
+        raise ValueError(f"confidence threshold {conf}: {advice} it (now {info.conf_thres})")
+    if info.iou_thres is not None and iou not in (info.iou_thres, DEFAULT_IOU):
+        raise ValueError(f"IoU threshold {iou}: {advice} it (now {info.iou_thres})")
+    if agnostic and not info.agnostic:
+        raise ValueError(f"suppression across classes: {advice} --agnostic-nms")
+
+
+def suppression_of(model: nn.Module) -> Callable[..., list[Tensor]]:
+    """What turns a model's predictions into boxes: non_max_suppression, unless the model did that itself."""
+    return take_boxes if getattr(model, "has_nms", False) else non_max_suppression
+
+
+def take_boxes(
+    boxes: Tensor,
+    conf_thres: float = DEFAULT_CONF,
+    *_: object,
+    classes: Sequence[int] | None = None,
+    max_det: int = 300,
+    **__: object,
+) -> list[Tensor]:
+    """Filter boxes that are suppressed already; takes the arguments of non_max_suppression and ignores those of NMS.
+
+    Args:
+        boxes: (B, n, 6): x1, y1, x2, y2 in pixels, score, class index; unused rows have score 0.
+        conf_thres: scores kept are above.
+        classes: keep these class indices only.
+        max_det: boxes kept per image.
+
+    Returns:
+        B tensors (m, 6), best score first.
+    """
+    found = []
+    for rows in boxes:
+        keep = (rows[:, 4] > conf_thres) & torch.isfinite(rows).all(dim=1)
+        if classes is not None:
+            keep &= torch.isin(rows[:, 5], torch.as_tensor(list(classes), dtype=rows.dtype, device=rows.device))
+        rows = rows[keep]
+        found.append(rows[rows[:, 4].argsort(descending=True, stable=True)[:max_det]])
+    return found
+
+
+def _kind(path: Path) -> str:
+    """The key of OPENERS for a path."""
+    return ".xml" if path.is_dir() or path.suffix not in OPENERS else path.suffix

@@ -1,0 +1,93 @@
+"""Video files, read frame by frame by OpenCV, and what all that use its videos must know about it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from mgil.files.text import printable
+
+FALLBACK_FPS = 30.0  # for files and cameras that do not say
+
+
+@contextlib.contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV and its FFmpeg from printing about damaged videos and lost streams, which we report ourselves."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, when the first video is opened
+    logs = cv2.utils.logging
+    level = logs.getLogLevel()
+    logs.setLogLevel(logs.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logs.setLogLevel(level)
+
+
+def is_utf8(path: str) -> bool:
+    """Whether a path can be given to OpenCV, which ends the process over bytes that are not UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def frame_rate(capture: cv2.VideoCapture) -> float:
+    """Frames per second of an open video or stream; `FALLBACK_FPS` where it does not say or says nonsense."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps < 1000 else FALLBACK_FPS
+
+
+def read_video(path: str, vid_stride: int) -> Iterator[tuple[np.ndarray, int, int, float]]:
+    """Read every `vid_stride`-th frame of a video file; damaged frames are passed over.
+
+    Yields:
+        RGB frame, its number from 1, how many to expect (0 if unknown), and the video's own frames per second.
+
+    Raises:
+        ValueError: the file cannot be opened as a video, or holds no frame.
+    """
+    with _path_for_opencv(path) as opencv_path:
+        capture = cv2.VideoCapture(opencv_path)
+        try:
+            if not capture.isOpened():
+                raise ValueError(f"{printable(path)}: cannot be read as a video")
+            fps = frame_rate(capture)
+            said = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) // vid_stride
+            number = 0
+            for image_bgr in _frames(capture, vid_stride):
+                number += 1
+                # the container's count may be a guess from its length, which the frames themselves can pass
+                yield np.ascontiguousarray(image_bgr[..., ::-1]), number, said if number <= said else 0, fps
+        except cv2.error as error:
+            raise ValueError(f"{printable(path)}: cannot be read as a video (OpenCV: {error.err})") from error
+        finally:
+            capture.release()
+    if number == 0:
+        raise ValueError(f"{printable(path)}: holds no frame that can be read at --vid-stride {vid_stride}")
+
+
+def _frames(capture: cv2.VideoCapture, stride: int) -> Iterator[np.ndarray]:
+    """(H, W, 3) uint8 BGR; only the frames that are wanted are converted."""
+    while all(capture.grab() for _ in range(stride)):
+        valid, image_bgr = capture.retrieve()
+        if valid:
+            yield image_bgr
+
+
+@contextlib.contextmanager
+def _path_for_opencv(path: str) -> Iterator[str]:
+    """The whole path, as FFmpeg takes a colon in a relative one for a protocol; or a link to it that is UTF-8."""
+    absolute = os.path.abspath(path)
+    if is_utf8(absolute):
+        yield absolute
+        return
+    with tempfile.TemporaryDirectory(prefix="video-") as folder:
+        link = os.path.join(folder, f"video{os.path.splitext(path)[1]}")
+        os.symlink(absolute, link)
+        yield link

@@ -1,0 +1,156 @@
+"""What `train.py` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mgil.engine.input_size import check_input_size
+from mgil.engine.runs import TRAIN_PROJECT
+from mgil.files.flags import (
+    Refused,
+    as_plain,
+    check_fields,
+    flag,
+    flag_of,
+    from_plain,
+    natural_int,
+    positive_int,
+    real,
+    refused,
+    whole,
+)
+
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
+AMP_CHOICES = ("auto", "off", "bf16", "fp16")
+CACHE_CHOICES = ("auto", "ram", "none")
+DEFAULT_CFG = "yolov5n-mgil.yaml"
+# Fields that may differ when a run is resumed: how it runs and how long, not what it learns from and how.
+MAY_CHANGE_ON_RESUME = (
+    *("resume", "epochs", "patience", "device", "workers", "cache"),
+    *("noplots", "nosave", "noval", "save_period"),
+)
+
+
+def frozen_rows(freeze: tuple[int, ...]) -> tuple[int, ...]:
+    """Rows of the model that `--freeze` means: one number n is the first n rows, several are those rows."""
+    return tuple(range(freeze[0])) if len(freeze) == 1 else freeze
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run; the fields are YOLOv5's flags with underscores.
+
+    Raises:
+        ValueError: A value that cannot be right; the flag is named.
+    """
+
+    weights: str = flag(
+        "", help="initial weights, a .pt file (ours or YOLOv5's); without it training starts from scratch"
+    )
+    cfg: str = flag("", help=f"model, e.g. {DEFAULT_CFG}; default: the weights' own, else {DEFAULT_CFG}")
+    data: str = flag("digits.yaml", help="data set YAML, e.g. coco.yaml or one of your own")
+    hyp: str = flag("", help="recipe; default: hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above")
+    epochs: int = flag(
+        0,
+        kind=positive_int,
+        help="passes over the data; default: what the data set suggests, else 100. "
+        "Changed with --resume, the learning rates follow the new length from there on",
+    )
+    batch_size: int = flag(
+        0,
+        kind=whole(1, also=(-1,)),
+        aliases=("--batch",),
+        help="images per batch over all GPUs, -1 fills them; default: what the data set suggests, else 16",
+    )
+    imgsz: int = flag(
+        0,
+        kind=positive_int,
+        aliases=("--img", "--img-size"),
+        help="longer side of the images in pixels; default: what the data set suggests, else 640",
+    )
+    rect: bool = flag(False, help="batches of like aspect ratio in rectangles, without mosaic")
+    resume: str = flag(
+        "",
+        nargs="?",
+        const="latest",
+        help="go on with an interrupted run: its folder or last.pt, by default the newest in --project. "
+        "The run keeps its options; only "
+        f"{', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change",
+    )
+    nosave: bool = flag(False, help="keep only the last epoch's checkpoint")
+    noval: bool = flag(False, help="validate only after the last epoch")
+    noautoanchor: bool = flag(False, help="keep the model's anchors")
+    noplots: bool = flag(False, help="draw no pictures")
+    cache: str = flag(
+        "auto",
+        choices=CACHE_CHOICES,
+        nargs="?",
+        const="ram",
+        help="decoded images in memory: auto, if they fit; ram, always; none, decode in every epoch",
+    )
+    image_weights: bool = flag(False, help="draw images with rare and hard classes more often")
+    device: str = flag(
+        "", help="cpu, mps, a GPU number, or 0,1,... under torchrun; default: the first GPU, else the CPU"
+    )
+    multi_scale: bool = flag(False, help="another size for every batch, within 50 % of --imgsz")
+    single_cls: bool = flag(False, help="treat all classes as one")
+    optimizer: str = flag("", choices=OPTIMIZERS, help="default: the recipe's, which is SGD in YOLOv5's own recipes")
+    sync_bn: bool = flag(False, help="share BatchNorm statistics between GPUs (under torchrun)")
+    workers: int = flag(8, kind=natural_int, help="decoding processes for images that are not kept in memory")
+    project: str = flag(TRAIN_PROJECT, help="results go to project/name")
+    name: str = flag("exp", help="results go to project/name")
+    exist_ok: bool = flag(False, help="write into project/name even when it exists")
+    cos_lr: bool = flag(False, help="cosine instead of linear decay of the learning rate")
+    label_smoothing: float = flag(
+        0.0,
+        kind=real("a number from 0 to below 1", lambda value: 0 <= value < 1),
+        help="class targets become 1 - s/2 and s/2",
+    )
+    patience: int = flag(100, kind=natural_int, help="stop after so many epochs without improvement; 0 never stops")
+    freeze: tuple[int, ...] = flag(
+        (0,), kind=natural_int, nargs="+", help="rows of the model not to train: n for the first n, or a list"
+    )
+    save_period: int = flag(
+        -1, kind=whole(1, also=(-1,)), help="also keep a checkpoint every so many epochs; -1 keeps none"
+    )
+    seed: int = flag(0, kind=natural_int, help="seed of everything random")
+    amp: str = flag(
+        "auto",
+        choices=AMP_CHOICES,
+        help="mixed precision; auto: bfloat16 or float16 on a GPU, off on a CPU",
+    )
+    compile: bool = flag(False, help="run the model through torch.compile")
+    strict: bool = flag(False, help="a bad label or image ends the run")
+    download: bool = flag(False, help="fetch a missing data set from the URL in its YAML")
+
+    refuses: ClassVar[tuple[Refused, ...]] = (
+        refused("--evolve", why="search recipes with a tool made for it, such as Optuna, around this command"),
+        refused("--quad", why="the batched data path makes it unnecessary", nargs=0),
+        refused(
+            *("--bucket", "--upload_dataset", "--entity", "--bbox_interval", "--artifact_alias"),
+            why="nothing is sent to other machines",
+        ),
+        refused("--local_rank", why="start several processes with torchrun, which sets it in the environment"),
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_input_size((self.imgsz,) if self.imgsz else ())
+        if self.rect and self.multi_scale:
+            raise ValueError("--rect and --multi-scale exclude each other")
+        if self.image_weights and self.noval:
+            raise ValueError("--image-weights needs the AP of every epoch; leave --noval out")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for opt.yaml and checkpoints."""
+        return as_plain(self)
+
+
+def config_from_dict(values: dict[str, Any]) -> TrainConfig:
+    """The inverse of `TrainConfig.as_dict`.
+
+    Raises:
+        ValueError: An unknown key; the nearest known one is named.
+    """
+    return from_plain(TrainConfig, values, "training option")

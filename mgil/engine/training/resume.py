@@ -1,0 +1,187 @@
+"""Going on with an interrupted run: which checkpoint is meant, what may change, and whether anything is left to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mgil.datasets.reading.config import find_data_yaml
+from mgil.engine.input_size import round_up
+from mgil.engine.runs import TRAIN_PROJECT, oldest_first, written_at
+from mgil.engine.training.config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, frozen_rows
+from mgil.engine.training.trainer import Progress
+from mgil.engine.weights.checkpoints import Checkpoint
+from mgil.files.flags import flag_of
+from mgil.networks.detector import build_model
+from mgil.tasks.detect.recipe import load_hyp
+
+Report = Callable[[str], None]
+TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights"}
+FINAL_TABLE = "per_class.csv"  # written last of all: a run that has it is complete
+# What a change does to a run that would else be, bit by bit, the one that was never interrupted.
+CONSEQUENCES = {
+    "epochs": "the learning rates follow the schedule of that length from here on, not from the start",
+    "cache": "where images are kept decides which partners a mosaic can have",
+    "noval": "the best epoch and --patience see other epochs",
+    "device": "another device rounds otherwise",
+}
+
+
+def find_resume(given: str, project: str = TRAIN_PROJECT) -> Path:
+    """The checkpoint that `--resume` means.
+
+    Args:
+        given: The file itself, a run's folder, or "latest": the last.pt that was written last in `project`.
+        project: Parent folder of the runs.
+
+    Raises:
+        FileNotFoundError: There is none, or the newest run was ended before its first one.
+    """
+    if given != "latest":
+        path = Path(given)
+        if path.is_dir():
+            path = path / "weights" / "last.pt"
+            if not path.exists():
+                raise FileNotFoundError(f"--resume {given}: {_too_early(path)}")
+        if not path.exists():
+            raise FileNotFoundError(f"--resume {given}: no such checkpoint; give a run's folder or its last.pt")
+        return path
+    found, begun = oldest_first(project, "weights/last.pt"), oldest_first(project, "opt.yaml")
+    if begun and (not found or written_at(begun[-1]) > written_at(found[-1])):
+        newest = begun[-1].parent / "weights" / "last.pt"
+        hint = f", or name an older run: --resume {found[-1].parents[1]}" if found else ""
+        if not newest.exists():
+            raise FileNotFoundError(f"--resume: the newest run is {begun[-1].parent}: {_too_early(newest)}{hint}")
+    if not found:
+        raise FileNotFoundError(
+            f"--resume: there is no last.pt in {project}; name the run's folder (--resume FOLDER), or its --project"
+        )
+    return found[-1]
+
+
+def _too_early(path: Path) -> str:
+    return f"no {path.parent.name}/{path.name}, it ended before its first checkpoint; start it anew without --resume"
+
+
+def resumed_config(
+    config: TrainConfig,
+    checkpoint: Checkpoint,
+    given: Collection[str] | None = None,
+    report: Report = lambda _line: None,
+) -> TrainConfig:
+    """The interrupted run's options, with those changes that a resumed run may have.
+
+    Args:
+        config: What the user asks for now.
+        checkpoint: The interrupted run's last.pt.
+        given: Names of the options that the user gave; None: those that differ from their defaults.
+        report: Told of changes after which the run is not the uninterrupted one any more.
+
+    Raises:
+        ValueError: A checkpoint made for inference, a run that is complete, or changes that would make it another
+            run; the flags are named.
+    """
+    if not checkpoint.training.keys() >= TRAINING_KEYS:
+        raise ValueError(f"--resume {checkpoint.path}: made for inference, not for resuming; give the run's last.pt")
+    with sound_state(checkpoint):
+        saved = config_from_dict(checkpoint.training["config"])
+    asked = {name: getattr(config, name) for name in _given_names(config, given)}
+    changed = [name for name, value in asked.items() if not _is_own(name, value, saved, checkpoint)]
+    refused = [name for name in changed if name not in MAY_CHANGE_ON_RESUME]
+    if refused:
+        kept = "; ".join(f"{flag_of(name)} {asked[name]!r}: a resumed run keeps its own {getattr(saved, name)!r}"
+                         for name in refused)  # fmt: skip
+        raise ValueError(f"{kept}; only {', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change")
+    for name in changed:
+        if name in CONSEQUENCES:
+            report(f"{flag_of(name)} {asked[name]} instead of {getattr(saved, name)}: {CONSEQUENCES[name]}")
+    settled = replace(saved, **{name: asked[name] for name in changed})
+    _check_unfinished(checkpoint, settled)
+    data = checkpoint.info.get("data", "")
+    # its full path, so that the run goes on from any folder
+    return replace(settled, data=data) if isinstance(data, str) and os.path.isfile(data) else settled
+
+
+def _given_names(config: TrainConfig, given: Collection[str] | None) -> list[str]:
+    default = TrainConfig()
+    names = [item.name for item in fields(TrainConfig)]
+    if given is None:
+        return [name for name in names if getattr(config, name) != getattr(default, name)]
+    return [name for name in names if name in given]
+
+
+def _is_own(name: str, value: Any, saved: TrainConfig, checkpoint: Checkpoint) -> bool:
+    """Whether a value is what the run has, in whatever words."""
+    own = getattr(saved, name)
+    if value == own:
+        return True
+    if name == "imgsz":
+        return round_up(value, build_model(checkpoint.architecture).max_stride) == own
+    if name == "batch_size":
+        return value == -1  # the run goes on with the number that was found then
+    if name == "cfg":
+        return not own and not saved.weights and value == DEFAULT_CFG
+    if name == "optimizer":
+        return not own and value == checkpoint.training["hyp"]["optimizer"]
+    if name == "hyp":
+        return load_hyp(value) == load_hyp(checkpoint.training["hyp"])  # which may be older than some of today's keys
+    if name == "data":
+        return str(find_data_yaml(value)) == checkpoint.info.get("data")
+    if name == "freeze":
+        return frozen_rows(value) == frozen_rows(saved.freeze)
+    if name in ("weights", "project"):
+        return bool(value and own) and Path(value).resolve() == Path(own).resolve()
+    return False
+
+
+@contextmanager
+def sound_state(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn what a damaged or hostile training state causes in the block into one error that names the file."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        cause = f"{type(error).__name__}: {error}"
+        raise ValueError(f"--resume {checkpoint.path}: its training state does not fit here ({cause})") from error
+
+
+def read_progress(checkpoint: Checkpoint) -> Progress:
+    """Where the interrupted run stood."""
+    with sound_state(checkpoint):
+        progress = Progress(**checkpoint.training["progress"])
+        for item in fields(Progress):
+            value = getattr(progress, item.name)
+            kinds, least = ((int,), 0) if item.type == "int" else ((int, float), -1)
+            if type(value) not in kinds or not value >= least:
+                raise ValueError(f"{item.name} is {value!r}")
+    return progress
+
+
+def patience_is_over(progress: Progress, config: TrainConfig) -> bool:
+    """Whether early stopping ends a run that stands there."""
+    measured = progress.best_fitness >= 0 and not config.noval
+    return measured and 0 < config.patience <= progress.epoch - 1 - progress.best_epoch
+
+
+def _check_unfinished(checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Refuse a run with nothing left to do, before any data is read; its final evaluation counts."""
+    table = checkpoint.path.resolve().parents[1] / FINAL_TABLE
+    if not table.exists() or written_at(table) < written_at(
+        checkpoint.path
+    ):  # older: of another run in the same folder
+        return
+    progress = read_progress(checkpoint)
+    if progress.epoch >= config.epochs:
+        raise ValueError(f"--resume {checkpoint.path}: all {config.epochs} epochs are done; ask for more with --epochs")
+    if patience_is_over(progress, config):
+        raise ValueError(
+            f"--resume {checkpoint.path}: stopped after {config.patience} epochs without a better fitness; "
+            "go on with a larger --patience, or 0"
+        )

@@ -1,0 +1,111 @@
+"""Optimizer, learning rates and warm-up, as in YOLOv5's recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from mgil.engine.training.config import OPTIMIZERS
+from mgil.tasks.detect.recipe import Hyp
+
+BIASES, WEIGHTS, NORMS = 0, 1, 2  # order of the parameter groups; results.csv lists their rates as x/lr0..2
+LEAST_WARMUP = 100  # iterations
+
+
+def build_optimizer(model: nn.Module, name: str, hyp: Hyp, weight_decay: float) -> torch.optim.Optimizer:
+    """Make an optimizer with three groups: biases, decayed weights, and normalisation weights without decay.
+
+    Args:
+        model: Parameters that require no gradient are left out.
+        name: One of `OPTIMIZERS`.
+        hyp: Gives learning rate and momentum.
+        weight_decay: Already scaled to the batch.
+    """
+    norms = nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.LayerNorm
+    groups: list[list[nn.Parameter]] = [[], [], []]
+    for module in model.modules():
+        for key, parameter in module.named_parameters(recurse=False):
+            kind = BIASES if key == "bias" else NORMS if isinstance(module, norms) else WEIGHTS
+            if parameter.requires_grad:
+                groups[kind].append(parameter)
+    parameters = [
+        {"params": group, "weight_decay": weight_decay if kind == WEIGHTS else 0.0} for kind, group in enumerate(groups)
+    ]
+    # one pass over the parameters in place of one per operation; not every device has it
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    if name == "SGD":
+        return torch.optim.SGD(parameters, lr=hyp.lr0, momentum=hyp.momentum, nesterov=True, fused=fused)
+    if name in ("Adam", "AdamW"):
+        return getattr(torch.optim, name)(parameters, lr=hyp.lr0, betas=(hyp.momentum, 0.999), fused=fused)
+    raise ValueError(f"optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
+
+
+class Schedule:
+    """Learning rate per epoch, and the warm-up of the first iterations.
+
+    Args:
+        optimizer: As `build_optimizer` makes it; its rates and momenta are set here.
+        hyp: The recipe.
+        epochs: Length of the training.
+        batches: Batches per epoch.
+        batch_size: Images per optimizer step without accumulation.
+        cosine: Cosine decay instead of linear.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        hyp: Hyp,
+        epochs: int,
+        batches: int,
+        batch_size: int,
+        cosine: bool = False,
+    ) -> None:
+        self.optimizer = optimizer
+        self.hyp = hyp
+        self.batches = batches
+        self.nominal = hyp.nbs / batch_size
+        self.factor = _decay(epochs, hyp.lrf, cosine)
+        self.warmup = max(round(hyp.warmup_epochs * batches), LEAST_WARMUP) if hyp.warmup_epochs > 0 else 0
+
+    def set(self, epoch: int, batch: int) -> int:
+        """Set rates and momenta for one batch.
+
+        Returns:
+            Over how many batches to accumulate gradients before a step.
+        """
+        iteration = epoch * self.batches + batch
+        target = self.hyp.lr0 * self.factor(epoch)
+        warming = iteration < self.warmup
+        for kind, group in enumerate(self.optimizer.param_groups):
+            start = self.hyp.warmup_bias_lr if kind == BIASES else 0.0
+            group["lr"] = float(np.interp(iteration, [0, self.warmup], [start, target])) if warming else target
+            if warming and "momentum" in group:
+                momenta = [self.hyp.warmup_momentum, self.hyp.momentum]
+                group["momentum"] = float(np.interp(iteration, [0, self.warmup], momenta))
+            elif "momentum" in group:
+                group["momentum"] = self.hyp.momentum
+        if warming:
+            return max(1, round(float(np.interp(iteration, [0, self.warmup], [1, self.nominal]))))
+        return max(1, round(self.nominal))
+
+    def rates(self) -> list[float]:
+        """Current learning rate of each group."""
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+
+def scaled_weight_decay(hyp: Hyp, batch_size: int) -> float:
+    """Weight decay for the images that really make one step: decay * batch * accumulated batches / nominal batch."""
+    accumulate = max(round(hyp.nbs / batch_size), 1)
+    return hyp.weight_decay * batch_size * accumulate / hyp.nbs
+
+
+def _decay(epochs: int, final: float, cosine: bool) -> Callable[[int], float]:
+    """Share of lr0 by epoch, from 1 towards `final`."""
+    if cosine:
+        return lambda epoch: (1 - math.cos(epoch * math.pi / epochs)) / 2 * (final - 1) + 1
+    return lambda epoch: (1 - epoch / epochs) * (1 - final) + final

@@ -1,0 +1,1 @@
+"""Weights files, written whole and read without running code."""

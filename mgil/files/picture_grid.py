@@ -1,0 +1,82 @@
+"""Pictures of batches: a grid of images, enlarged where they are small, with their boxes and class names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from mgil.files.atomic import write_bytes_atomic
+from mgil.files.paint import paint_boxes
+
+_CELL_PX = 384  # what a person needs to read a label in one image of the grid
+_GRID_PX = 1920  # the picture's longest side
+_GAP_PX = 4
+_LINE_PX = 2
+_FONT_PX = 14
+
+
+def literal(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names for matplotlib, which would take what stands between two dollar signs for a formula."""
+    return tuple(name.replace("$", r"\$") for name in names)
+
+
+def draw_batch_grid(
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    names: Sequence[str],
+    path: str | Path,
+    max_images: int = 16,
+) -> None:
+    """Save a square grid of a batch's first images with their boxes. Small images are enlarged in whole steps.
+
+    Args:
+        images: (B, 3, H, W) uint8 RGB.
+        targets: (T, 6): image index, class, centre x, centre y, width, height in pixels of ``images``; or (T, 7) with a
+            score last, which is then printed.
+        names: class names.
+        path: .jpg or .png to write.
+        max_images: images drawn at most.
+
+    Raises:
+        OSError: the picture cannot be written.
+    """
+    count = min(len(images), max_images)
+    columns = max(1, math.ceil(math.sqrt(count)))
+    rows = max(1, math.ceil(count / columns))
+    scale = _cell_scale(images.shape[-2:], columns)
+    cell_h, cell_w = round(images.shape[-2] * scale), round(images.shape[-1] * scale)
+    canvas = np.full((rows * (cell_h + _GAP_PX) - _GAP_PX, columns * (cell_w + _GAP_PX) - _GAP_PX, 3), 255, np.uint8)
+    targets_by_image = targets.detach().float().cpu().numpy()
+    for index in range(count):
+        image = np.ascontiguousarray(images[index].detach().cpu().numpy().transpose(1, 2, 0))
+        image = cv2.resize(image, (cell_w, cell_h), interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
+        _draw_targets(image, targets_by_image[targets_by_image[:, 0] == index], names, scale)
+        top, left = index // columns * (cell_h + _GAP_PX), index % columns * (cell_w + _GAP_PX)
+        canvas[top : top + cell_h, left : left + cell_w] = image
+    done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))
+    assert done, path
+    write_bytes_atomic(path, data.tobytes(), durable=False)
+
+
+def _cell_scale(size_hw: Sequence[int], columns: int) -> float:
+    """Whole-number enlargement for small images, a reduction only where the grid would not fit."""
+    longest = max(size_hw)
+    enlarge = max(1, _CELL_PX // longest)
+    return min(float(enlarge), max(_GRID_PX / (columns * longest), 1e-3))
+
+
+def _draw_targets(image: np.ndarray, targets: np.ndarray, names: Sequence[str], scale: float) -> None:
+    if targets.shape[1] > 6:
+        targets = targets[np.argsort(-targets[:, 6], kind="stable")]  # best score drawn on top
+    classes = targets[:, 1].astype(int).tolist()
+    texts = [names[index] if 0 <= index < len(names) else str(index) for index in classes]
+    if targets.shape[1] > 6:
+        texts = [f"{text} {score:.2f}" for text, score in zip(texts, targets[:, 6], strict=True)]
+    centres, halves = targets[:, 2:4] * scale, targets[:, 4:6] * scale / 2
+    boxes = np.concatenate((centres - halves, centres + halves), axis=1)
+    paint_boxes(image, boxes, classes, texts, line_width=_LINE_PX, font_px=_FONT_PX)

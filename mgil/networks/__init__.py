@@ -1,0 +1,1 @@
+"""Networks as data: YAML files, the parser and its registry, layers, heads."""

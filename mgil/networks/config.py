@@ -1,0 +1,102 @@
+"""Model YAML files: finding them by YOLOv5's names, reading and checking them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mgil.files.names import hint_for
+from mgil.files.shipped import shipped
+from mgil.files.yaml_file import read_yaml_mapping
+from mgil.networks.limits import check_content
+
+FOLDER = shipped("models")
+KEYS = ("nc", "scale", "scales", "depth_multiple", "width_multiple", "activation", "ch", "anchors", "backbone", "head")
+# yolov5n-mgil.yaml is models/yolov5-mgil.yaml at scale n
+SCALED_NAME = re.compile(r"(?P<family>[a-z]+\d+)(?P<scale>[nsmlx])(?P<variant>(-[\w.-]+?)?)\.ya?ml")
+
+# Models of YOLOv5 that are not here, and what to do instead.
+LEFT_OUT = {
+    r"yolov5[nsmlx]6": r"give the path of its file in YOLOv5's models/hub, and a multiple of 64 as --imgsz",
+    r"(yolov5[nsmlx])-seg": r"boxes are found here, no masks; use \1.yaml",
+    r"(yolov5[nsmlx])-cls": r"whole images are not classified here; use \1.yaml for boxes",
+    r"yolov5-(p2|p34|p6|p7|fpn|panet|bifpn)|yolov5s-(ghost|transformer|leakyrelu)|yolov3(-spp|-tiny)?":
+        r"copy its file from YOLOv5's models/hub, write its anchors out, and give its path",
+}  # fmt: skip
+
+
+def load_architecture(cfg: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """Read a model architecture.
+
+    Args:
+        cfg: A path, one of the names in models/ with its scale letter ("yolov5n-mgil.yaml"), or a mapping already read.
+
+    Returns:
+        A dict with `depth_multiple` and `width_multiple` set (from `scales` where the file has that table), and
+        `source`, the name to use in messages.
+
+    Raises:
+        FileNotFoundError: No such file or name; the message lists the names.
+        ValueError: Not YAML, an unknown key, or a missing one.
+    """
+    if isinstance(cfg, Mapping):
+        return _resolve(dict(cfg), source=str(cfg.get("source", "model")), scale=None)
+    path, scale = _find(Path(cfg))
+    return _resolve(read_yaml_mapping(path), source=Path(cfg).name, scale=scale)
+
+
+def model_names() -> list[str]:
+    """Names accepted without a path, e.g. yolov5n-mgil.yaml."""
+    names = []
+    for path in sorted(FOLDER.glob("*.yaml")):
+        scales = read_yaml_mapping(path).get("scales", {})
+        family, _, variant = path.stem.partition("-")
+        names += [f"{family}{scale}{'-' + variant if variant else ''}.yaml" for scale in scales]
+    return names
+
+
+def _find(cfg: Path) -> tuple[Path, str | None]:
+    """The file that a name means, and the scale letter in the name."""
+    match = SCALED_NAME.fullmatch(cfg.name)
+    scale = match["scale"] if match else None
+    if cfg.is_file():
+        return cfg, scale
+    shipped = FOLDER / cfg.name
+    if match and not shipped.is_file():
+        shipped = FOLDER / f"{match['family']}{match['variant']}.yaml"
+    if shipped.is_file() and cfg.parent in (Path("."), Path("models")):
+        return shipped, scale
+    names = model_names()
+    hint = hint_for(cfg.name.lower(), names, LEFT_OUT, ending=".yaml", quoted=False)
+    hint = hint or f"the shipped ones are {', '.join(names)}"
+    raise FileNotFoundError(f"model file {cfg} does not exist; {hint}")
+
+
+def _resolve(content: dict[str, Any], source: str, scale: str | None) -> dict[str, Any]:
+    """Check the keys and settle depth and width."""
+    check_content(content, source)
+    for key in content:
+        if key not in KEYS and key != "source":
+            hint = hint_for(key, KEYS) or f"known keys: {', '.join(KEYS)}"
+            raise ValueError(f"{source}: unknown key {key!r}; {hint}")
+    for key in ("backbone", "head"):
+        if not isinstance(content.get(key), list) or not content[key]:
+            raise ValueError(f"{source}: `{key}` must be a list of rows [from, number, module, args]")
+    resolved = {**content, "source": source}
+    scales = resolved.pop("scales", None)
+    scale = resolved.pop("scale", None) or scale
+    if scales is not None and "depth_multiple" not in content:
+        if not isinstance(scales, dict) or scale not in scales:
+            known = ", ".join(map(str, scales)) if isinstance(scales, dict) else scales
+            raise ValueError(f"{source}: needs one of the scales {known} in its name, e.g. yolov5n.yaml; got {scale!r}")
+        row = scales[scale]
+        if not isinstance(row, list) or len(row) != 2:
+            raise ValueError(f"{source}: scales: {scale}: {row!r} must be [depth, width]")
+        resolved["depth_multiple"], resolved["width_multiple"] = row
+    for key in ("depth_multiple", "width_multiple"):
+        value = resolved.setdefault(key, 1.0)
+        if not isinstance(value, int | float) or not 0 < value <= 10:
+            raise ValueError(f"{source}: {key} is {value!r}, must be a number above 0 and at most 10")
+    return resolved

@@ -1,0 +1,158 @@
+"""The detection network: a YAML architecture brought to life."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mgil.block.reparameterise import reparameterise
+from mgil.networks.config import load_architecture
+from mgil.networks.head import Detect
+from mgil.networks.layers import Conv
+from mgil.networks.limits import MOST_CLASSES, bounded_maps, check_parameters
+from mgil.networks.parser import parse
+
+PROBE_SIZE = 256  # any multiple of every stride in use serves to read the strides off a forward pass
+
+
+class DetectionModel(nn.Module):
+    """A YOLOv5-style detector.
+
+    Attributes:
+        model: The layers in YAML order, so that state_dict keys are YOLOv5's (`model.0.conv.weight`, ...).
+        architecture: The mapping it was built from, complete: a checkpoint rebuilds the network from it.
+        names: Class names by index.
+        imgsz: Side in pixels that the biases and anchors were made for; also the default at inference.
+        stride: Stride of each level in pixels.
+        max_stride: Largest stride of any layer in pixels, also of those below the head's last level.
+    """
+
+    def __init__(
+        self,
+        architecture: Mapping[str, Any],
+        names: Sequence[str] | None = None,
+        imgsz: int = 640,
+        channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.architecture = load_architecture(architecture)
+        num_classes = self.architecture.get("nc")
+        source = self.architecture["source"]
+        if type(num_classes) is not int or not 1 <= num_classes <= MOST_CLASSES:
+            raise ValueError(f"{source}: nc is {num_classes!r:.60}, must be an integer from 1 to {MOST_CLASSES}")
+        self.architecture["ch"] = channels
+        with torch.device("meta"):  # takes no memory
+            check_parameters(parse(self.architecture, channels).layers, source)
+        network = parse(self.architecture, channels)
+        self.model = network.layers
+        self.sources = network.sources
+        self.needed_later = {i for index, row in enumerate(network.sources) for i in row if i != index - 1}
+        self.imgsz = imgsz
+        self.names = tuple(names) if names is not None else tuple(str(i) for i in range(num_classes))
+        if len(self.names) != num_classes:
+            raise ValueError(f"{len(self.names)} class names for nc={num_classes}")
+        self._read_strides(channels)
+        self.head.start_biases(imgsz)
+
+    @property
+    def head(self) -> Detect:
+        """The last layer."""
+        head = self.model[-1]
+        assert isinstance(head, Detect)
+        return head
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.head.num_classes
+
+    @property
+    def stride(self) -> Tensor:
+        """Stride of each level in pixels, (levels,)."""
+        return self.head.stride
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """Detect.
+
+        Args:
+            x: (B, 3, H, W), RGB in 0..1; H and W multiples of `max_stride`.
+
+        Returns:
+            Training: raw maps, a list of (B, anchors, ny, nx, nc+5). Evaluation: (B, N, nc+5), see `Detect.decode`.
+        """
+        raws = self.raw(x)
+        return raws if self.training else self.head.decode(raws)
+
+    def raw(self, x: Tensor) -> list[Tensor]:
+        """Raw maps of every level, in training and evaluation alike."""
+        kept: dict[int, Tensor] = {}
+        for index, (layer, inputs) in enumerate(zip(self.model, self.sources, strict=True)):
+            arguments = [x if i == index - 1 else kept[i] for i in inputs]
+            x = layer(arguments if isinstance(layer, Detect) or len(arguments) > 1 else arguments[0])
+            if index in self.needed_later:
+                kept[index] = x
+        return x  # type: ignore[return-value]  # the last layer is the head, which returns a list
+
+    @torch.no_grad()
+    def fused(self, convert: str = "auto") -> DetectionModel:
+        """A copy for inference: BatchNorm folded, MGIL blocks re-parameterised; the outputs are the same.
+
+        Args:
+            convert: Which space-to-channel + conv pairs become one 6x6 convolution (see `mgil.block.reparameterise`).
+        """
+        twin = reparameterise(self, convert=convert)
+        assert isinstance(twin, DetectionModel)
+        for layer in twin.modules():
+            if isinstance(layer, Conv):
+                layer.fold()
+        return twin
+
+    @torch.no_grad()
+    def _read_strides(self, channels: int) -> None:
+        """Run one blank image and compare map sizes with the input's."""
+        source = self.architecture["source"]
+        was_training = self.training
+        self.eval()
+        try:
+            with bounded_maps(self.model, source) as rows:
+                raws = self.raw(torch.zeros(1, channels, PROBE_SIZE, PROBE_SIZE))
+            strides = [PROBE_SIZE / raw.shape[2] for raw in raws]
+            # the nearest power of two: a convolution without padding loses a border, not a stride
+            self.max_stride = 2 ** round(math.log2(PROBE_SIZE / min(rows)))
+        except (RuntimeError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{source}: the rows do not fit together: {reason[:300]}") from error
+        self.train(was_training)
+        self.head.set_strides(strides)
+
+
+def build_model(
+    cfg: str | Path | Mapping[str, Any],
+    *,
+    num_classes: int | None = None,
+    names: Sequence[str] | None = None,
+    imgsz: int = 640,
+    channels: int = 3,
+) -> DetectionModel:
+    """Build a detector.
+
+    Args:
+        cfg: Name or path of a model YAML ("yolov5n-mgil.yaml"), or the mapping itself.
+        num_classes: Replaces the file's `nc`; taken from `names` where these are given.
+        names: Class names; "0", "1", ... by default.
+        imgsz: Training size in pixels, which the bias start depends on.
+        channels: Channels of the input image.
+
+    Raises:
+        FileNotFoundError: No such model.
+        ValueError: A wrong YAML; the message names file and row.
+    """
+    architecture = load_architecture(cfg)
+    if num_classes is not None or names is not None:
+        architecture["nc"] = num_classes if num_classes is not None else len(names or ())
+    return DetectionModel(architecture, names, imgsz, channels)

@@ -1,0 +1,84 @@
+"""Which layers a model YAML may name, and how each is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import nn
+
+from mgil.block.flie import SPDConv
+from mgil.block.mgil import MGIL
+from mgil.networks.head import Detect
+from mgil.networks.layers import C3, SPPF, Bottleneck, Concat, Conv
+
+Kind = Literal["channels", "repeat", "keep", "concat", "head"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """How one YAML name becomes a module.
+
+    Attributes:
+        build: Class or function that makes the module.
+        kind: What the parser passes first: `channels` (in, out), `repeat` (in, out, number), `keep` nothing (the output
+            has the input's channels), `concat` nothing (the output has the sum), `head` (classes, anchors, channels).
+    """
+
+    build: Callable[..., nn.Module]
+    kind: Kind
+
+
+LAYERS: dict[str, Layer] = {
+    "Conv": Layer(Conv, "channels"),
+    "Bottleneck": Layer(Bottleneck, "channels"),
+    "C3": Layer(C3, "repeat"),
+    "SPPF": Layer(SPPF, "channels"),
+    "MGIL": Layer(MGIL, "channels"),
+    "SPDConv": Layer(SPDConv, "channels"),
+    "nn.Upsample": Layer(nn.Upsample, "keep"),
+    "Concat": Layer(Concat, "concat"),
+    "Detect": Layer(Detect, "head"),
+}
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "SiLU": nn.SiLU,
+    "ReLU": nn.ReLU,
+    "LeakyReLU": nn.LeakyReLU,
+    "Hardswish": nn.Hardswish,
+    "Mish": nn.Mish,
+    "GELU": nn.GELU,
+}
+
+
+def register_layer(name: str, build: Callable[..., nn.Module], kind: Kind) -> None:
+    """Let model YAMLs name a layer of your own.
+
+    Args:
+        name: What a row of the YAML calls it.
+        build: Class or function that makes the module.
+        kind: What the parser passes first, see `Layer`. A `head` must be a subclass of `models.Detect`, since losses,
+            decoding and the strides rely on it: `forward` returns raw maps (B, anchors, ny, nx, nc+5), one a level, and
+            `decode` turns these into (B, N, nc+5). Only a head that leaves both as they are can be exported.
+
+    Raises:
+        ValueError: The name is taken, there is no such kind, or a head is no `Detect`.
+    """
+    if name in LAYERS:
+        raise ValueError(f"layer {name!r} is registered already")
+    if kind not in get_args(Kind):
+        raise ValueError(f"layer {name!r}: there is no kind {kind!r}; choose one of {', '.join(get_args(Kind))}")
+    if kind == "head" and isinstance(build, type):
+        check_head(build, name)
+    LAYERS[name] = Layer(build, kind)
+
+
+def check_head(head: type, name: str) -> None:
+    """Refuse a head that the rest of a detector could not work with.
+
+    Raises:
+        ValueError: It is no `Detect`.
+    """
+    if not issubclass(head, Detect):
+        raise ValueError(f"{name}: a head must be a subclass of models.Detect, {head.__name__} is none")

@@ -1,0 +1,1 @@
+"""What is special about each task; the engine knows them by `mgil.tasks.base` alone."""

@@ -1,0 +1,1 @@
+"""Detection: YOLOv5's losses, suppression, COCO accuracy, pictures."""

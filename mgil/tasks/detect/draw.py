@@ -1,0 +1,92 @@
+"""Pictures of detections, enlarged where they are small, so that a person can see boxes and labels on 64 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mgil.files.atomic import write_bytes_atomic
+from mgil.files.paint import paint_boxes
+
+ENOUGH_PX = 480  # a long side of at least this is shown as it is
+
+
+def enlargement(height: int, width: int) -> int:
+    """The whole number of times that an image of this size is shown enlarged: the least that gives `ENOUGH_PX`."""
+    return max(1, -(-ENOUGH_PX // max(height, width, 1)))
+
+
+def draw_detections(
+    image: np.ndarray,
+    boxes_xyxy: np.ndarray,
+    classes: np.ndarray,
+    scores: np.ndarray,
+    names: Sequence[str],
+    *,
+    line_width: int | None = None,
+    labels: bool = True,
+    confidences: bool = True,
+) -> np.ndarray:
+    """Draw boxes with their class names and scores; a small image is enlarged first.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; it is left as it is.
+        boxes_xyxy: (n, 4) pixels of `image`.
+        classes: (n,) class indices.
+        scores: (n,) 0..1, best first.
+        names: class names by index.
+        line_width: in pixels of the drawn picture; None chooses by its size.
+        labels: write class names.
+        confidences: write scores after them.
+
+    Returns:
+        (H * e, W * e, 3) uint8 RGB with e = `enlargement(H, W)`.
+    """
+    factor = enlargement(*image.shape[:2])
+    if factor > 1:
+        picture = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    else:
+        picture = image.copy()
+    texts = [
+        _label(names[int(class_index)], float(score), confidences)
+        for class_index, score in zip(classes, scores, strict=True)
+    ]
+    longest = max(picture.shape[:2])
+    paint_boxes(
+        picture,
+        boxes_xyxy * factor,
+        classes,
+        texts if labels else None,
+        line_width=line_width or (2 if longest < 1200 else 3),
+        font_px=min(max(13, round(0.018 * longest)), 28),
+    )
+    return picture
+
+
+def _label(name: str, score: float, confidences: bool) -> str:
+    name = " ".join(name.split())  # one line, whatever the name holds
+    return f"{name} {score:.2f}" if confidences else name
+
+
+def save_image(path: str | Path, image: np.ndarray) -> Path:
+    """Write an (H, W, 3) uint8 RGB image in the format of the file's suffix.
+
+    Raises:
+        ValueError: a suffix that names no format that can be written.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    # full colour resolution: the default halves it, which smears what is a few pixels wide
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    try:
+        is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+        done, data = cv2.imencode(path.suffix, image[..., ::-1], options if is_jpeg else [])
+    except cv2.error:
+        done = False
+    if not done:
+        raise ValueError(f"{path}: pictures cannot be written as '{path.suffix}'; use .png or .jpg")
+    write_bytes_atomic(path, data.tobytes(), durable=False)
+    return path

@@ -1,0 +1,48 @@
+"""Several detectors that answer as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from mgil.engine.runtimes.model import ExportedModel, fixed_size_hw
+from mgil.networks.detector import DetectionModel
+
+
+class Ensemble(nn.Module):
+    """Pools the predictions of several models before NMS, as YOLOv5 does for ``--weights a.pt b.pt``.
+
+    Args:
+        models: detectors with the same class names in the same order.
+        sources: what to call each in an error message.
+
+    Raises:
+        ValueError: class names or fixed input sizes that differ, or a model that suppresses boxes itself.
+    """
+
+    def __init__(self, models: Sequence[DetectionModel | ExportedModel], sources: Sequence[object]) -> None:
+        super().__init__()
+        for model, source in zip(models, sources, strict=True):
+            if model.names != models[0].names:
+                raise ValueError(
+                    f"{source} and {sources[0]} have different class names ({len(model.names)} and "
+                    f"{len(models[0].names)} classes); an ensemble needs the same"
+                )
+            if getattr(model, "has_nms", False):
+                raise ValueError(f"{source} suppresses boxes itself; an ensemble needs it exported without --nms")
+        fixed = {size_hw for model in models if (size_hw := fixed_size_hw(model))}
+        if len(fixed) > 1:
+            shown = ", ".join(f"{height}x{width}" for height, width in sorted(fixed))
+            raise ValueError(f"{', '.join(map(str, sources))}: exported for {shown} pixels; they need one size")
+        self.members = nn.ModuleList(models)
+        self.names = models[0].names
+        self.size_hw = next(iter(fixed), None)
+        self.imgsz = max(self.size_hw) if self.size_hw else models[0].imgsz
+        self.stride = max((model.stride for model in models), key=lambda stride: float(stride.max()))
+        self.max_stride = max(model.max_stride for model in models)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) float 0..1 -> (B, sum of N, 5 + classes)."""
+        return torch.cat([model(images) for model in self.members], dim=1)

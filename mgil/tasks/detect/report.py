@@ -1,0 +1,189 @@
+"""An evaluation in words and numbers: console tables, csv files, label files."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mgil.engine.evaluation.evaluate import ClassResult, EvalResult
+from mgil.files.atomic import write_text_atomic
+from mgil.files.written_files import WrittenFiles
+
+if TYPE_CHECKING:
+    from mgil.datasets.reading.samples import Samples
+
+_NAME_WIDTH = 22
+_FEW_CLASSES = 20  # more classes with labels than this are listed on request only (val.py --verbose)
+_EXTREMES = 3  # best and worst classes that are named instead
+
+
+def header_line() -> str:
+    """YOLOv5's column titles."""
+    titles = ("Images", "Instances", "P", "R", "mAP50", "mAP50-95")
+    return f"{'Class':>{_NAME_WIDTH}}" + "".join(f"{title:>11}" for title in titles)
+
+
+def all_line(result: EvalResult) -> str:
+    """The row ``all`` of the table."""
+    return _row("all", result.images, result.instances, result.precision, result.recall, result.map50, result.map50_95)
+
+
+def class_lines(result: EvalResult) -> list[str]:
+    """One row per class that has labels."""
+    return [
+        _row(row.name, row.images, row.instances, row.precision, row.recall, row.ap50, row.ap50_95)
+        for row in result.per_class
+        if row.instances
+    ]
+
+
+def _row(name: str, images: int, instances: int, *values: float) -> str:
+    shown = name if len(name) <= _NAME_WIDTH else name[: _NAME_WIDTH - 1] + "…"
+    return f"{shown:>{_NAME_WIDTH}}{images:>11}{instances:>11}" + "".join(f"{value:>11.3g}" for value in values)
+
+
+def result_lines(result: EvalResult, *, input_size: int, batch_size: int, verbose: bool) -> list[str]:
+    """The whole console report of one evaluation; the row ``all`` comes last, where it is seen."""
+    lines = [speed_line(result, batch_size)]
+    bins = [f"{row.label} {row.ap:.3f} ({row.instances})" for row in result.size_bins if row.instances]
+    if bins:
+        lines.append("AP by object size, square root of area in original pixels (instances): " + ", ".join(bins))
+    lines.append(coco_line(result, input_size))
+    labelled = [row for row in result.per_class if row.instances]
+    rows: list[str] = []
+    if verbose or len(labelled) <= _FEW_CLASSES:
+        rows = class_lines(result) if len(result.per_class) > 1 else []
+    else:
+        lines.append(extremes_line(labelled))
+    return [*lines, header_line(), *rows, all_line(result)]
+
+
+def extremes_line(labelled: Sequence[ClassResult]) -> str:
+    """The classes with the highest and the lowest AP; of equals, those with the most labels."""
+    best = sorted(labelled, key=lambda row: (-row.ap50_95, -row.instances))[:_EXTREMES]
+    worst = sorted(labelled, key=lambda row: (row.ap50_95, -row.instances))[:_EXTREMES]
+    named = [", ".join(f"{row.name} {row.ap50_95:.3f}" for row in rows) for rows in (best, worst)]
+    return (
+        f"mAP50-95 of {len(labelled)} classes with labels: best {named[0]}; worst {named[1]}; "
+        "all are in per_class.csv (val.py --verbose lists them)"
+    )
+
+
+def coco_line(result: EvalResult, input_size: int) -> str:
+    """COCO's figures and the input size that they hold for."""
+    return (
+        f"COCO AP at {input_size} px: AP {result.map50_95:.3f}, AP50 {result.map50:.3f}, AP75 {result.map75:.3f}, "
+        f"AP_S {result.map_small:.3f}, AP_M {result.map_medium:.3f}, AP_L {result.map_large:.3f}; "
+        f"best mean F1 {result.f1:.3f} at confidence {result.best_confidence:.3f}"
+    )
+
+
+def speed_line(result: EvalResult, batch_size: int) -> str:
+    """YOLOv5's line of times."""
+    pre, inference, nms = result.speeds_ms
+    shape = (batch_size, 3, *result.size_hw)
+    return f"Speed: {pre:.1f} ms pre-process, {inference:.1f} ms inference, {nms:.1f} ms NMS per image at shape {shape}"
+
+
+def write_per_class_csv(path: Path, result: EvalResult) -> None:
+    """One line per class, every column of ClassResult."""
+    columns = ClassResult.__dataclass_fields__
+    write_csv(path, tuple(columns), [[getattr(row, column) for column in columns] for row in result.per_class])
+
+
+SIZE_COLUMNS = (
+    "imgsz",
+    "AP",
+    "AP50",
+    "AP75",
+    "AP_S",
+    "AP_M",
+    "AP_L",
+    "precision",
+    "recall",
+    "f1",
+    "preprocess_ms",
+    "inference_ms",
+    "nms_ms",
+)
+
+
+def size_rows(results: dict[int, EvalResult]) -> list[list[float]]:
+    """The columns of SIZE_COLUMNS for every input size."""
+    return [
+        [
+            size,
+            result.map50_95,
+            result.map50,
+            result.map75,
+            result.map_small,
+            result.map_medium,
+            result.map_large,
+            result.precision,
+            result.recall,
+            result.f1,
+            *result.speeds_ms,
+        ]
+        for size, result in results.items()
+    ]
+
+
+def size_lines(results: dict[int, EvalResult]) -> list[str]:
+    """The table of AP against input size for the console."""
+    lines = ["".join(f"{title:>14}" for title in SIZE_COLUMNS)]
+    for size, *values in size_rows(results):
+        lines.append(f"{size:>14}" + "".join(f"{value:>14.3f}" for value in values))
+    return lines
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write rows; floats with six digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
+    write_text_atomic(path, text.getvalue())
+
+
+def label_paths(folder: Path, samples: Samples, images: Iterable[int]) -> dict[int, Path]:
+    """Where `write_label_files` writes about images (by index).
+
+    Images of one name in different folders would overwrite each other; the later ones get a number.
+    """
+    used: dict[str, int] = {}
+    paths = {}
+    for image in images:
+        stem = Path(samples.image_paths[image]).stem
+        used[stem] = used.get(stem, 0) + 1
+        paths[image] = folder / (f"{stem}.txt" if used[stem] == 1 else f"{stem}_{used[stem]}.txt")
+    return paths
+
+
+def write_label_files(
+    folder: Path, result: EvalResult, samples: Samples, *, with_score: bool, written: WrittenFiles
+) -> None:
+    """YOLO label files of the detections, one per image with any: ``class x y w h [score]``, 0..1, best score first.
+
+    Raises:
+        ValueError: One of these files is there, and no run wrote it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = result.detections
+    size_wh = samples.sizes_hw[found.image_index][:, ::-1].astype(np.float64)
+    low, high = found.boxes_xyxy[:, :2] / size_wh, found.boxes_xyxy[:, 2:] / size_wh
+    boxes = np.concatenate(((low + high) / 2, high - low), axis=1)
+    order = np.lexsort((-found.scores, found.image_index))
+    images, starts = np.unique(found.image_index[order], return_index=True)
+    paths = label_paths(folder, samples, images.tolist())
+    for path, members in zip(paths.values(), np.split(order, starts[1:]), strict=True):
+        lines = []
+        for index in members:
+            values = [*boxes[index], found.scores[index]] if with_score else boxes[index]
+            lines.append(" ".join([str(found.classes[index]), *(f"{value:.6g}" for value in values)]))
+        with written.writing(path):
+            write_text_atomic(path, "\n".join(lines) + "\n", durable=False)

@@ -1,0 +1,116 @@
+"""What a detector found in one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Results:
+    """Detections of one image, best score first, in pixels of the image as it was given.
+
+    Attributes:
+        boxes_xyxy: (n, 4) float32: left, top, right, bottom.
+        scores: (n,) float32, 0..1.
+        classes: (n,) int64 class indices.
+        names: class names by index.
+        image: (H, W, 3) uint8 RGB, the image itself.
+        path: the file it came from, or a made-up name for an image that came from memory.
+        speed: milliseconds spent on this image: `preprocess`, `inference`, `nms`.
+        input_hw: height and width in pixels of what the network saw.
+    """
+
+    boxes_xyxy: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    names: tuple[str, ...]
+    image: np.ndarray
+    path: str = ""
+    speed: dict[str, float] = field(default_factory=dict)
+    input_hw: tuple[int, int] = (0, 0)
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    def __str__(self) -> str:
+        found = count_text(self.classes, self.names) or "(no detections)"
+        image, seen = (f"{height}x{width}" for height, width in (self.image.shape[:2], self.input_hw))
+        return f"{self.path or 'image'}: {image} pixels seen at {seen}: {found}"
+
+    def __repr__(self) -> str:
+        return f"<Results {self}>"
+
+    def plot(self, line_width: int | None = None, labels: bool = True, confidences: bool = True) -> np.ndarray:
+        """Draw the detections.
+
+        Args:
+            line_width: in pixels of the drawn picture; None chooses by its size.
+            labels: write class names.
+            confidences: write scores after them.
+
+        Returns:
+            (H', W', 3) uint8 RGB; an image whose long side is below 480 pixels is enlarged a whole number of times.
+        """
+        from mgil.tasks.detect.draw import draw_detections
+
+        return draw_detections(
+            self.image,
+            self.boxes_xyxy,
+            self.classes,
+            self.scores,
+            self.names,
+            line_width=line_width,
+            labels=labels,
+            confidences=confidences,
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write `plot()` into a file, in the format of its suffix.
+
+        Raises:
+            ValueError: a suffix that names no format that can be written.
+            OSError: the file cannot be written.
+        """
+        from mgil.tasks.detect.draw import save_image
+
+        return save_image(path, self.plot())
+
+    def crop(self) -> list[np.ndarray]:
+        """Cut out what was found: for each box the (h, w, 3) uint8 RGB pixels that it touches, not enlarged."""
+        height, width = self.image.shape[:2]
+        crops = []
+        for x1, y1, x2, y2 in self.boxes_xyxy:
+            left, top = (int(np.clip(np.floor(v), 0, n - 1)) for v, n in ((x1, width), (y1, height)))
+            right, bottom = (int(np.ceil(min(v, n))) for v, n in ((x2, width), (y2, height)))
+            crops.append(self.image[top : max(bottom, top + 1), left : max(right, left + 1)].copy())
+        return crops
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The detections as a table with YOLOv5's columns: xmin, ymin, xmax, ymax, confidence, class, name.
+
+        Raises:
+            ValueError: the package pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ValueError("to_pandas() needs the package pandas (pip install pandas)") from error
+        columns = dict(zip(("xmin", "ymin", "xmax", "ymax"), self.boxes_xyxy.T, strict=True))
+        names = [self.names[index] for index in self.classes]
+        return pandas.DataFrame({**columns, "confidence": self.scores, "class": self.classes, "name": names})
+
+
+def count_text(classes: np.ndarray, names: Sequence[str]) -> str:
+    """How many of each class, in class order, as YOLOv5 prints it: "2 persons, 1 dog"; empty for none."""
+    found, counts = np.unique(classes, return_counts=True)
+    return ", ".join(
+        f"{count} {names[index]}{'s' if count > 1 else ''}" for index, count in zip(found, counts, strict=True)
+    )

@@ -1,0 +1,89 @@
+"""Forms of boxes, and the way of a split's labels through an augmentation plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.datasets.batches.geometry import Plan
+
+if TYPE_CHECKING:
+    from mgil.datasets.reading.samples import Samples
+
+
+def cxcywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
+    """(..., 4) centre and size to corners."""
+    half = boxes[..., 2:] / 2
+    return np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], axis=-1)
+
+
+def xyxy_to_cxcywh(boxes: np.ndarray) -> np.ndarray:
+    """(..., 4) corners to centre and size."""
+    return np.concatenate([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], axis=-1)
+
+
+def transform_boxes(boxes_xyxy: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """The upright boxes around affinely mapped boxes.
+
+    Args:
+        boxes_xyxy: (T, 4).
+        matrices: (T, 2, 3) one map per box.
+    """
+    corners_x, corners_y = boxes_xyxy[:, [0, 2, 2, 0]], boxes_xyxy[:, [1, 1, 3, 3]]
+    moved = [row[:, :1] * corners_x + row[:, 1:2] * corners_y + row[:, 2:] for row in (matrices[:, 0], matrices[:, 1])]
+    lowest_and_highest = [axis.min(axis=1) for axis in moved] + [axis.max(axis=1) for axis in moved]
+    return np.stack(lowest_and_highest, axis=1)
+
+
+def clip_boxes(boxes_xyxy: np.ndarray, size_hw: np.ndarray) -> np.ndarray:
+    """Boxes cut at the borders of an image.
+
+    Args:
+        boxes_xyxy: (T, 4).
+        size_hw: (2,) or (T, 2) size of the image.
+    """
+    limits = np.asarray(size_hw)[..., [1, 0, 1, 0]]
+    return np.clip(boxes_xyxy, 0, limits)
+
+
+def plan_targets(plan: Plan, samples: Samples, images: np.ndarray, config: AugmentConfig) -> np.ndarray:
+    """The labels of an augmented batch.
+
+    A box is cut at the canvas' edge, mapped by its corners, enclosed and cut at the output's edge. It survives as in
+    YOLOv5 (both sides above 2 px, aspect below 100, more than a tenth of its area left), except that the area that is
+    left is compared with the whole object's, not with what the canvas' edge had left of it.
+
+    Args:
+        plan: recipe of the batch.
+        samples: the split, without crowds.
+        images: (L, 4) data set index of the tile in each slot; ignored where the slot is empty.
+        config: thresholds.
+
+    Returns:
+        (T, 6) float32: picture, class, cx, cy, w, h in output pixels; sorted by picture.
+    """
+    slots = np.flatnonzero(plan.positions.reshape(-1) >= 0)
+    rows, owners = samples.rows_of(images.reshape(-1)[slots])
+    slots = slots[owners]
+    layers = slots // 4
+    tile_hw = plan.tile_sizes_hw.reshape(-1, 2)[slots]
+    origins = plan.origins_xy.reshape(-1, 2)[slots]
+
+    boxes = cxcywh_to_xyxy(samples.boxes_cxcywh[rows].astype(np.float64)) * tile_hw[:, [1, 0, 1, 0]]
+    boxes += origins[:, [0, 1, 0, 1]]
+    matrices = plan.matrices[layers]
+    full_area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * plan.area_factors[layers]
+    boxes = transform_boxes(clip_boxes(boxes, plan.canvas_sizes_hw[layers]), matrices)
+    boxes = clip_boxes(boxes, np.array(plan.output_hw))
+
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    shorter, longer = np.minimum(width, height), np.maximum(width, height)
+    kept = (shorter > config.min_box_px) & (longer < config.max_aspect * shorter)
+    kept &= width * height > config.min_area_ratio * full_area
+    pictures = plan.pictures[layers][kept]
+    targets = np.concatenate(
+        [pictures[:, None], samples.classes[rows][kept, None], xyxy_to_cxcywh(boxes[kept])], axis=1, dtype=np.float32
+    )
+    return targets[np.argsort(pictures, kind="stable")]

@@ -1,0 +1,233 @@
+"""val.py from flags to files, on a small data set made on the spot."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import val
+from mgil.engine.cli import run_cli
+from mgil.engine.evaluation.run import ValConfig, run_val
+from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.networks.detector import build_model
+
+NAMES = ("square", "disc", "bar")
+TINY = {  # three levels, five convolutions
+    "anchors": [[10, 10, 16, 30, 33, 23]] * 3,
+    "backbone": [[-1, 1, "Conv", [8, 3, 2]]] * 5,
+    "head": [[[2, 3, 4], 1, "Detect", ["nc", "anchors"]]],
+}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "best.pt"
+    model = build_model(TINY, names=NAMES, imgsz=64)
+    with torch.no_grad():  # a fresh network is sure of nothing; let it find something
+        for layer in model.head.m:
+            layer.bias.view(3, -1)[:, 4:] = 1.0
+    save_checkpoint(path, model, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six images of 40x64 to 64x48, one without labels, as YOLO folders."""
+    root = tmp_path_factory.mktemp("shapes")
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        image = rng.integers(0, 255, (64, 48, 3) if index % 2 else (40, 64, 3), np.uint8)
+        cv2.imwrite(str(root / "images" / f"{index + 1:03}.png"), image)
+        lines = [f"{(index + k) % 3} {0.3 + 0.3 * k} 0.5 0.25 0.4" for k in range(2)]
+        (root / "labels" / f"{index + 1:03}.txt").write_text("\n".join(lines) if index else "")
+    path = root / "shapes.yaml"
+    path.write_text(f"train: images\nval: images\nnames: [{', '.join(NAMES)}]\n")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the curves out where they are not the matter: drawing them is most of a short run."""
+    monkeypatch.setattr("mgil.engine.evaluation.run.plot_result", lambda *_: None)
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:
+    monkeypatch.setattr("sys.argv", ["val.py", *map(str, flags)])
+    run_cli(val.main)
+
+
+def test_everything_is_written(monkeypatch: Any, capsys: Any, tmp_path: Path, weights: Path, data: Path) -> None:
+    call(
+        monkeypatch,
+        "--weights",
+        weights,
+        "--data",
+        data,
+        "--save-json",
+        "--save-txt",
+        "--save-conf",
+        "--project",
+        tmp_path / "out",
+        "--name",
+        "try",
+        "--workers",
+        0,
+        "--batch-size",
+        4,
+        "--device",
+        "cpu",
+    )
+    folder = tmp_path / "out" / "try"
+    pictures = [
+        "confusion_matrix.png",
+        "F1_curve.png",
+        "P_curve.png",
+        "R_curve.png",
+        "PR_curve.png",
+        *(f"val_batch0_{kind}.jpg" for kind in ("labels", "pred")),  # all six images in one
+    ]
+    for name in pictures:
+        assert cv2.imread(str(folder / name)).std() > 1, name
+    with open(folder / "per_class.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == list(NAMES)
+    assert sum(int(row["instances"]) for row in rows) == 10
+    entries = json.loads((folder / "best_predictions.json").read_text())
+    assert {entry["image_id"] for entry in entries} <= set(range(1, 7))
+    assert {entry["category_id"] for entry in entries} <= {1, 2, 3}
+    assert len(entries) > 0
+    labels = np.loadtxt(folder / "labels" / "002.txt", ndmin=2)
+    assert labels.shape[1] == 6
+    assert (labels[:, 1:] >= 0).all() and (labels[:, 1:] <= 1).all()
+    out = capsys.readouterr().out
+    for text in ("mAP50-95", "COCO AP at 64 px", "Speed:", "Average Precision", str(folder)):
+        assert text in out
+    result, place = out.splitlines()[-2:]
+    assert result.split()[:3] == ["all", "6", "10"] and place == f"results saved to {folder}"
+
+
+def test_second_run_counts_up(monkeypatch: Any, capsys: Any, tmp_path: Path, weights: Path, data: Path) -> None:
+    for _ in range(2):
+        call(monkeypatch, "--weights", weights, "--data", data, "--task", "speed", "--workers", 0)
+    assert sorted(p.name for p in (tmp_path / "runs" / "val").iterdir()) == ["exp", "exp2"]
+    assert "mAP" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_several_sizes(tmp_path: Path, weights: Path, data: Path) -> None:
+    lines: list[str] = []
+    config = ValConfig(
+        (str(weights),), str(data), imgsz=(64, 40), project=str(tmp_path / "out"), workers=0, device="cpu"
+    )
+    results = run_val(config, lines.append)
+    assert list(results) == [64]  # 40 is rounded up to 64, which is there already
+    assert any("40 is not a multiple" in line for line in lines)
+    results = run_val(ValConfig(**(vars(config) | {"imgsz": (32, 64)})), lines.append)
+    assert {size: result.size_hw for size, result in results.items()}.keys() == {32, 64}
+    folder = tmp_path / "out" / "exp2"
+    with open(folder / "ap_vs_input_size.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["imgsz"] for row in rows] == ["32", "64"]
+    assert float(rows[1]["AP"]) == pytest.approx(results[64].map50_95, abs=1e-6)
+    assert cv2.imread(str(folder / "ap_vs_input_size.png")) is not None
+    assert (folder / "size_32" / "per_class.csv").is_file()
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_ensemble_augment_single_class(tmp_path: Path, weights: Path, data: Path) -> None:
+    options: dict[str, Any] = {"augment": True, "single_cls": True, "save_json": True, "device": "cpu", "workers": 0}
+    result = run_val(ValConfig((str(weights), str(weights)), str(data), **options), lambda _: None)[64]
+    assert [row.name for row in result.per_class] == ["item"]
+    assert result.instances == 10
+    entries = json.loads(next(tmp_path.rglob("*_predictions.json")).read_text())
+    assert {entry["category_id"] for entry in entries} == {1}
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_default_data_is_the_training_set(tmp_path: Path, weights: Path, data: Path) -> None:
+    model = build_model(TINY, names=NAMES, imgsz=32)
+    save_checkpoint(tmp_path / "w.pt", model, {"data": str(data)})
+    results = run_val(ValConfig((str(tmp_path / "w.pt"),), device="cpu", workers=0, task="train"), lambda _: None)
+    assert {size: result.images for size, result in results.items()} == {32: 6}
+
+
+def test_other_names_warn_and_other_count_is_an_error(tmp_path: Path, weights: Path, data: Path) -> None:
+    lines: list[str] = []
+    other = data.parent / "other.yaml"
+    other.write_text("val: images\nnames: [square, ring, bar]\n")
+    run_val(ValConfig((str(weights),), str(other), device="cpu", workers=0, task="speed"), lines.append)
+    assert any("class 1 is 'disc'" in line and "'ring'" in line for line in lines)
+    more = data.parent / "more.yaml"
+    more.write_text("val: images\nnames: [a, b, c, d]\n")
+    with pytest.raises(ValueError, match=r"3 classes .* 4"):
+        run_val(ValConfig((str(weights),), str(more), device="cpu", workers=0), lines.append)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--weights", "absent.pt"], ["absent.pt"]),
+        (["--data", "absent.yaml"], ["absent.yaml"]),
+        (["--task", "test"], ["test"]),
+        (["--half", "--device", "cpu"], ["--half", "CUDA"]),
+        (["--save-conf"], ["--save-txt"]),
+        (["--device", "77"], ["77"]),
+        (["--dnn"], ["--dnn"]),
+        (["--save-hybrid"], ["--save-hybrid is not available", "--save-txt"]),
+    ],
+)
+def test_bad_input_is_one_line(
+    monkeypatch: Any, capsys: Any, tmp_path: Path, weights: Path, data: Path, flags: list[str], words: list[str]
+) -> None:
+    defaults = {"--weights": str(weights), "--data": str(data)}
+    given = [text for flag, value in defaults.items() if flag not in flags for text in (flag, value)]
+    with pytest.raises(SystemExit) as stopped:
+        call(monkeypatch, *given, *flags, "--workers", "0")
+    assert stopped.value.code not in (0, None)
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert all(word in error for word in words), error
+    assert not (tmp_path / "runs").exists()  # no empty run folder is left behind
+
+
+def test_unwritable_project(monkeypatch: Any, capsys: Any, tmp_path: Path, weights: Path, data: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "--weights", weights, "--data", data, "--project", tmp_path / "file", "--workers", 0)
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--imgsz", "0"], ["--imgsz", "x"], ["--conf-thres", "1.5"], ["--batch-size", "-1"], ["--task", "guess"], []],
+)
+def test_bad_flags_are_named(monkeypatch: Any, capsys: Any, weights: Path, flags: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        call(monkeypatch, *(["--weights", weights] if flags else []), *flags)
+    assert stopped.value.code == 2
+    assert (flags or ["--weights"])[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"weights": ()}, {"task": "guess"}, {"imgsz": (0,)}, {"conf_thres": 2.0}, {"max_det": 0}, {"save_conf": True}],
+)
+def test_config_checks_itself(fields: dict) -> None:
+    with pytest.raises(ValueError, match=r"weights|task|imgsz|conf|max-det"):
+        ValConfig(**({"weights": ("w.pt",)} | fields))

@@ -1,0 +1,99 @@
+"""An image is the same tensor to val.py and to detect.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from mgil.datasets.batches.decode import decode_image
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.batches.letterbox import letterbox_image
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.samples import Samples
+from mgil.engine.evaluation.evaluate import evaluate
+from mgil.engine.export.images import data_inputs
+from mgil.engine.prediction.detector import Detector
+from tests.datasets.scenes import make_samples, smooth_image
+from tests.engine.tiny import Playground
+
+SIZES_HW = [(480, 640), (427, 640), (640, 427), (333, 500), (37, 61), (61, 37), (64, 64), (65, 64), (720, 1280), (1, 7),
+            (3, 200), (550, 1000), (97, 640), (129, 128), (33, 32)]  # fmt: skip
+
+
+class Recorder(nn.Module):
+    """Keeps what it is shown, and finds nothing."""
+
+    names, imgsz, stride, max_stride = ("thing",), 64, torch.tensor([8.0, 16.0, 32.0]), 32
+
+    def __init__(self, size_hw: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.size_hw = size_hw
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen += [image.clone() for image in images]
+        return torch.zeros(len(images), 1, 6)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """PNGs, and photographs turned by their EXIF data."""
+    folder, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    paths = []
+    for number, (height, width) in enumerate(SIZES_HW):
+        turned = number % 3 == 2
+        picture = Image.fromarray(smooth_image(random, *((width, height) if turned else (height, width))))
+        path = folder / f"{number}.{'jpg' if turned else 'png'}"
+        exif = Image.Exif()
+        exif[274] = 6 if turned else 1  # shown turned by 90 degrees
+        picture.save(path, exif=exif)
+        paths.append(str(path))
+    return make_samples(paths, SIZES_HW)
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "fixed"), [((64, 64), None), ((160, 160), None), ((96, 96), (96, 96)), ((64, 160), (64, 160))]
+)
+def test_val_and_detect_see_the_same_pixels(
+    size_hw: tuple[int, int], fixed: tuple[int, int] | None, samples: Samples
+) -> None:
+    val, detect = Recorder(fixed), Recorder(fixed)
+    config: Any = SimpleNamespace(names=("thing",), category_ids=(1,))
+    loader = EvalLoader(samples, max(size_hw), 4, shape_hw=fixed, pad=0.0)
+    order = np.concatenate([batch.indices for batch in loader])
+    evaluate(val, loader, samples, config)
+    detector = Detector(detect, device=torch.device("cpu"), size_hw=size_hw)  # type: ignore[arg-type]
+    for path in samples.image_paths:
+        detector(path)
+    assert len(val.seen) == len(detect.seen) == len(SIZES_HW)
+    for image, seen in zip(order.tolist(), val.seen, strict=True):
+        assert seen.dtype == torch.float32
+        assert torch.equal(seen, detect.seen[image]), Path(samples.image_paths[image]).name
+
+
+def test_a_list_is_seen_as_its_images_are(samples: Samples) -> None:
+    one, many = Recorder(), Recorder()
+    for model, images in ((one, samples.image_paths), (many, [list(samples.image_paths)])):
+        detector = Detector(model, device=torch.device("cpu"), size_hw=(64, 64))  # type: ignore[arg-type]
+        for given in images:
+            detector(given)
+    assert len(one.seen) == len(many.seen)
+    assert all(any(torch.equal(image, other) for other in many.seen) for image in one.seen)
+
+
+def test_exported_files_are_checked_and_calibrated_with_them_too(ground: Playground) -> None:
+    """A frame that is no square, which a square image fills from the top to the bottom."""
+    data = load_data_config(ground.data)
+    inputs = data_inputs(data, ("val",), (64, 160), 3)
+    paths = sorted(Path(data.val[0]).iterdir())
+    assert inputs.shape == (3, 3, 64, 160) and len(paths) == 4
+    for place, image in enumerate((0, 2, 3)):  # spread over four
+        expected = letterbox_image(decode_image(str(paths[image])), (64, 160))[0]
+        assert torch.equal(inputs[place], torch.from_numpy(expected).permute(2, 0, 1).float() / 255)

@@ -1,0 +1,222 @@
+"""What happens before the first epoch: anchors, frozen rows, batch size, weights of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mgil.datasets.reading.config import DataConfig
+from mgil.datasets.reading.samples import Samples
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.precision import Precision
+from mgil.engine.training.setup import (
+    check_anchors,
+    fill_memory,
+    freeze_rows,
+    image_difficulty,
+    make_model,
+    wasted_dilations,
+)
+from mgil.engine.weights.checkpoints import Checkpoint
+from mgil.networks.detector import DetectionModel, build_model
+from mgil.tasks.detect.anchors import measure_fit
+from mgil.tasks.detect.recipe import Hyp
+from tests.datasets.scenes import make_samples
+from tests.engine.tiny import NAMES, TINY, same_tensors, write_yaml
+
+CPU = torch.device("cpu")
+NC = {"nc": 3}
+YOLOV5_ANCHORS = [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]]
+
+
+@pytest.fixture
+def model() -> DetectionModel:
+    return build_model(TINY, names=NAMES, imgsz=64)
+
+
+def boxes_of(sides_px: list[tuple[float, float]], size_hw: tuple[int, int]) -> Samples:
+    """One box an image, of these widths and heights in pixels of the file."""
+    rows = [[[0, 0.5, 0.5, width / size_hw[1], height / size_hw[0]]] for width, height in sides_px]
+    return make_samples([f"{i}.png" for i in range(len(rows))], [size_hw] * len(rows), rows)
+
+
+def data_of(names: tuple[str, ...]) -> DataConfig:
+    return DataConfig(
+        Path("d.yaml"), Path("."), ("t",), ("v",), (), names=names, category_ids=tuple(range(1, len(names) + 1))
+    )
+
+
+def test_anchors_that_suit_the_labels_are_kept(model: DetectionModel) -> None:
+    before, lines = model.head.anchors_px.clone(), []
+    check_anchors(model, boxes_of([(10, 12)] * 20, (64, 64)), 64, Hyp(), 0, lines.append)
+    assert torch.equal(model.head.anchors_px, before)
+    assert "best possible recall 1.0000" in lines[0] and "suit the labels" in lines[0]
+
+
+def test_anchors_are_measured_at_the_training_size(model: DetectionModel) -> None:
+    """Boxes of 100 px in pictures of 640 x 320 px are 10 px at 64: they suit, though 100 px would not."""
+    lines: list[str] = []
+    check_anchors(model, boxes_of([(100, 100)] * 20, (320, 640)), 64, Hyp(), 0, lines.append)
+    assert "suit the labels" in lines[0]
+
+
+def test_anchors_are_fitted_when_too_few_boxes_match() -> None:
+    """YOLOv5's anchors at 64 px: the smallest is 10 x 13, and boxes of 2 to 3 px are out of its reach."""
+    model = build_model(TINY | {"anchors": YOLOV5_ANCHORS}, names=NAMES, imgsz=64)
+    random = np.random.default_rng(0)
+    sides = random.uniform(2.05, 2.45, (60, 2))
+    samples, lines = boxes_of([tuple(row) for row in sides.tolist()], (64, 64)), []
+    check_anchors(model, samples, 64, Hyp(), 0, lines.append)
+    anchors = model.head.anchors_px
+    assert measure_fit(sides, anchors.flatten(0, 1).numpy()).recall == 1.0
+    assert "recall 0.0000: fitted new ones" in lines[0]
+    assert lines[0].endswith("(width,height)") and lines[0].count(";") == 8
+    assert (anchors.flatten(0, 1).prod(1).diff() >= 0).all()  # small ones on the fine map
+    rebuilt = build_model(model.architecture, names=NAMES)
+    torch.testing.assert_close(rebuilt.head.anchors_px, anchors)
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_anchors_are_kept_where_there_are_too_few_boxes(number: int) -> None:
+    model = build_model(TINY | {"anchors": YOLOV5_ANCHORS}, names=NAMES, imgsz=64)
+    before, lines = model.head.anchors_px.clone(), []
+    check_anchors(model, boxes_of([(2.2, 2.2)] * number, (64, 64)), 64, Hyp(), 0, lines.append)
+    assert torch.equal(model.head.anchors_px, before)
+    assert len(lines) == 1 and (": kept, " in lines[0]) == (number > 0)
+
+
+def test_freeze(model: DetectionModel) -> None:
+    assert len(freeze_rows(model, (2,))) == 2
+    model.requires_grad_(True)
+    modules = freeze_rows(model, (0, 2))
+    assert modules == (model.model[0], model.model[2])
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {name for name, _ in model.named_parameters() if name.startswith(("model.0.", "model.2."))}
+
+
+def test_freeze_nothing(model: DetectionModel) -> None:
+    assert freeze_rows(model, ()) == ()
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_freeze_a_row_that_is_not_there(model: DetectionModel) -> None:
+    """The message quotes what was typed, not the row that it came to."""
+    with pytest.raises(ValueError, match=r"^--freeze 1 6 2: there is no row 6; model has rows 0 to 5$"):
+        freeze_rows(model, (1, 6, 2))
+    with pytest.raises(ValueError, match=r"^--freeze 99: means rows 0 to 98; model has rows 0 to 5$"):
+        freeze_rows(model, (99,))
+    with pytest.raises(ValueError, match=r"^--freeze 6: leaves nothing to train; model has rows 0 to 5$"):
+        freeze_rows(model, (6,))
+
+
+def test_freeze_everything(model: DetectionModel) -> None:
+    with pytest.raises(ValueError, match=r"--freeze 0 1 2 3 4 5: leaves nothing to train"):
+        freeze_rows(model, (0, 1, 2, 3, 4, 5))
+
+
+def test_wasted_dilations() -> None:
+    """An MGIL behind a stride of 16 sees a 2x2 map in 32-px input: every rate above 1 reaches past it."""
+    rows = [[-1, 1, "Conv", [8, 3, 2]]] * 4 + [[-1, 1, "MGIL", [8]]]
+    model = build_model({"anchors": [[5, 5]], "backbone": rows, "head": [[[4], 1, "Detect", ["nc", "anchors"]]]} | NC)
+    (line,) = wasted_dilations(model, 32)
+    assert line.startswith("at 32 px") and "model.4" in line
+    assert wasted_dilations(model, 1280) == []
+    assert not any(module._forward_pre_hooks for module in model.modules())  # nothing is left behind
+
+
+def test_a_model_without_mgil_wastes_none() -> None:
+    rows = [[-1, 1, "Conv", [8, 3, 2]]] * 5
+    head = [[[4], 1, "Detect", ["nc", "anchors"]]]
+    assert wasted_dilations(build_model({"anchors": [[5, 5]], "backbone": rows, "head": head} | NC), 32) == []
+
+
+def test_without_a_gpu_there_is_no_memory_to_fill(model: DetectionModel) -> None:
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert fill_memory(model, 64, Precision("off", CPU)) == 16
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.cuda
+def test_the_batch_that_fills_a_gpu_fits_and_leaves_no_trace() -> None:
+    model = build_model(TINY, names=NAMES, imgsz=64).cuda()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert fill_memory(model, 640, Precision("off", torch.device("cuda"))) > 16
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_image_difficulty() -> None:
+    """Class weight (1 - mAP)^2 / count: 0.25 / 2, 1 / 1 and, for the unmeasured one, 1 / 1; 0.1% for every image."""
+    classes: list[list[int]] = [[0, 1], [0], [], [2]]
+    boxes = [[[kind, 0.5, 0.5, 0.1, 0.1] for kind in kinds] for kinds in classes]
+    samples = make_samples(["a", "b", "c", "d"], [(64, 64)] * 4, boxes)
+    found = image_difficulty(samples, np.array([0.5, 0.0, np.nan, 0.9]))
+    np.testing.assert_allclose(found, np.array([1.125, 0.125, 0.0, 1.0]) + 1.125e-3)
+
+
+def test_image_difficulty_without_labels() -> None:
+    samples = make_samples(["a", "b"], [(64, 64)] * 2)
+    np.testing.assert_allclose(image_difficulty(samples, np.array([0.5])), [1e-3, 1e-3])
+
+
+def test_the_model_is_the_one_asked_for(tmp_path: Path) -> None:
+    cfg, lines = write_yaml(tmp_path / "tiny.yaml", TINY), []
+    model = make_model(TrainConfig(cfg=cfg), data_of(NAMES), 64, None, lines.append)
+    assert (model.names, model.imgsz, model.num_classes) == (NAMES, 64, 3)
+    assert lines[0].startswith("tiny.yaml: ") and "MFLOPs at 64x64" in lines[0]
+
+
+def test_single_class_has_one_name(tmp_path: Path) -> None:
+    """YOLOv5's: "item", unless the data set has a single class, which keeps its name."""
+    config = TrainConfig(cfg=write_yaml(tmp_path / "tiny.yaml", TINY))
+    assert make_model(config, data_of(NAMES).as_one_class(), 64, None, lambda _: None).names == ("item",)
+    assert make_model(config, data_of(("helmet",)).as_one_class(), 64, None, lambda _: None).names == ("helmet",)
+
+
+def test_weights_bring_their_architecture_and_anchors(model: DetectionModel) -> None:
+    model.head.set_anchors_px(model.head.anchors_px * 1.5)
+    checkpoint, lines = _checkpoint(model), []
+    found = make_model(TrainConfig(), data_of(("one", "two")), 96, checkpoint, lines.append)
+    assert (found.names, found.imgsz) == (("one", "two"), 96)
+    assert torch.equal(found.model[0].conv.weight, model.model[0].conv.weight)
+    assert torch.equal(found.head.anchors_px, model.head.anchors_px)
+    total = len(model.state_dict())
+    assert f"{total - 6} of {total} tensors loaded; not loaded: model.5.m.0.weight" in lines[0]
+
+
+def test_weights_for_an_architecture_of_ones_own_leave_its_anchors(model: DetectionModel, tmp_path: Path) -> None:
+    cfg = write_yaml(tmp_path / "tiny.yaml", TINY | {"anchors": YOLOV5_ANCHORS})
+    lines: list[str] = []
+    found = make_model(TrainConfig(cfg=cfg), data_of(NAMES), 64, _checkpoint(model), lines.append)
+    assert found.head.anchors_px.flatten(1).tolist() == YOLOV5_ANCHORS
+    assert "not loaded: model.5.anchors" in lines[0]
+    assert torch.equal(found.head.m[0].weight, model.head.m[0].weight)
+
+
+def test_weights_of_another_network_are_refused(model: DetectionModel, tmp_path: Path) -> None:
+    other = {**TINY, "backbone": [[-1, 1, "Conv", [24, 3, 2]]] * 5}
+    config = TrainConfig(cfg=write_yaml(tmp_path / "other.yaml", other))
+    stranger = Checkpoint(Path("w.pt"), model.architecture, NAMES, 64, {"elsewhere": torch.zeros(2)})
+    with pytest.raises(ValueError, match=r"--weights w\.pt: none of its tensors fits other\.yaml"):
+        make_model(config, data_of(NAMES), 64, stranger, lambda _: None)
+
+
+def _checkpoint(model: DetectionModel) -> Checkpoint:
+    return Checkpoint(Path("w.pt"), model.architecture, model.names, model.imgsz, dict(model.state_dict()))
+
+
+def test_a_size_that_the_deepest_stride_does_not_divide_is_rounded_up(tmp_path: Path) -> None:
+    """The model is the one that the rounded size would have made: same weights, biases for that size."""
+    deeper = {**TINY, "backbone": [*TINY["backbone"], [-1, 1, "Conv", [16, 3, 2]]]}
+    deeper["head"] = [[[3, 4, 5], 1, "Detect", ["nc", "anchors"]]]
+    config = TrainConfig(cfg=write_yaml(tmp_path / "p6.yaml", deeper))
+    lines: list[str] = []
+    torch.manual_seed(1)
+    rounded = make_model(config, data_of(NAMES), 96, None, lines.append)
+    assert lines[0] == "warning: input size 96 is not a multiple of the stride 64; 128 is used"
+    torch.manual_seed(1)
+    asked = make_model(config, data_of(NAMES), 128, None, lambda _line: None)
+    assert asked.max_stride == 64 and rounded.imgsz == asked.imgsz == 128
+    assert same_tensors(dict(rounded.state_dict()), dict(asked.state_dict()))

@@ -1,0 +1,39 @@
+"""Parts of the training loop that need no run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mgil.engine.training.trainer import Progress, Trainer
+
+
+def test_multi_scale_resizes_pictures_and_boxes_alike() -> None:
+    """At 64 px and stride 32 the sizes are 32, 64 and 96; a box keeps its place."""
+    trainer = Trainer.__new__(Trainer)
+    trainer.seed = 0
+    trainer.model = type("Model", (), {"max_stride": 32})()  # type: ignore[assignment]
+    images = torch.zeros(1, 3, 64, 64)
+    images[..., 16:48, 32:64] = 1
+    boxes = torch.tensor([[0.0, 2, 48, 32, 32, 32]])
+    seen = set()
+    for index in range(30):
+        resized, targets = trainer._resize(images, boxes, 0, index)
+        size = resized.shape[-1]
+        seen.add(size)
+        assert targets[0].tolist() == [0, 2, *(value * size / 64 for value in (48, 32, 32, 32))]
+        inside = resized[0, 0, size // 4 + 2 : size * 3 // 4 - 2, size // 2 + 2 :]
+        assert inside.min() == 1 and resized.mean() == pytest.approx(0.25, abs=0.02)
+        again, _ = trainer._resize(images, boxes, 0, index)
+        assert again.shape == resized.shape
+    assert seen == {32, 64, 96}
+
+
+def test_progress_records_the_best() -> None:
+    progress = Progress()
+    improved = []
+    for epoch, fitness in enumerate([0.0, 0.3, 0.3, 0.2, 0.4]):
+        progress.epoch = epoch
+        improved.append(progress.record(fitness))
+    assert improved == [True, True, False, False, True]
+    assert (progress.best_fitness, progress.best_epoch) == (0.4, 4)

@@ -1,0 +1,211 @@
+"""Every shipped architecture: sizes, costs, strides, and YOLOv5's names of weights."""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mgil.block.mgil import MGIL
+from mgil.networks.config import load_architecture, model_names
+from mgil.networks.detector import DetectionModel, build_model
+from mgil.networks.parser import parse
+from mgil.networks.profile import Profile, profile
+
+SMALL = ("yolov5n.yaml", "yolov5n-mgil.yaml", "yolov5n-spd.yaml", "yolov5n-mgil-lite.yaml")
+
+
+def with_options(name: str, **options: Any) -> dict[str, Any]:
+    """An -mgil architecture with an option on all its MGIL rows."""
+    architecture = deepcopy(load_architecture(name))
+    rows = [row for part in ("backbone", "head") for row in architecture[part] if row[2] == "MGIL"]
+    assert len(rows) == 7
+    for row in rows:
+        row[3].append(options)
+    return architecture
+
+
+# The table of published and pre-computed figures that this project must hit, to the digits printed there.
+@pytest.mark.parametrize(
+    ("cfg", "millions", "digits", "gflops"),
+    [
+        ("yolov5n.yaml", "1.87", 2, "4.5"),
+        ("yolov5s.yaml", "7.24", 2, "16.5"),
+        ("yolov5n-spd.yaml", "3.60", 2, "8.0"),
+        (with_options("yolov5n-mgil.yaml", fusion="none"), "4.57", 2, "10.6"),
+        ("yolov5n-mgil.yaml", "7.5", 1, "18.4"),
+        (with_options("yolov5n-mgil.yaml", mrie="sum"), "9.5", 1, "23.6"),
+        (with_options("yolov5n-mgil.yaml", mrie="concat"), "11.4", 1, "28.8"),
+    ],
+    ids=["n", "s", "spd", "flie", "mgil", "mgil-sum", "mgil-concat"],
+)
+def test_parameters_and_operations(cfg: str | dict[str, Any], millions: str, digits: int, gflops: str) -> None:
+    measured = profile(build_model(cfg))
+    assert f"{measured.parameters / 1e6:.{digits}f}" == millions
+    assert f"{measured.gflops:.1f}" == gflops
+
+
+def test_the_cost_at_low_resolution_has_digits() -> None:
+    """At a tenth of 640 px a hundredth of the published 4.5 GFLOPs; the size is height x width."""
+    model = build_model("yolov5n.yaml")
+    assert 44.5 <= 1000 * profile(model, (64, 64)).gflops < 45.5
+    text = re.fullmatch(r"1,872,157 parameters, (45\.\d|44\.\d) MFLOPs at 64x64", str(profile(model, (64, 64))))
+    assert text and 44.5 <= float(text[1]) < 45.5
+    assert str(profile(model, (640, 640))).endswith(" 4.5 GFLOPs at 640x640")
+    wide = profile(model, (32, 64))
+    assert wide.gflops == pytest.approx(profile(model, (64, 64)).gflops / 2)
+    assert str(wide).endswith(" MFLOPs at 32x64")
+
+
+@pytest.mark.parametrize(("gflops", "text"), [(1.0, "1.0 GFLOPs"), (0.99949, "999 MFLOPs"), (0.9997, "1.0 GFLOPs"),
+                                              (104.26, "104.3 GFLOPs"), (0.00034567, "0.346 MFLOPs")])  # fmt: skip
+def test_digits_of_the_cost(gflops: float, text: str) -> None:
+    assert str(Profile(7, gflops, (1, 2))) == f"7 parameters, {text} at 1x2"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("yolov5n", 1_872_157),
+        ("yolov5s", 7_235_389),
+        ("yolov5m", 21_190_557),
+        ("yolov5l", 46_563_709),
+        ("yolov5x", 86_749_405),
+    ],
+)
+def test_published_parameter_counts(name: str, parameters: int) -> None:
+    with torch.device("meta"):
+        layers = parse(load_architecture(f"{name}.yaml"), 3).layers
+    assert sum(p.numel() for p in layers.parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_every_name_parses_at_every_scale(name: str) -> None:
+    with torch.device("meta"):
+        network = parse(load_architecture(name), 3)
+    assert len(network.layers) == (23 if "lite" in name else 25)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 10, 80])
+def test_lite_costs_no_more_than_a_tenth_above_yolov5n(num_classes: int) -> None:
+    lite, plain = (profile(build_model(f"yolov5n{kind}.yaml", num_classes=num_classes)) for kind in ("-mgil-lite", ""))
+    assert lite.gflops <= 1.1 * plain.gflops
+    assert lite.parameters < plain.parameters / 5
+
+
+def test_lite_has_one_block_in_the_stem_and_sees_finer() -> None:
+    model = build_model("yolov5n-mgil-lite.yaml")
+    assert [index for index, layer in enumerate(model.model) if isinstance(layer, MGIL)] == [0]
+    assert model.stride.tolist() == [4, 8, 16]
+    assert model.max_stride == 16
+
+
+def without_p5_head() -> dict[str, Any]:
+    """yolov5n that detects at strides 8 and 16 only; its backbone still goes down to 32."""
+    architecture = load_architecture("yolov5n.yaml")
+    head = [*architecture["head"][:11], [[17, 20], 1, "Detect", ["nc", "anchors"]]]
+    return architecture | {"head": head, "anchors": architecture["anchors"][:2]}
+
+
+def test_max_stride_counts_layers_below_the_last_level() -> None:
+    model = build_model(without_p5_head(), num_classes=2, imgsz=64)
+    assert model.stride.tolist() == [8, 16]
+    assert model.max_stride == 32
+    assert model.eval()(torch.zeros(1, 3, 64, 96)).shape == (1, 3 * (8 * 12 + 4 * 6), 7)
+
+
+@pytest.mark.parametrize("name", ["yolov5n-mgil.yaml", "yolov5n-spd.yaml"])
+def test_no_stride_is_left(name: str) -> None:
+    strided = [key for key, m in build_model(name).named_modules() if isinstance(m, nn.Conv2d) and max(m.stride) > 1]
+    assert strided == []
+
+
+def test_state_dict_has_yolov5s_names() -> None:
+    state = build_model("yolov5n.yaml").state_dict()
+    assert len(state) == 349
+    assert state["model.0.conv.weight"].shape == (16, 3, 6, 6)
+    assert state["model.9.cv2.conv.weight"].shape == (256, 512, 1, 1)
+    assert state["model.6.m.2.cv2.bn.running_mean"].shape == (64,)
+    assert state["model.24.anchors"].shape == (3, 3, 2)
+    assert state["model.24.m.2.bias"].shape == (255,)
+    assert state["model.24.anchors"][1, 2].tolist() == [59 / 16, 119 / 16]  # grid units
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size_hw", [(32, 32), (64, 96), (160, 32)])
+def test_outputs_and_gradients(name: str, size_hw: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=3, imgsz=64)
+    images = torch.rand(2, 3, *size_hw)
+    raws = model.train()(images)
+    strides = [int(stride) for stride in model.stride]
+    expected = [(2, 3, size_hw[0] // s, size_hw[1] // s, 8) for s in strides]
+    assert [tuple(raw.shape) for raw in raws] == expected
+    sum(raw.square().mean() for raw in raws).backward()
+    without = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert without == []
+    with torch.no_grad():
+        decoded = model.eval()(images)
+    assert decoded.shape == (2, sum(3 * h * w for _, _, h, w, _ in expected), 8)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_fused_model_gives_the_same_boxes(name: str) -> None:
+    torch.manual_seed(1)
+    model = build_model(name, num_classes=2, imgsz=96)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics as after training
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.8, 1.2)
+            nn.init.normal_(module.bias, 0, 0.1)
+    model.eval()
+    images = torch.rand(1, 3, 96, 96)
+    with torch.no_grad():
+        before, after = model(images), model.fused()(images)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.fused().modules())
+    assert torch.allclose(before, after, rtol=1e-4, atol=1e-3)
+
+
+def test_bias_start_follows_the_training_size() -> None:
+    for imgsz, expected in ((640, 8 / 80**2), (64, 8 / 8**2)):
+        head = build_model("yolov5n.yaml", num_classes=10, imgsz=imgsz).head
+        objectness = head.m[0].bias.detach().view(3, -1)[:, 4].sigmoid().mean()
+        # the convolution's own random bias, up to 1/sqrt(64), is added
+        assert objectness.item() == pytest.approx(expected, rel=0.15)
+    assert head.m[2].bias.detach().view(3, -1)[:, 4].sigmoid().max() < 0.3  # 4 cells cannot hold 8 objects
+
+
+def test_decoding_a_cell_by_hand() -> None:
+    head = build_model("yolov5n.yaml", num_classes=1).head
+    raws = [torch.zeros(1, 3, size, size, 6) for size in (4, 2, 1)]
+    raws[0][0, 1, 2, 3] = torch.tensor([1.0, -1.0, 0.5, -0.5, 2.0, 0.0])
+    decoded = head.decode(raws)
+    sigmoid = torch.tensor([1.0, -1.0, 0.5, -0.5, 2.0, 0.0]).sigmoid().tolist()
+    expected = [
+        (2 * sigmoid[0] + 3 - 0.5) * 8,
+        (2 * sigmoid[1] + 2 - 0.5) * 8,
+        (2 * sigmoid[2]) ** 2 * 16,  # the second anchor of level 0 is 16x30
+        (2 * sigmoid[3]) ** 2 * 30,
+        sigmoid[4],
+        0.5,
+    ]
+    assert decoded[0, 1 * 16 + 2 * 4 + 3].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_channels_and_activation_follow_the_yaml() -> None:
+    architecture = {**load_architecture("yolov5n.yaml"), "activation": "nn.ReLU()"}
+    model = DetectionModel(architecture, channels=1)
+    assert not any(isinstance(m, nn.SiLU) for m in model.modules())
+    assert model.model[0].conv.in_channels == 1
+
+
+def test_a_model_rebuilds_from_its_own_architecture() -> None:
+    model = build_model("yolov5n-mgil.yaml", names=("a", "b"), imgsz=64)
+    twin = DetectionModel(model.architecture, model.names, model.imgsz)
+    twin.load_state_dict(model.state_dict())
+    assert twin.names == ("a", "b")
