@@ -45,7 +45,7 @@ class WrittenFiles:
                 continue
             if not self._is_ours(path, found):
                 raise ValueError(
-                    f"{path}: written or changed by something else than earlier runs, so it is not overwritten; "
+                    f"{path}: no file that detect.py or val.py wrote here, or changed since, so it is not overwritten; "
                     "choose another --project or --name, or move it away"
                 )
 
@@ -90,11 +90,18 @@ class WrittenFiles:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)  # not through a link
             descriptor = os.open(self._path, flags, 0o666)
             self._file = open(descriptor, "ab", buffering=0)  # noqa: SIM115 - until `close`
-            self._file.write(b"\n")  # a killed run may have left half a line
+            self._write(b"\n")  # a killed run may have left half a line
         for path, time in lines:
             name = self._name(path)
             self._times[name] = time
-            self._file.write(json.dumps([name, time]).encode() + b"\n")
+            self._write(json.dumps([name, time]).encode() + b"\n")
+
+    def _write(self, line: bytes) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(line)
+        except OSError as error:  # a full disk does not say which file
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(self._path)) from error
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()

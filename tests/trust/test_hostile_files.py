@@ -316,7 +316,7 @@ def test_class_names_do_not_leave_the_folder_of_crops(tmp_path: Path, name: str,
     summary = run_detect(config, report=lambda line: None)
     assert summary.detections == 3
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "weights.pt"]
-    assert len(written) == 5 and all((tmp_path / "runs" / "exp") in path.parents for path in written)
+    assert len(written) == 5 + 1 and all((tmp_path / "runs" / "exp") in path.parents for path in written)
     assert all(path.resolve() == path for path in written)
 
 
@@ -340,8 +340,12 @@ def test_outputs_never_go_through_links_nor_onto_the_source(tmp_path: Path, play
         conf_thres=0.001,
         **options,
     )
+    for name in ("predictions.csv", "labels/001.txt", "001.png"):  # in the order in which they are written
+        said = refusal(lambda: run_detect(config, report=lambda line: None), results / name)
+        assert "it is not overwritten" in said and (results / name).is_symlink()
+        (results / name).unlink()
     run_detect(config, report=lambda line: None)
-    assert treasure.read_text() == "untouched" and not (results / "001.png").is_symlink()
+    assert treasure.read_text() == "untouched" and (results / "001.png").is_file()
     before = picture.read_bytes()
     own = DetectConfig(source=str(picture), project=str(picture.parents[1]), name="val", **options)
     assert "is the source itself" in refusal(lambda: run_detect(own, report=lambda line: None), picture)

@@ -106,7 +106,9 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, EvalResult]:
 
 def _outputs(config: ValConfig, folder: Path, samples: Samples) -> list[Path]:
     """What evaluation at one size may write."""
-    names = ["per_class.csv", *RESULT_PICTURES, *BATCH_PICTURES] if config.task != "speed" else []
+    if config.task == "speed":
+        return []
+    names = ["per_class.csv", *RESULT_PICTURES, *BATCH_PICTURES]
     if config.save_json:
         names.append(_json_name(config))
     labels = label_paths(folder / "labels", samples, range(len(samples))).values() if config.save_txt else ()
