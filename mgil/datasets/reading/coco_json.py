@@ -175,8 +175,8 @@ def _scan_images(
             problem = f"{printable(os.path.join(folder, name))}: {size}"
         elif (stated := _stated_size(entry, size)) != size:
             says = printable("x".join(str(side)[:20] for side in stated))
-            found = f"{size[0]}x{size[1]} (height x width)"
-            problem = f"{printable(name)}: the json says {says} pixels, the file {found}"
+            real = f"{size[0]}x{size[1]} (height x width)"
+            problem = f"{printable(name)}: the json says {says} pixels, the file {real}"
         else:
             index_of_id[number] = len(sizes)
             sizes.append(size)
