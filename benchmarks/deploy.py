@@ -35,7 +35,8 @@ from benchmarks.side_by_side import OUTPUT, UPSTREAM, Row, Worker, plot_bars, sh
 from engine.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
 from engine.cli import run_cli
 from engine.devices import select_device
-from engine.export import ExportConfig, Exported, run_export
+from engine.export import Exported, run_export
+from engine.export_config import ExportConfig
 from engine.export_formats import FORMATS
 from engine.runtimes import load_exported
 from models import DetectionModel, build_model

@@ -22,7 +22,8 @@ import torch
 from benchmarks.side_by_side import Worker, machine
 from benchmarks.study_plan import Cell
 from engine.checkpoints import model_from_checkpoint, save_checkpoint
-from engine.export import ExportConfig, run_export
+from engine.export import run_export
+from engine.export_config import ExportConfig
 from engine.runtime_onnx import OnnxBackend, gpu_provider_installed
 from files.atomic import write_text_atomic
 from models import DetectionModel, build_model

@@ -20,7 +20,8 @@ from engine.hyp import Hyp, load_hyp
 from engine.precision import Precision
 from engine.schedule import Schedule, build_optimizer, scaled_weight_decay
 from engine.trainer import Trainer
-from engine.val import ValConfig, run_val
+from engine.val import run_val
+from engine.val_config import ValConfig
 from models import DetectionModel, build_model
 from models.criterion import make_loss
 

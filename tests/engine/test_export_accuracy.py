@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.export import ExportConfig, run_export
-from engine.val import ValConfig, run_val
+from engine.export import run_export
+from engine.export_config import ExportConfig
+from engine.val import run_val
+from engine.val_config import ValConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 SIZE, IMAGES, CALIBRATED_ON = 160, 128, 48

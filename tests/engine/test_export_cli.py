@@ -19,7 +19,8 @@ import export
 from engine import export as engine_export
 from engine.checkpoints import save_checkpoint
 from engine.cli import run_cli
-from engine.export import ExportConfig, ExportError, prepare, replace_path, run_export
+from engine.export import ExportError, prepare, replace_path, run_export
+from engine.export_config import ExportConfig
 from engine.export_formats import FORMATS, check_formats, format_table
 from engine.packages import MissingPackage, import_package
 from tests.engine.export_tiny import save_small, small_model

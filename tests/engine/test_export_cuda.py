@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.export import ExportConfig, run_export
+from engine.export import run_export
+from engine.export_config import ExportConfig
 from engine.nms import non_max_suppression
 from engine.runtime_onnx import gpu_provider_installed
 from engine.runtimes import ExportedModel, load_exported

@@ -17,7 +17,8 @@ import torch
 import yaml
 
 import mgil
-from engine.export import ExportConfig, run_export
+from engine.export import run_export
+from engine.export_config import ExportConfig
 from engine.export_job import ExportJob, Suppression
 from engine.export_nms import append_suppression
 from engine.export_onnx import onnx_graph, save_graph

@@ -15,7 +15,8 @@ import torch
 import val
 from engine.checkpoints import save_checkpoint
 from engine.cli import run_cli
-from engine.val import ValConfig, run_val
+from engine.val import run_val
+from engine.val_config import ValConfig
 from models import build_model
 
 NAMES = ("square", "disc", "bar")

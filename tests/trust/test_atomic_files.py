@@ -34,7 +34,8 @@ from data.scan import Scan
 from engine.checkpoints import load_checkpoint, save_checkpoint
 from engine.cli import run_cli
 from engine.draw import save_image
-from engine.export import ExportConfig, ExportError, run_export
+from engine.export import ExportError, run_export
+from engine.export_config import ExportConfig
 from engine.train_log import COLUMNS, ResultsCsv, read_results
 from engine.val_report import write_csv
 from engine.writers import TableFile, VideoFile

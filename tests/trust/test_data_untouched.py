@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.predict import DetectConfig, run_detect
+from engine.predict import run_detect
+from engine.predict_config import DetectConfig
 from engine.train import run_train
-from engine.val import ValConfig, run_val
+from engine.val import run_val
+from engine.val_config import ValConfig
 from tests.engine.tiny import Playground
 from tests.trust.odd_images import LEGAL, PNG, REFUSED, damaged_within, fingerprint, png_of
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from engine.checkpoints import save_checkpoint
-from engine.predict import DetectConfig, run_detect
+from engine.predict import run_detect
+from engine.predict_config import DetectConfig
 from engine.train import run_train
 from engine.train_log import read_results
 from models import build_model

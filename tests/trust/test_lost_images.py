@@ -21,7 +21,8 @@ from data.loader import TrainLoader
 from data.samples import Samples, load_samples
 from engine.evaluate import evaluate
 from engine.train import run_train
-from engine.val import ValConfig, run_val
+from engine.val import run_val
+from engine.val_config import ValConfig
 from tests.engine.tiny import Playground
 from tests.trust.odd_images import damaged_within, encoded, pixels, png_of
 

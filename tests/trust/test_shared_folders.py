@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from data import digits
-from engine.export import ExportConfig, run_export
+from engine.export import run_export
+from engine.export_config import ExportConfig
 from engine.runs import new_run_folder
 from engine.runtimes import load_exported
 from files.atomic import write_text_atomic

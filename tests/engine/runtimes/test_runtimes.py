@@ -21,9 +21,11 @@ from engine.checkpoints import model_from_checkpoint
 from engine.cli import run_cli
 from engine.ensemble import Ensemble
 from engine.evaluate import evaluate
-from engine.export import ExportConfig, run_export
+from engine.export import run_export
+from engine.export_config import ExportConfig
 from engine.runtimes import ExportedModel, load_exported, take_boxes
-from engine.val import ValConfig, run_val
+from engine.val import run_val
+from engine.val_config import ValConfig
 from models import DetectionModel
 from tests.engine.exported import METADATA, export
 from tests.engine.tiny import NAMES
