@@ -34,8 +34,9 @@ from benchmarks.peers import FOLDER, peers_python
 from benchmarks.side_by_side import OUTPUT, UPSTREAM, Row, Worker, plot_bars, show
 from mgil.engine.cli import run_cli
 from mgil.engine.devices import select_device
+from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.formats import FORMATS
-from mgil.engine.export.run import ExportConfig, Exported, run_export
+from mgil.engine.export.run import Exported, run_export
 from mgil.engine.runtimes.model import load_exported
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
 from mgil.networks.detector import DetectionModel, build_model

@@ -20,7 +20,8 @@ import torch
 
 from benchmarks.side_by_side import Worker, machine
 from benchmarks.study_plan import PlannedCell
-from mgil.engine.export.run import ExportConfig, run_export
+from mgil.engine.export.config import ExportConfig
+from mgil.engine.export.run import run_export
 from mgil.engine.runtimes.onnx import OnnxBackend, gpu_provider_installed
 from mgil.engine.weights.checkpoints import model_from_checkpoint, save_checkpoint
 from mgil.files.atomic import write_text_atomic

@@ -16,7 +16,8 @@ from benchmarks.workers.channel import Channel, Shapes, handlers_of, use_one_cor
 from mgil.datasets.batches.loader import BatchMaker, TrainLoader
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
-from mgil.engine.evaluation.run import ValConfig, run_val
+from mgil.engine.evaluation.config import ValConfig
+from mgil.engine.evaluation.run import run_val
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.schedule import Schedule, build_optimizer, scaled_weight_decay
 from mgil.engine.training.trainer import Trainer

@@ -50,9 +50,8 @@ def one_line_errors() -> Iterator[None]:
 
 def _exhausted_memory(error: Exception) -> str:
     """Which memory an error is about, if any; for the CPU's, PyTorch and OpenCV have no exception of their own."""
-    from torch.cuda import OutOfMemoryError
-
-    if isinstance(error, OutOfMemoryError):
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.cuda.OutOfMemoryError):
         return "GPU memory"
     words = ("allocate memory", "Insufficient memory")
     return "memory" if isinstance(error, MemoryError) or any(said in str(error) for said in words) else ""

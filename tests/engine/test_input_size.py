@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from mgil.datasets.reading.config import load_data_config
-from mgil.engine.evaluation.run import ValConfig, run_val
+from mgil.engine.evaluation.config import ValConfig
+from mgil.engine.evaluation.run import run_val
+from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.formats import check_formats
-from mgil.engine.export.run import ExportConfig, prepare
+from mgil.engine.export.run import prepare
 from mgil.engine.input_size import check_input_size, input_size_hw
+from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.load import load_model
-from mgil.engine.prediction.run import DetectConfig, run_detect
+from mgil.engine.prediction.run import run_detect
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.setup import make_model, settle
 from mgil.engine.weights.checkpoints import save_checkpoint

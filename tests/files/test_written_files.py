@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mgil.engine.evaluation.run import ValConfig, run_val
-from mgil.engine.prediction.run import DetectConfig, run_detect
+from mgil.engine.evaluation.config import ValConfig
+from mgil.engine.evaluation.run import run_val
+from mgil.engine.prediction.config import DetectConfig
+from mgil.engine.prediction.run import run_detect
 from mgil.files.written_files import LIST_NAME, WrittenFiles
 from tests.engine.export.exported import save_tiny_detector
 from tests.engine.tiny import make_data, random_squares

@@ -32,7 +32,8 @@ from mgil.datasets.reading.label_cache import LabelCache
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Findings
 from mgil.engine.cli import run_cli
-from mgil.engine.export.run import ExportConfig, ExportError, run_export
+from mgil.engine.export.config import ExportConfig
+from mgil.engine.export.run import ExportError, run_export
 from mgil.engine.prediction.writers import TableFile, VideoFile
 from mgil.engine.training.log import COLUMNS, ResultsCsv, read_results
 from mgil.engine.weights.checkpoints import load_checkpoint, save_checkpoint

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgil.engine.evaluation.run import ValConfig, run_val
-from mgil.engine.prediction.run import DetectConfig, run_detect
+from mgil.engine.evaluation.config import ValConfig
+from mgil.engine.evaluation.run import run_val
+from mgil.engine.prediction.config import DetectConfig
+from mgil.engine.prediction.run import run_detect
 from mgil.engine.training.run import run_train
 from tests.engine.tiny import Playground
 from tests.trust.odd_images import LEGAL, PNG, REFUSED, damaged_within, fingerprint, png_of

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mgil.engine.prediction.run import DetectConfig, run_detect
+from mgil.engine.prediction.config import DetectConfig
+from mgil.engine.prediction.run import run_detect
 from mgil.engine.training.log import read_results
 from mgil.engine.training.run import run_train
 from mgil.engine.weights.checkpoints import save_checkpoint

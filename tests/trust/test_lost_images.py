@@ -20,8 +20,9 @@ from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
+from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.evaluation.evaluate import evaluate
-from mgil.engine.evaluation.run import ValConfig, run_val
+from mgil.engine.evaluation.run import run_val
 from mgil.engine.training.run import run_train
 from tests.engine.tiny import Playground
 from tests.trust.odd_images import damaged_within, encoded, pixels, png_of

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mgil.datasets.reading import digits
-from mgil.engine.export.run import ExportConfig, run_export
+from mgil.engine.export.config import ExportConfig
+from mgil.engine.export.run import run_export
 from mgil.engine.runs import new_run_folder
 from mgil.engine.runtimes.model import load_exported
 from mgil.files.atomic import write_text_atomic

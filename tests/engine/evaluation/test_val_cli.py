@@ -14,7 +14,8 @@ import torch
 
 import val
 from mgil.engine.cli import run_cli
-from mgil.engine.evaluation.run import ValConfig, run_val
+from mgil.engine.evaluation.config import ValConfig
+from mgil.engine.evaluation.run import run_val
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
 

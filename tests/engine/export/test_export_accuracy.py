@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mgil.engine.evaluation.run import ValConfig, run_val
-from mgil.engine.export.run import ExportConfig, run_export
+from mgil.engine.evaluation.config import ValConfig
+from mgil.engine.evaluation.run import run_val
+from mgil.engine.export.config import ExportConfig
+from mgil.engine.export.run import run_export
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 SIZE, IMAGES, CALIBRATED_ON = 160, 128, 48

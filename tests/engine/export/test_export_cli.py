@@ -17,8 +17,9 @@ import torch
 import export
 from mgil.engine.cli import run_cli
 from mgil.engine.export import run as engine_export
+from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.formats import FORMATS, check_formats, format_table
-from mgil.engine.export.run import ExportConfig, ExportError, prepare, replace_path, run_export
+from mgil.engine.export.run import ExportError, prepare, replace_path, run_export
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.files.packages import MissingPackage, import_package
 from tests.engine.export.export_tiny import save_small, small_model

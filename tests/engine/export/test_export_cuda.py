@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mgil.engine.export.run import ExportConfig, run_export
+from mgil.engine.export.config import ExportConfig
+from mgil.engine.export.run import run_export
 from mgil.engine.runtimes.model import ExportedModel, load_exported
 from mgil.engine.runtimes.onnx import gpu_provider_installed
 from mgil.networks.detector import DetectionModel

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from mgil.datasets.reading.config import load_data_config
+from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.images import data_inputs
-from mgil.engine.export.run import ExportConfig, run_export
+from mgil.engine.export.run import run_export
 from tests.engine.export.exported import save_tiny_detector
 from tests.engine.tiny import make_data, random_squares
 from tests.trust.odd_images import damaged_within

@@ -17,9 +17,10 @@ import torch
 import yaml
 
 import mgil
+from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.job import ExportJob, Suppression
 from mgil.engine.export.onnx import onnx_graph, save_graph
-from mgil.engine.export.run import ExportConfig, run_export
+from mgil.engine.export.run import run_export
 from mgil.engine.export.torchscript import suppress, traced
 from mgil.engine.runtimes.model import load_exported
 from mgil.networks.detector import DetectionModel

@@ -17,9 +17,11 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.engine.cli import run_cli
+from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.evaluation.evaluate import evaluate
-from mgil.engine.evaluation.run import ValConfig, run_val
-from mgil.engine.export.run import ExportConfig, run_export
+from mgil.engine.evaluation.run import run_val
+from mgil.engine.export.config import ExportConfig
+from mgil.engine.export.run import run_export
 from mgil.engine.prediction.load import load_model
 from mgil.engine.runtimes.model import ExportedModel, load_exported, take_boxes
 from mgil.engine.weights.checkpoints import model_from_checkpoint
