@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from files import atomic
+from mgil.files import atomic
 
 
 def ours(name: str) -> str:

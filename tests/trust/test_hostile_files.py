@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import engine.export
-import engine.train
-import engine.val
 import numpy as np
 import pytest
 import torch
@@ -21,6 +18,9 @@ import yaml
 
 import detect
 import export
+import mgil.engine.evaluation.run
+import mgil.engine.training.run
+import mgil.mgil.engine.export.run.run
 import train
 import val
 from mgil.datasets.batches.decode import decode_image
@@ -43,7 +43,12 @@ SECONDS, MEGABYTES = 12.0, 80.0  # of one file, on a slow machine
 HOSTILE_YAMLS, HOSTILE_ARCHITECTURES = hostile.hostile_yamls(), hostile.hostile_architectures()
 READERS: dict[str, Callable[[Path], Any]] = {"data": load_data_config, "model": build_model, "hyp": load_hyp}
 # Imported here, as the doors import them late: their own memory is not that of the file that is read.
-LOADED = (engine.export.run_export, engine.train.run_train, engine.val.run_val, run_detect)
+LOADED = (
+    mgil.engine.export.run.run_export,
+    mgil.engine.training.run.run_train,
+    mgil.engine.evaluation.run.run_val,
+    run_detect,
+)
 DOORS: dict[str, Callable[[], None]] = {
     "detect": detect.main,
     "export": export.main,
