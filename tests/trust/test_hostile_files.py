@@ -19,8 +19,8 @@ import yaml
 import detect
 import export
 import mgil.engine.evaluation.run
+import mgil.engine.export.run
 import mgil.engine.training.run
-import mgil.mgil.engine.export.run.run
 import train
 import val
 from mgil.datasets.batches.decode import decode_image
