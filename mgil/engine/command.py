@@ -9,17 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mgil.engine.cli import fail, one_line_errors, parse, parser_for, run_cli
-from mgil.engine.evaluation.config import ValConfig
-from mgil.engine.export.config import ExportConfig
+from mgil.engine.evaluation.config import val_config
+from mgil.engine.export.config import export_config
 from mgil.engine.export.formats import format_table
-from mgil.engine.prediction.config import DetectConfig
-from mgil.engine.training.config import TrainConfig
+from mgil.engine.prediction.config import detect_config
+from mgil.engine.training.config import train_config
 from mgil.files.flags import build
 from mgil.files.names import hint_for
+from mgil.tasks.registry import DEFAULT_TASK, task_names
 
 Arguments = Sequence[str] | None
 DESCRIPTIONS = {
-    "train": "Train a detector.",
+    "train": "Train a network: %(prog)s [TASK] [flags], where TASK is detect if it is left out.",
     "val": "Evaluate weights on a data set: COCO AP, precision, recall, F1, confusion matrix, speed.",
     "detect": "Find objects in pictures, videos and streams: %(prog)s --weights best.pt --source folder/",
     "export": "Write weights in the formats of other runtimes: %(prog)s --weights best.pt --include onnx openvino",
@@ -37,8 +38,11 @@ def train(arguments: Arguments = None, prog: str | None = None) -> None:
         SystemExit: The run failed, or was stopped; what to do is printed.
     """
     with one_line_errors():
-        given = parser_for(TrainConfig, description=DESCRIPTIONS["train"], prog=prog).given(arguments)
-        config = build(TrainConfig, given)
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        task = words.pop(0) if words and words[0] in task_names() else DEFAULT_TASK
+        kind = train_config(task)
+        given = parser_for(kind, description=DESCRIPTIONS["train"], prog=prog).given(words)
+        config = build(kind, given)
         from mgil.engine.training.run import run_train
 
         run_cli(lambda: run_train(config, given=given))
@@ -47,7 +51,7 @@ def train(arguments: Arguments = None, prog: str | None = None) -> None:
 def val(arguments: Arguments = None, prog: str | None = None) -> None:
     """Run `val.py`; arguments and errors as for `train`."""
     with one_line_errors():
-        config = parse(ValConfig, arguments, description=DESCRIPTIONS["val"], prog=prog)
+        config = parse(val_config(), arguments, description=DESCRIPTIONS["val"], prog=prog)
         from mgil.engine.evaluation.run import run_val
 
         run_cli(lambda: run_val(config))
@@ -56,7 +60,7 @@ def val(arguments: Arguments = None, prog: str | None = None) -> None:
 def detect(arguments: Arguments = None, prog: str | None = None) -> None:
     """Run `detect.py`; arguments and errors as for `train`."""
     with one_line_errors():
-        config = parse(DetectConfig, arguments, description=DESCRIPTIONS["detect"], prog=prog)
+        config = parse(detect_config(), arguments, description=DESCRIPTIONS["detect"], prog=prog)
         from mgil.engine.prediction.run import run_detect
 
         run_cli(lambda: run_detect(config))
@@ -65,7 +69,7 @@ def detect(arguments: Arguments = None, prog: str | None = None) -> None:
 def export(arguments: Arguments = None, prog: str | None = None) -> None:
     """Run `export.py`; arguments and errors as for `train`."""
     with one_line_errors():
-        config = parse(ExportConfig, arguments, description=DESCRIPTIONS["export"], prog=prog, epilog=format_table())
+        config = parse(export_config(), arguments, description=DESCRIPTIONS["export"], prog=prog, epilog=format_table())
         from mgil.engine.export.run import run_export
 
         run_cli(lambda: run_export(config))

@@ -10,6 +10,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
 from typing import Any, TypeVar
 
 from mgil.files.names import hint_for
@@ -187,6 +188,8 @@ def flags(config: Any) -> Iterator[tuple[Field[Any], Flag]]:
 def check_fields(config: Any) -> None:
     """Hold every field to its flag's kind, for `__post_init__`; a list becomes the tuple that it stands for.
 
+    A method `check_flags` of the config, which holds flags against each other, is called at the end.
+
     Raises:
         ValueError: A value that no run could have; the flag is named.
     """
@@ -201,12 +204,63 @@ def check_fields(config: Any) -> None:
             raise ValueError(f"{flag_of(item.name)}: give at least one")
         if problem := its.problem(value):
             raise ValueError(f"{flag_of(item.name)} {problem}")
+    if hasattr(config, "check_flags"):
+        config.check_flags()
 
 
 def build(config: type[Config], given: Mapping[str, Any]) -> Config:
     """A config of those given values that are its own; the other fields have their defaults."""
     own = {item.name for item in fields(config)}  # type: ignore[arg-type]  # any dataclass
     return config(**{name: value for name, value in given.items() if name in own})
+
+
+@cache
+def combined(config: type[Config], options: type, **attributes: Any) -> type[Config]:
+    """A config class with the flags of another one, the options of a task, behind its own.
+
+    Args:
+        config: The command's class.
+        options: The task's.
+        attributes: Further class attributes.
+    """
+    refuses = (*getattr(config, "refuses", ()), *getattr(options, "refuses", ()))
+    body = {"__doc__": config.__doc__, "__module__": config.__module__, "refuses": refuses, **attributes}
+    return dataclass(frozen=True)(type(config.__name__, (options, config), body))
+
+
+def check_foreign(config: Any, own: Sequence[type], why: str) -> None:
+    """Refuse values for flags of other tasks; one at its default is as good as not given.
+
+    Args:
+        config: The values.
+        own: The classes whose flags are meant here.
+        why: What stands behind the flag in the error.
+
+    Raises:
+        ValueError: A flag of none of them was given; it is named.
+    """
+    known = {item.name for part in own for item in fields(part)}
+    for item, _ in flags(config):
+        if item.name not in known and getattr(config, item.name) != item.default:
+            raise ValueError(f"{flag_of(item.name)}: {why}, which has no such flag")
+
+
+def from_keywords(options: type[Config], given: Mapping[str, Any]) -> Config:
+    """Options from keywords, which may be a flag's short names: `conf` for conf_thres.
+
+    Raises:
+        ValueError: An unknown keyword, for which the nearest known one is named; or a bad value.
+    """
+    names = {item.name: item.name for item, _ in flags(options)}
+    for item, its in flags(options):
+        names |= {alias.strip("-").replace("-", "_"): item.name for alias in its.aliases}
+    for key in given:
+        if key not in names:
+            hint = hint_for(key, names) or f"known are {', '.join(names)}"
+            raise ValueError(f"unknown option {key!r}; {hint}")
+    config = options(**{names[key]: value for key, value in given.items()})
+    check_fields(config)
+    return config
 
 
 def as_plain(config: Any) -> dict[str, Any]:

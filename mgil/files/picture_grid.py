@@ -20,11 +20,6 @@ _LINE_PX = 2
 _FONT_PX = 14
 
 
-def literal(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names for matplotlib, which would take what stands between two dollar signs for a formula."""
-    return tuple(name.replace("$", r"\$") for name in names)
-
-
 def draw_batch_grid(
     images: torch.Tensor,
     targets: torch.Tensor,

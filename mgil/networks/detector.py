@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mgil.block.flie import FLIE
 from mgil.block.reparameterise import reparameterise
 from mgil.networks.config import load_architecture
 from mgil.networks.head import Detect
 from mgil.networks.layers import Conv
 from mgil.networks.limits import MOST_CLASSES, bounded_maps, check_parameters
+from mgil.networks.network import Network
 from mgil.networks.parser import parse
 
 PROBE_SIZE = 256  # any multiple of every stride in use serves to read the strides off a forward pass
 
 
-class DetectionModel(nn.Module):
+class DetectionModel(Network):
     """A YOLOv5-style detector.
 
     Attributes:
@@ -58,6 +60,11 @@ class DetectionModel(nn.Module):
             raise ValueError(f"{len(self.names)} class names for nc={num_classes}")
         self._read_strides(channels)
         self.head.start_biases(imgsz)
+
+    @property
+    def rows(self) -> Sequence[nn.Module]:
+        """The rows of the YAML."""
+        return list(self.model)
 
     @property
     def head(self) -> Detect:
@@ -99,7 +106,7 @@ class DetectionModel(nn.Module):
         return x  # type: ignore[return-value]  # the last layer is the head, which returns a list
 
     @torch.no_grad()
-    def fused(self, convert: str = "auto") -> DetectionModel:
+    def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> DetectionModel:
         """A copy for inference: BatchNorm folded, MGIL blocks re-parameterised; the outputs are the same.
 
         Args:

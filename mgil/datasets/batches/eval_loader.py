@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,8 +16,17 @@ from mgil.datasets.batches.left_out import LeftOut
 from mgil.datasets.batches.letterbox import FILL, fitted_size_hw, longer_side_within, place_planar, rect_shape_hw
 from mgil.datasets.batches.prefetch import prefetched
 
-if TYPE_CHECKING:
-    from mgil.datasets.reading.samples import Samples
+# From data set indices, (B, 2) sizes (width, height) and (B, 2) pads (x, y) in the input, all in pixels, to targets.
+TargetsOf = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+class Images(Protocol):
+    """Images of a split: N paths, and (N, 2) sizes (height, width) in pixels."""
+
+    @property
+    def image_paths(self) -> Sequence[str]: ...
+    @property
+    def sizes_hw(self) -> np.ndarray: ...
 
 
 class EvalLoader:
@@ -34,10 +43,11 @@ class EvalLoader:
 
     def __init__(
         self,
-        samples: Samples,
+        split: Images,
         size: int,
         batch_size: int,
         *,
+        targets: TargetsOf | None = None,
         stride: int = 32,
         rect: bool = True,
         workers: int = 0,
@@ -52,9 +62,10 @@ class EvalLoader:
         """Sort the images; none is read yet.
 
         Args:
-            samples: the split.
+            split: the images.
             size: longer side of the images in pixels.
             batch_size: images per batch; the last may hold fewer.
+            targets: makes a batch's targets, (T, C) float32; None: there are none.
             stride: with `rect`, sides are multiples of this.
             rect: rectangles instead of squares.
             workers: decoding threads; one works even with 0.
@@ -74,7 +85,8 @@ class EvalLoader:
         """
         if size < 1 or batch_size < 1:
             raise ValueError(f"size {size}, batch size {batch_size}: must be at least 1")
-        self.samples = samples.without_crowds()
+        self.split = split
+        self.targets = targets
         self.size = size
         self.batch_size = batch_size
         self.stride = stride
@@ -84,8 +96,8 @@ class EvalLoader:
         self.pad = pad
         self.reduced = reduced
         self.ahead = ahead
-        self.left_out = LeftOut(len(samples.image_paths), strict=strict, report=report)
-        sizes_hw = np.asarray(samples.sizes_hw, np.int64).reshape(-1, 2)
+        self.left_out = LeftOut(len(split.image_paths), strict=strict, report=report)
+        sizes_hw = np.asarray(split.sizes_hw, np.int64).reshape(-1, 2)
         self.sides = longer_side_within(sizes_hw, self.shape_hw)
         self.fitted_hw = fitted_size_hw(sizes_hw, self.sides[:, None]) if len(sizes_hw) else sizes_hw
         self.groups = self._group()
@@ -131,8 +143,8 @@ class EvalLoader:
             inputs[row] = resized.shape[1::-1]
             gains[row] = inputs[row] / original_hw[::-1]
         indices, rows = np.array(read, np.int64), slice(len(read))
-        targets = torch.from_numpy(self._targets(indices, inputs[rows], pads[rows]))
-        return EvalBatch(torch.from_numpy(images[rows]), targets, indices, gains[rows], pads[rows])
+        targets = self.targets(indices, inputs[rows], pads[rows]) if self.targets else np.zeros((0, 1), np.float32)
+        return EvalBatch(torch.from_numpy(images[rows]), torch.from_numpy(targets), indices, gains[rows], pads[rows])
 
     def _group(self) -> list[np.ndarray]:
         """Data set indices of each batch."""
@@ -150,7 +162,7 @@ class EvalLoader:
             return self._kept[image]
         if image in self.left_out:
             return "left out before"
-        path, side, size_hw = self.samples.image_paths[image], int(self.sides[image]), self.samples.sizes_hw[image]
+        path, side, size_hw = self.split.image_paths[image], int(self.sides[image]), self.split.sizes_hw[image]
         try:
             found = decode_scanned(path, side, size_hw, reduced=self.reduced)
         except ValueError as error:
@@ -158,9 +170,3 @@ class EvalLoader:
         if self._kept is not None:
             self._kept[image] = found
         return found
-
-    def _targets(self, indices: np.ndarray, inputs_wh: np.ndarray, pads: np.ndarray) -> np.ndarray:
-        rows, owners = self.samples.rows_of(indices)
-        boxes = self.samples.boxes_cxcywh[rows] * np.tile(inputs_wh[owners], 2)
-        boxes[:, :2] += pads[owners]
-        return np.concatenate([owners[:, None], self.samples.classes[rows, None], boxes], axis=1, dtype=np.float32)

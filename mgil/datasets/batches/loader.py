@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import numpy as np
 import torch
 
-from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.batch import TrainBatch
-from mgil.datasets.batches.eval_loader import EvalLoader
-from mgil.datasets.batches.geometry import Plan, draw_plan
+from mgil.datasets.batches.composer import Composer
+from mgil.datasets.batches.geometry import Plan
 from mgil.datasets.batches.kernel_opencv import Painter
 from mgil.datasets.batches.kernel_torch import render_torch
 from mgil.datasets.batches.left_out import LeftOut
-from mgil.datasets.batches.letterbox import fitted_size_hw, rect_shape_hw
 from mgil.datasets.batches.prefetch import prefetched
 from mgil.datasets.batches.stores import StoreName, TileReader, Tiles, TileStore, make_store
-from mgil.tasks.detect.targets import plan_targets
-
-if TYPE_CHECKING:
-    from mgil.datasets.reading.samples import Samples
-
-__all__ = ["EvalLoader", "TrainLoader"]
 
 # Separates the streams of random numbers that are drawn from one seed.
 ORDER_STREAM, PLAN_STREAM = 0, 1
@@ -66,16 +57,12 @@ class TrainLoader:
     `LeftOut.take_new`.
 
     Args:
-        samples: the split.
-        size: side of the square pictures in pixels.
+        composer: how pictures are made of which images.
         batch_size: images per batch of this process.
-        augment: strengths of the augmentation.
         seed: of everything random.
         workers: decoding processes of the streamed store.
         store: 'resident' (all images in memory), 'streamed' (decoded every epoch) or 'auto' (what fits).
         memory_budget: bytes that 'auto' may fill; None is a third of what is free.
-        rect: plain images of like shape in the smallest rectangle that holds them, instead of mosaics in squares.
-        stride: with `rect`, sides are multiples of this.
         rank: this process among `world_size`; each takes its part of every global batch.
         world_size: processes that train together.
         agree: how they agree whether the images fit their memory, see `make_store`.
@@ -90,17 +77,13 @@ class TrainLoader:
 
     def __init__(
         self,
-        samples: Samples,
-        size: int,
+        composer: Composer,
         batch_size: int,
-        augment: AugmentConfig,
         *,
         seed: int = 0,
         workers: int = 0,
         store: StoreName = "auto",
         memory_budget: int | None = None,
-        rect: bool = False,
-        stride: int = 32,
         rank: int = 0,
         world_size: int = 1,
         agree: Callable[[bool], bool] = bool,
@@ -109,31 +92,26 @@ class TrainLoader:
         strict: bool = False,
         report: Callable[[str], None] = print,
     ) -> None:
-        if size < 1 or batch_size < 1 or not 0 <= rank < world_size:
-            raise ValueError(f"size {size}, batch size {batch_size}, rank {rank} of {world_size}: out of range")
-        if not len(samples.image_paths):
+        if composer.size < 1 or batch_size < 1 or not 0 <= rank < world_size:
+            sizes = f"size {composer.size}, batch size {batch_size}"
+            raise ValueError(f"{sizes}, rank {rank} of {world_size}: out of range")
+        if not len(composer):
             raise ValueError("no training images")
         if store not in ("auto", "resident", "streamed"):
             raise ValueError(f"store {store!r}: choose auto, resident or streamed")
-        self.size = size
+        self.composer = composer
+        self.size = composer.size
         self.batch_size = batch_size
-        self.augment = augment
         self.seed = seed
-        self.rect = rect
-        self.stride = stride
+        self.rect = composer.rect
         self.rank = rank
         self.world_size = world_size
         self.drop_last = drop_last
         self.device = torch.device(device)
-        self.samples = samples.without_crowds()
-        sizes_hw = np.asarray(samples.sizes_hw, np.int64)
-        self.tile_sizes_hw = fitted_size_hw(sizes_hw, size)
-        self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
         self.image_weights: np.ndarray | None = None
-        self.left_out = LeftOut(len(self.aspects), strict=strict, report=report)
+        self.left_out = LeftOut(len(composer), strict=strict, report=report)
         self.store: TileStore = make_store(
-            samples,
-            size,
+            composer.decoder,
             name=store,
             batch_size=batch_size,
             workers=workers,
@@ -148,7 +126,7 @@ class TrainLoader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        whole, rest = divmod(len(self.aspects), self.batch_size * self.world_size)
+        whole, rest = divmod(len(self.composer), self.batch_size * self.world_size)
         return whole + bool(rest and (whole == 0 or not self.drop_last))
 
     def __enter__(self) -> TrainLoader:
@@ -170,9 +148,9 @@ class TrainLoader:
         """
         if weights is not None:
             weights = np.asarray(weights, np.float64)
-            bad = weights.shape != self.aspects.shape or not np.isfinite(weights).all() or (weights < 0).any()
+            bad = weights.shape != (len(self.composer),) or not np.isfinite(weights).all() or (weights < 0).any()
             if bad or not weights.sum() > 0:
-                raise ValueError(f"image weights: need {len(self.aspects)} numbers >= 0, not all 0; got {weights!r}")
+                raise ValueError(f"image weights: need {len(self.composer)} numbers >= 0, not all 0; got {weights!r}")
             weights = weights / weights.sum()
         self.image_weights = weights
 
@@ -211,7 +189,7 @@ class TrainLoader:
         planned = self._plan(epoch, index // self._at_once, sequence)
         part = planned.plan.part(*self._pictures(planned, index))
         shown = np.concatenate((sequence[part.primaries], _images_of(part, sequence).ravel()))
-        return [self.samples.image_paths[image] for image in dict.fromkeys(shown[shown >= 0].tolist())]
+        return [self.composer.image_paths[image] for image in dict.fromkeys(shown[shown >= 0].tolist())]
 
     def _run_epoch(self, epoch: int, first_batch: int) -> Generator[TrainBatch, None, None]:
         sequence = self.sequence(epoch)
@@ -231,7 +209,7 @@ class TrainLoader:
     def sequence(self, epoch: int) -> np.ndarray:
         """Data set indices in the order in which this rank visits them in an epoch: (len(self) batches,)."""
         rng = np.random.default_rng([self.seed, ORDER_STREAM, epoch])
-        count = len(self.aspects)
+        count = len(self.composer)
         order = rng.permutation(count)
         if self.image_weights is not None:
             order = rng.choice(count, count, p=self.image_weights)
@@ -239,7 +217,7 @@ class TrainLoader:
         used = len(self) * share if len(self) * share <= count else -(-count // self.world_size) * self.world_size
         order = np.resize(order, used)  # cut, or filled up from its start so that every rank gets as many
         if self.rect:
-            order = order[np.argsort(self.aspects[order], kind="stable")]
+            order = order[np.argsort(self.composer.aspects[order], kind="stable")]
         parts = [order[start : start + share] for start in range(0, used, share)]
         if self.rect:  # a smaller last batch stays last
             whole = used // share
@@ -272,18 +250,14 @@ class TrainLoader:
         rng = np.random.default_rng([self.seed, PLAN_STREAM, epoch, number, self.rank])
         first = number * self._at_once * self.batch_size
         primaries = np.arange(first, min(first + self._at_once * self.batch_size, len(sequence)))
-        output_hw = (self.size, self.size)
-        if self.rect:
-            output_hw = rect_shape_hw(self.tile_sizes_hw[sequence[primaries]], self.stride)
+        output_hw = self.composer.output_hw(sequence[primaries])
         window = self._window(sequence, primaries // self.batch_size)
-        sizes_hw = self.tile_sizes_hw[sequence]
-        plan = draw_plan(rng, self.augment, primaries, window, sizes_hw, output_hw, mosaic=not self.rect)
+        plan = self.composer.plan(rng, primaries, window, self.composer.tile_sizes_hw[sequence], output_hw)
         return self._with_targets(plan, sequence)
 
     def _with_targets(self, plan: Plan, sequence: np.ndarray) -> PlannedBatches:
-        """Add the targets, without those of images that are left out."""
-        samples = self.samples.without_labels_of(self.left_out) if self.left_out else self.samples
-        return PlannedBatches(plan, plan_targets(plan, samples, _images_of(plan, sequence), self.augment))
+        """Add the targets, without those of images that could not be read."""
+        return PlannedBatches(plan, self.composer.targets(plan, _images_of(plan, sequence), list(self.left_out)))
 
     def _draw_on_device(self, plan: Plan, tiles: Tiles, rows: np.ndarray) -> torch.Tensor:
         if isinstance(tiles, np.ndarray):

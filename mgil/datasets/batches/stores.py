@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -23,9 +23,6 @@ from mgil.datasets.batches.interrupts import interrupts_held
 from mgil.datasets.batches.left_out import LeftOut
 from mgil.datasets.batches.letterbox import FILL, fitted_size_hw
 from mgil.datasets.batches.memory import free_ram_bytes
-
-if TYPE_CHECKING:
-    from mgil.datasets.reading.samples import Samples
 
 Tiles = np.ndarray | torch.Tensor
 Problems = list[tuple[int, str]]  # data set index, what is wrong with the image
@@ -89,9 +86,9 @@ class TileStore(Protocol):
 class TileDecoder:
     """Decodes images of a split at the training size."""
 
-    def __init__(self, samples: Samples, size: int) -> None:
-        self.image_paths = samples.image_paths
-        self.image_sizes_hw = np.asarray(samples.sizes_hw, np.int64).reshape(-1, 2)
+    def __init__(self, image_paths: Sequence[str], sizes_hw: np.ndarray, size: int) -> None:
+        self.image_paths = image_paths
+        self.image_sizes_hw = np.asarray(sizes_hw, np.int64).reshape(-1, 2)
         self.sizes_hw = fitted_size_hw(self.image_sizes_hw, size) if len(self.image_sizes_hw) else self.image_sizes_hw
         self.size = size
         self.skipped: frozenset[int] = frozenset()  # images that are grey without a look at the file
@@ -308,8 +305,7 @@ def _start_worker(worker: int) -> None:
 
 
 def make_store(
-    samples: Samples,
-    size: int,
+    decoder: TileDecoder,
     *,
     name: StoreName,
     batch_size: int,
@@ -324,8 +320,7 @@ def make_store(
     """Choose and make the store of a split.
 
     Args:
-        samples: the split.
-        size: longer side of the stored images.
+        decoder: of the split.
         name: 'auto' takes the resident store when the split fits the budget: GPU memory first, then RAM.
         batch_size: images per batch.
         workers: decoding processes of the streamed store.
@@ -337,13 +332,12 @@ def make_store(
         left_out: is told of the images that cannot be read.
         report: told what was chosen and why.
     """
-    decoder = TileDecoder(samples, size)
     needed = len(decoder) * decoder.tile_bytes
     ram = free_ram_bytes() // 3 // ranks if memory_budget is None else memory_budget
     fits_gpu = False
     if device.type == "cuda":
         fits_gpu = needed <= (torch.cuda.mem_get_info(device)[0] // 3 if memory_budget is None else memory_budget)
-    what = f"{len(decoder)} images at {size} px are {_mebibytes(needed)}"
+    what = f"{len(decoder)} images at {decoder.size} px are {_mebibytes(needed)}"
     fits = needed <= ram or fits_gpu
     if name == "streamed" or (name == "auto" and not agree(fits)):
         why = "more than another process has free" if fits else f"more than the budget of {_mebibytes(ram)}"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mgil.engine.input_size import check_input_size
-from mgil.engine.runtimes.metadata import MOST_SIDE
-from mgil.files.flags import Refused, check_fields, flag, flag_of, fraction, positive_int, real, refused, whole
+from mgil.files.flags import Refused, check_fields, flag, positive_int, real, refused, whole
+from mgil.files.limits import MOST_SIDE
+from mgil.tasks.registry import with_options
 
 DEFAULT_OPSET = 17
 
@@ -42,21 +43,6 @@ class ExportConfig:
     dynamic: bool = flag(False, help="batch, height and width are free")
     simplify: bool = flag(False, help="tidy up the ONNX graph with onnxslim")
     opset: int | None = flag(None, kind=positive_int, help=f"version of ONNX's operators (default: {DEFAULT_OPSET})")
-    nms: bool = flag(False, help="non-maximum suppression inside the file")
-    agnostic_nms: bool = flag(False, help="the same, boxes of different classes suppress each other too")
-    topk_per_class: int | None = flag(
-        None, kind=positive_int, help="--nms: most boxes of a class in an image (default: 100)"
-    )
-    topk_all: int | None = flag(None, kind=positive_int, help="--nms: most boxes in an image (default: 100)")
-    iou_thres: float | None = flag(
-        None,
-        kind=fraction,
-        aliases=("--iou",),
-        help="--nms: boxes that overlap more are one object (default: 0.45)",
-    )
-    conf_thres: float | None = flag(
-        None, kind=fraction, aliases=("--conf",), help="--nms: lowest score that is kept (default: 0.25)"
-    )
     workspace: float | None = flag(
         None,
         kind=real("a number above 0 (GiB)", lambda value: 0 < value < math.inf),
@@ -78,14 +64,6 @@ class ExportConfig:
         check_input_size(self.imgsz)
         if self.half and self.int8:
             raise ValueError("--half and --int8 are two number types; give one of them")
-        for name in ("conf_thres", "iou_thres", "topk_per_class", "topk_all"):
-            if getattr(self, name) is not None and not self.suppresses:
-                raise ValueError(f"{flag_of(name)} sets suppression inside the file; pass --nms too")
-
-    @property
-    def suppresses(self) -> bool:
-        """Whether suppression becomes part of the file; --agnostic-nms asks for it too, as in YOLOv5."""
-        return self.nms or self.agnostic_nms
 
     def given(self) -> set[str]:
         """The flags that not every format takes, of those that were given."""
@@ -93,10 +71,15 @@ class ExportConfig:
             "half": self.half,
             "int8": self.int8,
             "dynamic": self.dynamic,
-            "nms": self.suppresses,
+            "nms": bool(getattr(self, "suppresses", False)),  # of a task's options
             "device": self.device.strip().lower() != "cpu",
             "simplify": self.simplify,
             "opset": self.opset is not None,
             "workspace": self.workspace is not None,
         }
         return {name for name, is_given in flags.items() if is_given}
+
+
+def export_config() -> type[ExportConfig]:
+    """The config class with the flags of every task: which one is meant, the weights say."""
+    return with_options(ExportConfig, "export")

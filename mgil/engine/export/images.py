@@ -12,8 +12,8 @@ from mgil.datasets.batches.decode import decode_image
 from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.letterbox import letterbox_image
 from mgil.datasets.reading.config import DataConfig
-from mgil.datasets.reading.load import load_samples
 from mgil.files.shipped import shipped
+from mgil.tasks.base import Task
 
 EXAMPLES = shipped("data") / "images"
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -27,13 +27,19 @@ def example_inputs(size_hw: tuple[int, int]) -> Tensor:
 
 
 def data_inputs(
-    data: DataConfig, splits: Sequence[str], size_hw: tuple[int, int], count: int, report: Callable[[str], None]
+    task: Task,
+    data: DataConfig,
+    splits: Sequence[str],
+    size_hw: tuple[int, int],
+    count: int,
+    report: Callable[[str], None],
 ) -> Tensor:
     """Up to `count` images of a data set, evenly spread over it, as evaluation prepares them.
 
     In place of images that cannot be read, others are taken.
 
     Args:
+        task: reads it.
         data: the data set.
         splits: the first one that it has is used.
         size_hw: of the input.
@@ -49,8 +55,8 @@ def data_inputs(
     split = next((split for split in splits if data.split(split)), None)
     if split is None:
         raise ValueError(f"{data.yaml_path} has none of {', '.join(splits)}, so it gives no images")
-    samples = load_samples(data, split, report=_ignore)
-    loader = EvalLoader(samples, max(size_hw), batch_size=1, shape_hw=size_hw, report=report)
+    images = task.read(data, split, strict=False, report=_ignore)
+    loader = EvalLoader(images, max(size_hw), batch_size=1, shape_hw=size_hw, report=report)
     if not len(loader):
         raise ValueError(f"{data.yaml_path}: its {split} split holds no images")
     wanted = min(count, len(loader))

@@ -15,11 +15,11 @@ import torch
 import yaml
 from torch import Tensor
 
+from mgil.engine.export.check import Run
 from mgil.engine.export.job import ExportJob
 from mgil.engine.export.network import deployed
 from mgil.engine.export.torchscript import save_quietly, traced
 from mgil.files.packages import MissingPackage, import_package
-from mgil.tasks.detect.export_check import Run
 
 
 def write_coreml(job: ExportJob, path: Path) -> None:
@@ -48,7 +48,7 @@ def write_tflite(job: ExportJob, path: Path) -> None:
     file that holds a Python literal. Runtimes do not read that far.
     """
     converter = import_package("litert_torch", "litert-torch")
-    network = deployed(job.model, "tflite", job.size_hw)
+    network = deployed(job.task, job.model, "tflite", job.size_hw)
     converter.convert(network.eval(), (job.example(),)).export(str(path))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("metadata.txt", repr(job.metadata_values()))

@@ -11,9 +11,9 @@ from mgil.block.flie import FLIE
 from mgil.block.mgil import MGIL
 from mgil.block.reparameterise import PadToEven
 from mgil.block.space_to_channel import SpaceToChannel
-from mgil.engine.export.blocks import DeployedHead, DeployedMGAF, DeployedMRIE, SpaceToDepth
-from mgil.networks.detector import DetectionModel
-from mgil.networks.head import Detect
+from mgil.engine.export.blocks import DeployedMGAF, DeployedMRIE, SpaceToDepth
+from mgil.networks.network import Network
+from mgil.tasks.base import Task
 
 # Milliseconds of 1x1 conv, FLIE's first layer in one of three forms, 1x1 conv; batch 1, float32, one thread of a Xeon
 # with AVX-512; least CPU time of 25 to 150 runs. Forms: one 6x6 stride-2 convolution; ONNX's SpaceToDepth and a 3x3
@@ -53,11 +53,11 @@ class DeployedDetector(nn.Module):
     """A detector that takes and returns float32 whatever it computes in.
 
     Args:
-        model: with a `DeployedHead`.
+        model: with the head that the task has for runtimes.
         half: the network is float16.
     """
 
-    def __init__(self, model: DetectionModel, half: bool) -> None:
+    def __init__(self, model: Network, half: bool) -> None:
         super().__init__()
         self.model = model
         self.half_precision = half
@@ -69,25 +69,23 @@ class DeployedDetector(nn.Module):
 
 @torch.no_grad()
 def deployed(
-    model: DetectionModel, runtime: str, size_hw: tuple[int, int] | None, half: bool = False
+    task: Task, model: Network, runtime: str, size_hw: tuple[int, int] | None, half: bool = False
 ) -> DeployedDetector:
     """A copy of a trained model in the form chosen for a runtime; the outputs are the same.
 
     The form was measured with ONNX Runtime and OpenVINO; the others follow the same rule, or what was said of phones.
 
     Args:
+        task: what the model is for.
         model: as trained, float32.
         runtime: who will run it: the format's name in --include.
         size_hw: the only input size; None: any multiple of the stride.
         half: compute in float16, but for the decoding of the boxes.
 
     Raises:
-        ValueError: the model has a head that works otherwise than `Detect`.
+        ValueError: the task has no head for runtimes in place of the model's.
     """
-    kind = type(model.head)
-    if (kind.forward, kind.decode) != (Detect.forward, Detect.decode):
-        raise ValueError(f"the head {kind.__name__} has a forward or decode of its own; only Detect's can be exported")
-    twin = model.fused(convert=_rule(runtime, size_hw is None))  # type: ignore[arg-type]  # functions too
+    twin = model.fused(_rule(runtime, size_hw is None))
     if maps_are_even(model):
         _drop_padding(twin, runtime in SPACE_TO_DEPTH)
     for block in [layer for layer in twin.modules() if isinstance(layer, MGIL)]:
@@ -95,9 +93,8 @@ def deployed(
             block.mgaf = DeployedMGAF(block.mgaf)  # type: ignore[assignment]
         if block.cii is not None and not block.cii.mrie.adds and _plain(block.cii.mrie.branches):
             block.cii.mrie = DeployedMRIE(block.cii.mrie)  # type: ignore[assignment]
-    convolutions = twin.head.m.half() if half else twin.head.m
     twin = twin.half() if half else twin
-    twin.model[-1] = DeployedHead(model.head, convolutions, size_hw)
+    task.deploy_head(model, twin, size_hw)
     return DeployedDetector(twin.eval(), half).requires_grad_(False)
 
 
@@ -109,7 +106,7 @@ def _rule(runtime: str, any_size: bool) -> str | Callable[[FLIE], bool]:
     return lambda flie: not stays(flie)
 
 
-def _drop_padding(twin: DetectionModel, has_operator: bool) -> None:
+def _drop_padding(twin: Network, has_operator: bool) -> None:
     """Let every space-to-channel step rely on even sides."""
     parallel = {block.flie: block for block in twin.modules() if isinstance(block, MGIL) and not block.serial}
     for layer in [layer for layer in twin.modules() if isinstance(layer, FLIE)]:
@@ -123,7 +120,7 @@ def _drop_padding(twin: DetectionModel, has_operator: bool) -> None:
             layer.sct = SpaceToDepth(readers)  # type: ignore[arg-type]
 
 
-def maps_are_even(model: DetectionModel) -> bool:
+def maps_are_even(model: Network) -> bool:
     """Whether every space-to-channel layer gets even sides, at every input size that is a multiple of the stride."""
     odd: list[bool] = []
 
@@ -133,7 +130,7 @@ def maps_are_even(model: DetectionModel) -> bool:
     hooks = [layer.register_forward_pre_hook(look) for layer in model.modules() if isinstance(layer, SpaceToChannel)]
     try:
         stride = model.max_stride
-        model(torch.zeros(1, model.architecture["ch"], stride, 3 * stride, device=model.stride.device))
+        model(torch.zeros(1, model.architecture.get("ch", 3), stride, 3 * stride, device=model.stride.device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -14,8 +14,8 @@ from mgil.engine.export.int8 import quantise_onnx
 from mgil.engine.export.job import ExportJob
 from mgil.engine.export.network import deployed
 from mgil.files.packages import import_package
-from mgil.tasks.detect.export_nms import LOWEST_OPSET, append_suppression
 
+LOWEST_OPSET = 13  # of quantisation, and of what follows the network inside a file
 OPSETS = range(11, 21)  # what torch's exporter writes, from the first that can resize by a factor
 
 
@@ -40,7 +40,7 @@ def onnx_graph(job: ExportJob, runtime: str) -> Any:
     onnx = import_package("onnx")
     check_opset(job)
     half = job.half and runtime != "openvino"  # OpenVINO stores float16 by itself
-    network = deployed(job.model, runtime, job.fixed_hw, half)
+    network = deployed(job.task, job.model, runtime, job.fixed_hw, half)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "traced.onnx")
         _trace(network, job, path)
@@ -50,8 +50,8 @@ def onnx_graph(job: ExportJob, runtime: str) -> Any:
             model = import_package("onnxslim").slim(model)
         if job.int8 and runtime == "onnx":
             model = quantise_onnx(model, job.calibration(), Path(folder))
-    if job.suppression is not None:
-        append_suppression(model, job.suppression, job.model.num_classes)
+    if job.inside is not None:
+        job.inside.append_onnx(model, len(job.model.names))
     onnx.helper.set_model_props(model, job.metadata())
     if job.verbose:
         counts = Counter(node.op_type for node in model.graph.node).most_common()
@@ -63,7 +63,7 @@ def check_opset(job: ExportJob) -> None:
     """Raise ValueError for an opset that cannot be written."""
     if job.opset not in OPSETS:
         raise ValueError(f"--opset {job.opset}: give {OPSETS[0]} to {OPSETS[-1]}")
-    if job.suppression is not None and job.opset < LOWEST_OPSET:
+    if job.inside is not None and job.opset < LOWEST_OPSET:
         raise ValueError(f"--opset {job.opset}: --nms needs {LOWEST_OPSET} or more")
     if job.int8 and job.opset < LOWEST_OPSET:
         raise ValueError(f"--opset {job.opset}: --int8 needs {LOWEST_OPSET} or more")

@@ -17,10 +17,11 @@ from torch import Tensor
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.engine.cli import describe
 from mgil.engine.devices import select_device
+from mgil.engine.export.check import Run, check_file
 from mgil.engine.export.config import DEFAULT_OPSET, ExportConfig
 from mgil.engine.export.formats import Format, check_formats, check_options
 from mgil.engine.export.images import data_inputs, example_inputs, in_batches
-from mgil.engine.export.job import ExportJob, Suppression
+from mgil.engine.export.job import ExportJob
 from mgil.engine.export.mobile import open_ncnn, open_tflite, write_coreml, write_ncnn, write_tflite
 from mgil.engine.export.onnx import check_opset, write_onnx
 from mgil.engine.export.openvino import write_openvino
@@ -31,8 +32,10 @@ from mgil.engine.runtimes.model import is_exported, load_exported
 from mgil.engine.stopping import ended_by_sigterm
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.atomic import check_room, folder_aside, remove_leftovers, sync_folder, sync_tree
+from mgil.files.flags import check_foreign
 from mgil.files.packages import MissingPackage
-from mgil.tasks.detect.export_check import Difference, Run, check_file
+from mgil.tasks.base import Task
+from mgil.tasks.registry import options_of, task_named
 
 Report = Callable[[str], None]
 WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
@@ -60,7 +63,7 @@ class Exported:
     format: Format
     path: Path
     seconds: float
-    difference: Difference | None
+    difference: object | None
 
 
 def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
@@ -104,6 +107,10 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         raise ValueError(f"--weights {config.weights} is no .pt file; give the one that exported files are made from")
     device = select_device(config.device)
     checkpoint = load_checkpoint(config.weights)
+    task = task_named(checkpoint.task)
+    check_foreign(
+        config, (ExportConfig, options_of(task.name, "export")), f"{config.weights} is of the task {task.name}"
+    )
     model = model_from_checkpoint(checkpoint, fuse=False)
     size_hw = input_size_hw(config.imgsz or (model.imgsz,), model.max_stride, report)
     source = config.data or (checkpoint.info.get("data") if config.int8 else None)
@@ -116,9 +123,9 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         _check_classes(model.names, data, report)
     job = ExportJob(
         model=model,
+        task=task,
         stem=Path(config.weights).stem,
         size_hw=size_hw,
-        task=checkpoint.task,
         batch_size=config.batch_size,
         device=device,
         half=config.half,
@@ -126,28 +133,14 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
         dynamic=config.dynamic,
         simplify=config.simplify,
         opset=DEFAULT_OPSET if config.opset is None else config.opset,
-        suppression=_suppression(config),
+        inside=task.inside(config),
         workspace=config.workspace,
         verbose=config.verbose,
-        calibration=lambda: _calibration(data, size_hw, config.batch_size, report),
+        calibration=lambda: _calibration(task, data, size_hw, config.batch_size, report),
     )
     check_opset(job)
     _check_job(formats, job)
     return job, check_inputs(job, data, report)
-
-
-def _suppression(config: ExportConfig) -> Suppression | None:
-    """The rule inside the file, YOLOv5's defaults where a flag is not given."""
-    if not config.suppresses:
-        return None
-    given = {
-        "conf_thres": config.conf_thres,
-        "iou_thres": config.iou_thres,
-        "per_class": config.topk_per_class,
-        "total": config.topk_all,
-    }
-    values = {key: value for key, value in given.items() if value is not None}
-    return Suppression(agnostic=config.agnostic_nms, **values)  # type: ignore[arg-type]
 
 
 def check_inputs(job: ExportJob, data: DataConfig | None, report: Report) -> list[Tensor]:
@@ -161,7 +154,7 @@ def check_inputs(job: ExportJob, data: DataConfig | None, report: Report) -> lis
         if data is None:
             inputs = example_inputs(size_hw)
         else:
-            inputs = data_inputs(data, ("val", "test", "train"), size_hw, CHECKED_IMAGES, report)
+            inputs = data_inputs(job.task, data, ("val", "test", "train"), size_hw, CHECKED_IMAGES, report)
         batches += in_batches(inputs, job.batch_size + (size_hw != job.size_hw))[:CHECKED_IMAGES]
     return batches
 
@@ -251,9 +244,11 @@ def _open(row: Format, path: Path, device: torch.device) -> Run | None:
     return load_exported(path, device)
 
 
-def _calibration(data: DataConfig | None, size_hw: tuple[int, int], batch_size: int, report: Report) -> list[Tensor]:
+def _calibration(
+    task: Task, data: DataConfig | None, size_hw: tuple[int, int], batch_size: int, report: Report
+) -> list[Tensor]:
     assert data is not None, "prepare() asks for a data set where INT8 is wanted"
-    return in_batches(data_inputs(data, ("train", "val"), size_hw, CALIBRATION_IMAGES, report), batch_size)
+    return in_batches(data_inputs(task, data, ("train", "val"), size_hw, CALIBRATION_IMAGES, report), batch_size)
 
 
 def _check_job(formats: tuple[Format, ...], job: ExportJob) -> None:

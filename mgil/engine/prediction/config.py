@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mgil.engine.input_size import check_input_size
-from mgil.files.flags import Refused, check_fields, flag, fraction, natural_int, positive_int, refused, whole
+from mgil.files.flags import Refused, check_fields, flag, positive_int, refused, whole
 from mgil.files.shipped import shipped
+from mgil.tasks.registry import with_options
 
 EXAMPLES = shipped("data") / "images"
 MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
@@ -43,11 +44,6 @@ class DetectConfig:
         aliases=("--img", "--img-size"),
         help="input size: a side, or height and width; the weights' training size where left out",
     )
-    conf_thres: float = flag(0.25, kind=fraction, aliases=("--conf",), help="lowest score that is kept")
-    iou_thres: float = flag(
-        0.45, kind=fraction, aliases=("--iou",), help="boxes of a class that overlap more are one object"
-    )
-    max_det: int = flag(1000, kind=positive_int, help="most detections per image")
     device: str = flag("", help="cpu, mps or a GPU's number; the first GPU, else the CPU, where left out")
     view_img: bool = flag(False, help="show the pictures in a window; q or Esc ends")
     save_txt: bool = flag(False, help="write labels/*.txt")
@@ -55,11 +51,6 @@ class DetectConfig:
     save_conf: bool = flag(False, help="add scores to the labels of --save-txt")
     save_crop: bool = flag(False, help="write what was found to crops/")
     nosave: bool = flag(False, help="write no annotated pictures and videos")
-    classes: tuple[int, ...] | None = flag(
-        None, kind=natural_int, nargs="+", help="keep only these class indices: --classes 0 2 3"
-    )
-    agnostic_nms: bool = flag(False, help="boxes of different classes suppress each other too")
-    augment: bool = flag(False, help="look at three sizes, once mirrored")
     visualize: bool = flag(False, help="write pictures of every layer's feature maps")
     project: str = flag("runs/detect", help="results go to project/name")
     name: str = flag("exp", help="results go to project/name")
@@ -86,3 +77,8 @@ class DetectConfig:
     def writes(self) -> bool:
         """Whether the run leaves anything behind."""
         return not self.nosave or self.save_txt or self.save_csv or self.save_crop or self.visualize
+
+
+def detect_config() -> type[DetectConfig]:
+    """The config class with the flags of every task: which one is meant, the weights say."""
+    return with_options(DetectConfig, "detect")

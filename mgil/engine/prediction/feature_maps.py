@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from mgil.engine.runtimes.model import ExportedModel
+from mgil.files.image_file import save_image
 from mgil.files.written_files import WrittenFiles
-from mgil.networks.detector import DetectionModel
-from mgil.tasks.detect.draw import save_image
+from mgil.networks.network import Network
 
 MOST_CHANNELS = 32  # of each layer, as in YOLOv5
 _COLUMNS = 8
@@ -24,7 +24,7 @@ _GAP_PX = 4
 
 
 @contextmanager
-def recorded_maps(model: DetectionModel | ExportedModel) -> Iterator[dict[str, torch.Tensor]]:
+def recorded_maps(model: Network | ExportedModel) -> Iterator[dict[str, torch.Tensor]]:
     """Record, while the block runs, the first output of every layer but the head.
 
     Yields:
@@ -43,7 +43,7 @@ def recorded_maps(model: DetectionModel | ExportedModel) -> Iterator[dict[str, t
     def hook_for(name: str) -> object:
         return lambda _layer, _inputs, output: record(name, output)
 
-    layers: list[nn.Module] = list(model.model)[:-1]
+    layers: list[nn.Module] = list(model.rows)[:-1]
     handles = [
         layer.register_forward_hook(hook_for(f"stage{index}_{type(layer).__name__}"))  # type: ignore[arg-type]
         for index, layer in enumerate(layers)

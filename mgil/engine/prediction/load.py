@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from mgil.engine.input_size import check_input_size, warn
-from mgil.engine.prediction.detector import Detector
+from mgil.engine.input_size import check_input_size, input_size_hw, warn
+from mgil.engine.prediction.predictor import Model
 from mgil.engine.runtimes.model import (
-    ExportedModel,
     check_fixed_size,
-    check_own_suppression,
     check_pytorch_only,
     device_for,
+    fixed_size_hw,
     is_exported,
     load_exported,
 )
-from mgil.engine.weights.checkpoints import model_from_checkpoint
-from mgil.networks.detector import DetectionModel
+from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.files.flags import from_keywords
+from mgil.tasks.base import Task
+from mgil.tasks.registry import options_of, task_named
+
+Report = Callable[[str], None]
 
 
 def load_model(
     weights: str | Path,
     device: str | torch.device = "",
     imgsz: int | tuple[int, int] | None = None,
-    conf: float = 0.25,
-    iou: float = 0.45,
-    max_det: int = 1000,
-    classes: Sequence[int] | None = None,
-    agnostic: bool = False,
-    augment: bool = False,
     half: bool = False,
-    report: Callable[[str], None] = warn,
-) -> Detector:
-    """Load a detector.
+    report: Report = warn,
+    **options: Any,
+) -> Model:
+    """Load a trained network.
 
         model = load_model("runs/train/exp/weights/best.pt")
         results = model("image.jpg")
@@ -49,15 +48,15 @@ def load_model(
         imgsz: longest side of the network's input, or its (height, width), 32 pixels or more, rounded up to the
             model's stride; None takes the size it was trained at. A file that was exported for one size takes that
             alone.
-        conf: lowest score that is kept, 0..1.
-        iou: of two boxes of one class that overlap more than this, the lower score goes. A file exported with its own
-            suppression has its own, and its own lowest score.
-        max_det: boxes kept per image.
-        classes: keep these class indices only.
-        agnostic: boxes suppress each other across classes.
-        augment: look at each image at three sizes, once mirrored; .pt only.
         half: float16 arithmetic, on CUDA; .pt only.
         report: told when `imgsz` is rounded up; by default that is a Python warning.
+        options: the task's own, by the names of detect.py's flags. Detection: `conf` (0.25), lowest score that is kept;
+            `iou` (0.45), of two boxes of a class that overlap more the lower score goes; `max_det` (1000), boxes kept
+            per image; `classes`, keep these class indices only; `agnostic`, boxes suppress each other across classes;
+            `augment`, look at each image at three sizes, once mirrored (.pt only).
+
+    Returns:
+        Call it with an image or several, see `Model.__call__`.
 
     Raises:
         FileNotFoundError: no such weights.
@@ -65,34 +64,46 @@ def load_model(
             its range.
     """
     sides = () if imgsz is None else (imgsz,) if isinstance(imgsz, int) else (int(imgsz[0]), int(imgsz[1]))
+
+    def own(task: Task) -> Any:
+        return from_keywords(options_of(task.name, "detect"), options)
+
+    return open_model(weights, str(device), sides, half, own, report)[1]
+
+
+def open_model(
+    weights: str | Path,
+    device: str,
+    sides: tuple[int, ...],
+    half: bool,
+    options: Callable[[Task], Any],
+    report: Report,
+) -> tuple[Task, Model]:
+    """Load a trained network with the options of its task.
+
+    Args:
+        weights, device, half, report: As for `load_model`.
+        sides: None, one or two of the input.
+        options: Gives them, once the task is known.
+
+    Raises:
+        FileNotFoundError, ValueError: As for `load_model`.
+    """
     check_input_size(sides)
-    place = device_for([weights], str(device))
-    model = _open(weights, place, augment, half)
-    if isinstance(model, ExportedModel):
-        check_own_suppression(model, conf, iou, agnostic)
+    place = device_for([weights], device)
+    model: Any
+    if is_exported(weights):
+        check_pytorch_only(weights, half=half)
+        model = load_exported(weights, place)
+        task = model.task
+    else:
+        if half and place.type != "cuda":
+            raise ValueError(f"half precision needs a CUDA device, not {place}")
+        checkpoint = load_checkpoint(weights)
+        task = task_named(checkpoint.task)
+        model = model_from_checkpoint(checkpoint, place, half=half)
     if sides:
         check_fixed_size(model, sides, weights)
-    else:
-        sides = (model.imgsz,)
-    return Detector(
-        model,
-        device=place,
-        size_hw=(sides[0], sides[-1]),
-        conf=conf,
-        iou=iou,
-        max_det=max_det,
-        classes=classes,
-        agnostic=agnostic,
-        augment=augment,
-        half=half,
-        report=report,
-    )
-
-
-def _open(weights: str | Path, device: torch.device, augment: bool, half: bool) -> DetectionModel | ExportedModel:
-    if is_exported(weights):
-        check_pytorch_only(weights, augment=augment, half=half)
-        return load_exported(weights, device)
-    if half and device.type != "cuda":
-        raise ValueError(f"half precision needs a CUDA device, not {device}")
-    return model_from_checkpoint(weights, device, half=half)
+    own = options(task)
+    size_hw = fixed_size_hw(model) or input_size_hw(sides or (model.imgsz,), model.max_stride, report)
+    return task, Model(task.predictor(model, own, device=place, size_hw=size_hw, half=half))

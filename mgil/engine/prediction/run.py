@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,18 +17,21 @@ import torch
 
 from mgil.datasets.reading.config import load_data_config
 from mgil.engine.prediction.config import DetectConfig
-from mgil.engine.prediction.detector import Detector
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
-from mgil.engine.prediction.load import load_model
-from mgil.engine.prediction.writers import DetectionWriter
+from mgil.engine.prediction.load import open_model
+from mgil.engine.prediction.predictor import Model
+from mgil.engine.prediction.writers import ResultWriter
 from mgil.engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from mgil.engine.sources.sources import Frame, Source, open_source
 from mgil.engine.sources.streams import StreamsGone
 from mgil.engine.sources.video import quiet_opencv
 from mgil.engine.stopping import StopRequest, stop_requests
-from mgil.networks.detector import DetectionModel
-from mgil.tasks.detect.draw import draw_detections
-from mgil.tasks.detect.results import Results, count_text
+from mgil.files.flags import check_foreign
+from mgil.networks.network import Network
+from mgil.tasks.base import Result, Task
+from mgil.tasks.registry import options_of
+
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class DetectSummary:
     skipped: tuple[str, ...]
 
 
-def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> DetectSummary:
+def run_detect(config: DetectConfig, report: Report = print) -> DetectSummary:
     """Detect on everything that the source gives, print a line for each picture, and write what is asked for.
 
     Ctrl-C and SIGTERM end the run after the picture in hand, with all files closed; a second one ends it at once. For
@@ -55,14 +59,14 @@ def run_detect(config: DetectConfig, report: Callable[[str], None] = print) -> D
     if config.view_img:
         check_display()
     weights = config.weights or str(newest_weights())
-    detector = _detector(config, weights, report)
+    task, model = _open(config, weights, report)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
         stop = stack.enter_context(stop_requests())
         source = stack.enter_context(closing(open_source(config.source, vid_stride=config.vid_stride, report=report)))
-        run = stack.enter_context(closing(_Run(config, detector, source, report, stop)))
-        height, width = detector.size_hw
-        report(f"{weights}: {len(detector.names)} classes, input up to {height}x{width} pixels, on {detector.device}")
+        run = stack.enter_context(closing(_Run(config, task, model, source, report, stop)))
+        height, width = model.size_hw
+        report(f"{weights}: {len(model.names)} classes, input up to {height}x{width} pixels, on {model.device}")
         try:
             run.everything()
         except (KeyboardInterrupt, StreamsGone) as end:
@@ -101,29 +105,21 @@ def check_display() -> None:
         raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
 
 
-def _detector(config: DetectConfig, weights: str, report: Callable[[str], None]) -> Detector:
-    size = config.imgsz
-    detector = load_model(
-        weights,
-        device=config.device,
-        imgsz=None if size is None else size[0] if len(size) == 1 else (size[0], size[1]),
-        conf=config.conf_thres,
-        iou=config.iou_thres,
-        max_det=config.max_det,
-        classes=config.classes,
-        agnostic=config.agnostic_nms,
-        augment=config.augment,
-        half=config.half,
-        report=report,
-    )
-    if config.visualize and not isinstance(detector.model, DetectionModel):
+def _open(config: DetectConfig, weights: str, report: Report) -> tuple[Task, Model]:
+    def own(task: Task) -> Any:
+        parts = (DetectConfig, options_of(task.name, "detect"))
+        check_foreign(config, parts, f"{weights} is of the task {task.name}")
+        return config
+
+    task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report)
+    if config.visualize and not isinstance(model.model, Network):
         raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
     if config.data is not None:
         names = load_data_config(config.data).names
-        if len(names) != len(detector.names):
-            raise ValueError(f"{config.data} has {len(names)} class names, {weights} has {len(detector.names)} classes")
-        detector.names = names
-    return detector
+        if len(names) != len(model.names):
+            raise ValueError(f"{config.data} has {len(names)} class names, {weights} has {len(model.names)} classes")
+        model.names = names
+    return task, model
 
 
 class _Run:
@@ -132,19 +128,21 @@ class _Run:
     def __init__(
         self,
         config: DetectConfig,
-        detector: Detector,
+        task: Task,
+        model: Model,
         source: Source,
-        report: Callable[[str], None],
+        report: Report,
         stop: StopRequest,
     ) -> None:
-        self.config, self.detector, self.source, self.report, self.stop = config, detector, source, report, stop
+        self.config, self.task, self.model = config, task, model
+        self.source, self.report, self.stop = source, report, stop
         self.folder: Path | None = None
         self.cut_short = False  # whether a stop request came before the end
         self.frames = 0
         self.detections = 0
         self.last_input_hw = (0, 0)
-        self._writer: DetectionWriter | None = None
-        self._spent = {"preprocess": 0.0, "inference": 0.0, "nms": 0.0}
+        self._writer: ResultWriter | None = None
+        self._spent: dict[str, float] = {}  # milliseconds by stage
         self._live, self._latency_s, self._longest_latency_s = 0, 0.0, 0.0  # frames, their sum and their worst
 
     def everything(self) -> None:
@@ -170,11 +168,10 @@ class _Run:
     def print_summary(self) -> None:
         """Mean times, where the results are, and what was skipped."""
         if self.frames:
-            mean = {stage: spent / self.frames for stage, spent in self._spent.items()}
-            self.report(
-                f"Speed: {mean['preprocess']:.1f}ms pre-process, {mean['inference']:.1f}ms inference, "
-                f"{mean['nms']:.1f}ms NMS per image at shape (1, 3, {self.last_input_hw[0]}, {self.last_input_hw[1]})"
-            )
+            times = [spent / self.frames for spent in self._spent.values()]
+            stages = ("pre-process", "inference", self.task.last_stage)
+            shown = ", ".join(f"{time_ms:.1f}ms {stage}" for time_ms, stage in zip(times, stages, strict=True))
+            self.report(f"Speed: {shown} per image at shape (1, 3, {self.last_input_hw[0]}, {self.last_input_hw[1]})")
         if self._live:
             mean_ms, longest_ms = self._latency_s / self._live * 1e3, self._longest_latency_s * 1e3
             self.report(f"Latency: {mean_ms:.0f}ms from a picture's arrival to its boxes, {longest_ms:.0f}ms at most")
@@ -189,17 +186,16 @@ class _Run:
         """Detect on the frames of one moment; false when the user wants to stop."""
         self._open_outputs()
         with ExitStack() as stack:
-            model, wanted = self.detector.model, self.config.visualize
-            maps = stack.enter_context(recorded_maps(model)) if wanted and isinstance(model, DetectionModel) else {}
-            found = self.detector.detect([frame.image for frame in frames], [frame.path for frame in frames])
+            maps = stack.enter_context(recorded_maps(self.model.model)) if self.config.visualize else {}
+            found = self.model.predictor([frame.image for frame in frames], [frame.path for frame in frames])
         self._clock(frames)
         self._save_maps(maps, frames)
         go_on = True
-        for frame, results in zip(frames, found, strict=True):
-            self._count(frame, results)
-            picture = self._picture(results)
+        for frame, result in zip(frames, found, strict=True):
+            self._count(frame, result)
+            picture = self._picture(result)
             if self._writer is not None:
-                self._writer.write(frame, results, picture)
+                self._writer.write(frame, result, picture)
             if self.config.view_img and picture is not None:
                 go_on = _show(frame, picture, self.stop) and go_on
         return go_on
@@ -210,8 +206,9 @@ class _Run:
             return
         config = self.config
         self.folder = new_run_folder(config.project, config.name, config.exist_ok)
-        self._writer = DetectionWriter(
+        self._writer = ResultWriter(
             self.folder,
+            self.task.table_columns,
             media=not config.nosave,
             txt=config.save_txt,
             conf=config.save_conf,
@@ -220,19 +217,11 @@ class _Run:
             side_by_side=self.source.endless,
         )
 
-    def _picture(self, results: Results) -> np.ndarray | None:
-        if self.config.nosave and not self.config.view_img:
+    def _picture(self, result: Result) -> np.ndarray | None:
+        config = self.config
+        if config.nosave and not config.view_img:
             return None
-        return draw_detections(
-            results.image,
-            results.boxes_xyxy,
-            results.classes,
-            results.scores,
-            results.names,
-            line_width=self.config.line_thickness,
-            labels=not self.config.hide_labels,
-            confidences=not self.config.hide_conf,
-        )
+        return result.draw(config.line_thickness, not config.hide_labels, not config.hide_conf)
 
     def _save_maps(self, maps: dict[str, torch.Tensor], frames: list[Frame]) -> None:
         if not maps or self.folder is None or self._writer is None:
@@ -249,15 +238,14 @@ class _Run:
                 self._latency_s += now - frame.arrived
                 self._longest_latency_s = max(self._longest_latency_s, now - frame.arrived)
 
-    def _count(self, frame: Frame, results: Results) -> None:
+    def _count(self, frame: Frame, result: Result) -> None:
         self.frames += 1
-        self.detections += len(results)
-        self.last_input_hw = results.input_hw
-        for stage in self._spent:
-            self._spent[stage] += results.speed[stage]
-        found = count_text(results.classes, results.names) or "(no detections)"
-        height, width = results.input_hw
-        self.report(f"{frame.title}{height}x{width} {found}, {results.speed['inference']:.1f}ms")
+        self.detections += len(result)
+        self.last_input_hw = result.input_hw
+        for stage, spent_ms in result.speed.items():
+            self._spent[stage] = self._spent.get(stage, 0.0) + spent_ms
+        height, width = result.input_hw
+        self.report(f"{frame.title}{height}x{width} {result.text()}, {result.speed['inference']:.1f}ms")
 
 
 def _show(frame: Frame, picture: np.ndarray, stop: StopRequest) -> bool:

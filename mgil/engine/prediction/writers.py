@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,24 @@ import numpy as np
 from mgil.engine.sources.sources import Frame
 from mgil.engine.sources.video import is_utf8
 from mgil.files.atomic import check_room, write_text_atomic
+from mgil.files.image_file import save_image
 from mgil.files.text import printable
 from mgil.files.written_files import WrittenFiles
-from mgil.tasks.detect.draw import save_image
-from mgil.tasks.detect.results import Results
+from mgil.tasks.base import Result
 
 _WRITABLE = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 HELD_S = 120.0  # a live video stops at the picture after which so long nothing came
 VIDEO_RESERVE_BYTES = 16 << 20  # a video ends when the disk has less room than that, so that it can be finished
-_CSV_COLUMNS = ("Image Name", "Prediction", "Confidence", "Frame", "xmin", "ymin", "xmax", "ymax", "Path")
 
 
-class DetectionWriter:
+class ResultWriter:
     """Writes the outputs of one run. Boxes, crops and the table are in the original pixels; pictures may be enlarged.
 
     Files in the folder that no run wrote are never overwritten or deleted: see `WrittenFiles`.
 
     Args:
         folder: the run's folder.
+        columns: of the task's rows in the table.
         media: annotated pictures and videos, `{stem}{suffix}`; videos and streams become `{stem}.mp4`. Those of streams
             play at the speed of life, however many pictures were dropped.
         txt: `labels/{stem}[_{frame}].txt`, lines `class x y w h` in 0..1, for images with detections.
@@ -46,6 +45,7 @@ class DetectionWriter:
     def __init__(
         self,
         folder: Path,
+        columns: Sequence[str],
         *,
         media: bool = True,
         txt: bool = False,
@@ -66,25 +66,27 @@ class DetectionWriter:
             (folder / "labels").mkdir(exist_ok=True)
         if table:
             self.written.start(folder / "predictions.csv")
-            self._table = TableFile(folder / "predictions.csv", _CSV_COLUMNS)
+            self._table = TableFile(
+                folder / "predictions.csv", ("Image Name", *columns[:2], "Frame", *columns[2:], "Path")
+            )
 
-    def write(self, frame: Frame, results: Results, picture: np.ndarray | None) -> None:
+    def write(self, frame: Frame, result: Result, picture: np.ndarray | None) -> None:
         """Write all that is asked for about one frame; `picture` is its drawing, needed for `media` only."""
         try:
-            self._write(frame, results, picture)
+            self._write(frame, result, picture)
         except OSError as error:
             if error.strerror and error.filename is None:  # a full disk does not say which
                 error.filename = str(self.folder)
             raise
 
-    def _write(self, frame: Frame, results: Results, picture: np.ndarray | None) -> None:
+    def _write(self, frame: Frame, result: Result, picture: np.ndarray | None) -> None:
         name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
         if self._txt:
-            self._write_labels(name, results)
+            self._write_labels(name, result)
         if self._table is not None:
-            self._table.write(_table_rows(frame, results))
+            self._table.write(_table_rows(frame, result))
         if self._crops:
-            self._write_crops(name, results)
+            self._write_crops(name, result)
         if self._media and picture is not None:
             self._write_media(frame, picture)
 
@@ -111,19 +113,19 @@ class DetectionWriter:
             self.written.finish(video.path)
         self._videos.clear()
 
-    def _write_labels(self, name: str, results: Results) -> None:
+    def _write_labels(self, name: str, result: Result) -> None:
         path = self.folder / "labels" / f"{name}.txt"
-        if not len(results):
+        if not len(result):
             self.written.check(path)
             path.unlink(missing_ok=True)  # of an earlier run into the same folder
             return
         with self.written.writing(path):
-            write_text_atomic(path, yolo_lines(results, self._conf), durable=False)
+            write_text_atomic(path, result.label_lines(self._conf), durable=False)
         self.labels_written += 1
 
-    def _write_crops(self, name: str, results: Results) -> None:
-        for crop, index in zip(results.crop(), results.classes, strict=True):
-            folder = self.folder / "crops" / folder_name(results.names[index])
+    def _write_crops(self, name: str, result: Result) -> None:
+        for kind, crop in result.named_crops():
+            folder = self.folder / "crops" / kind
             folder.mkdir(parents=True, exist_ok=True)
             path, count = folder / f"{name}.jpg", 1
             while path in self._crop_paths:
@@ -151,35 +153,17 @@ class DetectionWriter:
         self._videos[frame.stem].write(picture, frame.arrived)
 
 
-def yolo_lines(results: Results, with_scores: bool) -> str:
-    """Label lines `class x y w h [score]`: centre and size as fractions of the image, six significant digits."""
-    height, width = results.image.shape[:2]
-    x1, y1, x2, y2 = (results.boxes_xyxy.astype(np.float64) / (width, height, width, height)).T
-    columns = [results.classes, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
-    if with_scores:
-        columns.append(results.scores)
-    return "".join(" ".join(f"{value:g}" for value in row) + "\n" for row in zip(*columns, strict=True))
-
-
-def folder_name(class_name: str) -> str:
-    """A class name that is safe as the name of a folder: no separators, no leading dots."""
-    return re.sub(r"[^\w .+-]+", "_", class_name).strip(" .") or "class"
-
-
 def _check_not_source(path: Path, frame: Frame) -> None:
     """Raise ValueError before a run that writes into the folder of its own source replaces a picture there."""
     if path.exists() and os.path.exists(frame.path) and path.samefile(frame.path):
         raise ValueError(f"{path} is the source itself, which is never changed; choose another --project or --name")
 
 
-def _table_rows(frame: Frame, results: Results) -> list[list[Any]]:
+def _table_rows(frame: Frame, result: Result) -> list[list[Any]]:
+    """Its rows with the picture's name in front, the frame's number after the first two columns, the path behind."""
     path = printable(frame.path)  # names may hold bytes that no UTF-8 file can
-    rows = []
-    for box, score, index in zip(results.boxes_xyxy, results.scores, results.classes, strict=True):
-        edges = [f"{value:.2f}" for value in box]
-        number = "" if frame.number is None else frame.number
-        rows.append([Path(path).name, results.names[index], f"{score:.2f}", number, *edges, path])
-    return rows
+    number = "" if frame.number is None else frame.number
+    return [[Path(path).name, *row[:2], number, *row[2:], path] for row in result.table_rows()]
 
 
 class TableFile:

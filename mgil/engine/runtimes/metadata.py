@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mgil.files.limits import MOST_SIDE
+from mgil.tasks.registry import DEFAULT_TASK, check_task
+
 MOST_CHARACTERS = 500_000  # of one value; the names of a thousand classes take 25,000
 MOST_CLASSES = 20_000
 MOST_NAME_CHARACTERS = 200
 MOST_STRIDE = 1024
-MOST_SIDE = 1 << 14  # pixels, and images in a batch
-DEFAULT_TASK = "detect"  # of files that do not say, as YOLOv5's do not
-TASKS = (DEFAULT_TASK,)
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,6 @@ class ExportInfo:
     iou_thres: float | None = None
     agnostic: bool = False
     task: str = DEFAULT_TASK
-
-
-def check_task(task: object, source: Path) -> str:
-    """What a network is for, as its file says.
-
-    Raises:
-        ValueError: it is none of `TASKS`.
-    """
-    if not isinstance(task, str) or task not in TASKS:
-        raise ValueError(f"{source}: its task is {_shown(task)}; this program knows {', '.join(TASKS)}")
-    return task
 
 
 def read_metadata(values: Mapping[str, Any], source: Path) -> ExportInfo:

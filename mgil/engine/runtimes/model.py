@@ -1,4 +1,4 @@
-"""Exported detectors, run by the runtime of their format and used like the PyTorch model they came from."""
+"""Exported files, run by the runtime of their format and used like the PyTorch model they came from."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from mgil.engine.runtimes.onnx import OnnxBackend, gpu_provider_installed
 from mgil.engine.runtimes.openvino import OpenVinoBackend
 from mgil.engine.runtimes.tensorrt import TensorRtBackend
 from mgil.engine.runtimes.torchscript import TorchScriptBackend
-from mgil.tasks.detect.nms import non_max_suppression
+from mgil.tasks.registry import task_named
 
 RUNNABLE = ".pt, .torchscript, .onnx, OpenVINO folders and TensorRT .engine files"
 ELSEWHERE = (".tflite", ".mlpackage", ".mlmodel", ".pb", ".mnn", ".rknn", "_ncnn_model", "_saved_model")
 DEFAULT_SIZE = 640  # YOLOv5's, for a file of any size that does not say which it was trained at
-DEFAULT_CONF, DEFAULT_IOU = 0.25, 0.45  # of load_model and detect.py
 
 
 class Backend(Protocol):
@@ -44,7 +43,7 @@ OPENERS: Mapping[str, Callable[[Path, torch.device], Backend]] = {
 
 
 class ExportedModel(nn.Module):
-    """An exported detector in the place of a `DetectionModel` in evaluation mode.
+    """An exported file in the place of the `Network` that it was made of, in evaluation mode.
 
     Attributes:
         path: the file.
@@ -67,6 +66,7 @@ class ExportedModel(nn.Module):
         super().__init__()
         self.path, self.device = path, device
         self.info = read_metadata(backend.metadata, path)
+        self.task = task_named(self.info.task)
         self._backend = backend
         self.names = self.info.names
         self.max_stride = self.info.stride
@@ -90,7 +90,8 @@ class ExportedModel(nn.Module):
             images: (B, 3, H, W) float 0..1, RGB.
 
         Returns:
-            (B, N, 5 + classes) float32 as DetectionModel, or (B, n, 6) if `has_nms`, the rows past the last box zero.
+            The task's predictions, float32; for detection (B, N, 5 + classes) or, if `has_nms`, (B, n, 6), the rows
+            past the last box zero.
 
         Raises:
             ValueError: a size that the file does not take.
@@ -112,10 +113,7 @@ class ExportedModel(nn.Module):
             shape = "x".join(map(str, images.shape))
             raise ValueError(f"{self.path}: failed on an input of {shape}: {one_line(error)}") from error
         self._check_output(tuple(found.shape), len(images))
-        found = found[:count].float()
-        if self.has_nms:  # a class that has no name is no detection
-            found = found.where(((found[..., 5] >= 0) & (found[..., 5] < len(self.names)))[..., None], 0.0)
-        return found
+        return self.task.cleaned(found[:count].float(), self.info)
 
     def _check_size(self, size_hw: tuple[int, int]) -> None:
         height, width = size_hw
@@ -129,14 +127,10 @@ class ExportedModel(nn.Module):
             raise ValueError(f"{self.path}: an input of {height}x{width} is no multiple of its stride {stride}")
 
     def _check_output(self, shape: tuple[int | None, ...], images: int | None) -> None:
-        values = 6 if self.has_nms else 5 + len(self.names)
-        if len(shape) != 3 or shape[2] not in (values, None):
-            given = ", ".join("?" if side is None else str(side) for side in shape)
-            raise ValueError(
-                f"{self.path}: gives ({given}); a detector of {len(self.names)} classes gives (batch, n, {values})"
-            )
+        if problem := self.task.output_problem(shape, self.info):
+            raise ValueError(f"{self.path}: {problem}")
         if images is not None and shape[0] not in (images, None):
-            raise ValueError(f"{self.path}: gives the boxes of {shape[0]} images for a batch of {images}")
+            raise ValueError(f"{self.path}: gives the results of {shape[0]} images for a batch of {images}")
 
 
 def is_exported(path: str | Path) -> bool:
@@ -199,63 +193,10 @@ def check_fixed_size(model: nn.Module, sizes: Sequence[int], source: object) -> 
         )
 
 
-def check_pytorch_only(source: object, *, augment: bool = False, half: bool = False) -> None:
+def check_pytorch_only(source: object, *, half: bool = False) -> None:
     """Raise ValueError for what an exported model cannot do."""
-    if augment:
-        raise ValueError(f"--augment needs the PyTorch weights (.pt); {source} is an exported file")
     if half:
         raise ValueError(f"--half: {source} computes in the numbers it was exported with; export again with --half")
-
-
-def check_own_suppression(model: ExportedModel, conf: float, iou: float, agnostic: bool) -> None:
-    """Raise ValueError for thresholds that a file which suppresses boxes itself cannot honour.
-
-    Thresholds left at their defaults give way to the file's own.
-    """
-    info = model.info
-    if not info.nms:
-        return
-    advice = f"{model.path} suppresses boxes itself; export it again with"
-    if info.conf_thres is not None and conf < info.conf_thres and conf != DEFAULT_CONF:
-        raise ValueError(f"confidence threshold {conf}: {advice} it (now {info.conf_thres})")
-    if info.iou_thres is not None and iou not in (info.iou_thres, DEFAULT_IOU):
-        raise ValueError(f"IoU threshold {iou}: {advice} it (now {info.iou_thres})")
-    if agnostic and not info.agnostic:
-        raise ValueError(f"suppression across classes: {advice} --agnostic-nms")
-
-
-def suppression_of(model: nn.Module) -> Callable[..., list[Tensor]]:
-    """What turns a model's predictions into boxes: non_max_suppression, unless the model did that itself."""
-    return take_boxes if getattr(model, "has_nms", False) else non_max_suppression
-
-
-def take_boxes(
-    boxes: Tensor,
-    conf_thres: float = DEFAULT_CONF,
-    *_: object,
-    classes: Sequence[int] | None = None,
-    max_det: int = 300,
-    **__: object,
-) -> list[Tensor]:
-    """Filter boxes that are suppressed already; takes the arguments of non_max_suppression and ignores those of NMS.
-
-    Args:
-        boxes: (B, n, 6): x1, y1, x2, y2 in pixels, score, class index; unused rows have score 0.
-        conf_thres: scores kept are above.
-        classes: keep these class indices only.
-        max_det: boxes kept per image.
-
-    Returns:
-        B tensors (m, 6), best score first.
-    """
-    found = []
-    for rows in boxes:
-        keep = (rows[:, 4] > conf_thres) & torch.isfinite(rows).all(dim=1)
-        if classes is not None:
-            keep &= torch.isin(rows[:, 5], torch.as_tensor(list(classes), dtype=rows.dtype, device=rows.device))
-        rows = rows[keep]
-        found.append(rows[rows[:, 4].argsort(descending=True, stable=True)[:max_det]])
-    return found
 
 
 def _kind(path: Path) -> str:

@@ -1,8 +1,9 @@
-"""What `train.py` can be told."""
+"""What `train.py` can be told, whatever the task; a task's own flags join it in `train_config`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 from mgil.engine.input_size import check_input_size
@@ -11,20 +12,20 @@ from mgil.files.flags import (
     Refused,
     as_plain,
     check_fields,
+    combined,
     flag,
     flag_of,
     from_plain,
     natural_int,
     positive_int,
-    real,
     refused,
     whole,
 )
+from mgil.tasks.recipe import OPTIMIZERS
+from mgil.tasks.registry import DEFAULT_TASK, options_of
 
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
 AMP_CHOICES = ("auto", "off", "bf16", "fp16")
 CACHE_CHOICES = ("auto", "ram", "none")
-DEFAULT_CFG = "yolov5n-mgil.yaml"
 # Fields that may differ when a run is resumed: how it runs and how long, not what it learns from and how.
 MAY_CHANGE_ON_RESUME = (
     *("resume", "epochs", "patience", "device", "workers", "cache"),
@@ -32,25 +33,26 @@ MAY_CHANGE_ON_RESUME = (
 )
 
 
-def frozen_rows(freeze: tuple[int, ...]) -> tuple[int, ...]:
-    """Rows of the model that `--freeze` means: one number n is the first n rows, several are those rows."""
-    return tuple(range(freeze[0])) if len(freeze) == 1 else freeze
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run; the fields are YOLOv5's flags with underscores.
+
+    `train_config(task)` is this class with the task's own flags; only that can be trained with.
 
     Raises:
         ValueError: A value that cannot be right; the flag is named.
     """
 
+    task: ClassVar[str] = ""
+
     weights: str = flag(
         "", help="initial weights, a .pt file (ours or YOLOv5's); without it training starts from scratch"
     )
-    cfg: str = flag("", help=f"model, e.g. {DEFAULT_CFG}; default: the weights' own, else {DEFAULT_CFG}")
+    cfg: str = flag("", help="model, e.g. yolov5n-mgil.yaml; default: the weights' own, else the task's")
     data: str = flag("digits.yaml", help="data set YAML, e.g. coco.yaml or one of your own")
-    hyp: str = flag("", help="recipe; default: hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above")
+    hyp: str = flag(
+        "", help="recipe; default: the task's, in detection hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above"
+    )
     epochs: int = flag(
         0,
         kind=positive_int,
@@ -69,7 +71,6 @@ class TrainConfig:
         aliases=("--img", "--img-size"),
         help="longer side of the images in pixels; default: what the data set suggests, else 640",
     )
-    rect: bool = flag(False, help="batches of like aspect ratio in rectangles, without mosaic")
     resume: str = flag(
         "",
         nargs="?",
@@ -80,7 +81,6 @@ class TrainConfig:
     )
     nosave: bool = flag(False, help="keep only the last epoch's checkpoint")
     noval: bool = flag(False, help="validate only after the last epoch")
-    noautoanchor: bool = flag(False, help="keep the model's anchors")
     noplots: bool = flag(False, help="draw no pictures")
     cache: str = flag(
         "auto",
@@ -89,12 +89,10 @@ class TrainConfig:
         const="ram",
         help="decoded images in memory: auto, if they fit; ram, always; none, decode in every epoch",
     )
-    image_weights: bool = flag(False, help="draw images with rare and hard classes more often")
     device: str = flag(
         "", help="cpu, mps, a GPU number, or 0,1,... under torchrun; default: the first GPU, else the CPU"
     )
     multi_scale: bool = flag(False, help="another size for every batch, within 50 % of --imgsz")
-    single_cls: bool = flag(False, help="treat all classes as one")
     optimizer: str = flag("", choices=OPTIMIZERS, help="default: the recipe's, which is SGD in YOLOv5's own recipes")
     sync_bn: bool = flag(False, help="share BatchNorm statistics between GPUs (under torchrun)")
     workers: int = flag(8, kind=natural_int, help="decoding processes for images that are not kept in memory")
@@ -102,11 +100,6 @@ class TrainConfig:
     name: str = flag("exp", help="results go to project/name")
     exist_ok: bool = flag(False, help="write into project/name even when it exists")
     cos_lr: bool = flag(False, help="cosine instead of linear decay of the learning rate")
-    label_smoothing: float = flag(
-        0.0,
-        kind=real("a number from 0 to below 1", lambda value: 0 <= value < 1),
-        help="class targets become 1 - s/2 and s/2",
-    )
     patience: int = flag(100, kind=natural_int, help="stop after so many epochs without improvement; 0 never stops")
     freeze: tuple[int, ...] = flag(
         (0,), kind=natural_int, nargs="+", help="rows of the model not to train: n for the first n, or a list"
@@ -126,7 +119,6 @@ class TrainConfig:
 
     refuses: ClassVar[tuple[Refused, ...]] = (
         refused("--evolve", why="search recipes with a tool made for it, such as Optuna, around this command"),
-        refused("--quad", why="the batched data path makes it unnecessary", nargs=0),
         refused(
             *("--bucket", "--upload_dataset", "--entity", "--bbox_interval", "--artifact_alias"),
             why="nothing is sent to other machines",
@@ -137,20 +129,32 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         check_input_size((self.imgsz,) if self.imgsz else ())
-        if self.rect and self.multi_scale:
-            raise ValueError("--rect and --multi-scale exclude each other")
-        if self.image_weights and self.noval:
-            raise ValueError("--image-weights needs the AP of every epoch; leave --noval out")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for opt.yaml and checkpoints."""
-        return as_plain(self)
+        return {"task": self.task, **as_plain(self)}
+
+
+def frozen_rows(freeze: tuple[int, ...]) -> tuple[int, ...]:
+    """Rows of the model that `--freeze` means: one number n is the first n rows, several are those rows."""
+    return tuple(range(freeze[0])) if len(freeze) == 1 else freeze
+
+
+@cache
+def train_config(task: str = DEFAULT_TASK) -> type[TrainConfig]:
+    """The config class of a task: the flags above, and the task's own.
+
+    Raises:
+        ValueError: There is no such task.
+    """
+    return combined(TrainConfig, options_of(task, "train"), task=task)
 
 
 def config_from_dict(values: dict[str, Any]) -> TrainConfig:
     """The inverse of `TrainConfig.as_dict`.
 
     Raises:
-        ValueError: An unknown key; the nearest known one is named.
+        ValueError: An unknown key, for which the nearest known one is named; or a bad value.
     """
-    return from_plain(TrainConfig, values, "training option")
+    options = dict(values)
+    return from_plain(train_config(options.pop("task", DEFAULT_TASK)), options, "training option")

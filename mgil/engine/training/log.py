@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +13,40 @@ from mgil.files.atomic import check_room, write_text_atomic
 
 RECENT_EPOCHS = 10  # the time left is told by what these took
 EVENT_BYTES = 64 << 10  # a run writes fewer in many epochs
-COLUMNS = (
-    "epoch",
-    "train/box_loss",
-    "train/obj_loss",
-    "train/cls_loss",
-    "metrics/precision",
-    "metrics/recall",
-    "metrics/mAP_0.5",
-    "metrics/mAP_0.5:0.95",
-    "val/box_loss",
-    "val/obj_loss",
-    "val/cls_loss",
-    "x/lr0",
-    "x/lr1",
-    "x/lr2",
-)
+
+
+def columns(terms: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:
+    """The columns of results.csv, under YOLOv5's names.
+
+    Args:
+        terms: Names of the loss's parts.
+        metrics: The task's columns.
+    """
+    train, val = ([f"{split}/{term}_loss" for term in terms] for split in ("train", "val"))
+    return ("epoch", *train, *metrics, *val, "x/lr0", "x/lr1", "x/lr2")
 
 
 class ResultsCsv:
-    """results.csv, one row an epoch, under YOLOv5's column names; always a whole file.
+    """results.csv, one row an epoch; always a whole file.
 
     Args:
         path: The file.
+        columns: Of the table.
         first_epoch: Rows of this epoch and later are dropped: a resumed run writes them anew.
     """
 
-    def __init__(self, path: Path, first_epoch: int = 0) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], first_epoch: int = 0) -> None:
         self.path = path
+        self.columns = columns
         rows = read_results(path) if path.exists() and first_epoch else []
-        self.lines = [",".join(COLUMNS)]
-        self.lines += [",".join(row[key] for key in COLUMNS) for row in rows if int(row["epoch"]) < first_epoch]
+        self.lines = [",".join(self.columns)]
+        self.lines += [
+            ",".join(row.get(key, "") for key in self.columns) for row in rows if int(row["epoch"]) < first_epoch
+        ]
 
     def add(self, values: dict[str, float]) -> None:
         """Append an epoch's row; a metric that was not measured is an empty cell."""
-        self.lines.append(",".join(_short(values[key]) if key in values else "" for key in COLUMNS))
+        self.lines.append(",".join(_short(values[key]) if key in values else "" for key in self.columns))
         write_text_atomic(self.path, "\n".join(self.lines) + "\n")
 
 
@@ -88,6 +87,29 @@ class TensorBoard:
         """Finish the event file."""
         if self.writer is not None:
             self.writer.close()
+
+
+class RunLog:
+    """results.csv and TensorBoard of one run.
+
+    Args:
+        folder: The run's.
+        columns: Of results.csv.
+        first_epoch: What was noted of this epoch and later is dropped.
+    """
+
+    def __init__(self, folder: Path, columns: Sequence[str], first_epoch: int = 0) -> None:
+        self.csv = ResultsCsv(folder / "results.csv", columns, first_epoch)
+        self.board = TensorBoard(folder, first_epoch)
+
+    def add(self, values: dict[str, float], epoch: int) -> None:
+        """Note an epoch's figures."""
+        self.csv.add(values)
+        self.board.add(values, epoch)
+
+    def close(self) -> None:
+        """Finish the files."""
+        self.board.close()
 
 
 class TimeLeft:

@@ -14,12 +14,12 @@ import torch
 from mgil.datasets.reading.config import find_data_yaml
 from mgil.engine.input_size import round_up
 from mgil.engine.runs import TRAIN_PROJECT, oldest_first, written_at
-from mgil.engine.training.config import DEFAULT_CFG, MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, frozen_rows
-from mgil.engine.training.trainer import Progress
+from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, frozen_rows
+from mgil.engine.training.progress import Progress
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.files.flags import flag_of
-from mgil.networks.detector import build_model
-from mgil.tasks.detect.recipe import load_hyp
+from mgil.tasks.recipe import load_recipe
+from mgil.tasks.registry import DEFAULT_TASK, task_named
 
 Report = Callable[[str], None]
 TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights"}
@@ -91,7 +91,12 @@ def resumed_config(
         raise ValueError(f"--resume {checkpoint.path}: made for inference, not for resuming; give the run's last.pt")
     with sound_state(checkpoint):
         saved = config_from_dict(checkpoint.training["config"])
+    if config.task not in (saved.task, DEFAULT_TASK):
+        raise ValueError(f"--resume {checkpoint.path}: its task is {saved.task}, not {config.task}")
     asked = {name: getattr(config, name) for name in _given_names(config, given)}
+    foreign = [flag_of(name) for name in asked if not hasattr(saved, name)]
+    if foreign:
+        raise ValueError(f"--resume {checkpoint.path}: its task is {saved.task}, which has no {', '.join(foreign)}")
     changed = [name for name, value in asked.items() if not _is_own(name, value, saved, checkpoint)]
     refused = [name for name in changed if name not in MAY_CHANGE_ON_RESUME]
     if refused:
@@ -109,8 +114,8 @@ def resumed_config(
 
 
 def _given_names(config: TrainConfig, given: Collection[str] | None) -> list[str]:
-    default = TrainConfig()
-    names = [item.name for item in fields(TrainConfig)]
+    default = type(config)()
+    names = [item.name for item in fields(config)]
     if given is None:
         return [name for name in names if getattr(config, name) != getattr(default, name)]
     return [name for name in names if name in given]
@@ -122,15 +127,17 @@ def _is_own(name: str, value: Any, saved: TrainConfig, checkpoint: Checkpoint) -
     if value == own:
         return True
     if name == "imgsz":
-        return round_up(value, build_model(checkpoint.architecture).max_stride) == own
+        model = task_named(saved.task).build(checkpoint.architecture, checkpoint.names, checkpoint.imgsz)
+        return round_up(value, model.max_stride) == own
     if name == "batch_size":
         return value == -1  # the run goes on with the number that was found then
     if name == "cfg":
-        return not own and not saved.weights and value == DEFAULT_CFG
+        return not own and not saved.weights and value == task_named(saved.task).default_cfg
     if name == "optimizer":
         return not own and value == checkpoint.training["hyp"]["optimizer"]
     if name == "hyp":
-        return load_hyp(value) == load_hyp(checkpoint.training["hyp"])  # which may be older than some of today's keys
+        kind, own_values = task_named(saved.task).recipe, checkpoint.training["hyp"]
+        return load_recipe(kind, value) == load_recipe(kind, own_values)  # which may be older than some of today's keys
     if name == "data":
         return str(find_data_yaml(value)) == checkpoint.info.get("data")
     if name == "freeze":

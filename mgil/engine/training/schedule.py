@@ -9,20 +9,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from mgil.engine.training.config import OPTIMIZERS
-from mgil.tasks.detect.recipe import Hyp
+from mgil.tasks.recipe import OPTIMIZERS, Recipe
 
 BIASES, WEIGHTS, NORMS = 0, 1, 2  # order of the parameter groups; results.csv lists their rates as x/lr0..2
 LEAST_WARMUP = 100  # iterations
 
 
-def build_optimizer(model: nn.Module, name: str, hyp: Hyp, weight_decay: float) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, name: str, recipe: Recipe, weight_decay: float) -> torch.optim.Optimizer:
     """Make an optimizer with three groups: biases, decayed weights, and normalisation weights without decay.
 
     Args:
         model: Parameters that require no gradient are left out.
         name: One of `OPTIMIZERS`.
-        hyp: Gives learning rate and momentum.
+        recipe: Gives learning rate and momentum.
         weight_decay: Already scaled to the batch.
     """
     norms = nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.LayerNorm
@@ -38,9 +37,9 @@ def build_optimizer(model: nn.Module, name: str, hyp: Hyp, weight_decay: float) 
     # one pass over the parameters in place of one per operation; not every device has it
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
     if name == "SGD":
-        return torch.optim.SGD(parameters, lr=hyp.lr0, momentum=hyp.momentum, nesterov=True, fused=fused)
+        return torch.optim.SGD(parameters, lr=recipe.lr0, momentum=recipe.momentum, nesterov=True, fused=fused)
     if name in ("Adam", "AdamW"):
-        return getattr(torch.optim, name)(parameters, lr=hyp.lr0, betas=(hyp.momentum, 0.999), fused=fused)
+        return getattr(torch.optim, name)(parameters, lr=recipe.lr0, betas=(recipe.momentum, 0.999), fused=fused)
     raise ValueError(f"optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
 
 
@@ -49,7 +48,7 @@ class Schedule:
 
     Args:
         optimizer: As `build_optimizer` makes it; its rates and momenta are set here.
-        hyp: The recipe.
+        recipe: Learning rates and warm-up.
         epochs: Length of the training.
         batches: Batches per epoch.
         batch_size: Images per optimizer step without accumulation.
@@ -59,18 +58,18 @@ class Schedule:
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
-        hyp: Hyp,
+        recipe: Recipe,
         epochs: int,
         batches: int,
         batch_size: int,
         cosine: bool = False,
     ) -> None:
         self.optimizer = optimizer
-        self.hyp = hyp
+        self.recipe = recipe
         self.batches = batches
-        self.nominal = hyp.nbs / batch_size
-        self.factor = _decay(epochs, hyp.lrf, cosine)
-        self.warmup = max(round(hyp.warmup_epochs * batches), LEAST_WARMUP) if hyp.warmup_epochs > 0 else 0
+        self.nominal = recipe.nbs / batch_size
+        self.factor = _decay(epochs, recipe.lrf, cosine)
+        self.warmup = max(round(recipe.warmup_epochs * batches), LEAST_WARMUP) if recipe.warmup_epochs > 0 else 0
 
     def set(self, epoch: int, batch: int) -> int:
         """Set rates and momenta for one batch.
@@ -79,16 +78,16 @@ class Schedule:
             Over how many batches to accumulate gradients before a step.
         """
         iteration = epoch * self.batches + batch
-        target = self.hyp.lr0 * self.factor(epoch)
+        target = self.recipe.lr0 * self.factor(epoch)
         warming = iteration < self.warmup
         for kind, group in enumerate(self.optimizer.param_groups):
-            start = self.hyp.warmup_bias_lr if kind == BIASES else 0.0
+            start = self.recipe.warmup_bias_lr if kind == BIASES else 0.0
             group["lr"] = float(np.interp(iteration, [0, self.warmup], [start, target])) if warming else target
             if warming and "momentum" in group:
-                momenta = [self.hyp.warmup_momentum, self.hyp.momentum]
+                momenta = [self.recipe.warmup_momentum, self.recipe.momentum]
                 group["momentum"] = float(np.interp(iteration, [0, self.warmup], momenta))
             elif "momentum" in group:
-                group["momentum"] = self.hyp.momentum
+                group["momentum"] = self.recipe.momentum
         if warming:
             return max(1, round(float(np.interp(iteration, [0, self.warmup], [1, self.nominal]))))
         return max(1, round(self.nominal))
@@ -98,10 +97,10 @@ class Schedule:
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
 
-def scaled_weight_decay(hyp: Hyp, batch_size: int) -> float:
+def scaled_weight_decay(recipe: Recipe, batch_size: int) -> float:
     """Weight decay for the images that really make one step: decay * batch * accumulated batches / nominal batch."""
-    accumulate = max(round(hyp.nbs / batch_size), 1)
-    return hyp.weight_decay * batch_size * accumulate / hyp.nbs
+    accumulate = max(round(recipe.nbs / batch_size), 1)
+    return recipe.weight_decay * batch_size * accumulate / recipe.nbs
 
 
 def _decay(epochs: int, final: float, cosine: bool) -> Callable[[int], float]:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -25,63 +25,29 @@ from mgil.engine.training.ema import ModelEma
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.schedule import Schedule
 from mgil.engine.training.step_guard import StepGuard
-from mgil.networks.detector import DetectionModel
-from mgil.tasks.detect.criterion import Criterion
+from mgil.networks.network import Network
+from mgil.tasks.base import Loss
 
 MOST_GRADIENT = 10.0  # norm that gradients are clipped to
-MOST_BAD_VALIDATIONS = 3  # in a row
 SHOW_EVERY_S = 0.5  # of the losses in the progress bar; reading them waits for the device
 SIZE_STREAM = 7  # separates the random sizes of --multi-scale from other draws of the seed
 
 
-@dataclass
-class Progress:
-    """Where a run stands.
-
-    Attributes:
-        epoch: The next epoch to train, from 0.
-        best_fitness: Highest fitness so far; -1 before the first validation.
-        best_epoch: The epoch that reached it.
-        bad_validations: How many of the last validations gave no numbers.
-    """
-
-    epoch: int = 0
-    best_fitness: float = -1.0
-    best_epoch: int = 0
-    bad_validations: int = 0
-
-    def accept(self, losses: Sequence[float], last: bool) -> bool:
-        """Note a validation's losses; whether they are numbers. If not, the averaged weights have diverged.
-
-        Raises:
-            FloatingPointError: They are not, in the last epoch or once too often.
-        """
-        if all(map(math.isfinite, losses)):
-            self.bad_validations = 0
-            return True
-        self.bad_validations += 1
-        if last or self.bad_validations >= MOST_BAD_VALIDATIONS:
-            shown = ", ".join(f"{value:.4g}" for value in losses)
-            raise FloatingPointError(f"epoch {self.epoch + 1}: the validation losses are {shown}; lower lr0")
-        return False
-
-    def record(self, fitness: float) -> bool:
-        """Note an epoch's fitness; whether it is the best so far."""
-        if fitness > self.best_fitness or math.isnan(self.best_fitness):
-            self.best_fitness, self.best_epoch = fitness, self.epoch
-            return True
-        return False
-
-
 @dataclass(frozen=True)
 class EpochLosses:
-    """Mean loss terms of an epoch over all processes, and what the epoch took."""
+    """Means of an epoch's loss terms over all processes, by name, and what the epoch took."""
 
-    box: float
-    obj: float
-    cls: float
+    terms: dict[str, float]
     rates: list[float] = field(default_factory=list)
     seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return "  ".join(f"{name} {value:.4f}" for name, value in self.terms.items())
+
+    def columns(self) -> dict[str, float]:
+        """The columns of results.csv."""
+        losses = {f"train/{name}_loss": value for name, value in self.terms.items()}
+        return losses | {f"x/lr{group}": rate for group, rate in enumerate(self.rates)}
 
 
 class Trainer:
@@ -107,9 +73,9 @@ class Trainer:
 
     def __init__(
         self,
-        model: DetectionModel,
+        model: Network,
         loader: TrainLoader,
-        loss: Criterion,
+        loss: Loss,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
         precision: Precision,
@@ -157,7 +123,8 @@ class Trainer:
         for module in self.frozen:
             module.eval()
         self.guard.begin_epoch()
-        total = torch.zeros(4, device=self.device)  # of the loss terms, and number of batches that have a loss
+        names = self.loss.terms
+        total = torch.zeros(len(names) + 1, device=self.device)  # of the terms, and number of batches that have a loss
         pending = 0
         self.optimizer.zero_grad(set_to_none=True)
         # disable=None: no bar where the output is not a terminal
@@ -175,12 +142,11 @@ class Trainer:
                     self._step(last)
                     pending = 0
             if not bar.disable and (last or time.perf_counter() - shown >= SHOW_EVERY_S):
-                bar.set_description(f"{title} {_terms(total)}")
+                bar.set_description(f"{title} {_means(names, total)}")
                 shown = time.perf_counter()
         self._share_left_out()
-        box, obj, cls, counted = mean_over_processes(total).split(1)
-        box, obj, cls = (torch.cat((box, obj, cls)) / counted).tolist()
-        return EpochLosses(box, obj, cls, rates=self.schedule.rates(), seconds=time.perf_counter() - started)
+        means = _means(names, mean_over_processes(total))
+        return replace(means, rates=self.schedule.rates(), seconds=time.perf_counter() - started)
 
     def _batches(self, epoch: int) -> Iterator[TrainBatch]:
         """An epoch's batches; a GPU augments them too, so that they may not fit before they are here."""
@@ -208,9 +174,9 @@ class Trainer:
         # gradients are averaged over processes when a step is due, not before
         with self.parallel.no_sync() if self.parallel and not steps else nullcontext():
             with self.precision.autocast():
-                raws = self.forward(images)
-            loss, terms = self.loss(raws, targets)
-            self.precision.scaler.scale(loss * world_size()).backward()  # DDP takes the mean, YOLOv5's loss is a sum
+                outputs = self.forward(images)
+            loss, terms = self.loss(outputs, targets)
+            self.precision.scaler.scale(loss * world_size()).backward()  # DDP takes the mean, the loss is a sum
         good = self.guard.watch(epoch, index, loss)
         return torch.where(good, torch.cat((terms, terms.new_ones(1))), 0)
 
@@ -261,8 +227,7 @@ class Trainer:
             return images, targets
         # antialias: a plain bilinear step below one half would skip pixels, the very thing low resolution cannot spare
         images = F.interpolate(images, size=(wanted, wanted), mode="bilinear", antialias=factor < 1)
-        scale = targets.new_tensor([1, 1, factor, factor, factor, factor])
-        return images, targets * scale
+        return images, self.loader.composer.rescaled(targets, factor)
 
     def state(self) -> dict[str, Any]:
         """What resuming needs beside the averaged weights: tensors and plain values."""
@@ -299,7 +264,6 @@ def start_momentum(optimizer: torch.optim.Optimizer) -> None:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
-def _terms(total: torch.Tensor) -> str:
-    box, obj, cls, counted = total.tolist()
-    counted = max(counted, 1)
-    return f"box {box / counted:.4f}  obj {obj / counted:.4f}  cls {cls / counted:.4f}"
+def _means(names: Sequence[str], total: torch.Tensor) -> EpochLosses:
+    """Means of loss terms, from their sums and the number of batches."""
+    return EpochLosses(dict(zip(names, (total[:-1] / total[-1]).tolist(), strict=True)))

@@ -10,14 +10,15 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from mgil.engine.runtimes.metadata import DEFAULT_TASK, MOST_SIDE, check_task
 from mgil.engine.weights.archive import check_archive, check_values, is_old_format, load_plain
 from mgil.engine.weights.finite import first_not_finite
 from mgil.engine.weights.official import read_official
 from mgil.engine.weights.pickle_names import Global
 from mgil.files.atomic import write_atomic
+from mgil.files.limits import MOST_SIDE
 from mgil.files.text import check_class_names, printable
-from mgil.networks.detector import DetectionModel
+from mgil.networks.network import Network
+from mgil.tasks.registry import DEFAULT_TASK, check_task, task_named
 
 FORMAT = "mgil-yolov5"
 VERSION = 1
@@ -36,7 +37,7 @@ class Checkpoint:
         state_dict: Tensors by name.
         info: Further plain values: epoch, fitness, data, stride, ...
         training: What resuming needs; empty in a file made for inference.
-        task: What the network is for, one of `mgil.engine.runtimes.metadata.TASKS`.
+        task: What the network is for, a name of `mgil.tasks.registry`.
     """
 
     path: Path
@@ -72,7 +73,11 @@ class Transfer:
 
 
 def save_checkpoint(
-    path: str | Path, model: DetectionModel, info: Mapping[str, Any], training: Mapping[str, Any] | None = None
+    path: str | Path,
+    model: Network,
+    info: Mapping[str, Any],
+    training: Mapping[str, Any] | None = None,
+    task: str = DEFAULT_TASK,
 ) -> None:
     """Write a model, and in `training` whatever resuming needs, atomically.
 
@@ -81,17 +86,18 @@ def save_checkpoint(
         model: Its weights are saved in float32, on the CPU.
         info: Plain values about the run.
         training: Tensors and plain values in any nesting of dicts and lists.
+        task: What the network is for.
 
     Raises:
         FloatingPointError: A tensor holds NaN or Inf; the file stays as it was.
     """
     where = first_not_finite({"weights": model.state_dict(), "training": training or {}})
     if where:
-        raise FloatingPointError(f"{path}: not written, {where} holds values that are no numbers")
+        raise FloatingPointError(f"{path}: not written, {where} holds NaN or Inf")
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "task": DEFAULT_TASK,
+        "task": task,
         "architecture": model.architecture,
         "names": list(model.names),
         "imgsz": model.imgsz,
@@ -134,7 +140,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def model_from_checkpoint(
     source: str | Path | Checkpoint, device: torch.device | str = "cpu", fuse: bool = True, half: bool = False
-) -> DetectionModel:
+) -> Network:
     """Rebuild the network of a checkpoint, ready for inference.
 
     Args:
@@ -149,9 +155,8 @@ def model_from_checkpoint(
     """
     checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
     check_weights(checkpoint)
-    architecture = {**checkpoint.architecture, "nc": len(checkpoint.names)}
     try:
-        model = DetectionModel(architecture, checkpoint.names, checkpoint.imgsz)
+        model = task_named(checkpoint.task).build(checkpoint.architecture, checkpoint.names, checkpoint.imgsz)
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}") from error
     transfer = transfer_weights(model, checkpoint.state_dict)
@@ -170,7 +175,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
     """
     where = first_not_finite(checkpoint.state_dict)
     if where:
-        raise ValueError(f"{checkpoint.path}: {where} holds values that are no numbers; the run it comes from diverged")
+        raise ValueError(f"{checkpoint.path}: {where} holds NaN or Inf; the run it comes from diverged")
 
 
 @torch.no_grad()

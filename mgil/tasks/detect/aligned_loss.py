@@ -58,6 +58,8 @@ class AlignedLoss:
             several processes learn what one would from all their images; all of them must call it. None: one process.
     """
 
+    terms = ("box", "obj", "cls")
+
     def __init__(self, head: Detect, gains: LossGains, average: Callable[[Tensor], Tensor] | None = None) -> None:
         self.head = head
         self.gains = gains

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,14 @@ def predict_augmented(
     views[0] = views[0][:, : views[0].shape[1] - coarsest]
     views[-1] = views[-1][:, finest:]
     return torch.cat(views, dim=1)
+
+
+def check_augment(model: Any, augment: bool) -> None:
+    """Raise ValueError for an exported file, whose levels are not to be told apart."""
+    members = getattr(model, "members", (model,))
+    exported = [member for member in members if hasattr(member, "info")]
+    if augment and exported:
+        raise ValueError(f"--augment needs the PyTorch weights (.pt); {exported[0].path} is an exported file")
 
 
 def _view(images: torch.Tensor, scale: float, mirrored: bool, stride: int) -> torch.Tensor:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
-
-from mgil.engine.runtimes.model import ExportedModel, fixed_size_hw
-from mgil.networks.detector import DetectionModel
 
 
 class Ensemble(nn.Module):
@@ -22,7 +20,7 @@ class Ensemble(nn.Module):
         ValueError: class names or fixed input sizes that differ, or a model that suppresses boxes itself.
     """
 
-    def __init__(self, models: Sequence[DetectionModel | ExportedModel], sources: Sequence[object]) -> None:
+    def __init__(self, models: Sequence[Any], sources: Sequence[object]) -> None:
         super().__init__()
         for model, source in zip(models, sources, strict=True):
             if model.names != models[0].names:
@@ -32,7 +30,7 @@ class Ensemble(nn.Module):
                 )
             if getattr(model, "has_nms", False):
                 raise ValueError(f"{source} suppresses boxes itself; an ensemble needs it exported without --nms")
-        fixed = {size_hw for model in models if (size_hw := fixed_size_hw(model))}
+        fixed = {size_hw for model in models if (size_hw := getattr(model, "size_hw", None))}
         if len(fixed) > 1:
             shown = ", ".join(f"{height}x{width}" for height, width in sorted(fixed))
             raise ValueError(f"{', '.join(map(str, sources))}: exported for {shown} pixels; they need one size")

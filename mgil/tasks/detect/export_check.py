@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mgil.engine.export.job import ExportJob, Suppression
-from mgil.networks.detector import DetectionModel
+from mgil.tasks.base import Exporting
 from mgil.tasks.detect.nms import cxcywh_to_xyxy, non_max_suppression
-
-Run = Callable[[Tensor], Tensor]  # (B, 3, H, W) float32 -> predictions
+from mgil.tasks.detect.suppression import Suppression
 
 # The largest differences that are no error: of box sides, as a share of the input's longer side, and of scores.
 # Runtimes sum in another order (float32: ONNX Runtime 1e-4 px and 5e-8 on official weights; OpenVINO, which stores the
@@ -66,13 +64,13 @@ class Difference:
         return text + (f", {self.missing:.0%} of the boxes not paired" if self.missing else "")
 
 
-def check_file(job: ExportJob, run: Run, inputs: Sequence[Tensor]) -> Difference:
-    """Compare an opened file with the model.
+def compare(found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> Difference:
+    """Compare a file's outputs with PyTorch's, batch by batch.
 
     Args:
+        found: of the file: (B, N, nc+5), or (B, total, 6) with suppression.
+        expected: of PyTorch, (B, N, nc+5).
         job: what was exported.
-        run: runs the file.
-        inputs: batches of real images, (B, 3, H, W) float32.
 
     Returns:
         The largest difference over all batches.
@@ -80,27 +78,21 @@ def check_file(job: ExportJob, run: Run, inputs: Sequence[Tensor]) -> Difference
     Raises:
         ValueError: it is larger than the number type explains.
     """
-    found = [_compare(job, run(batch), reference(job.model, batch)) for batch in inputs]
+    each = [_compare(job, mine, true) for mine, true in zip(found, expected, strict=True)]
     total = Difference(
-        max(one.boxes_px for one in found),
-        max(one.scores for one in found),
-        sum(one.images for one in found),
-        _mean([one.mean_iou for one in found]),
-        _mean([one.mean_score_gap for one in found]),
-        _mean([one.missing for one in found]),
-        None if job.suppression is None else sum(one.compared or 0 for one in found),
+        max(one.boxes_px for one in each),
+        max(one.scores for one in each),
+        sum(one.images for one in each),
+        _mean([one.mean_iou for one in each]),
+        _mean([one.mean_score_gap for one in each]),
+        _mean([one.missing for one in each]),
+        None if job.inside is None else sum(one.compared or 0 for one in each),
     )
     _judge(job, total)
     return total
 
 
-@torch.inference_mode()
-def reference(model: DetectionModel, images: Tensor) -> Tensor:
-    """PyTorch's own predictions, image by image."""
-    return torch.cat([model(image[None]) for image in images])
-
-
-def _judge(job: ExportJob, difference: Difference) -> None:
+def _judge(job: Exporting, difference: Difference) -> None:
     kind = "INT8" if job.int8 else "float16" if job.half else "float32"
     share, scores = HALF if job.half else EXACT if job.device.type == "cpu" else EXACT_GPU
     boxes_px = share * max(job.size_hw)
@@ -122,13 +114,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(given) / len(given) if given else None
 
 
-def _compare(job: ExportJob, found: Tensor, expected: Tensor) -> Difference:
+def _compare(job: Exporting, found: Tensor, expected: Tensor) -> Difference:
     found, expected = found.float().cpu(), expected.float()
     for whose, values in (("PyTorch's", expected), ("its", found)):
         if not values.isfinite().all():
             raise ValueError(f"{whose} output holds values that are no finite numbers")
-    if job.suppression is not None:
-        return _compare_suppressed(job, job.suppression, found, expected)
+    if isinstance(job.inside, Suppression):
+        return _compare_suppressed(job, job.inside, found, expected)
     if found.shape != expected.shape:
         raise ValueError(f"its output is {tuple(found.shape)}, PyTorch's is {tuple(expected.shape)}")
     gaps = (found - expected).abs()
@@ -145,7 +137,7 @@ def _compare(job: ExportJob, found: Tensor, expected: Tensor) -> Difference:
     return Difference(*largest, len(found), float(torch.cat(overlaps).mean()), float(torch.cat(score_gaps).mean()))
 
 
-def _compare_suppressed(job: ExportJob, rule: Suppression, found: Tensor, expected: Tensor) -> Difference:
+def _compare_suppressed(job: Exporting, rule: Suppression, found: Tensor, expected: Tensor) -> Difference:
     """Pair what is left in the file's output with what `mgil.tasks.detect.nms` leaves of PyTorch's predictions."""
     if found.shape[1:] != (rule.total, 6):
         raise ValueError(f"its output is {tuple(found.shape)}, not (batch, {rule.total}, 6)")

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mgil.engine.export.job import Suppression
 from mgil.files.packages import import_package
+from mgil.tasks.detect.suppression import Suppression
 
-LOWEST_OPSET = 13  # the first in which Split and Squeeze take their numbers as inputs
+# Split and Squeeze take their numbers as inputs: opset 13 or newer, see `mgil.engine.export.onnx.LOWEST_OPSET`.
 
 
 class _Tail:

@@ -79,6 +79,8 @@ class DetectionLoss:
         gains: Weights of the terms.
     """
 
+    terms = ("box", "obj", "cls")
+
     def __init__(self, head: Detect, gains: LossGains) -> None:
         if gains.assign != "anchor":
             raise ValueError(

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from mgil.datasets.batches.letterbox import FILL
-from mgil.engine.evaluation.evaluate import EvalResult
-from mgil.files.atomic import write_bytes_atomic
+from mgil.datasets.reading.samples import Samples
+from mgil.files.figures import literal, new_figure, save_figure
 from mgil.files.paint import class_colour
-from mgil.files.picture_grid import draw_batch_grid, literal
+from mgil.files.picture_grid import draw_batch_grid
 
 if TYPE_CHECKING:
     from mgil.datasets.batches.batch import EvalBatch
+    from mgil.tasks.detect.scores import DetectScores
 
 _PICTURES, _PICTURED_IMAGES = 3, 16  # val_batch*.jpg, and images in one at most
 RESULT_PICTURES = (
@@ -27,30 +26,13 @@ RESULT_PICTURES = (
 )
 BATCH_PICTURES = tuple(f"val_batch{i}_{kind}.jpg" for i in range(_PICTURES) for kind in ("labels", "pred"))
 _PICTURED_SCORE = 0.25  # detections below this would cover the picture
+MOST_NAMED_CLASSES = 30  # in labels.jpg; beyond this the names would overlap
+MOST_POINTS = 50_000  # in labels.jpg
+WIDE_RANGE = 30  # between box sides in labels.jpg; beyond it a linear axis hides the small ones
 _NAMED_CLASSES = 20  # more classes than this are drawn as thin grey lines without names
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure and its axes, free of matplotlib's global state and of any display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def _save(figure: Any, path: Path) -> None:
-    """Write a figure as PNG; figure.savefig would draw it twice for its layout."""
-    figure.canvas.draw()
-    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))
-
-    content = io.BytesIO()  # given a file, Pillow overlooks that the disk is full
-    picture.save(content, format="PNG", dpi=(figure.dpi, figure.dpi), compress_level=2)
-    write_bytes_atomic(path, content.getvalue(), durable=False)
-
-
-def plot_result(result: EvalResult, names: tuple[str, ...], folder: Path) -> None:
+def plot_result(result: DetectScores, names: tuple[str, ...], folder: Path) -> None:
     """Write the pictures of `RESULT_PICTURES`."""
     names = literal(names)
     plot_confusion_matrix(result.confusion, names, folder / "confusion_matrix.png")
@@ -72,7 +54,7 @@ def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path
     labels = (*names, "background")
     share = matrix / np.maximum(matrix.sum(axis=0, keepdims=True), 1)
     side = min(max(5.0, 0.4 * len(labels) + 2), 16.0)
-    figure, axes = _figure(side * 1.15, side)
+    figure, axes = new_figure(side * 1.15, side)
     scale = ScalarMappable(cmap="Blues")
     scale.set_clim(0, 1)
     # Coloured before it is enlarged, which is cheaper than after.
@@ -88,15 +70,15 @@ def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path
         for row, column in zip(*np.nonzero(share >= 0.005), strict=True):
             ink = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, f"{share[row, column]:.2f}", ha="center", va="center", color=ink, fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confidence_curve(
-    result: EvalResult, values: np.ndarray, names: tuple[str, ...], quantity: str, path: Path
+    result: DetectScores, values: np.ndarray, names: tuple[str, ...], quantity: str, path: Path
 ) -> None:
     """One line per class, and their mean, over the confidence threshold; the best mean F1 is marked."""
     curves = result.curves
-    figure, axes = _figure(9, 6)
+    figure, axes = new_figure(9, 6)
     _class_lines(axes, curves.confidence, values, [names[index] for index in curves.class_index], curves.class_index)
     if len(values):
         mean = values.mean(axis=0)
@@ -107,11 +89,11 @@ def plot_confidence_curve(
     _finish(figure, axes, path)
 
 
-def plot_precision_recall(result: EvalResult, names: tuple[str, ...], path: Path) -> None:
+def plot_precision_recall(result: DetectScores, names: tuple[str, ...], path: Path) -> None:
     """COCO's interpolated precision at 101 recall points, IoU 0.5; the areas under it are AP50."""
     recall = np.linspace(0, 1, result.class_precision.shape[1])
     index = np.flatnonzero(~np.isnan(result.class_precision).any(axis=1))
-    figure, axes = _figure(9, 6)
+    figure, axes = new_figure(9, 6)
     labels = [f"{names[i]} {result.per_class[i].ap50:.3f}" for i in index]
     _class_lines(axes, recall, result.class_precision[index], labels, index)
     if len(index):
@@ -139,12 +121,12 @@ def _finish(figure: Any, axes: Any, path: Path) -> None:
         axes.legend(loc="upper right")
     elif named:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def plot_object_sizes(result: EvalResult, path: Path) -> None:
+def plot_object_sizes(result: DetectScores, path: Path) -> None:
     """A bar per object-size bin: AP, and how many objects it rests on."""
-    figure, axes = _figure(8, 5)
+    figure, axes = new_figure(8, 5)
     bins = result.size_bins
     bars = axes.bar(range(len(bins)), np.nan_to_num([row.ap for row in bins]), color="tab:blue")
     captions = [f"{row.ap:.3f}\nn={row.instances}" if row.instances else "no objects" for row in bins]
@@ -153,32 +135,33 @@ def plot_object_sizes(result: EvalResult, path: Path) -> None:
     axes.margins(y=0.18)
     axes.set(xlabel="Square root of object area in original pixels", ylabel="AP50-95", title="AP by object size")
     axes.set_ylim(bottom=0)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def plot_input_sizes(results: dict[int, EvalResult], path: Path) -> None:
-    """AP against input size, with COCO's three object sizes."""
-    figure, axes = _figure(8, 5)
-    sizes = sorted(results)
-    for label, attribute, style in (
-        ("AP", "map50_95", "-o"),
-        ("AP50", "map50", "-s"),
-        ("AP small", "map_small", ":v"),
-        ("AP medium", "map_medium", ":d"),
-        ("AP large", "map_large", ":^"),
-    ):
-        values = [getattr(results[size], attribute) for size in sizes]
-        if not np.isnan(values).all():  # no objects of that size in the data set
-            axes.plot(sizes, values, style, label=label)
-    axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.set(xlabel="Input size, pixels", ylabel="COCO AP", title="AP over input size", ylim=(0, None))
-    axes.grid(alpha=0.25)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    _save(figure, path)
+def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
+    """Draw the number of boxes per class, where boxes lie and how large they are (labels.jpg)."""
+    figure, axes = new_figure(12, 4, columns=3)
+    counts, places, sizes = axes[0]
+    number = np.bincount(samples.classes, minlength=len(names))
+    colours = [tuple(share / 255 for share in class_colour(index)) for index in range(len(names))]
+    counts.bar(range(len(names)), number, color=colours)
+    if len(names) <= MOST_NAMED_CLASSES:
+        counts.set_xticks(range(len(names)), literal(names), rotation=90 if max(map(len, names)) > 2 else 0)
+    counts.set(ylabel="boxes", title=f"{len(samples.classes):,} boxes in {len(samples.image_paths):,} images")
+    boxes = samples.boxes_cxcywh[:MOST_POINTS]
+    sides_px = boxes[:, 2:4] * samples.sizes_hw[samples.image_index[:MOST_POINTS]][:, ::-1]
+    places.hist2d(boxes[:, 0], boxes[:, 1], bins=40, range=((0, 1), (0, 1)), cmap="Blues")
+    places.invert_yaxis()
+    places.set(xlabel="x, share of the width", ylabel="y, share of the height", title="box centres", aspect="equal")
+    sizes.scatter(sides_px[:, 0], sides_px[:, 1], s=3, alpha=0.3, linewidths=0)
+    # sizes from a few pixels to a whole photograph need a logarithmic axis; on a short one its labels would overlap
+    scale = "log" if len(boxes) and sides_px.max() > WIDE_RANGE * max(sides_px.min(), 1) else "linear"
+    sizes.set(xlabel="width, pixels of the file", ylabel="height", title="box sizes", xscale=scale, yscale=scale)
+    save_figure(figure, path)
 
 
 class BatchPictures:
-    """An ``on_batch`` hook for evaluate(): the pictures of `BATCH_PICTURES`, of images from all over the split.
+    """The pictures of `BATCH_PICTURES`: images from all over the split with their labels and detections.
 
     The first batches would not do: a batch holds images of one shape, and the rarest shapes come first.
     """
@@ -199,7 +182,7 @@ class BatchPictures:
         self._wanted = set(chosen.tolist())
         self._seen: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
-    def __call__(self, _number: int, batch: EvalBatch, found: list[torch.Tensor]) -> None:
+    def add(self, batch: EvalBatch, found: list[torch.Tensor]) -> None:
         """Keep the chosen images of a batch, with their labels and sure detections as rows of draw_batch_grid."""
         for row, (image, boxes) in enumerate(zip(batch.indices.tolist(), found, strict=True)):
             if image in self._wanted:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgil.engine.evaluation.evaluate import ClassResult, EvalResult
 from mgil.files.atomic import write_text_atomic
-from mgil.files.written_files import WrittenFiles
 
 if TYPE_CHECKING:
     from mgil.datasets.reading.samples import Samples
+    from mgil.tasks.detect.scores import ClassResult, DetectScores
 
 _NAME_WIDTH = 22
 _FEW_CLASSES = 20  # more classes with labels than this are listed on request only (val.py --verbose)
@@ -28,12 +28,12 @@ def header_line() -> str:
     return f"{'Class':>{_NAME_WIDTH}}" + "".join(f"{title:>11}" for title in titles)
 
 
-def all_line(result: EvalResult) -> str:
+def all_line(result: DetectScores) -> str:
     """The row ``all`` of the table."""
     return _row("all", result.images, result.instances, result.precision, result.recall, result.map50, result.map50_95)
 
 
-def class_lines(result: EvalResult) -> list[str]:
+def class_lines(result: DetectScores) -> list[str]:
     """One row per class that has labels."""
     return [
         _row(row.name, row.images, row.instances, row.precision, row.recall, row.ap50, row.ap50_95)
@@ -47,9 +47,9 @@ def _row(name: str, images: int, instances: int, *values: float) -> str:
     return f"{shown:>{_NAME_WIDTH}}{images:>11}{instances:>11}" + "".join(f"{value:>11.3g}" for value in values)
 
 
-def result_lines(result: EvalResult, *, input_size: int, batch_size: int, verbose: bool) -> list[str]:
+def result_lines(result: DetectScores, *, input_size: int, verbose: bool) -> list[str]:
     """The whole console report of one evaluation; the row ``all`` comes last, where it is seen."""
-    lines = [speed_line(result, batch_size)]
+    lines: list[str] = []
     bins = [f"{row.label} {row.ap:.3f} ({row.instances})" for row in result.size_bins if row.instances]
     if bins:
         lines.append("AP by object size, square root of area in original pixels (instances): " + ", ".join(bins))
@@ -74,7 +74,7 @@ def extremes_line(labelled: Sequence[ClassResult]) -> str:
     )
 
 
-def coco_line(result: EvalResult, input_size: int) -> str:
+def coco_line(result: DetectScores, input_size: int) -> str:
     """COCO's figures and the input size that they hold for."""
     return (
         f"COCO AP at {input_size} px: AP {result.map50_95:.3f}, AP50 {result.map50:.3f}, AP75 {result.map75:.3f}, "
@@ -83,62 +83,10 @@ def coco_line(result: EvalResult, input_size: int) -> str:
     )
 
 
-def speed_line(result: EvalResult, batch_size: int) -> str:
-    """YOLOv5's line of times."""
-    pre, inference, nms = result.speeds_ms
-    shape = (batch_size, 3, *result.size_hw)
-    return f"Speed: {pre:.1f} ms pre-process, {inference:.1f} ms inference, {nms:.1f} ms NMS per image at shape {shape}"
-
-
-def write_per_class_csv(path: Path, result: EvalResult) -> None:
+def write_per_class_csv(path: Path, result: DetectScores) -> None:
     """One line per class, every column of ClassResult."""
-    columns = ClassResult.__dataclass_fields__
+    columns = [item.name for item in fields(result.per_class[0])]
     write_csv(path, tuple(columns), [[getattr(row, column) for column in columns] for row in result.per_class])
-
-
-SIZE_COLUMNS = (
-    "imgsz",
-    "AP",
-    "AP50",
-    "AP75",
-    "AP_S",
-    "AP_M",
-    "AP_L",
-    "precision",
-    "recall",
-    "f1",
-    "preprocess_ms",
-    "inference_ms",
-    "nms_ms",
-)
-
-
-def size_rows(results: dict[int, EvalResult]) -> list[list[float]]:
-    """The columns of SIZE_COLUMNS for every input size."""
-    return [
-        [
-            size,
-            result.map50_95,
-            result.map50,
-            result.map75,
-            result.map_small,
-            result.map_medium,
-            result.map_large,
-            result.precision,
-            result.recall,
-            result.f1,
-            *result.speeds_ms,
-        ]
-        for size, result in results.items()
-    ]
-
-
-def size_lines(results: dict[int, EvalResult]) -> list[str]:
-    """The table of AP against input size for the console."""
-    lines = ["".join(f"{title:>14}" for title in SIZE_COLUMNS)]
-    for size, *values in size_rows(results):
-        lines.append(f"{size:>14}" + "".join(f"{value:>14.3f}" for value in values))
-    return lines
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -164,14 +112,8 @@ def label_paths(folder: Path, samples: Samples, images: Iterable[int]) -> dict[i
     return paths
 
 
-def write_label_files(
-    folder: Path, result: EvalResult, samples: Samples, *, with_score: bool, written: WrittenFiles
-) -> None:
-    """YOLO label files of the detections, one per image with any: ``class x y w h [score]``, 0..1, best score first.
-
-    Raises:
-        ValueError: One of these files is there, and no run wrote it.
-    """
+def write_label_files(folder: Path, result: DetectScores, samples: Samples, *, with_score: bool) -> None:
+    """YOLO label files of the detections, one per image with any: ``class x y w h [score]``, 0..1, best score first."""
     folder.mkdir(parents=True, exist_ok=True)
     found = result.detections
     size_wh = samples.sizes_hw[found.image_index][:, ::-1].astype(np.float64)
@@ -185,5 +127,4 @@ def write_label_files(
         for index in members:
             values = [*boxes[index], found.scores[index]] if with_score else boxes[index]
             lines.append(" ".join([str(found.classes[index]), *(f"{value:.6g}" for value in values)]))
-        with written.writing(path):
-            write_text_atomic(path, "\n".join(lines) + "\n", durable=False)
+        write_text_atomic(path, "\n".join(lines) + "\n", durable=False)

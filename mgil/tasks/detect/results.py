@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,12 +42,15 @@ class Results:
         return len(self.boxes_xyxy)
 
     def __str__(self) -> str:
-        found = count_text(self.classes, self.names) or "(no detections)"
         image, seen = (f"{height}x{width}" for height, width in (self.image.shape[:2], self.input_hw))
-        return f"{self.path or 'image'}: {image} pixels seen at {seen}: {found}"
+        return f"{self.path or 'image'}: {image} pixels seen at {seen}: {self.text()}"
 
     def __repr__(self) -> str:
         return f"<Results {self}>"
+
+    def text(self) -> str:
+        """How many of each class."""
+        return count_text(self.classes, self.names) or "(no detections)"
 
     def plot(self, line_width: int | None = None, labels: bool = True, confidences: bool = True) -> np.ndarray:
         """Draw the detections.
@@ -72,6 +76,10 @@ class Results:
             confidences=confidences,
         )
 
+    def draw(self, line_width: int | None, labels: bool, confidences: bool) -> np.ndarray:
+        """See `plot`."""
+        return self.plot(line_width, labels, confidences)
+
     def save(self, path: str | Path) -> Path:
         """Write `plot()` into a file, in the format of its suffix.
 
@@ -79,7 +87,7 @@ class Results:
             ValueError: a suffix that names no format that can be written.
             OSError: the file cannot be written.
         """
-        from mgil.tasks.detect.draw import save_image
+        from mgil.files.image_file import save_image
 
         return save_image(path, self.plot())
 
@@ -92,6 +100,26 @@ class Results:
             right, bottom = (int(np.ceil(min(v, n))) for v, n in ((x2, width), (y2, height)))
             crops.append(self.image[top : max(bottom, top + 1), left : max(right, left + 1)].copy())
         return crops
+
+    def named_crops(self) -> list[tuple[str, np.ndarray]]:
+        """`crop()` with a folder's name for each: that of the class."""
+        return [(folder_name(self.names[index]), crop) for index, crop in zip(self.classes, self.crop(), strict=True)]
+
+    def label_lines(self, with_scores: bool) -> str:
+        """Label lines `class x y w h [score]`: centre and size as fractions of the image, six significant digits."""
+        height, width = self.image.shape[:2]
+        x1, y1, x2, y2 = (self.boxes_xyxy.astype(np.float64) / (width, height, width, height)).T
+        columns = [self.classes, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+        if with_scores:
+            columns.append(self.scores)
+        return "".join(" ".join(f"{value:g}" for value in row) + "\n" for row in zip(*columns, strict=True))
+
+    def table_rows(self) -> list[list[Any]]:
+        """Class name, score and corners of each box."""
+        return [
+            [self.names[index], f"{score:.2f}", *(f"{value:.2f}" for value in box)]
+            for box, score, index in zip(self.boxes_xyxy, self.scores, self.classes, strict=True)
+        ]
 
     def to_pandas(self) -> pandas.DataFrame:
         """The detections as a table with YOLOv5's columns: xmin, ymin, xmax, ymax, confidence, class, name.
@@ -114,3 +142,8 @@ def count_text(classes: np.ndarray, names: Sequence[str]) -> str:
     return ", ".join(
         f"{count} {names[index]}{'s' if count > 1 else ''}" for index, count in zip(found, counts, strict=True)
     )
+
+
+def folder_name(class_name: str) -> str:
+    """A class name that is safe as the name of a folder: no separators, no leading dots."""
+    return re.sub(r"[^\w .+-]+", "_", class_name).strip(" .") or "class"

@@ -1,99 +1,62 @@
-"""A loaded model that turns images into `Results`: letterbox, forward pass, suppression, back to the image's pixels."""
+"""A detector at work on pictures: letterbox, forward pass, suppression, back to the picture's pixels."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
 from mgil.datasets.batches.letterbox import letterbox_image
-from mgil.engine.input_size import input_size_hw, warn
-from mgil.engine.prediction.inputs import as_images, is_many
-from mgil.engine.runtimes.model import ExportedModel, fixed_size_hw, suppression_of
-from mgil.networks.detector import DetectionModel
-from mgil.tasks.detect.augmented import predict_augmented
+from mgil.tasks.detect.augmented import check_augment, predict_augmented
+from mgil.tasks.detect.options import DEFAULT_CONF, DEFAULT_IOU, PredictOptions
 from mgil.tasks.detect.results import Results
-
-BATCH_SIZE = 16  # images of one list that go through the network together
+from mgil.tasks.detect.suppression import suppression_of
 
 
 class Detector:
-    """Finds objects in images.
+    """Finds objects in pictures; see `mgil.tasks.base.Predictor`.
 
     Args:
         model: in evaluation mode, on `device`.
+        options: thresholds, and which classes are kept.
         device: where to compute.
-        size_hw: room for the image in the network's input; its sides are rounded up to the model's stride. An exported
-            model of one input size takes exactly that.
-        conf: lowest score that is kept, 0..1.
-        iou: of two boxes of one class that overlap more than this, the lower score goes.
-        max_det: boxes kept per image.
-        classes: keep these class indices only.
-        agnostic: boxes suppress each other across classes.
-        augment: look at each image at three sizes, once mirrored.
+        size_hw: room for the picture in the network's input, multiples of the model's stride. A model that takes one
+            input size gets exactly that.
         half: float16 arithmetic; the model's weights are float16.
-        report: told when `size_hw` is rounded up; by default that is a Python warning.
 
     Raises:
-        ValueError: a threshold, class or size that makes no sense.
+        ValueError: a class that the model does not have, or thresholds that a file which suppresses boxes itself cannot
+            honour.
     """
 
     def __init__(
         self,
-        model: DetectionModel | ExportedModel,
+        model: Any,
+        options: PredictOptions,
         *,
         device: torch.device,
         size_hw: tuple[int, int],
-        conf: float = 0.25,
-        iou: float = 0.45,
-        max_det: int = 1000,
-        classes: Sequence[int] | None = None,
-        agnostic: bool = False,
-        augment: bool = False,
         half: bool = False,
-        report: Callable[[str], None] = warn,
     ) -> None:
-        check_thresholds(conf, iou, max_det)
         self.model = model
+        self.options = options
         self.device = device
-        self.names = tuple(model.names)
-        self.stride = model.max_stride
-        self.is_fixed = fixed_size_hw(model) is not None
-        self.size_hw = fixed_size_hw(model) or input_size_hw(size_hw, self.stride, report)
+        self.size_hw = size_hw
+        self.half = half
+        self.names: tuple[str, ...] = tuple(model.names)
+        self.stride: int = model.max_stride
+        self.is_fixed = getattr(model, "size_hw", None) is not None
         self.suppress = suppression_of(model)
-        self.conf, self.iou, self.max_det, self.agnostic, self.augment, self.half = (
-            conf, iou, max_det, agnostic, augment, half,
-        )  # fmt: skip
-        self.classes = check_classes(classes, len(self.names))
-        import_module("torchvision.ops")  # suppression needs it; its seconds would count as the first image's
+        self.classes = check_classes(options.classes, len(self.names))
+        check_augment(model, options.augment)
+        check_own_suppression(model, options)
+        import_module("torchvision.ops")  # suppression needs it; its seconds would count as the first picture's
 
-    def __call__(self, images: Any) -> Results | list[Results]:
-        """Look at one image or several.
-
-        Args:
-            images: a path; a (H, W, 3) or (H, W) uint8 NumPy array, **RGB** as everywhere in this project (an array of
-                cv2.imread must be turned round: `image[..., ::-1]`); a PIL image; a (3, H, W) tensor, RGB, float 0..1
-                or uint8; or a list or tuple of these, or a (B, 3, H, W) tensor.
-
-        Returns:
-            `Results` for one image, a list of them in the same order for several.
-
-        Raises:
-            ValueError: an array, tensor or file that is no such image.
-            FileNotFoundError: no such file.
-        """
-        stream = as_images(images)
-        results: list[Results] = []
-        while chunk := list(islice(stream, BATCH_SIZE)):
-            results += self.detect([image for image, _ in chunk], [path for _, path in chunk])
-        return results if is_many(images) else results[0]
-
-    def detect(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> list[Results]:
+    def __call__(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> list[Results]:
         """Look at (H, W, 3) uint8 RGB arrays; those that need the same input shape go through the network together."""
         start = time.perf_counter()
         boxed = [letterbox_image(image, self.size_hw, stride=self.stride, auto=not self.is_fixed) for image in images]
@@ -116,14 +79,20 @@ class Detector:
         batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, 3, H, W)
         batch = (batch.half() if self.half else batch.float()).div_(255)
         clock.append(self._now())
-        if self.augment:
+        if self.options.augment:
             levels = len(self.model.stride)
             predictions = predict_augmented(self.model, batch, stride=self.stride, levels=levels)
         else:
             predictions = self.model(batch)
         clock.append(self._now())
+        options = self.options
         found = self.suppress(
-            predictions, self.conf, self.iou, classes=self.classes, agnostic=self.agnostic, max_det=self.max_det
+            predictions,
+            options.conf_thres,
+            options.iou_thres,
+            classes=self.classes,
+            agnostic=options.agnostic_nms,
+            max_det=options.max_det,
         )
         rows = [boxes.cpu().numpy() for boxes in found]
         clock.append(self._now())
@@ -159,15 +128,6 @@ class Detector:
         return time.perf_counter()
 
 
-def check_thresholds(conf: float, iou: float, max_det: int) -> None:
-    """Raise ValueError for a threshold outside 0..1 or a maximum below 1."""
-    for name, value in (("confidence threshold", conf), ("IoU threshold", iou)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} {value} must lie between 0 and 1")
-    if max_det < 1:
-        raise ValueError(f"maximum of detections {max_det} must be 1 or more")
-
-
 def check_classes(classes: Sequence[int] | None, count: int) -> tuple[int, ...] | None:
     """Raise ValueError for a class index that the model does not have."""
     if classes is None:
@@ -176,3 +136,21 @@ def check_classes(classes: Sequence[int] | None, count: int) -> tuple[int, ...] 
     if wrong or not len(classes):
         raise ValueError(f"classes {list(classes)}: give indices from 0 to {count - 1}, the model has {count} classes")
     return tuple(int(index) for index in classes)
+
+
+def check_own_suppression(model: Any, options: PredictOptions) -> None:
+    """Raise ValueError for thresholds that a file which suppresses boxes itself cannot honour.
+
+    Thresholds left at their defaults give way to the file's own.
+    """
+    if not getattr(model, "has_nms", False):
+        return
+    info = model.info
+    advice = f"{model.path} suppresses boxes itself; export it again with"
+    conf, iou = options.conf_thres, options.iou_thres
+    if info.conf_thres is not None and conf < info.conf_thres and conf != DEFAULT_CONF:
+        raise ValueError(f"confidence threshold {conf}: {advice} it (now {info.conf_thres})")
+    if info.iou_thres is not None and iou not in (info.iou_thres, DEFAULT_IOU):
+        raise ValueError(f"IoU threshold {iou}: {advice} it (now {info.iou_thres})")
+    if options.agnostic_nms and not info.agnostic:
+        raise ValueError(f"suppression across classes: {advice} --agnostic-nms")

@@ -1,0 +1,77 @@
+"""How a task makes its training pictures; the loader draws them, whatever they show."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+
+from mgil.datasets.batches.geometry import Plan
+from mgil.datasets.batches.letterbox import fitted_size_hw, rect_shape_hw
+from mgil.datasets.batches.stores import TileDecoder
+
+
+class Composer(ABC):
+    """Says which tiles a training picture is made of, by which maps, and with which targets.
+
+    An item is what a tile shows: here an image of the split, resized so that its longer side is `size`.
+
+    Args:
+        image_paths: N, by item.
+        sizes_hw: (N, 2) pixels of the images.
+        size: Side of the square pictures, and of the tiles.
+        rect: Pictures of like shape share the smallest rectangle that holds them, instead of squares.
+        stride: With `rect`, sides are multiples of this.
+    """
+
+    def __init__(
+        self, image_paths: Sequence[str], sizes_hw: np.ndarray, size: int, *, rect: bool = False, stride: int = 32
+    ) -> None:
+        sizes_hw = np.asarray(sizes_hw, np.int64).reshape(-1, 2)
+        self.image_paths = image_paths
+        self.size = size
+        self.rect = rect
+        self.stride = stride
+        self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
+        self.tile_sizes_hw = fitted_size_hw(sizes_hw, size) if len(sizes_hw) else sizes_hw
+        self.decoder = TileDecoder(image_paths, sizes_hw, size)
+
+    def __len__(self) -> int:
+        """Items."""
+        return len(self.aspects)
+
+    def output_hw(self, items: np.ndarray) -> tuple[int, int]:
+        """Height and width of the pictures that are drawn for these items together."""
+        if self.rect:
+            return rect_shape_hw(self.tile_sizes_hw[items], self.stride)
+        return self.size, self.size
+
+    @abstractmethod
+    def plan(
+        self,
+        rng: np.random.Generator,
+        primaries: np.ndarray,
+        partners: tuple[np.ndarray, np.ndarray],
+        tile_sizes_hw: np.ndarray,
+        output_hw: tuple[int, int],
+    ) -> Plan:
+        """Draw where every pixel comes from; the arguments are those of `geometry.draw_plan`."""
+
+    @abstractmethod
+    def targets(self, plan: Plan, items: np.ndarray, skipped: Collection[int]) -> np.ndarray:
+        """What the loss is to learn from the pictures of a plan.
+
+        Args:
+            plan: From `plan`.
+            items: (L, 4) item in each slot; ignored where the slot is empty.
+            skipped: Items that could not be read; they are grey and teach nothing.
+
+        Returns:
+            (T, C) float32, the number of the picture first, sorted by it.
+        """
+
+    def rescaled(self, targets: torch.Tensor, factor: float) -> torch.Tensor:
+        """Targets of pictures that were resized by a factor (--multi-scale); the same where they are no pixels."""
+        return targets

@@ -1,0 +1,57 @@
+"""What `load_model` returns: a trained network that takes whatever a Python user calls an image."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from mgil.engine.prediction.inputs import as_images, is_many
+from mgil.tasks.base import Predictor
+
+BATCH_SIZE = 16  # images of one list that go through the network together
+
+
+class Model:
+    """A network at work.
+
+    Args:
+        predictor: The task's own part; its attributes (`names`, `size_hw`, `device`, `model`) are at hand here.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names by index; assigning others renames the classes."""
+        return self.predictor.names
+
+    @names.setter
+    def names(self, names: tuple[str, ...]) -> None:
+        self.predictor.names = names
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "predictor":  # not there yet: asked for by copy or pickle
+            raise AttributeError(name)
+        return getattr(self.predictor, name)
+
+    def __call__(self, images: Any) -> Any:
+        """Look at one image or several.
+
+        Args:
+            images: a path; a (H, W, 3) or (H, W) uint8 NumPy array, **RGB** as everywhere in this project (an array of
+                cv2.imread must be turned round: `image[..., ::-1]`); a PIL image; a (3, H, W) tensor, RGB, float 0..1
+                or uint8; or a list or tuple of these, or a (B, 3, H, W) tensor.
+
+        Returns:
+            The task's result for one image (detection: `Results`), a list of them in the same order for several.
+
+        Raises:
+            ValueError: an array, tensor or file that is no such image.
+            FileNotFoundError: no such file.
+        """
+        stream = as_images(images)
+        results: list[Any] = []
+        while chunk := list(islice(stream, BATCH_SIZE)):
+            results += self.predictor([image for image, _ in chunk], [path for _, path in chunk])
+        return results if is_many(images) else results[0]

@@ -1,0 +1,231 @@
+"""A training run, put together: everything that its loop needs, in the order in which mistakes are cheapest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.batches.loader import TrainLoader
+from mgil.datasets.batches.memory import free_ram_bytes
+from mgil.datasets.batches.stores import StoreName
+from mgil.engine.distributed import all_processes, from_main, is_main, mean_over_processes, rank, world_size
+from mgil.engine.runs import new_run_folder, set_aside
+from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.log import RunLog, columns
+from mgil.engine.training.precision import Precision
+from mgil.engine.training.progress import Progress
+from mgil.engine.training.random_state import seed_everything
+from mgil.engine.training.run_claim import RunClaim
+from mgil.engine.training.schedule import Schedule, build_optimizer, scaled_weight_decay
+from mgil.engine.training.setup import (
+    Splits,
+    fill_memory,
+    freeze_rows,
+    load_splits,
+    make_model,
+    read_named_files,
+    resolved,
+)
+from mgil.engine.training.trainer import Trainer
+from mgil.engine.weights.checkpoints import Checkpoint
+from mgil.files.atomic import write_text_atomic
+from mgil.networks.network import Network
+from mgil.tasks.base import Loading, Loss, Task
+from mgil.tasks.recipe import Recipe, load_recipe
+
+Report = Callable[[str], None]
+PICTURED_BATCHES = 3
+STORES: dict[str, StoreName] = {"auto": "auto", "ram": "resident", "none": "streamed"}
+
+
+@dataclass
+class RunParts:
+    """One training run.
+
+    Attributes:
+        config: With values in place of all defaults.
+        task: What is trained.
+        recipe: The task's.
+        splits: The data set.
+        folder: Where results go.
+        trainer: Model, loader, loss, optimizer.
+        eval_loader: Validation batches; the resized images stay in memory between epochs where they fit.
+        val_loss: The loss of validation, which the main process alone runs.
+        report: Gets the lines for people.
+        progress: Where the run stands.
+        log: results.csv and TensorBoard; None in all but the main process.
+        random_states: Of all processes, after an epoch.
+    """
+
+    config: TrainConfig
+    task: Task
+    recipe: Recipe
+    splits: Splits
+    folder: Path
+    device: torch.device
+    report: Report
+    trainer: Trainer = field(init=False)
+    eval_loader: EvalLoader = field(init=False)
+    val_loss: Loss = field(init=False)
+    progress: Progress = field(default_factory=Progress)
+    log: RunLog | None = None
+    random_states: list[Any] = field(default_factory=list)
+
+    @property
+    def eval_batch(self) -> int:
+        """Images per batch of validation; without gradients twice as many fit."""
+        return max(2 * self.config.batch_size // world_size(), 1)
+
+
+def put_together(
+    config: TrainConfig,
+    task: Task,
+    device: torch.device,
+    resumed: Checkpoint | None,
+    report: Report,
+    closing: ExitStack,
+) -> RunParts:
+    """Read files, labels and weights, and make the parts of a run.
+
+    Args:
+        config: As the user gave it, or of the run to resume.
+        task: What is trained.
+        device: Of this process.
+        resumed: The checkpoint to go on from; its state is not brought back here, see `training.state.restore`.
+        report: Gets the lines for people.
+        closing: Stops background work and finishes files, should the set-up fail too.
+
+    Raises:
+        FileNotFoundError: Data, weights, model or recipe that are not there.
+        ValueError: Options that do not fit together.
+    """
+    seed_everything(config.seed + rank())
+    checkpoint = resumed or read_named_files(config, task)  # before the data, which may take minutes
+    splits = load_splits(config, task, report)
+    changes = {} if config.hyp or resumed else splits.data.hyp  # a data set may change the default recipe alone
+    config = resolved(config, splits.data, task)
+    recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
+    precision = Precision(config.amp, device)
+    of_weights = replace(config, cfg="") if resumed else config
+    model = make_model(of_weights, task, splits.data.names, checkpoint, report).to(device)
+    config = replace(config, imgsz=model.imgsz)
+    frozen = freeze_rows(model, config.freeze)
+    if not resumed:
+        task.prepare(model, splits.train, recipe, config.imgsz, config.seed, config, report)
+    if config.batch_size == -1:
+        share = from_main(fill_memory(model, config.imgsz, precision))
+        config = replace(config, batch_size=share * world_size())
+        report(f"batch size {config.batch_size}")
+    if config.sync_bn:
+        _share_statistics(model, device)
+    folder = _folder(config, resumed, report, closing)  # not before the options are known to be good
+    parts = RunParts(config, task, recipe, splits, folder, device, report)
+    parts.trainer = _trainer(parts, model, precision, frozen, _store(config, resumed))
+    closing.callback(parts.trainer.loader.close)
+    parts.eval_loader = _eval_loader(parts, model.max_stride)
+    parts.val_loss = task.loss(model, recipe, config.imgsz, config)
+    return parts
+
+
+def open_log(parts: RunParts, closing: ExitStack) -> None:
+    """Write what describes the run, and start its log; in the main process only."""
+    config, folder = parts.config, parts.folder
+    write_text_atomic(folder / "opt.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
+    write_text_atomic(folder / "hyp.yaml", yaml.safe_dump(parts.recipe.as_dict(), sort_keys=False))
+    parts.log = RunLog(folder, columns(parts.val_loss.terms, parts.task.metrics), parts.progress.epoch)
+    closing.callback(parts.log.close)
+    if not config.noplots:
+        names = parts.splits.data.names
+        parts.task.draw_labels(parts.splits.train, names, folder / "labels.jpg")
+        loader = parts.trainer.loader
+        for index in range(min(PICTURED_BATCHES, len(loader))):
+            batch = loader.batch(0, index)
+            path = folder / f"train_batch{index}.jpg"
+            parts.task.draw_batch(batch.images.cpu(), batch.targets.cpu(), names, path)
+
+
+def _share_statistics(model: nn.Module, device: torch.device) -> None:
+    if world_size() == 1 or device.type != "cuda":
+        raise ValueError("--sync-bn shares statistics between GPUs; it needs torchrun and several of them")
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, but for a model that is a BatchNorm itself
+
+
+def _store(config: TrainConfig, resumed: Checkpoint | None) -> StoreName:
+    store = STORES[config.cache]
+    if resumed and store == "auto":  # a matter of the day's memory, and it decides what a mosaic is made of
+        store = resumed.training.get("store", store)
+    return store
+
+
+def _folder(config: TrainConfig, resumed: Checkpoint | None, report: Report, closing: ExitStack) -> Path:
+    """The run's folder, made by the main process and known to all."""
+    folder = None
+    if resumed:
+        weights = resumed.path.resolve().parent
+        if weights.name != "weights":
+            raise ValueError(f"--resume {resumed.path}: not in a run's folder (.../weights/last.pt); move it back")
+        folder = str(weights.parent)
+    elif is_main():
+        folder = str(new_run_folder(config.project, config.name, config.exist_ok))
+    path = Path(from_main(folder))
+    if is_main():  # the others may be on another machine
+        (path / "weights").mkdir(exist_ok=True)
+        closing.callback(RunClaim(path).release)
+    if is_main() and not resumed and (kept := set_aside(path / "weights")):
+        report(f"--exist-ok: the earlier run's weights are now {', '.join(kept)}")
+    return path
+
+
+def _trainer(
+    parts: RunParts, model: Network, precision: Precision, frozen: tuple[nn.Module, ...], store: StoreName
+) -> Trainer:
+    config, recipe, task = parts.config, parts.recipe, parts.task
+    loader = TrainLoader(
+        task.composer(parts.splits.train, recipe, config.imgsz, model.max_stride, config),
+        config.batch_size // world_size(),
+        seed=config.seed,
+        workers=config.workers,
+        store=store,
+        rank=rank(),
+        world_size=world_size(),
+        agree=all_processes,
+        device=parts.device,
+        strict=config.strict,
+        report=parts.report,
+    )
+    decay = scaled_weight_decay(recipe, config.batch_size)
+    optimizer = build_optimizer(model, config.optimizer or recipe.optimizer, recipe, decay)
+    return Trainer(
+        model,
+        loader,
+        task.loss(model, recipe, config.imgsz, config, mean_over_processes),
+        optimizer,
+        Schedule(optimizer, recipe, config.epochs, len(loader), config.batch_size, config.cos_lr),
+        precision,
+        seed=config.seed,
+        multi_scale=config.multi_scale,
+        compiled=config.compile,
+        frozen=frozen,
+        report=parts.report,
+    )
+
+
+def _eval_loader(parts: RunParts, stride: int) -> EvalLoader:
+    config = parts.config
+    loading = Loading(
+        parts.eval_batch,
+        workers=config.workers,
+        memory_budget=0 if config.cache == "none" else free_ram_bytes() // 3,
+        ahead=parts.device.type != "cpu",
+        strict=config.strict,
+        report=parts.report,
+    )
+    return parts.task.eval_loader(parts.splits.val, config.imgsz, stride, config, loading)

@@ -1,0 +1,48 @@
+"""Where a training run stands: epochs, the best of them, validations that failed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MOST_BAD_VALIDATIONS = 3  # in a row
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: The next epoch to train, from 0.
+        best_fitness: Highest fitness so far; -1 before the first validation.
+        best_epoch: The epoch that reached it.
+        bad_validations: How many of the last validations gave no numbers.
+    """
+
+    epoch: int = 0
+    best_fitness: float = -1.0
+    best_epoch: int = 0
+    bad_validations: int = 0
+
+    def accept(self, losses: Sequence[float], last: bool) -> bool:
+        """Note a validation's losses; whether they are numbers. If not, the averaged weights have diverged.
+
+        Raises:
+            FloatingPointError: They are not, in the last epoch or once too often.
+        """
+        if all(map(math.isfinite, losses)):
+            self.bad_validations = 0
+            return True
+        self.bad_validations += 1
+        if last or self.bad_validations >= MOST_BAD_VALIDATIONS:
+            shown = ", ".join(f"{value:.4g}" for value in losses)
+            raise FloatingPointError(f"epoch {self.epoch + 1}: the validation losses are {shown}; lower lr0")
+        return False
+
+    def record(self, fitness: float) -> bool:
+        """Note an epoch's fitness; whether it is the best so far."""
+        if fitness > self.best_fitness or math.isnan(self.best_fitness):
+            self.best_fitness, self.best_epoch = fitness, self.epoch
+            return True
+        return False

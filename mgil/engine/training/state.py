@@ -1,0 +1,83 @@
+"""What a checkpoint holds of a run, and how a resumed run takes it up again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mgil.engine.distributed import from_main
+from mgil.engine.training.parts import RunParts
+from mgil.engine.training.random_state import random_state, restore_random_state
+from mgil.engine.training.resume import patience_is_over, read_progress, sound_state
+from mgil.engine.weights.checkpoints import Checkpoint, save_checkpoint
+from mgil.networks.network import Network
+
+
+def save(run: RunParts, epoch: int, best: bool, last: bool) -> None:
+    """Write the checkpoints that are due after an epoch.
+
+    Args:
+        run: Its averaged weights are saved.
+        epoch: The epoch that is done, from 0.
+        best: No epoch before was better.
+        last: No epoch follows.
+    """
+    config, weights = run.config, run.folder / "weights"
+    model = run.trainer.ema.model
+    assert isinstance(model, Network)
+    info = {"epoch": epoch, "fitness": run.progress.best_fitness, "data": str(run.splits.data.yaml_path)}
+    name = run.task.name
+    if best and not config.nosave:
+        save_checkpoint(weights / "best.pt", model, info, task=name)
+    if config.save_period > 0 and (epoch + 1) % config.save_period == 0:
+        save_checkpoint(weights / f"epoch{epoch}.pt", model, info, task=name)
+    if not config.nosave or last:  # after all else: from here on a resumed run takes the epoch for done
+        save_checkpoint(weights / "last.pt", model, info, training_state(run), name)
+
+
+def training_state(run: RunParts) -> dict[str, Any]:
+    """Everything that resuming needs: tensors and plain values."""
+    loader = run.trainer.loader
+    weights = loader.image_weights
+    return {
+        "config": run.config.as_dict(),
+        "hyp": run.recipe.as_dict(),
+        "progress": vars(run.progress),
+        "images": len(run.splits.train),
+        "store": "resident" if loader.store.window is None else "streamed",
+        "trainer": run.trainer.state(),
+        "image_weights": None if weights is None else weights.tolist(),
+        "random": [random_state(run.device), *run.random_states[1:]],  # validation may have moved this process's
+    }
+
+
+def restore(run: RunParts, checkpoint: Checkpoint) -> None:
+    """Take up the state of an interrupted run.
+
+    Raises:
+        ValueError: It is of other classes, damaged, or not the one that the main process has.
+    """
+    state = checkpoint.training
+    names = run.splits.data.names
+    if checkpoint.names != names:
+        raise ValueError(
+            f"--resume {checkpoint.path}: trained on {len(checkpoint.names)} classes, "
+            f"{run.splits.data.yaml_path} has {len(names)}, or others; restore the data set"
+        )
+    if from_main(state["progress"]) != state["progress"]:
+        raise ValueError(f"--resume {checkpoint.path}: not the one that the main process has; copy that here")
+    found = len(run.splits.train)
+    if state.get("images", found) != found:
+        run.report(f"train: {found} images, the run had {state['images']}: from here on it is another run")
+    run.progress = read_progress(checkpoint)
+    with sound_state(checkpoint):
+        run.trainer.restore(state["trainer"], checkpoint.state_dict)
+        if state["image_weights"] is not None:
+            loader = run.trainer.loader
+            loader.set_image_weights(np.array(state["image_weights"]))  # which checks them
+            loader.image_weights = np.array(state["image_weights"])  # the bits, not normalised again
+    restore_random_state(checkpoint, run.device, run.report)
+    done = run.progress.epoch >= run.config.epochs or patience_is_over(run.progress, run.config)
+    where = "after its last epoch" if done else f"at epoch {run.progress.epoch + 1}"
+    run.report(f"resuming {checkpoint.path} {where}")

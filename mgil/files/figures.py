@@ -1,0 +1,39 @@
+"""Figures of matplotlib, free of its global state and of any display, and written whole."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mgil.files.atomic import write_bytes_atomic
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, dpi: int = 150) -> tuple[Any, Any]:
+    """A figure of a size in inches, and its axes: one, or a (rows, columns) array of them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, axes[0, 0] if rows == columns == 1 else axes
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure in the format of the path's suffix; figure.savefig would draw it twice for its layout."""
+    figure.canvas.draw()
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    content = io.BytesIO()  # given a file, Pillow overlooks that the disk is full
+    options: dict[str, Any] = {"compress_level": 2} if path.suffix == ".png" else {"quality": 90}
+    picture.save(content, format="PNG" if path.suffix == ".png" else "JPEG", dpi=(figure.dpi, figure.dpi), **options)
+    write_bytes_atomic(path, content.getvalue(), durable=False)
+
+
+def literal(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names for matplotlib, which would take what stands between two dollar signs for a formula."""
+    return tuple(name.replace("$", r"\$") for name in names)

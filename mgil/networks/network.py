@@ -1,0 +1,49 @@
+"""What every trainable network has, whatever its task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mgil.block.flie import FLIE
+
+
+class Network(nn.Module, ABC):
+    """A network that a checkpoint can rebuild.
+
+    In training mode its outputs are what the task's loss takes; in evaluation mode they are predictions.
+
+    Attributes:
+        architecture: Plain values that it was built from, complete: a checkpoint rebuilds the network from them.
+            `source` is its name for messages.
+        names: Class names by index.
+        imgsz: Side in pixels that it was made for; also the default at inference.
+        max_stride: Largest stride of any layer; sides of the input are multiples of it.
+    """
+
+    architecture: dict[str, Any]
+    names: tuple[str, ...]
+    imgsz: int
+    max_stride: int
+
+    @property
+    def rows(self) -> Sequence[nn.Module]:
+        """Its parts from the input to the output, the head last: what --freeze counts and --visualize shows."""
+        return list(self.children())
+
+    @property
+    def stride(self) -> Tensor:
+        """Stride of each output level in pixels, (levels,)."""
+        return torch.tensor([float(self.max_stride)])
+
+    @abstractmethod
+    def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> Network:
+        """A copy for inference with the same outputs: BatchNorm folded, blocks re-parameterised.
+
+        Args:
+            convert: Which space-to-channel + conv pairs become one 6x6 convolution (see `mgil.block.reparameterise`).
+        """

@@ -1,0 +1,47 @@
+"""AutoAnchor: the model's anchors held against the labels, and new ones fitted where they do not suit."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mgil.datasets.batches.letterbox import fitted_size_hw
+from mgil.datasets.reading.samples import Samples
+from mgil.networks.detector import DetectionModel
+from mgil.tasks.base import Report
+from mgil.tasks.detect.anchors import ENOUGH_RECALL, fit_levels, measure_fit
+
+
+def check_anchors(
+    model: DetectionModel, samples: Samples, imgsz: int, anchor_t: float, seed: int, report: Report
+) -> None:
+    """Fit new anchors when too few boxes could be matched by the model's own (YOLOv5's 0.98).
+
+    Args:
+        model: Its anchors may be replaced, in `architecture` too.
+        samples: The training split.
+        imgsz: Training size in pixels.
+        anchor_t: An anchor matches boxes within this factor on both sides.
+        seed: Of the search for anchors.
+        report: Told what was found and done.
+    """
+    labels = samples.without_crowds()  # crowd boxes are not trained on, so they need no anchor
+    fitted_hw = np.repeat(np.asarray(fitted_size_hw(samples.sizes_hw, imgsz)), np.diff(labels.offsets), axis=0)
+    sizes_wh = labels.boxes_cxcywh[:, 2:4] * fitted_hw[:, ::-1]
+    head = model.head
+    own = head.anchors_px.cpu().numpy()
+    fit = measure_fit(sizes_wh, own.reshape(-1, 2), anchor_t)
+    text = f"AutoAnchor: {fit.per_box:.2f} anchors per box, best possible recall {fit.recall:.4f}"
+    if fit.recall > ENOUGH_RECALL:
+        report(f"{text}: the model's anchors suit the labels")
+        return
+    found = fit_levels(sizes_wh, own, head.stride.tolist(), anchor_t, seed=seed)
+    better = measure_fit(sizes_wh, found.reshape(-1, 2), anchor_t)
+    if better.recall <= fit.recall:
+        report(f"{text}: kept, the ones fitted to the labels are no better ({better.recall:.4f})")
+        return
+    anchors = torch.from_numpy(found).float()
+    head.set_anchors_px(anchors)
+    model.architecture["anchors"] = anchors.flatten(1).tolist()
+    listed = ", ".join(f"{width:.0f}x{height:.0f}" for width, height in found.reshape(-1, 2))
+    report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed}")

@@ -1,0 +1,68 @@
+"""Detection's batches: what its training pictures show, and its evaluation batches with boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import torch
+
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.datasets.batches.composer import Composer
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.batches.geometry import Plan, draw_plan
+from mgil.datasets.reading.samples import Samples
+from mgil.tasks.detect.targets import plan_targets
+
+
+class DetectComposer(Composer):
+    """Mosaics and plain images with their boxes, (T, 6) targets as `TrainBatch` says.
+
+    Args:
+        samples: The split.
+        size: Side of the square pictures in pixels.
+        augment: Strengths of the augmentation.
+        rect: Plain images of like shape in the smallest rectangle that holds them, instead of mosaics in squares.
+        stride: With `rect`, sides are multiples of this.
+    """
+
+    def __init__(
+        self, samples: Samples, size: int, augment: AugmentConfig, *, rect: bool = False, stride: int = 32
+    ) -> None:
+        super().__init__(samples.image_paths, samples.sizes_hw, size, rect=rect, stride=stride)
+        self.augment = augment
+        self.labels = samples.without_crowds()
+
+    def plan(
+        self,
+        rng: np.random.Generator,
+        primaries: np.ndarray,
+        partners: tuple[np.ndarray, np.ndarray],
+        tile_sizes_hw: np.ndarray,
+        output_hw: tuple[int, int],
+    ) -> Plan:
+        """See `Composer`."""
+        return draw_plan(rng, self.augment, primaries, partners, tile_sizes_hw, output_hw, mosaic=not self.rect)
+
+    def targets(self, plan: Plan, items: np.ndarray, skipped: Collection[int]) -> np.ndarray:
+        """See `Composer`."""
+        labels = self.labels.without_labels_of(skipped) if skipped else self.labels
+        return plan_targets(plan, labels, items, self.augment)
+
+    def rescaled(self, targets: torch.Tensor, factor: float) -> torch.Tensor:
+        """See `Composer`."""
+        return targets * targets.new_tensor([1, 1, factor, factor, factor, factor])
+
+
+def detect_eval_loader(samples: Samples, size: int, batch_size: int, **options: Any) -> EvalLoader:
+    """An `EvalLoader` whose targets are the boxes, without crowds; arguments as there."""
+    labels = samples.without_crowds()
+
+    def targets(indices: np.ndarray, inputs_wh: np.ndarray, pads: np.ndarray) -> np.ndarray:
+        rows, owners = labels.rows_of(indices)
+        boxes = labels.boxes_cxcywh[rows] * np.tile(inputs_wh[owners], 2)
+        boxes[:, :2] += pads[owners]
+        return np.concatenate([owners[:, None], labels.classes[rows, None], boxes], axis=1, dtype=np.float32)
+
+    return EvalLoader(samples, size, batch_size, targets=targets, **options)

@@ -1,0 +1,116 @@
+"""Detection's own flags, beside those that the commands have for every task.
+
+Imports nothing heavy: --help shows them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mgil.files.flags import Refused, flag, flag_of, fraction, natural_int, positive_int, real, refused
+
+DEFAULT_CONF, DEFAULT_IOU = 0.25, 0.45  # of load_model and detect.py
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Flags of training."""
+
+    rect: bool = flag(False, help="batches of like aspect ratio in rectangles, without mosaic")
+    noautoanchor: bool = flag(False, help="keep the model's anchors")
+    image_weights: bool = flag(False, help="draw images with rare and hard classes more often")
+    single_cls: bool = flag(False, help="treat all classes as one")
+    label_smoothing: float = flag(
+        0.0,
+        kind=real("a number from 0 to below 1", lambda value: 0 <= value < 1),
+        help="class targets become 1 - s/2 and s/2",
+    )
+
+    refuses: ClassVar[tuple[Refused, ...]] = (
+        refused("--quad", why="the batched data path makes it unnecessary", nargs=0),
+    )
+
+    def check_flags(self) -> None:
+        """Raise ValueError for flags that exclude each other."""
+        joined: Any = self  # with the flags that training has for every task
+        if self.rect and joined.multi_scale:
+            raise ValueError("--rect and --multi-scale exclude each other")
+        if self.image_weights and joined.noval:
+            raise ValueError("--image-weights needs the AP of every epoch; leave --noval out")
+
+
+@dataclass(frozen=True)
+class ValOptions:
+    """Flags of evaluation."""
+
+    conf_thres: float = flag(0.001, kind=fraction, aliases=("--conf",), help="lowest score that counts")
+    iou_thres: float = flag(0.6, kind=fraction, aliases=("--iou",), help="NMS overlap")
+    max_det: int = flag(300, kind=positive_int, help="boxes per image")
+    single_cls: bool = flag(False, help="treat all classes as one")
+    augment: bool = flag(False, help="test-time augmentation: three sizes, one mirrored")
+    save_txt: bool = flag(False, help="write labels/*.txt")
+    save_conf: bool = flag(False, help="scores in the label files too")
+    save_json: bool = flag(False, help="write COCO results, and score them by pycocotools")
+    pad: float = flag(
+        0.0, kind=fraction, help="grey border in strides around rectangles; 0.5 is YOLOv5's, for figures beside its own"
+    )
+
+    refuses: ClassVar[tuple[Refused, ...]] = (
+        refused(
+            "--save-hybrid", why="labels beside detections are no result; --save-txt writes what was found", nargs=0
+        ),
+    )
+
+    def check_flags(self) -> None:
+        """Raise ValueError for a flag that needs another one."""
+        if self.save_conf and not self.save_txt:
+            raise ValueError("--save-conf adds scores to the label files of --save-txt; pass that too")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Flags of detection on pictures, videos and streams; also keywords of `load_model`."""
+
+    conf_thres: float = flag(DEFAULT_CONF, kind=fraction, aliases=("--conf",), help="lowest score that is kept")
+    iou_thres: float = flag(
+        DEFAULT_IOU, kind=fraction, aliases=("--iou",), help="boxes of a class that overlap more are one object"
+    )
+    max_det: int = flag(1000, kind=positive_int, help="most detections per image")
+    classes: tuple[int, ...] | None = flag(
+        None, kind=natural_int, nargs="+", help="keep only these class indices: --classes 0 2 3"
+    )
+    agnostic_nms: bool = flag(False, aliases=("--agnostic",), help="boxes of different classes suppress each other too")
+    augment: bool = flag(False, help="look at three sizes, once mirrored")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Flags of export: non-maximum suppression inside the file. None: not given."""
+
+    nms: bool = flag(False, help="non-maximum suppression inside the file")
+    agnostic_nms: bool = flag(False, help="the same, boxes of different classes suppress each other too")
+    topk_per_class: int | None = flag(
+        None, kind=positive_int, help="--nms: most boxes of a class in an image (default: 100)"
+    )
+    topk_all: int | None = flag(None, kind=positive_int, help="--nms: most boxes in an image (default: 100)")
+    iou_thres: float | None = flag(
+        None, kind=fraction, aliases=("--iou",), help="--nms: boxes that overlap more are one object (default: 0.45)"
+    )
+    conf_thres: float | None = flag(
+        None, kind=fraction, aliases=("--conf",), help="--nms: lowest score that is kept (default: 0.25)"
+    )
+
+    @property
+    def suppresses(self) -> bool:
+        """Whether suppression becomes part of the file; --agnostic-nms asks for it too, as in YOLOv5."""
+        return self.nms or self.agnostic_nms
+
+    def check_flags(self) -> None:
+        """Raise ValueError for flags that need another one."""
+        for name in ("conf_thres", "iou_thres", "topk_per_class", "topk_all"):
+            if getattr(self, name) is not None and not self.suppresses:
+                raise ValueError(f"{flag_of(name)} sets suppression inside the file; pass --nms too")
+
+
+OPTIONS = {"train": TrainOptions, "val": ValOptions, "detect": PredictOptions, "export": ExportOptions}

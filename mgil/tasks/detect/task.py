@@ -1,0 +1,238 @@
+"""Detection, as the engine sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.reading.config import DataConfig
+from mgil.datasets.reading.load import load_samples
+from mgil.datasets.reading.samples import Samples
+from mgil.networks.config import load_architecture
+from mgil.networks.detector import DetectionModel, build_model
+from mgil.networks.head import Detect
+from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Report, Task
+from mgil.tasks.detect.auto_anchor import check_anchors
+from mgil.tasks.detect.batches import DetectComposer, detect_eval_loader
+from mgil.tasks.detect.criterion import Criterion, make_loss
+from mgil.tasks.detect.image_weights import image_difficulty
+from mgil.tasks.detect.judge import DetectJudge
+from mgil.tasks.detect.options import (
+    DEFAULT_CONF,
+    DEFAULT_IOU,
+    ExportOptions,
+    PredictOptions,
+    TrainOptions,
+    ValOptions,
+)
+from mgil.tasks.detect.predictor import Detector
+from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
+from mgil.tasks.detect.scores import METRICS, DetectScores
+from mgil.tasks.detect.suppression import Suppression
+from mgil.tasks.recipe import Recipe
+
+
+class DetectTask:
+    """See `mgil.tasks.base.Task`."""
+
+    name = "detect"
+    recipe: type[Recipe] = DetectRecipe
+    default_cfg = "yolov5n-mgil.yaml"
+    metrics: tuple[str, ...] = METRICS
+    plotted: tuple[str, ...] = ("AP", "AP50", "AP_S", "AP_M", "AP_L")
+    last_stage = "NMS"
+    speed_options: Mapping[str, Any] = {"conf_thres": DEFAULT_CONF, "iou_thres": DEFAULT_IOU}
+    table_columns: tuple[str, ...] = ("Prediction", "Confidence", "xmin", "ymin", "xmax", "ymax")
+
+    def adapted(self, data: DataConfig, options: TrainOptions | ValOptions) -> DataConfig:
+        """With --single-cls all objects are of one class."""
+        return data.as_one_class() if options.single_cls else data
+
+    def read(self, data: DataConfig, split: str, *, strict: bool, report: Report) -> Samples:
+        """Boxes from YOLO label files or a COCO json."""
+        return load_samples(data, split, strict=strict, report=report)
+
+    def composer(
+        self, split: Samples, recipe: DetectRecipe, imgsz: int, stride: int, options: TrainOptions
+    ) -> DetectComposer:
+        """Mosaics, or with --rect plain images."""
+        return DetectComposer(split, imgsz, recipe.augment(), rect=options.rect, stride=stride)
+
+    def eval_loader(
+        self, split: Samples, imgsz: int, stride: int, options: TrainOptions | ValOptions, loading: Loading
+    ) -> EvalLoader:
+        """Letterboxed images. Times are of whole squares, accuracy of the smallest rectangle, as in YOLOv5."""
+        return detect_eval_loader(
+            split,
+            imgsz,
+            loading.batch_size,
+            stride=stride,
+            rect=not loading.speed_only,
+            pad=options.pad if isinstance(options, ValOptions) and not loading.speed_only else 0.0,
+            workers=loading.workers,
+            memory_budget=loading.memory_budget,
+            ahead=loading.ahead,
+            shape_hw=loading.shape_hw,
+            strict=loading.strict,
+            report=loading.report,
+        )
+
+    def default_recipe(self, imgsz: int) -> str:
+        """lowres up to 320 px, scratch-low above."""
+        return default_recipe(imgsz)
+
+    def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> DetectionModel:
+        """A YOLOv5-style detector."""
+        return build_model(architecture, names=names, imgsz=imgsz)
+
+    def check_architecture(self, name: str) -> None:
+        """Read a YAML of models/."""
+        load_architecture(name)
+
+    def prepare(
+        self,
+        model: DetectionModel,
+        split: Samples,
+        recipe: DetectRecipe,
+        imgsz: int,
+        seed: int,
+        options: TrainOptions,
+        report: Report,
+    ) -> None:
+        """AutoAnchor, unless --noautoanchor."""
+        if not options.noautoanchor:
+            check_anchors(model, split, imgsz, recipe.anchor_t, seed, report)
+
+    def loss(
+        self,
+        model: DetectionModel,
+        recipe: DetectRecipe,
+        imgsz: int,
+        options: TrainOptions,
+        average: Average | None = None,
+    ) -> Criterion:
+        """The loss whose assignment the recipe names."""
+        head = model.head
+        gains = recipe.loss_gains(imgsz, model.num_classes, head.num_levels, options.label_smoothing)
+        return make_loss(head, gains, average)
+
+    def item_weights(self, split: Samples, scores: DetectScores, options: TrainOptions) -> np.ndarray | None:
+        """With --image-weights, images with rare and hard classes more often."""
+        if not options.image_weights:
+            return None
+        return image_difficulty(split, np.array([row.ap50_95 for row in scores.per_class]))
+
+    def draw_labels(self, split: Samples, names: Sequence[str], path: Path) -> None:
+        """Boxes per class, where they lie and how large they are."""
+        from mgil.tasks.detect.plots import plot_labels
+
+        plot_labels(split, tuple(names), path)
+
+    def draw_batch(self, images: Tensor, targets: Tensor, names: Sequence[str], path: Path) -> None:
+        """A grid of the images with their boxes."""
+        from mgil.files.picture_grid import draw_batch_grid
+
+        draw_batch_grid(images, targets, names, path)
+
+    def judge(
+        self,
+        model: nn.Module,
+        split: Samples,
+        data: DataConfig,
+        options: TrainOptions | ValOptions,
+        pictures: Path | None = None,
+    ) -> DetectJudge:
+        """COCO AP and what goes with it; training judges by val.py's defaults."""
+        own = options if isinstance(options, ValOptions) else ValOptions()
+        return DetectJudge(model, split, data, own, pictures)
+
+    def outputs(self, split: Samples, options: ValOptions, stem: str) -> list[str]:
+        """Tables, pictures, and what --save-txt and --save-json ask for."""
+        from mgil.tasks.detect.plots import BATCH_PICTURES, RESULT_PICTURES
+        from mgil.tasks.detect.report import label_paths
+
+        names = ["per_class.csv", *RESULT_PICTURES, *BATCH_PICTURES]
+        if options.save_json:
+            names.append(f"{stem}_predictions.json")
+        labels = label_paths(Path("labels"), split, range(len(split))).values() if options.save_txt else ()
+        return [*names, *map(str, labels)]
+
+    def evaluation_notes(self, model: nn.Module, source: str) -> list[str]:
+        """A file that suppresses boxes itself has a lower AP."""
+        if not getattr(model, "has_nms", False):
+            return []
+        return [
+            f"warning: {source} suppresses boxes itself and gives only those that it keeps; --conf-thres and "
+            "--iou-thres bring back no others, so AP is lower than that of the same model without --nms"
+        ]
+
+    def pooled(self, models: Sequence[nn.Module], sources: Sequence[str]) -> nn.Module:
+        """Predictions of all of them, before suppression."""
+        from mgil.tasks.detect.ensemble import Ensemble
+
+        return Ensemble(models, sources)
+
+    def predictor(
+        self,
+        model: nn.Module,
+        options: PredictOptions,
+        *,
+        device: torch.device,
+        size_hw: tuple[int, int],
+        half: bool = False,
+    ) -> Detector:
+        """Boxes in pictures."""
+        return Detector(model, options, device=device, size_hw=size_hw, half=half)
+
+    def inside(self, options: ExportOptions) -> Suppression | None:
+        """Non-maximum suppression, with YOLOv5's defaults where a flag is not given."""
+        if not options.suppresses:
+            return None
+        given = {
+            "conf_thres": options.conf_thres,
+            "iou_thres": options.iou_thres,
+            "per_class": options.topk_per_class,
+            "total": options.topk_all,
+        }
+        values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        return Suppression(agnostic=options.agnostic_nms, **values)
+
+    def deploy_head(self, model: DetectionModel, twin: DetectionModel, size_hw: tuple[int, int] | None) -> None:
+        """A head with little to decode."""
+        from mgil.tasks.detect.export_head import DeployedHead
+
+        kind = type(model.head)
+        if (kind.forward, kind.decode) != (Detect.forward, Detect.decode):
+            raise ValueError(
+                f"the head {kind.__name__} has a forward or decode of its own; only Detect's can be exported"
+            )
+        twin.model[-1] = DeployedHead(model.head, twin.head.m, size_hw)
+
+    def compare(self, found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> object:
+        """Boxes in pixels, and scores."""
+        from mgil.tasks.detect.export_check import compare
+
+        return compare(found, expected, job)
+
+    def output_problem(self, shape: Sequence[int | None], facts: ExportFacts) -> str:
+        """(B, N, 5 + classes), or (B, n, 6) of a file that suppresses boxes itself."""
+        values = 6 if facts.nms else 5 + len(facts.names)
+        if len(shape) == 3 and shape[2] in (values, None):
+            return ""
+        given = ", ".join("?" if side is None else str(side) for side in shape)
+        return f"gives ({given}); a detector of {len(facts.names)} classes gives (batch, n, {values})"
+
+    def cleaned(self, found: Tensor, facts: ExportFacts) -> Tensor:
+        """A class that has no name is no detection."""
+        if not facts.nms:
+            return found
+        return found.where(((found[..., 5] >= 0) & (found[..., 5] < len(facts.names)))[..., None], 0.0)
+
+
+TASK: Task = DetectTask()

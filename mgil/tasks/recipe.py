@@ -1,0 +1,143 @@
+"""What every task's recipe holds: learning rates, warm-up, decay; and how recipes are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from mgil.files.names import hint_for
+from mgil.files.shipped import shipped
+from mgil.files.yaml_file import read_yaml_mapping
+
+FOLDER = shipped("data") / "hyps"
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
+# With gradients clipped to a norm of 10, no lower learning rate can make weights Inf in one step.
+MOST_RATE = 10.0
+# Recipes and keys of YOLOv5 that are not here, and what to do instead.
+LEFT_OUT_RECIPES = {
+    r"(hyp\.)?(Objects365|VOC)": r"it was tuned for one data set; use hyp.scratch-low.yaml",
+    r"(hyp\.)?no-augmentation": "copy hyp.scratch-low.yaml and set hsv_h, hsv_s, "
+    "hsv_v, translate, scale, fliplr and mosaic to 0",
+}
+LEFT_OUT_KEYS = {"anchors": "write as many anchors as you want into the model's YAML"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The part of a recipe that the engine follows; a task's own class adds what its pictures and its loss need.
+
+    Every field may stand in a hyp YAML, under YOLOv5's name.
+
+    Attributes:
+        texts: The fields that are not numbers, and what they may be.
+        without_effect: Keys that other projects' files hold and nothing reads.
+
+    Raises:
+        ValueError: A value that cannot be right, named.
+    """
+
+    texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS}
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+
+    lr0: float = 0.01  # learning rate after warm-up
+    lrf: float = 0.01  # the last epoch's learning rate, as a share of lr0
+    momentum: float = 0.937  # SGD momentum, or Adam's beta1
+    weight_decay: float = 5e-4  # at the nominal batch size
+    optimizer: str = "SGD"  # SGD, Adam or AdamW; the flag --optimizer overrules it
+    nbs: int = 64  # nominal batch size: gradients of smaller batches are accumulated up to it
+    warmup_epochs: float = 3.0  # at least 100 iterations
+    warmup_momentum: float = 0.8  # momentum at the start of warm-up
+    warmup_bias_lr: float = 0.1  # learning rate of the biases at the start of warm-up
+
+    def __post_init__(self) -> None:
+        for name, choices in self.texts.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"hyp {name}: {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+        for item in fields(self):
+            if item.name in self.texts:
+                continue
+            value = getattr(self, item.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"hyp {item.name}: {value!r} is not a number")
+            if value < 0:
+                raise ValueError(f"hyp {item.name}: {value!r} must not be negative")
+        self.at_most_one("lrf")
+        for name in ("lr0", "warmup_bias_lr"):  # lrf is at most 1, so lr0 * lrf is no larger than lr0
+            if getattr(self, name) > MOST_RATE:
+                raise ValueError(f"hyp {name}: {getattr(self, name)!r}; the highest learning rate is {MOST_RATE:g}")
+        if not self.momentum < 1 or not self.warmup_momentum < 1:
+            raise ValueError(f"hyp momentum: {self.momentum!r} and {self.warmup_momentum!r} must be below 1")
+        if self.nbs < 1 or self.nbs != int(self.nbs):
+            raise ValueError(f"hyp nbs: {self.nbs!r} must be a whole number of images")
+
+    def at_most_one(self, *names: str) -> None:
+        """Raise ValueError if one of these fields is above 1."""
+        for name in names:
+            if getattr(self, name) > 1:
+                raise ValueError(f"hyp {name}: {getattr(self, name)!r} must be at most 1")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for hyp.yaml and checkpoints."""
+        return asdict(self)
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
+def load_recipe(
+    kind: type[AnyRecipe], source: str | Path | Mapping[str, Any], changes: Mapping[str, Any] | None = None
+) -> AnyRecipe:
+    """Read a recipe.
+
+    Args:
+        kind: The task's class of recipes.
+        source: A path, a name in data/hyps ("hyp.lowres.yaml", "scratch-low"), or a mapping.
+        changes: Values that take the place of the recipe's own.
+
+    Raises:
+        FileNotFoundError: No such recipe; the message lists the known ones.
+        ValueError: Not YAML, an unknown key (the nearest known one is named), or an impossible value.
+    """
+    if isinstance(source, Mapping):
+        return _from_mapping(kind, {**source, **(changes or {})}, "hyp")
+    path = _find(Path(source))
+    content = read_yaml_mapping(path)
+    if not content:
+        raise ValueError(f"{path}: empty; a hyp file is a mapping of names to values")
+    return _from_mapping(kind, {**content, **(changes or {})}, str(path))
+
+
+def _find(source: Path) -> Path:
+    names = (source.name, f"{source.name}.yaml", f"hyp.{source.name}.yaml", f"hyp.{source.name}")
+    for candidate in (source, *(FOLDER / name for name in names if source.parent == Path("."))):
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.name for path in FOLDER.glob("*.yaml"))
+    hint = hint_for(source.name, known, LEFT_OUT_RECIPES, ending=".yaml", quoted=False)
+    shipped_ones = f"the shipped ones are {', '.join(known)}"
+    raise FileNotFoundError(f"hyp file {source} does not exist; {shipped_ones}{'; ' if hint else ''}{hint}")
+
+
+def _from_mapping(kind: type[AnyRecipe], content: Mapping[str, Any], where: str) -> AnyRecipe:
+    known = [item.name for item in fields(kind)]
+    for key in content:
+        if key not in known and key not in kind.without_effect:
+            hint = hint_for(key, known, LEFT_OUT_KEYS) or f"known keys: {', '.join(known)}"
+            raise ValueError(f"{where}: unknown key {key!r}; {hint}")
+    try:
+        return kind(**{key: _number(value) for key, value in content.items() if key in known})
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _number(value: Any) -> Any:
+    """YAML reads 5e-4, which YOLOv5's users write, as a text; here it is the number that it looks like."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    return value
