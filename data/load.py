@@ -15,6 +15,7 @@ from data.config import DataConfig
 from data.image_list import list_images, printable
 from data.label_cache import LabelCache, sign_files
 from data.labels import label_path_of, scan_yolo
+from data.path_list import PathList
 from data.samples import Findings, Samples
 
 PROBLEMS_SHOWN = 10
@@ -55,7 +56,8 @@ def load_samples(
         samples, found = _read_folders(config, split, cache)
     _tell(samples, found, split, report)
     _refuse(samples, found, config, split, strict)
-    return replace(samples, classes=np.zeros_like(samples.classes)) if config.merged_ids else samples
+    classes = np.zeros_like(samples.classes) if config.merged_ids else samples.classes
+    return replace(samples, classes=classes, image_paths=PathList(samples.image_paths))
 
 
 def _read_folders(config: DataConfig, split: str, cache: LabelCache) -> tuple[Samples, Findings]:
