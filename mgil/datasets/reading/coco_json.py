@@ -12,7 +12,6 @@ import numpy as np
 
 from mgil.datasets.reading.image_list import printable
 from mgil.datasets.reading.image_probe import probe_images
-from mgil.datasets.reading.path_list import PathList
 from mgil.datasets.reading.samples import Findings, Samples
 
 FOLDER_CHECKS = 20  # images that are looked for in each folder
@@ -134,7 +133,7 @@ def scan_coco(
     found.counts.empty = len(image_paths) - found.counts.labelled
     ids = np.array(list(index_of_id), np.int64)
     columns = {"boxes_cxcywh": table[:, 2:6], "classes": table[:, 1], "areas": table[:, 6], "iscrowd": table[:, 7]}
-    return Samples.from_rows(PathList(image_paths), sizes_hw, images, **columns, image_ids=ids), found
+    return Samples.from_rows(image_paths, sizes_hw, images, **columns, image_ids=ids), found
 
 
 def _is_id(value: Any) -> bool:

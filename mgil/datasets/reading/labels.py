@@ -47,8 +47,10 @@ def scan_yolo(image_paths: Sequence[str], num_classes: int | None) -> tuple[Samp
         The images that can be used, with their labels, and what there is to tell. Image ids are the file names where
         all are different whole numbers, else 1 to N.
     """
-    parts = map_chunks(lambda paths: _scan_chunk(paths, num_classes), image_paths)
-    samples, found = join_parts(parts or [_scan_chunk((), num_classes)])
+    # The parts have no name, so that their memory is free before the ids are made.
+    samples, found = join_parts(
+        map_chunks(lambda paths: _scan_chunk(paths, num_classes), image_paths) or [_scan_chunk((), num_classes)]
+    )
     return replace(samples, image_ids=_ids_of(samples)), found
 
 
@@ -163,10 +165,8 @@ def _scan_chunk(image_paths: Sequence[str], num_classes: int | None) -> tuple[Sa
         usable.append(image_path)
     table = np.array(rows, np.float64).reshape(-1, 5)
     images = np.repeat(np.arange(len(usable)), np.diff(ends))
-    good, boxes = _check_rows(found, table, images, np.array(numbers, np.int64), usable, num_classes)
     sizes_hw = np.array(sizes, np.int32).reshape(-1, 2)
-    areas = boxes[:, 2] * boxes[:, 3] * sizes_hw[images[good]].prod(1, dtype=np.float64)
-    return Samples.from_rows(usable, sizes_hw, images[good], boxes, table[good, 0], areas), found
+    return _good_rows(found, table, images, np.array(numbers, np.int64), usable, sizes_hw, num_classes), found
 
 
 def _read_label_file(label_path: str, found: Findings) -> bytes:
@@ -227,22 +227,20 @@ def _tell_bad_rows(
             found.unknown_classes = found.unknown_classes or found.problems[-1:]
 
 
-def _check_rows(
+def _good_rows(
     found: Findings,
     table: np.ndarray,
     images: np.ndarray,
     numbers: np.ndarray,
     image_paths: list[str],
+    sizes_hw: np.ndarray,
     num_classes: int | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Check all (class, cx, cy, w, h) rows of a chunk at once and report the bad ones.
+) -> Samples:
+    """Check all (class, cx, cy, w, h) rows of a chunk at once, report the bad ones and keep the others.
 
     Args:
         images: the index of each row's image, ascending.
         numbers: the line that each row is from.
-
-    Returns:
-        (rows,) bool, which are good, and the boxes of these, cut at the image's edge.
     """
     class_ids, boxes = table[:, 0], table[:, 1:]
     with np.errstate(invalid="ignore", over="ignore"):  # nan and inf are found by the checks
@@ -264,4 +262,6 @@ def _check_rows(
     _tell_bad_rows(found, checks, good, table, images, numbers, image_paths)
     found.counts.clipped = int(np.count_nonzero(overshoot & good))
     cut = (clipped != corners).any(1)[:, None]  # other boxes keep the numbers that the file gives
-    return good, np.where(cut, np.concatenate([(clipped[:, :2] + clipped[:, 2:]) / 2, sides], 1), boxes)[good]
+    boxes = np.where(cut, np.concatenate([(clipped[:, :2] + clipped[:, 2:]) / 2, sides], 1), boxes)[good]
+    areas = boxes[:, 2] * boxes[:, 3] * sizes_hw[images[good]].prod(1, dtype=np.float64)
+    return Samples.from_rows(image_paths, sizes_hw, images[good], boxes, class_ids[good], areas)

@@ -15,6 +15,7 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.image_list import list_images, printable
 from mgil.datasets.reading.label_cache import LabelCache, sign_files
 from mgil.datasets.reading.labels import label_path_of, scan_yolo
+from mgil.datasets.reading.path_list import PathList
 from mgil.datasets.reading.samples import Findings, Samples
 
 PROBLEMS_SHOWN = 10
@@ -55,7 +56,8 @@ def load_samples(
         samples, found = _read_folders(config, split, cache)
     _tell(samples, found, split, report)
     _refuse(samples, found, config, split, strict)
-    return replace(samples, classes=np.zeros_like(samples.classes)) if config.merged_ids else samples
+    classes = np.zeros_like(samples.classes) if config.merged_ids else samples.classes
+    return replace(samples, classes=classes, image_paths=PathList(samples.image_paths))
 
 
 def _read_folders(config: DataConfig, split: str, cache: LabelCache) -> tuple[Samples, Findings]:

@@ -11,8 +11,9 @@ import numpy as np
 
 def pack_texts(texts: Iterable[str]) -> np.ndarray:
     """Texts as the bytes of one, each ended by a NUL: file names may hold bytes that are not UTF-8, but never a NUL."""
-    joined = os.fsencode("\0".join(texts))
-    return np.frombuffer(joined + b"\0" if joined else b"", np.uint8)
+    if isinstance(texts, PathList):
+        return texts.packed
+    return np.frombuffer(os.fsencode("\0".join([*texts, ""])), np.uint8)
 
 
 def unpack_texts(packed: np.ndarray) -> list[str]:
@@ -30,13 +31,13 @@ class PathList(Sequence[str]):
     def __init__(self, paths: Iterable[str] | np.ndarray) -> None:
         """Take the paths, or what `pack_texts` made of them."""
         packed = paths if isinstance(paths, np.ndarray) else pack_texts(paths)
-        self._packed = packed.reshape(-1).view(np.uint8)
-        self._ends = np.flatnonzero(self._packed == 0)
+        self.packed = packed.reshape(-1).view(np.uint8)
+        self._ends = np.flatnonzero(self.packed == 0)
 
     @property
     def nbytes(self) -> int:
         """Bytes that the arrays take."""
-        return self._packed.nbytes + self._ends.nbytes
+        return self.packed.nbytes + self._ends.nbytes
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -52,10 +53,10 @@ class PathList(Sequence[str]):
             return [self[position] for position in range(*index.indices(len(self)))]
         end = self._ends[index]
         first = index in (0, -len(self))
-        return os.fsdecode(self._packed[0 if first else self._ends[index - 1] + 1 : end].tobytes())
+        return os.fsdecode(self.packed[0 if first else self._ends[index - 1] + 1 : end].tobytes())
 
     def __iter__(self) -> Iterator[str]:
-        return iter(unpack_texts(self._packed))
+        return iter(unpack_texts(self.packed))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PathList | list | tuple):

@@ -7,8 +7,6 @@ from dataclasses import astuple, dataclass, field, replace
 
 import numpy as np
 
-from mgil.datasets.reading.path_list import PathList
-
 
 @dataclass(frozen=True)
 class Samples:
@@ -18,7 +16,7 @@ class Samples:
     of its image; `boxes_xyxy_px` gives its corners in pixels. Rows of boxes are in the order of their images.
     """
 
-    image_paths: Sequence[str]  # N; reading gives a PathList
+    image_paths: Sequence[str]  # N; `load_samples` gives a PathList
     sizes_hw: np.ndarray  # (N, 2) int32 pixels, after EXIF rotation
     boxes_cxcywh: np.ndarray  # (M, 4) float32, normalised to 0..1 of the image
     classes: np.ndarray  # (M,) int32
@@ -139,7 +137,7 @@ def join_parts(parts: Sequence[tuple[Samples, Findings]]) -> tuple[Samples, Find
     paths = [path for part in samples for path in part.image_paths]
     flat = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd")
     joined = Samples(
-        image_paths=PathList(paths),
+        image_paths=paths,
         **{name: np.concatenate([getattr(part, name) for part in samples]) for name in flat},
         offsets=np.concatenate([[0], *(part.offsets[1:] + end for part, end in zip(samples, ends[:-1], strict=True))]),
         image_ids=np.arange(1, len(paths) + 1, dtype=np.int64),
