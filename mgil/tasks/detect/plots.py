@@ -37,12 +37,12 @@ def plot_result(result: DetectScores, names: tuple[str, ...], folder: Path) -> N
     names = literal(names)
     plot_confusion_matrix(result.confusion, names, folder / "confusion_matrix.png")
     curves = result.curves
-    for values, quantity, stem in (
-        (curves.f1, "F1", "F1"),
-        (curves.precision, "Precision", "P"),
-        (curves.recall, "Recall", "R"),
+    for values, at_best, quantity, stem in (
+        (curves.f1, result.f1, "F1", "F1"),
+        (curves.precision, result.precision, "Precision", "P"),
+        (curves.recall, result.recall, "Recall", "R"),
     ):
-        plot_confidence_curve(result, values, names, quantity, folder / f"{stem}_curve.png")
+        plot_confidence_curve(result, values, at_best, names, quantity, folder / f"{stem}_curve.png")
     plot_precision_recall(result, names, folder / "PR_curve.png")
     plot_object_sizes(result, folder / "ap_vs_object_size.png")
 
@@ -74,15 +74,24 @@ def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path
 
 
 def plot_confidence_curve(
-    result: DetectScores, values: np.ndarray, names: tuple[str, ...], quantity: str, path: Path
+    result: DetectScores, values: np.ndarray, at_best: float, names: tuple[str, ...], quantity: str, path: Path
 ) -> None:
-    """One line per class, and their mean, over the confidence threshold; the best mean F1 is marked."""
+    """One line per class, and their mean, over the confidence threshold; the best mean F1 is marked.
+
+    Args:
+        result: what was found.
+        values: (K, 1000) of the classes with labels.
+        at_best: the mean that the table shows, at the best mean F1.
+        names: of all classes.
+        quantity: what the values are.
+        path: .png to write.
+    """
     curves = result.curves
     figure, axes = new_figure(9, 6)
     _class_lines(axes, curves.confidence, values, [names[index] for index in curves.class_index], curves.class_index)
     if len(values):
         mean = values.mean(axis=0)
-        label = f"all classes: {mean[curves.best]:.2f} at confidence {curves.best_confidence:.2f}"
+        label = f"all classes: {at_best:.2f} at confidence {curves.best_confidence:.2f}"
         axes.plot(curves.confidence, mean, color="tab:blue", linewidth=3, label=label)
         axes.axvline(curves.best_confidence, color="tab:blue", linewidth=0.8, linestyle=":")
     axes.set(xlabel="Confidence", ylabel=quantity, title=f"{quantity} over confidence, IoU 0.5")

@@ -17,7 +17,7 @@ from mgil.engine.evaluation.evaluate import ClassResult, _Run, evaluate, to_orig
 from mgil.files.written_files import WrittenFiles
 from mgil.tasks.detect.augmented import predict_augmented
 from mgil.tasks.detect.ensemble import Ensemble
-from mgil.tasks.detect.report import all_line, header_line, result_lines, write_label_files
+from mgil.tasks.detect.report import all_line, header_line, result_lines, write_label_files, write_per_class_csv
 
 NAMES = ("cat", "dog", "bird")
 CONFIG = SimpleNamespace(names=NAMES, category_ids=(17, 18, 16))
@@ -115,6 +115,29 @@ def test_model_that_sees_nothing() -> None:
     result = evaluate(Oracle(score=0.0), LOADER, make_samples(), CONFIG)
     assert (result.map50_95, result.recall, result.f1) == (0, 0, 0)
     assert result.confusion[-1].tolist() == [1, 2, 2, 0]
+
+
+def test_a_class_that_is_not_found_has_precision_0(tmp_path: Any) -> None:
+    """Wrong cats at score 0.3 make the best confidence one at which the wrong birds at 0.05 are long gone."""
+
+    class Doubtful(Oracle):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            predictions = super().forward(images)
+            for slot, label, score in ((8, 0, 0.3), (9, 2, 0.05)):
+                predictions[:, slot, :5] = torch.tensor([50.0, 50.0, 4.0, 4.0, 1.0])
+                predictions[:, slot, 5 + label] = score
+            return predictions
+
+    model = Doubtful(labels=[label for label in LABELS if label[1] != 2])
+    result = evaluate(model, LOADER, make_samples(), CONFIG)
+    assert 0.3 < result.best_confidence < 0.9
+    rows = {row.name: (row.precision, row.recall, row.f1) for row in result.per_class}
+    assert (rows["dog"], rows["bird"]) == ((1, 1, 1), (0, 0, 0))
+    assert (result.precision, result.recall, result.f1) == pytest.approx(np.mean(list(rows.values()), axis=0))
+    bird = next(line for line in result_lines(result, input_size=64, batch_size=2, verbose=True) if "bird" in line)
+    assert bird.split()[1:] == ["1", "2", "0", "0", "0", "0"]
+    write_per_class_csv(tmp_path / "per_class.csv", result)
+    assert (tmp_path / "per_class.csv").read_text().splitlines()[3] == "bird,1,2,0,0,0,0,0"
 
 
 def test_split_without_labels() -> None:
