@@ -114,9 +114,9 @@ class Ours:
         """A whole run of val.py: all of it, its forward pass as it says, the same alone, and AP."""
         shapes = Shapes(torch.nn.modules.module.register_module_forward_pre_hook, DetectionModel)
         started = time.perf_counter()
-        config = ValConfig(
-            weights=(weights,), data=data, imgsz=(size,), batch_size=batch, project=folder, name="ours", exist_ok=True
-        )
+        folders: dict[str, Any] = {"project": folder, "name": "ours", "exist_ok": True}
+        # with the peers' border
+        config = ValConfig(weights=(weights,), data=data, imgsz=(size,), batch_size=batch, pad=0.5, **folders)
         result = run_val(config, report=_silent)[size]
         seconds = time.perf_counter() - started
         with torch.inference_mode():

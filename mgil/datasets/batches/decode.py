@@ -26,8 +26,9 @@ OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF")
 # Pillow knows more, but some of those run other programs to decode.
 READABLE_FORMATS = (*FORMATS, "GIF", "JPEG2000", "PPM")
 # By how much a JPEG can be reduced while it is decoded, OpenCV's name for that, and what multiple of the pixels that
-# are needed along a side must be left. At 64, 96, 128, 160 px official yolov5n has on coco128 an AP of .0330, .0926,
-# .1212, .1610 with images decoded in full, and of .0325, .0920, .1208, .1609 like this; with 2 for all, .0292 at 64 px.
+# are needed along a side must be left. At 64, 96, 128, 160 px and `val.py --pad 0.5` official yolov5n has on coco128 an
+# AP of .0330, .0926, .1212, .1610 with images decoded in full, and of .0325, .0920, .1208, .1609 like this; with 2 for
+# all, .0292 at 64 px.
 JPEG_REDUCTIONS = (
     (8, cv2.IMREAD_REDUCED_COLOR_8, 4),
     (4, cv2.IMREAD_REDUCED_COLOR_4, 4),

@@ -32,10 +32,11 @@ class Images(Protocol):
 class EvalLoader:
     """Letterboxed batches of a split; can be iterated any number of times.
 
-    As in YOLOv5, the longer side of every image becomes `size` (by area where it shrinks), and with `rect` it is put
-    into the smallest rectangle of whole strides around it plus a border. A batch holds images of one rectangle only:
-    YOLOv5 takes the rectangle around all images of a batch, so that its AP depends on the batch size and on how equal
-    shapes are sorted (by 0.006 and more on 128 images).
+    The longer side of every image becomes `size` (by area where it shrinks), and with `rect` it is put into the
+    smallest rectangle of whole strides around it: what detect.py's network sees, too. YOLOv5's val adds half a stride
+    first (`pad`), so that at 64 px its network sees 96. A batch holds images of one rectangle only: YOLOv5 takes the
+    rectangle around all images of a batch, so that its AP depends on the batch size and on how equal shapes are sorted
+    (by 0.006 and more on 128 images).
 
     An image that cannot be read any more, though its header was good when the labels were read, is in no batch and is
     reported once.
@@ -51,7 +52,7 @@ class EvalLoader:
         stride: int = 32,
         rect: bool = True,
         workers: int = 0,
-        pad: float = 0.5,
+        pad: float = 0.0,
         reduced: bool = False,
         memory_budget: int = 0,
         ahead: bool = True,

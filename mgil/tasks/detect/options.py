@@ -53,7 +53,9 @@ class ValOptions:
     save_conf: bool = flag(False, help="scores in the label files too")
     save_json: bool = flag(False, help="write COCO results, and score them by pycocotools")
     pad: float = flag(
-        0.0, kind=fraction, help="grey border in strides around rectangles; 0.5 is YOLOv5's, for figures beside its own"
+        0.0,
+        kind=fraction,
+        help="border around the images in strides, 0 to 1; YOLOv5's val has 0.5: give that for figures beside YOLOv5's",
     )
 
     refuses: ClassVar[tuple[Refused, ...]] = (
@@ -63,7 +65,10 @@ class ValOptions:
     )
 
     def check_flags(self) -> None:
-        """Raise ValueError for a flag that needs another one."""
+        """Raise ValueError for flags that do not fit together."""
+        joined: Any = self  # with the flags that evaluation has for every task
+        if self.pad and joined.task == "speed":
+            raise ValueError(f"--pad {self.pad}: --task speed times whole squares; leave --pad out")
         if self.save_conf and not self.save_txt:
             raise ValueError("--save-conf adds scores to the label files of --save-txt; pass that too")
 

@@ -28,7 +28,10 @@ METRICS = ("metrics/precision", "metrics/recall", "metrics/mAP_0.5", "metrics/mA
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One row of the per-class table; precision, recall and F1 at the confidence of the best mean F1."""
+    """One row of the per-class table; precision, recall and F1 at the confidence of the best mean F1.
+
+    A class that is never found at that confidence has precision 0, as it has recall and F1 0.
+    """
 
     name: str
     images: int  # with at least one label of the class
@@ -171,6 +174,8 @@ def _per_class(curves: Curves, coco: CocoAverages, truth: Samples, names: Sequen
     at_best = np.full((3, len(names)), np.nan)
     for values, table in zip(at_best, (curves.precision, curves.recall, curves.f1), strict=True):
         values[curves.class_index] = table[:, curves.best]
+    # Where all detections have lower scores, the curve's precision is 1, by YOLOv5's convention; nothing was found.
+    at_best[0, at_best[1] == 0] = 0
     return tuple(
         ClassResult(
             name=name,

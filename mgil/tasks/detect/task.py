@@ -67,14 +67,21 @@ class DetectTask:
     def eval_loader(
         self, split: Samples, imgsz: int, stride: int, options: TrainOptions | ValOptions, loading: Loading
     ) -> EvalLoader:
-        """Letterboxed images. Times are of whole squares, accuracy of the smallest rectangle, as in YOLOv5."""
+        """Letterboxed images. Times are of whole squares, accuracy of the smallest rectangle, as detect.py sees them."""
+        pad = options.pad if isinstance(options, ValOptions) else 0.0
+        if pad and loading.shape_hw:
+            height, width = loading.shape_hw
+            raise ValueError(
+                f"--pad {pad}: the file was exported for {height}x{width} pixels (height x width) only; leave --pad "
+                "out, or export again with --dynamic"
+            )
         return detect_eval_loader(
             split,
             imgsz,
             loading.batch_size,
             stride=stride,
             rect=not loading.speed_only,
-            pad=options.pad if isinstance(options, ValOptions) and not loading.speed_only else 0.0,
+            pad=pad,
             workers=loading.workers,
             memory_budget=loading.memory_budget,
             ahead=loading.ahead,

@@ -164,6 +164,10 @@ def test_an_image_of_the_right_size_is_not_resampled(tmp_path: Path) -> None:
     image = smooth_image(np.random.default_rng(0), 48, 64)
     samples = make_samples([write_image(tmp_path / "a.png", image)], [(48, 64)])
     (batch,) = EvalLoader(samples, 64, 8)
+    assert batch.images.shape == (1, 3, 64, 64)  # ceil(0.75 * 2) and 2 strides
+    assert batch.pads.tolist() == [[0, 8]] and batch.gains.tolist() == [[1, 1]]
+    np.testing.assert_array_equal(batch.images[0, :, 8:56].numpy(), image.transpose(2, 0, 1))
+    (batch,) = EvalLoader(samples, 64, 8, pad=0.5)  # YOLOv5's
     assert batch.images.shape == (1, 3, 64, 96)  # ceil(0.75 * 2 + 0.5) and ceil(2 + 0.5) strides
     assert batch.pads.tolist() == [[16, 8]] and batch.gains.tolist() == [[1, 1]]
     np.testing.assert_array_equal(batch.images[0, :, 8:56, 16:80].numpy(), image.transpose(2, 0, 1))

@@ -16,6 +16,8 @@ import val
 from mgil.engine.cli import run_cli
 from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.evaluation.run import run_val
+from mgil.engine.export.config import ExportConfig
+from mgil.engine.export.run import run_export
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
 
@@ -131,6 +133,25 @@ def test_second_run_counts_up(monkeypatch: Any, capsys: Any, tmp_path: Path, wei
 
 
 @pytest.mark.usefixtures("no_curves")
+@pytest.mark.parametrize(("pad", "size_hw"), [(0.0, (64, 64)), (0.5, (96, 96)), (1.0, (96, 96))])
+def test_the_network_sees_the_size_asked_for_unless_padded(
+    pad: float, size_hw: tuple[int, int], tmp_path: Path, weights: Path, data: Path
+) -> None:
+    """The images are 40x64 and 64x48: with YOLOv5's border of half a stride they are seen at 64x96 and 96x64."""
+    config = ValConfig((str(weights),), str(data), imgsz=(64,), workers=0, device="cpu", pad=pad)
+    assert run_val(config, lambda _: None)[64].size_hw == size_hw
+
+
+def test_the_border_is_refused_where_it_means_nothing(tmp_path: Path, weights: Path, data: Path) -> None:
+    with pytest.raises(ValueError, match="--pad 0.5: --task speed times whole squares; leave --pad out"):
+        ValConfig((str(weights),), str(data), task="speed", pad=0.5)
+    (exported,) = run_export(ExportConfig(str(weights)), lambda _: None)
+    fixed = ValConfig((str(exported.path),), str(data), workers=0, device="cpu", pad=0.5)
+    with pytest.raises(ValueError, match=r"--pad 0\.5: .*torchscript was exported for 64x64 pixels .* leave --pad out"):
+        run_val(fixed, lambda _: None)
+
+
+@pytest.mark.usefixtures("no_curves")
 def test_several_sizes(tmp_path: Path, weights: Path, data: Path) -> None:
     lines: list[str] = []
     config = ValConfig(
@@ -216,7 +237,16 @@ def test_unwritable_project(monkeypatch: Any, capsys: Any, tmp_path: Path, weigh
 
 @pytest.mark.parametrize(
     "flags",
-    [["--imgsz", "0"], ["--imgsz", "x"], ["--conf-thres", "1.5"], ["--batch-size", "-1"], ["--task", "guess"], []],
+    [
+        ["--imgsz", "0"],
+        ["--imgsz", "x"],
+        ["--conf-thres", "1.5"],
+        ["--pad", "1.1"],
+        ["--pad", "-0.5"],
+        ["--batch-size", "-1"],
+        ["--task", "guess"],
+        [],
+    ],
 )
 def test_bad_flags_are_named(monkeypatch: Any, capsys: Any, weights: Path, flags: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -227,8 +257,17 @@ def test_bad_flags_are_named(monkeypatch: Any, capsys: Any, weights: Path, flags
 
 @pytest.mark.parametrize(
     "fields",
-    [{"weights": ()}, {"task": "guess"}, {"imgsz": (0,)}, {"conf_thres": 2.0}, {"max_det": 0}, {"save_conf": True}],
+    [
+        {"weights": ()},
+        {"task": "guess"},
+        {"imgsz": (0,)},
+        {"conf_thres": 2.0},
+        {"pad": 1.5},
+        {"pad": float("nan")},
+        {"max_det": 0},
+        {"save_conf": True},
+    ],
 )
 def test_config_checks_itself(fields: dict) -> None:
-    with pytest.raises(ValueError, match=r"weights|task|imgsz|conf|max-det"):
+    with pytest.raises(ValueError, match=r"weights|task|imgsz|conf|max-det|pad"):
         ValConfig(**({"weights": ("w.pt",)} | fields))

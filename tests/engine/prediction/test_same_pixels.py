@@ -17,11 +17,17 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.letterbox import letterbox_image
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.samples import Samples
+from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.evaluation.evaluate import evaluate
+from mgil.engine.evaluation.run import run_val
 from mgil.engine.export.images import data_inputs
+from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.detector import Detector
+from mgil.engine.prediction.run import run_detect
+from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.networks.detector import DetectionModel, build_model
 from tests.datasets.scenes import make_samples, smooth_image
-from tests.engine.tiny import Playground
+from tests.engine.tiny import NAMES, TINY, Playground
 
 SIZES_HW = [(480, 640), (427, 640), (640, 427), (333, 500), (37, 61), (61, 37), (64, 64), (65, 64), (720, 1280), (1, 7),
             (3, 200), (550, 1000), (97, 640), (129, 128), (33, 32)]  # fmt: skip
@@ -66,7 +72,7 @@ def test_val_and_detect_see_the_same_pixels(
 ) -> None:
     val, detect = Recorder(fixed), Recorder(fixed)
     config: Any = SimpleNamespace(names=("thing",), category_ids=(1,))
-    loader = EvalLoader(samples, max(size_hw), 4, shape_hw=fixed, pad=0.0)
+    loader = EvalLoader(samples, max(size_hw), 4, shape_hw=fixed)
     order = np.concatenate([batch.indices for batch in loader])
     evaluate(val, loader, samples, config)
     detector = Detector(detect, device=torch.device("cpu"), size_hw=size_hw)  # type: ignore[arg-type]
@@ -76,6 +82,39 @@ def test_val_and_detect_see_the_same_pixels(
     for image, seen in zip(order.tolist(), val.seen, strict=True):
         assert seen.dtype == torch.float32
         assert torch.equal(seen, detect.seen[image]), Path(samples.image_paths[image]).name
+
+
+@pytest.mark.parametrize("size", [64, 160])
+def test_val_py_and_detect_py_see_the_same_pixels(
+    size: int, samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the command's config on: what the network is shown of each image, and how large that is."""
+    weights, folder = tmp_path / "tiny.pt", Path(samples.image_paths[0]).parent
+    save_checkpoint(weights, build_model(TINY, names=NAMES, imgsz=64), {})
+    (tmp_path / "data.yaml").write_text(f"val: {folder}\nnames: [{', '.join(NAMES)}]\n")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("engine.val.plot_result", lambda *_: None)
+    seen: list[torch.Tensor] = []
+    forward = DetectionModel.forward
+
+    def recorded(model: DetectionModel, images: torch.Tensor) -> Any:
+        seen.extend(image.clone() for image in images)
+        return forward(model, images)
+
+    monkeypatch.setattr(DetectionModel, "forward", recorded)
+    common: dict[str, Any] = {"imgsz": (size,), "device": "cpu", "project": str(tmp_path / "runs")}
+    run_val(ValConfig((str(weights),), str(tmp_path / "data.yaml"), workers=0, **common), lambda _line: None)
+    val = sorted(seen, key=_order)
+    seen.clear()
+    run_detect(DetectConfig(str(weights), str(folder), nosave=True, **common), lambda _line: None)
+    detect = sorted(seen, key=_order)
+    assert len(val) == len(detect) == len(SIZES_HW)
+    assert all(torch.equal(one, other) for one, other in zip(val, detect, strict=True))
+    assert {max(image.shape) for image in val} == {size}
+
+
+def _order(image: torch.Tensor) -> tuple[Any, ...]:
+    return (*image.shape, float(image.double().sum()))
 
 
 def test_a_list_is_seen_as_its_images_are(samples: Samples) -> None:
