@@ -85,7 +85,7 @@ SLOW_PATHS: dict[str, Callable[[], list[AbstractContextManager[Any]]]] = {
         patch("mgil.datasets.batches.loader.Painter", HsvPainter),
     ],
     "no-layout": lambda: [patch.object(Trainer, "memory_format", torch.contiguous_format)],
-    "no-fused": lambda: [patch("mgil.engine.training.run.build_optimizer", unfused)],
+    "no-fused": lambda: [patch("mgil.engine.training.parts.build_optimizer", unfused)],
 }
 VARIANTS = ("fast", "slow", "streamed", *SLOW_PATHS)
 

@@ -225,7 +225,7 @@ def combined(config: type[Config], options: type, **attributes: Any) -> type[Con
     """
     refuses = (*getattr(config, "refuses", ()), *getattr(options, "refuses", ()))
     body = {"__doc__": config.__doc__, "__module__": config.__module__, "refuses": refuses, **attributes}
-    return dataclass(frozen=True)(type(config.__name__, (options, config), body))
+    return dataclass(frozen=True)(type(config.__name__.replace("Flags", "Config"), (options, config), body))
 
 
 def check_foreign(config: Any, own: Sequence[type], why: str) -> None:

@@ -13,7 +13,7 @@ from mgil.datasets.batches import geometry, loader, stores
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.geometry import draw_plan
 from mgil.engine.training.trainer import Trainer
-from mgil.tasks.detect.recipe import Hyp
+from mgil.tasks.detect.recipe import DetectRecipe
 
 
 def what_is_used() -> dict[str, object]:
@@ -26,7 +26,9 @@ def what_is_used() -> dict[str, object]:
         "no-reduced": stores.decode_scanned,
         "no-matrix": (loader.Painter, geometry.draw_colours),
         "no-layout": Trainer.memory_format,
-        "no-fused": mgil.engine.training.run.build_optimizer(model, "SGD", Hyp(), 0.0).param_groups[0]["fused"],
+        "no-fused": mgil.engine.training.parts.build_optimizer(model, "SGD", DetectRecipe(), 0.0).param_groups[0][
+            "fused"
+        ],
     }
 
 

@@ -13,7 +13,8 @@ from benchmarks.study_plan import STUDIES, Cell, find_study, load_cells, load_st
 from benchmarks.study_table import read_rows
 from mgil.datasets.reading.config import SHIPPED_FOLDER
 from mgil.networks.config import load_architecture
-from mgil.tasks.detect.recipe import default_hyp, load_hyp
+from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
+from mgil.tasks.recipe import load_recipe
 
 RESULTS = STUDIES.parent / "results"
 # Number of cells, and a hash of what they say (see `said`), computed when studies were YAML files.
@@ -45,7 +46,7 @@ def roots(tmp_path: Path) -> list[Path]:
 def said(cell: Cell) -> str:
     """All that a cell's definition is made of; a recipe's values only where they differ from the default."""
     model, train = cell.model, cell.train
-    default = load_hyp(train.hyp or default_hyp(train.imgsz)).as_dict()
+    default = load_recipe(DetectRecipe, train.hyp or default_recipe(train.imgsz)).as_dict()
     recipe = {key: value for key, value in cell.recipe.items() if value != default[key]}
     network = [model.cfg, model.peer, model.rows, model.mgil, model.width, model.like]
     settings = [train.epochs, train.batch_size, train.patience, train.hyp, recipe, cell.holdout, cell.images]

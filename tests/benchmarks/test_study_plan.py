@@ -11,7 +11,8 @@ import pytest
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell, PlannedCell, find_study, load_study, plan
 from mgil.engine.training.config import TrainConfig
-from mgil.tasks.detect.recipe import load_hyp
+from mgil.tasks.detect.recipe import DetectRecipe
+from mgil.tasks.recipe import load_recipe
 from tests.benchmarks.small_study import write_study
 from tests.engine.tiny import TINY, make_data, random_squares, write_yaml
 
@@ -93,7 +94,7 @@ def test_a_cell_is_set_over_its_data_set_over_the_defaults(folder: Path, tiny: M
     )
     settings = [[cell.definition[key] for key in ("epochs", "batch", "patience")] for cell in (ours, changed)]
     assert settings == [[7, 16, 100], [70, 8, 4]]
-    default = load_hyp("hyp.lowres.yaml").as_dict()
+    default = load_recipe(DetectRecipe, "hyp.lowres.yaml").as_dict()
     assert ours.definition["recipe"] == {**default, "fliplr": 0.0, "lr0": 0.5}
     assert changed.definition["recipe"] == {**default, "fliplr": 0.0, "mosaic": 0.0, "lr0": 0.1, "lrf": 0.5}
     # a peer keeps its own recipe, but for augmentation that the data ask for, and what is meant for it

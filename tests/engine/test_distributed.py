@@ -14,7 +14,7 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.engine.devices import select_device
 from mgil.engine.distributed import from_main, is_main, mean_over_processes, process_group
 from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.run import settle
+from mgil.engine.training.setup import resolved
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

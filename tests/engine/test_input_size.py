@@ -21,7 +21,7 @@ from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.load import load_model
 from mgil.engine.prediction.run import run_detect
 from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.setup import make_model, settle
+from mgil.engine.training.setup import make_model, resolved
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
 from tests.engine.tiny import NAMES, TINY, Playground, write_yaml
@@ -83,7 +83,7 @@ def sizes_used(weights: str, ground: Playground, tmp_path: Path, sides: tuple[in
     said("val", lambda lines: [*run_val(val, lines.append)])
     train = TrainConfig(cfg=write_yaml(tmp_path / "deeper.yaml", DEEPER), imgsz=sides[0])
     data = load_data_config(ground.data)
-    said("train", lambda lines: make_model(train, data, settle(train, data).imgsz, None, lines.append).imgsz)
+    said("train", lambda lines: make_model(train, data, resolved(train, data).imgsz, None, lines.append).imgsz)
     return found
 
 

@@ -15,7 +15,6 @@ import pytest
 from mgil.engine.cli import parse, parser_for
 from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.export.config import ExportConfig
-from mgil.engine.export.job import Suppression
 from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS, DEFAULT_IMGSZ
@@ -39,6 +38,7 @@ from mgil.files.flags import (
     text,
     whole,
 )
+from mgil.tasks.detect.suppression import Suppression
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS: dict[str, type] = {"train": TrainConfig, "val": ValConfig, "detect": DetectConfig, "export": ExportConfig}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from mgil.datasets.reading.config import find_data_yaml, load_data_config
 from mgil.files.names import hint_for, nearest
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import build_model
-from mgil.tasks.detect.recipe import load_hyp
+from mgil.tasks.detect.recipe import DetectRecipe
+from mgil.tasks.recipe import load_recipe
 
 OF_YOLOV5 = "; YOLOv5 has it, this project does not; "
 
@@ -72,9 +74,12 @@ HYPS = [
 ]
 
 
+read_recipe = partial(load_recipe, DetectRecipe)
+
+
 @pytest.mark.parametrize(
     ("read", "name", "instead"),
-    [(read, *case) for read, cases in ((load_architecture, MODELS), (find_data_yaml, DATA), (load_hyp, HYPS))
+    [(read, *case) for read, cases in ((load_architecture, MODELS), (find_data_yaml, DATA), (read_recipe, HYPS))
      for case in cases],
 )  # fmt: skip
 def test_files_that_yolov5_has(
@@ -93,7 +98,7 @@ def test_files_that_yolov5_has(
     [
         (load_architecture, ["nosuch.yaml", "yolov8n.yaml", "yolo11n.yaml", "resnet50.yaml"]),
         (find_data_yaml, ["nosuch.yaml", "coco8.yaml", "mine.yaml"]),
-        (load_hyp, ["nosuch.yaml", "mine"]),
+        (partial(load_recipe, DetectRecipe), ["nosuch.yaml", "mine"]),
     ],
 )
 def test_what_is_not_near_gets_the_list(
@@ -108,7 +113,7 @@ def test_what_is_not_near_gets_the_list(
 
 def test_keys_and_layers_that_yolov5_has(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown key 'anchors'; YOLOv5 has it, this .* the model's YAML"):
-        load_hyp({"anchors": 3})
+        load_recipe(DetectRecipe, {"anchors": 3})
     row, head = [-1, 1, "SPP", [64]], [[[0], 1, "Detect", ["nc", "anchors"]]]
     with pytest.raises(ValueError, match=r"unknown layer 'SPP'; YOLOv5 has it, this project does not; use SPPF"):
         build_model({"nc": 1, "anchors": [[1, 2]], "backbone": [row], "head": head})

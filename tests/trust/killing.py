@@ -132,17 +132,21 @@ def _work(order: dict[str, Any], said: int, signals: int) -> NoReturn:
     os.setsid()
     output = os.fdopen(said, "w", buffering=1)
     os.dup2(said, 1), os.dup2(said, 2)
+    import mgil.engine.training.parts
     import mgil.engine.training.run
-    from mgil.engine.training.config import TrainConfig
+    from mgil.engine.training.config import config_from_dict
+    from mgil.tasks.detect.scores import DetectScores
+    from tests.tasks import toy
 
+    toy.enter()
     if order["flat"]:
-        mgil.engine.training.run.fitness = lambda _result: 0.25
+        DetectScores.fitness = property(lambda _scores: 0.25)  # type: ignore[method-assign, assignment]
     if order["scaled"]:
-        mgil.engine.training.run.Precision = _scaled_precision
+        mgil.engine.training.parts.Precision = _scaled_precision
     report = _arm(Kill(**order["kill"]), signals, output) if order["kill"] else _printer(output)
     code = 0
     try:
-        mgil.engine.training.run.run_train(TrainConfig(**order["options"]), report)
+        mgil.engine.training.run.run_train(config_from_dict(order["options"]), report)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=output)
         code = 1
@@ -169,6 +173,7 @@ def _arm(kill: Kill, signals: int, output: Any) -> Callable[[str], None]:
     import torch
 
     import mgil.engine.training.run
+    import mgil.engine.training.state
     import mgil.engine.training.trainer
 
     passed, saving = 0, ""
@@ -188,7 +193,7 @@ def _arm(kill: Kill, signals: int, output: Any) -> Callable[[str], None]:
         if reached(at, what):
             die()
 
-    rename, save, save_checkpoint = os.replace, torch.save, mgil.engine.training.run.save_checkpoint
+    rename, save, save_checkpoint = os.replace, torch.save, mgil.engine.training.state.save_checkpoint
 
     def replace(source: Any, target: Any) -> None:
         meet("before", Path(target).name)
@@ -213,7 +218,7 @@ def _arm(kill: Kill, signals: int, output: Any) -> Callable[[str], None]:
         print(line, file=output)
         meet("line", line)
 
-    os.replace, torch.save, mgil.engine.training.run.save_checkpoint = replace, half, remember
+    os.replace, torch.save, mgil.engine.training.state.save_checkpoint = replace, half, remember
     mgil.engine.training.run.evaluate = _met("validation", mgil.engine.training.run.evaluate, meet)
     mgil.engine.training.trainer.Trainer._backward = _met("step", mgil.engine.training.trainer.Trainer._backward, meet)
     return report

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
@@ -17,8 +16,10 @@ from mgil.engine.training.schedule import Schedule, build_optimizer
 from mgil.engine.training.trainer import Trainer
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.criterion import make_loss
-from mgil.tasks.detect.recipe import load_hyp
+from mgil.tasks.detect.recipe import DetectRecipe
+from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import RECIPE, TINY, random_squares, same_tensors, write_squares, write_yaml
+from tests.tasks.detect.judging import train_loader
 
 NAN, INF = float("nan"), float("inf")
 
@@ -50,8 +51,8 @@ def make_trainer(
     """A trainer of the tiny model; `scale` starts the scaler of float16, `lazy` decides on the device as on a GPU."""
     torch.manual_seed(0)
     model = build_model(TINY, names=list("rgb"), imgsz=32).to(device)
-    recipe = load_hyp(RECIPE | {"nbs": 4, "lr0": 0.001} | hyp)
-    loader = TrainLoader(samples, 32, 4, recipe.augment(), device=device, report=lambda _: None)
+    recipe = load_recipe(DetectRecipe, RECIPE | {"nbs": 4, "lr0": 0.001} | hyp)
+    loader = train_loader(samples, 32, 4, recipe.augment(), device=device, report=lambda _: None)
     steps = build_optimizer(model, optimizer, recipe, 5e-4)
     precision = Precision("off", torch.device(device))
     if scale:

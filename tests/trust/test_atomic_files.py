@@ -1,6 +1,7 @@
 """Full disks, kills and folders that cannot be written to: the last good file stays whole, and one line says so."""
 
 from __future__ import annotations
+from mgil.tasks.detect.scores import METRICS
 
 import csv
 import json
@@ -35,11 +36,11 @@ from mgil.engine.cli import run_cli
 from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.run import ExportError, run_export
 from mgil.engine.prediction.writers import TableFile, VideoFile
-from mgil.engine.training.log import COLUMNS, ResultsCsv, read_results
+from mgil.engine.training.log import columns, ResultsCsv, read_results
 from mgil.engine.weights.checkpoints import load_checkpoint, save_checkpoint
 from mgil.files.atomic import write_text_atomic
+from mgil.files.image_file import save_image
 from mgil.networks.detector import DetectionModel, build_model
-from mgil.tasks.detect.draw import save_image
 from mgil.tasks.detect.report import write_csv
 from tests.datasets.scenes import make_samples
 from tests.engine.export.exported import save_tiny_detector

@@ -13,9 +13,9 @@ from PIL import Image
 
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.decode import quiet_decoders
-from mgil.datasets.batches.eval_loader import EvalLoader
-from mgil.datasets.batches.loader import TrainLoader
 from mgil.engine.sources.sources import open_source
+from mgil.tasks.detect.batches import detect_eval_loader
+from tests.tasks.detect.judging import train_loader
 from tests.trust.odd_images import HEIGHT, LEGAL, PNG, REFUSED, WIDTH, in_mode, load, pixels, png_of, write_set
 
 SIZE = 32
@@ -32,10 +32,10 @@ def odd_set(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[np.ndarr
     quiet = {"report": lambda line: None}
     plain = AugmentConfig.none()
     for store in ("resident", "streamed"):
-        for batch in TrainLoader(samples, WIDTH, 1, plain, rect=True, store=store, strict=True, **quiet).epoch(0):
+        for batch in train_loader(samples, WIDTH, 1, plain, rect=True, store=store, strict=True, **quiet).epoch(0):
             seen[names[batch.indices[0]]].append(batch.images[0].numpy().transpose(1, 2, 0))
             assert batch.targets[:, 1:4].tolist() == [[0, *(side / 2 for side in batch.images.shape[:1:-1])]]
-    for batch in EvalLoader(samples, WIDTH, 1, pad=0.0, strict=True, **quiet):
+    for batch in detect_eval_loader(samples, WIDTH, 1, pad=0.0, strict=True, **quiet):
         seen[names[batch.indices[0]]].append(batch.images[0].numpy().transpose(1, 2, 0))
     for (frame,) in open_source(str(yaml_path.parent / "images"), **quiet):
         seen[os.path.basename(frame.path)].append(frame.image)
@@ -61,8 +61,8 @@ def test_images_of_one_pixel_and_of_twenty_thousand(tmp_path: Path, width: int, 
     longest = max(width, height)
     shown_hw = (-(-height * SIZE // longest), -(-width * SIZE // longest))
     quiet = {"report": lambda line: None}
-    (batch,) = TrainLoader(samples, SIZE, 1, AugmentConfig.none(), strict=True, **quiet).epoch(0)
-    (checked,) = EvalLoader(samples, SIZE, 1, strict=True, **quiet)
+    (batch,) = train_loader(samples, SIZE, 1, AugmentConfig.none(), strict=True, **quiet).epoch(0)
+    (checked,) = detect_eval_loader(samples, SIZE, 1, strict=True, **quiet)
     for images in (batch.images, checked.images):
         assert (images == 0x4D).sum() == 3 * shown_hw[0] * shown_hw[1]
         assert ((images == 0x4D) | (images == 114)).all()
@@ -77,7 +77,7 @@ def test_a_jpeg_with_damage_that_nobody_can_see_is_used_as_it_is_decoded(tmp_pat
     damaged = whole[:place] + bytes([whole[place] ^ 0x15]) + whole[place + 1 :]
     yaml_path = write_set(tmp_path / "set", {"a.jpg": damaged})
     samples = load(yaml_path, strict=True)
-    (batch,) = TrainLoader(samples, WIDTH, 1, AugmentConfig.none(), rect=True, strict=True).epoch(0)
+    (batch,) = train_loader(samples, WIDTH, 1, AugmentConfig.none(), rect=True, strict=True).epoch(0)
     assert np.abs(batch.images[0, :, :8].numpy().transpose(1, 2, 0).astype(int) - pixels()[:8]).mean() < 3
 
 

@@ -14,15 +14,16 @@ import pytest
 import torch
 
 from mgil.datasets.batches.augment import AugmentConfig
-from mgil.datasets.batches.eval_loader import EvalLoader
-from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.reading import labels
 from mgil.datasets.reading.samples import Samples
-from mgil.engine.training.setup import check_anchors
 from mgil.networks.detector import build_model
+from mgil.tasks.detect.auto_anchor import check_anchors
+from mgil.tasks.detect.batches import detect_eval_loader
 from mgil.tasks.detect.criterion import make_loss
-from mgil.tasks.detect.recipe import load_hyp
+from mgil.tasks.detect.recipe import DetectRecipe
+from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import TINY
+from tests.tasks.detect.judging import train_loader
 from tests.trust.odd_images import CENTRE_BOX, HEIGHT, PNG, WIDTH, load, write_set
 
 GOOD = (0, 0.5, 0.5, 0.5, 0.5)
@@ -59,12 +60,12 @@ def quiet(line: str) -> None:
 
 def training_targets(samples: Samples, **options: object) -> dict[str, np.ndarray]:
     """(n, 5) targets by file name, in fractions of the image."""
-    loader = TrainLoader(samples, WIDTH, 1, AugmentConfig.none(), rect=True, report=quiet, **options)  # type: ignore[arg-type]
+    loader = train_loader(samples, WIDTH, 1, AugmentConfig.none(), rect=True, report=quiet, **options)  # type: ignore[arg-type]
     return by_name(samples, loader.epoch(0))
 
 
 def evaluation_targets(samples: Samples) -> dict[str, np.ndarray]:
-    return by_name(samples, EvalLoader(samples, WIDTH, 1, pad=0.0, report=quiet))
+    return by_name(samples, detect_eval_loader(samples, WIDTH, 1, pad=0.0, report=quiet))
 
 
 def by_name(samples: Samples, batches: object) -> dict[str, np.ndarray]:
@@ -110,11 +111,11 @@ def test_ten_thousand_boxes_in_one_image(recipe: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(np.sort(targets["full.png"], axis=0), np.sort(expected, axis=0), atol=1e-5)
     model = build_model(TINY, names=("object", "thing", "item"), imgsz=64)
     lines: list[str] = []
-    hyp = load_hyp(recipe)
+    hyp = load_recipe(DetectRecipe, recipe)
     check_anchors(model, samples, 64, hyp, 0, lines.append)
     assert "best possible recall" in lines[0]
     loss = make_loss(model.head, hyp.loss_gains(64, 3, model.head.num_levels))
-    with TrainLoader(samples, 64, 2, AugmentConfig(mixup=1.0), report=quiet) as loader:
+    with train_loader(samples, 64, 2, AugmentConfig(mixup=1.0), report=quiet) as loader:
         batch = next(iter(loader.epoch(0)))
     total, _ = loss(model(batch.images.float() / 255), batch.targets)
     total.backward()

@@ -20,11 +20,11 @@ import pytest
 from pycocotools.coco import COCO
 
 from mgil.datasets.batches.augment import AugmentConfig
-from mgil.datasets.batches.eval_loader import EvalLoader
-from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.reading.samples import Samples
 from mgil.engine.prediction.writers import VideoFile
 from mgil.engine.sources.sources import StreamSource, open_source
+from mgil.tasks.detect.batches import detect_eval_loader
+from tests.tasks.detect.judging import train_loader
 from tests.trust.odd_images import CENTRE_BOX, HEIGHT, PNG, WIDTH, fingerprint, load, write_set
 
 # File names that are legal and awkward, as bytes.
@@ -55,8 +55,8 @@ def quiet(line: str) -> None:
 
 def visited(samples: Samples) -> list[str]:
     """The file names of the images that training and evaluation go through, each with one box."""
-    train = TrainLoader(samples, WIDTH, 1, AugmentConfig.none(), rect=True, store="streamed", report=quiet)
-    batches = [*train.epoch(0), *EvalLoader(samples, WIDTH, 1, report=quiet)]
+    train = train_loader(samples, WIDTH, 1, AugmentConfig.none(), rect=True, store="streamed", report=quiet)
+    batches = [*train.epoch(0), *detect_eval_loader(samples, WIDTH, 1, report=quiet)]
     assert all(len(batch.targets) == 1 for batch in batches)
     names = [os.path.basename(samples.image_paths[int(batch.indices[0])]) for batch in batches]
     assert sorted(names[: len(names) // 2]) == sorted(names[len(names) // 2 :])
@@ -208,7 +208,7 @@ def test_a_bad_entry_costs_itself_alone(
     lines: list[str] = []
     samples = load(yaml_path, lines)
     assert len(samples) == (3 if part == "annotations" else 2) and len(samples.classes) == 2
-    batches = list(TrainLoader(samples, WIDTH, 1, AugmentConfig.none(), rect=True, report=quiet).epoch(0))
+    batches = list(train_loader(samples, WIDTH, 1, AugmentConfig.none(), rect=True, report=quiet).epoch(0))
     assert sorted(len(batch.targets) for batch in batches) == [0] * (len(samples) - 2) + [1, 1]
     assert problem in lines[0] and lines[0].startswith(str(tmp_path / "set" / "objects.json"))
     assert all(line.isprintable() and len(line) < 400 for line in lines)

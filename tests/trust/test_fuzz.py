@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from mgil.engine.runtimes.metadata import read_metadata
 from mgil.engine.runtimes.tensorrt import read_engine
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.recipe import FOLDER as HYPS
-from mgil.tasks.detect.recipe import load_hyp
+from mgil.tasks.detect.recipe import DetectRecipe
+from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import TINY
 from tests.trust.mutations import Edit, edits, examples, mutated, scalars, survives, values
 
@@ -90,7 +92,7 @@ def read_data(path: Path) -> None:
 
 YAML_READERS: dict[str, tuple[list[bytes], Callable[[Path], Any]]] = {
     "data": (DATA_YAMLS, read_data),
-    "hyp": (HYP_YAMLS, load_hyp),
+    "hyp": (HYP_YAMLS, partial(load_recipe, DetectRecipe)),
     "model": (MODEL_YAMLS, build_model),
 }
 
@@ -128,7 +130,7 @@ def test_architecture_rows(row: int, column: int, value: Any, arguments: list[An
     content=st.dictionaries(st.sampled_from(["lr0", "momentum", "mosaic", "optimizer", "nbs", "degrees", "x"]), scalars)
 )
 def test_hyp_values(content: dict[str, Any]) -> None:
-    survives(lambda: load_hyp(content))
+    survives(lambda: load_recipe(DetectRecipe, content))
 
 
 COCO = {

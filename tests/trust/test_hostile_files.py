@@ -7,6 +7,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,19 @@ from mgil.engine.prediction.run import run_detect
 from mgil.engine.weights import pickle_names
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.networks.detector import build_model
-from mgil.tasks.detect.recipe import load_hyp
+from mgil.tasks.detect.recipe import DetectRecipe
+from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import Playground
 from tests.trust import hostile
 from tests.trust.limits import bounded
 
 SECONDS, MEGABYTES = 12.0, 80.0  # of one file, on a slow machine
 HOSTILE_YAMLS, HOSTILE_ARCHITECTURES = hostile.hostile_yamls(), hostile.hostile_architectures()
-READERS: dict[str, Callable[[Path], Any]] = {"data": load_data_config, "model": build_model, "hyp": load_hyp}
+READERS: dict[str, Callable[[Path], Any]] = {
+    "data": load_data_config,
+    "model": build_model,
+    "hyp": partial(load_recipe, DetectRecipe),
+}
 # Imported here, as the doors import them late: their own memory is not that of the file that is read.
 LOADED = (
     mgil.engine.export.run.run_export,
@@ -395,7 +401,7 @@ def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
     """A named pipe that nobody writes to, and a device without an end."""
     for name in ("pipe.pt", "pipe.yaml"):
         os.mkfifo(tmp_path / name)
-        reader = load_checkpoint if name.endswith(".pt") else load_hyp
+        reader = load_checkpoint if name.endswith(".pt") else partial(load_recipe, DetectRecipe)
         refusal(lambda name=name, reader=reader: reader(tmp_path / name), name)  # type: ignore[misc]
     refusal(lambda: load_checkpoint("/dev/zero"), "/dev/zero")
     os.mkfifo(tmp_path / "pipe.png")

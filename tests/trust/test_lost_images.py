@@ -15,16 +15,16 @@ from PIL import Image
 from torch import nn
 
 from mgil.datasets.batches.augment import AugmentConfig
-from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
 from mgil.engine.evaluation.config import ValConfig
-from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.evaluation.run import run_val
 from mgil.engine.training.run import run_train
+from mgil.tasks.detect.batches import detect_eval_loader
 from tests.engine.tiny import Playground
+from tests.tasks.detect.judging import evaluate, train_loader
 from tests.trust.odd_images import damaged_within, encoded, pixels, png_of
 
 SIZE, COUNT, LOST = 32, 12, 5
@@ -81,7 +81,7 @@ class Squares:
         return Path(self.samples.image_paths[number])
 
     def train_loader(self, store: str, workers: int = 0, **options: int) -> TrainLoader:
-        return TrainLoader(
+        return train_loader(
             self.samples, SIZE, 4, STRONG, store=store, workers=workers, report=self.lines.append, **options
         )  # type: ignore[arg-type]
 
@@ -153,7 +153,7 @@ def test_evaluation_counts_neither_the_image_nor_its_labels(
 ) -> None:
     lose(squares.path())
     report, budget = squares.lines.append, 1 << 20
-    loader = EvalLoader(squares.samples, SIZE, 1, ahead=ahead, workers=2, memory_budget=budget, report=report)
+    loader = detect_eval_loader(squares.samples, SIZE, 1, ahead=ahead, workers=2, memory_budget=budget, report=report)
     for _ in range(2):  # as after two epochs
         result = evaluate(SeesTheMiddle(), loader, squares.samples, squares.config)
         assert (result.images, result.instances, result.left_out) == (COUNT - 1, COUNT - 1, (LOST,))
@@ -163,10 +163,10 @@ def test_evaluation_counts_neither_the_image_nor_its_labels(
 
 
 def test_a_batch_of_several_images_holds_the_others(squares: Squares) -> None:
-    whole = EvalLoader(squares.samples, SIZE, 8, report=squares.lines.append)
+    whole = detect_eval_loader(squares.samples, SIZE, 8, report=squares.lines.append)
     before = list(whole)
     vanish(squares.path())
-    first, second = EvalLoader(squares.samples, SIZE, 8, report=squares.lines.append)
+    first, second = detect_eval_loader(squares.samples, SIZE, 8, report=squares.lines.append)
     rest = [index for index in range(8) if index != LOST]
     assert first.indices.tolist() == rest and second.indices.tolist() == list(range(8, COUNT))
     assert torch.equal(first.images, before[0].images[rest])
@@ -184,7 +184,7 @@ def test_strict_or_more_than_half_is_an_error(squares: Squares, strict: bool) ->
             list(squares.train_loader(store, workers, strict=strict).epoch(0))
         assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=reason):
-        list(EvalLoader(squares.samples, SIZE, 4, strict=strict, report=squares.lines.append))
+        list(detect_eval_loader(squares.samples, SIZE, 4, strict=strict, report=squares.lines.append))
     assert multiprocessing.active_children() == []
 
 

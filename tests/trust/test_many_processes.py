@@ -1,6 +1,7 @@
 """Several processes: they learn what one learns, and when one fails all end, soon, with one message."""
 
 from __future__ import annotations
+from mgil.tasks.detect.scores import METRICS
 
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.log import COLUMNS, read_results
+from mgil.engine.training.log import columns, read_results
 from mgil.engine.training.run import run_train
 from mgil.engine.weights.checkpoints import load_checkpoint
 from tests.engine.tiny import PLAIN, RECIPE, Playground, make_data, write_yaml

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
 from mgil.engine.training.step_guard import MOST_BAD_IN_A_ROW, NAMED_FILES, READ_EVERY, named
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.finite import first_not_finite
-from mgil.tasks.detect.recipe import load_hyp
+from mgil.tasks.detect.recipe import DetectRecipe
+from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import PLAIN, same_tensors, write_yaml
+from tests.tasks.detect.judging import train_loader
 from tests.trust.spoiling import FAULTS, Spoiler, make_trainer
 
 
@@ -180,8 +181,8 @@ def test_files_in_a_batch_are_all_that_it_shows(tmp_path: Path) -> None:
     data = write_yaml(tmp_path / "d.yaml", {"train": "images/train", "val": "images/train", "names": ["a"]})
     loaded = load_samples(load_data_config(data), "train", report=lambda _: None)
     for mosaic, most in ((0.0, 4), (1.0, 16)):
-        augment = replace(load_hyp(PLAIN).augment(), mosaic=mosaic)
-        loader = TrainLoader(loaded, 32, 4, augment, report=lambda _: None)
+        augment = replace(load_recipe(DetectRecipe, PLAIN).augment(), mosaic=mosaic)
+        loader = train_loader(loaded, 32, 4, augment, report=lambda _: None)
         for index in range(len(loader)):
             batch, names = loader.batch(3, index), loader.files_in(3, index)
             greys, counts = np.unique(batch.images.numpy(), return_counts=True)

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.prediction.load import load_model
 from mgil.engine.training.log import read_results
+from mgil.engine.training.progress import MOST_BAD_VALIDATIONS, Progress
 from mgil.engine.training.run import run_train
-from mgil.engine.training.trainer import MOST_BAD_VALIDATIONS, Progress, Trainer
+from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import load_checkpoint, save_checkpoint
 from mgil.engine.weights.finite import first_not_finite
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.aligned_loss import AlignedLoss
 from tests.engine.tiny import RECIPE, TINY, Playground, write_yaml
+from tests.tasks.detect.judging import evaluate
 
 NAN, INF = float("nan"), float("inf")
 
@@ -114,7 +115,7 @@ def test_a_validation_without_numbers_is_not_saved(
     ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its epoch is neither best nor last; the run goes on, and ends when it happens again and again."""
-    monkeypatch.setattr("mgil.engine.training.run.fitness", lambda _: 1.0 + len(list(tmp_path.rglob("results.csv"))))
+    monkeypatch.setattr("mgil.tasks.detect.scores.DetectScores.fitness", property(lambda _: 1.0 + len(list(tmp_path.rglob("results.csv")))))
     validations(monkeypatch, {2, 4, 5, 6})
     epochs: list[int] = []
 
@@ -122,7 +123,7 @@ def test_a_validation_without_numbers_is_not_saved(
         save_checkpoint(path, model, info, *training)
         epochs.extend([info["epoch"]] if Path(path).name == "last.pt" else [])
 
-    monkeypatch.setattr("mgil.engine.training.run.save_checkpoint", saved)
+    monkeypatch.setattr("mgil.engine.training.state.save_checkpoint", saved)
     lines: list[str] = []
     with pytest.raises(FloatingPointError, match=r"epoch 7: the validation losses are nan, 0\.1, inf.*last\.pt is the"):
         run_train(ground.config(tmp_path, epochs=9), lines.append)

@@ -195,7 +195,7 @@ def test_a_longer_run_follows_the_longer_schedule_from_there_on(ground: Playgrou
 def test_a_complete_run_is_refused_and_an_early_stopped_one_goes_on_with_more_patience(
     ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mgil.engine.training.run.fitness", lambda _: 0.25)
+    monkeypatch.setattr("mgil.tasks.detect.scores.DetectScores.fitness", property(lambda _: 0.25))
     run = train(ground.config(tmp_path, epochs=4, patience=1))
     assert len(read_results(run / "results.csv")) == 2
     with pytest.raises(ValueError, match="stopped after 1 epochs without a better fitness; go on with a larger --pat"):
@@ -259,7 +259,7 @@ def test_a_set_up_that_fails_gives_the_folder_free(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(TrainLoader, "close", close)
-    monkeypatch.setattr("mgil.engine.training.run.TensorBoard", fail)
+    monkeypatch.setattr("mgil.engine.training.log.TensorBoard", fail)
     with pytest.raises(OSError, match="no space left"):
         train(ground.config(tmp_path))
     assert not (tmp_path / "exp" / ".lock").exists() and len(closed) == 1
@@ -291,7 +291,7 @@ def test_a_changed_data_set_is_told(ground: Playground, interrupted: Checkpoint,
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mgil.engine.training.run.load_checkpoint", lambda _path: changed)
-        patch.setattr("mgil.engine.training.run._Run.train", lambda _run: None)
+        patch.setattr("mgil.engine.training.run.train", lambda _run: None)
         run_train(TrainConfig(resume=str(interrupted.path)), lines.append)
     assert "train: 16 images, the run had 15: from here on it is another run" in lines
 
@@ -338,8 +338,8 @@ def test_a_run_goes_on_where_gradients_are_scaled_otherwise(
 ) -> None:
     """From a GPU with bfloat16, or the CPU, to one with float16 and back: the scaler starts anew, or is not needed."""
     make = {scaled: lambda _choice, device: scaled(device), "off": Precision}
-    monkeypatch.setattr("mgil.engine.training.run.Precision", make[first])
+    monkeypatch.setattr("mgil.engine.training.parts.Precision", make[first])
     cut_run(ground.config(tmp_path, noval=True))
-    monkeypatch.setattr("mgil.engine.training.run.Precision", make[then])
+    monkeypatch.setattr("mgil.engine.training.parts.Precision", make[then])
     run = train(replace(TrainConfig(), resume=str(tmp_path / "exp")))
     assert len(read_results(run / "results.csv")) == 2

@@ -24,7 +24,7 @@ def fitted_size_hw(size_hw: np.ndarray | tuple[int, int], size: int | np.ndarray
     return -(-original * size // original.max(axis=-1, keepdims=True))
 
 
-def longer_side_within(sizes_hw: np.ndarray, shape_hw: tuple[int, int]) -> np.ndarray:
+def longer_side_within(sizes_hw: np.ndarray | tuple[int, int], shape_hw: tuple[int, int]) -> np.ndarray:
     """The largest longer side with which each image, resized by `fitted_size_hw`, fits into one frame.
 
     Args:

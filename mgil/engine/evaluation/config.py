@@ -13,7 +13,7 @@ TASKS = ("train", "val", "test", "speed", "study")
 
 
 @dataclass(frozen=True)
-class ValConfig:
+class ValFlags:
     """One run of val.py; the fields are its flags, YOLOv5's names and defaults.
 
     Raises:
@@ -55,6 +55,9 @@ class ValConfig:
         return self.task if self.task in ("train", "val", "test") else "val"
 
 
-def val_config() -> type[ValConfig]:
+def val_config() -> type[ValFlags]:
     """The config class with the flags of every task: which one is meant, the weights say."""
-    return with_options(ValConfig, "val")
+    return with_options(ValFlags, "val")
+
+
+ValConfig = val_config()  # of the tasks that come with the project, for use from Python

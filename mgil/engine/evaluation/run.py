@@ -14,7 +14,7 @@ import torch
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.download import download
-from mgil.engine.evaluation.config import ValConfig
+from mgil.engine.evaluation.config import ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.plots import plot_input_sizes
 from mgil.engine.input_size import input_size_hw
@@ -60,7 +60,7 @@ class Subject:
     device: torch.device
 
 
-def run_val(config: ValConfig, report: Report = print) -> dict[int, Evaluation]:
+def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     """Evaluate weights on a split at one or more input sizes, and write what was found to a new run folder.
 
     Returns:
@@ -77,7 +77,7 @@ def run_val(config: ValConfig, report: Report = print) -> dict[int, Evaluation]:
     if config.half and device.type != "cuda":
         raise ValueError(f"--half needs a CUDA device, this run is on {device.type}; leave it out")
     task, model, trained_on = _load(config.weights, device)
-    check_foreign(config, (ValConfig, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
+    check_foreign(config, (ValFlags, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
     if config.task == "speed":
         config = replace(config, **task.speed_options)
     data = load_data_config(config.data or trained_on or "digits.yaml")
@@ -147,7 +147,7 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _input_sizes(config: ValConfig, model: Any, report: Report) -> tuple[int, ...]:
+def _input_sizes(config: ValFlags, model: Any, report: Report) -> tuple[int, ...]:
     fixed_hw = fixed_size_hw(model)
     if fixed_hw is not None:
         source = " + ".join(config.weights)
@@ -162,7 +162,7 @@ def _input_sizes(config: ValConfig, model: Any, report: Report) -> tuple[int, ..
     return tuple(dict.fromkeys(input_size_hw((size,), model.max_stride, report)[0] for size in sizes))
 
 
-def _outputs(config: ValConfig, subject: Subject, folder: Path) -> list[Path]:
+def _outputs(config: ValFlags, subject: Subject, folder: Path) -> list[Path]:
     """What evaluation at one size may write."""
     if config.task == "speed":
         return []
@@ -171,7 +171,7 @@ def _outputs(config: ValConfig, subject: Subject, folder: Path) -> list[Path]:
 
 
 def _evaluate_size(
-    config: ValConfig, subject: Subject, size: int, folder: Path, written: WrittenFiles, report: Report
+    config: ValFlags, subject: Subject, size: int, folder: Path, written: WrittenFiles, report: Report
 ) -> Evaluation:
     task, model, device = subject.task, subject.model, subject.device
     speed_only = config.task == "speed"

@@ -15,7 +15,7 @@ DEFAULT_OPSET = 17
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportFlags:
     """One run of export.py; the fields are its flags, YOLOv5's names. None: not given.
 
     Raises:
@@ -80,6 +80,9 @@ class ExportConfig:
         return {name for name, is_given in flags.items() if is_given}
 
 
-def export_config() -> type[ExportConfig]:
+def export_config() -> type[ExportFlags]:
     """The config class with the flags of every task: which one is meant, the weights say."""
-    return with_options(ExportConfig, "export")
+    return with_options(ExportFlags, "export")
+
+
+ExportConfig = export_config()  # of the tasks that come with the project, for use from Python

@@ -18,7 +18,7 @@ from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.engine.cli import describe
 from mgil.engine.devices import select_device
 from mgil.engine.export.check import Run, check_file
-from mgil.engine.export.config import DEFAULT_OPSET, ExportConfig
+from mgil.engine.export.config import DEFAULT_OPSET, ExportFlags
 from mgil.engine.export.formats import Format, check_formats, check_options
 from mgil.engine.export.images import data_inputs, example_inputs, in_batches
 from mgil.engine.export.job import ExportJob
@@ -66,7 +66,7 @@ class Exported:
     difference: object | None
 
 
-def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
+def run_export(config: ExportFlags, report: Report = print) -> list[Exported]:
     """Export weights to every format asked for.
 
     Returns:
@@ -101,7 +101,7 @@ def run_export(config: ExportConfig, report: Report = print) -> list[Exported]:
     return done
 
 
-def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -> tuple[ExportJob, list[Tensor]]:
+def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) -> tuple[ExportJob, list[Tensor]]:
     """Read weights and data; return the job, and batches of real images to check files with."""
     if is_exported(config.weights):
         raise ValueError(f"--weights {config.weights} is no .pt file; give the one that exported files are made from")
@@ -109,7 +109,7 @@ def prepare(config: ExportConfig, formats: tuple[Format, ...], report: Report) -
     checkpoint = load_checkpoint(config.weights)
     task = task_named(checkpoint.task)
     check_foreign(
-        config, (ExportConfig, options_of(task.name, "export")), f"{config.weights} is of the task {task.name}"
+        config, (ExportFlags, options_of(task.name, "export")), f"{config.weights} is of the task {task.name}"
     )
     model = model_from_checkpoint(checkpoint, fuse=False)
     size_hw = input_size_hw(config.imgsz or (model.imgsz,), model.max_stride, report)

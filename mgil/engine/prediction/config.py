@@ -15,7 +15,7 @@ MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
 
 
 @dataclass(frozen=True)
-class DetectConfig:
+class DetectFlags:
     """One run of detect.py; the fields are its flags, YOLOv5's names and defaults.
 
     Raises:
@@ -79,6 +79,9 @@ class DetectConfig:
         return not self.nosave or self.save_txt or self.save_csv or self.save_crop or self.visualize
 
 
-def detect_config() -> type[DetectConfig]:
+def detect_config() -> type[DetectFlags]:
     """The config class with the flags of every task: which one is meant, the weights say."""
-    return with_options(DetectConfig, "detect")
+    return with_options(DetectFlags, "detect")
+
+
+DetectConfig = detect_config()  # of the tasks that come with the project, for use from Python

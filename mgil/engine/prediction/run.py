@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mgil.datasets.reading.config import load_data_config
-from mgil.engine.prediction.config import DetectConfig
+from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
 from mgil.engine.prediction.load import open_model
 from mgil.engine.prediction.predictor import Model
@@ -44,7 +44,7 @@ class DetectSummary:
     skipped: tuple[str, ...]
 
 
-def run_detect(config: DetectConfig, report: Report = print) -> DetectSummary:
+def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
     """Detect on everything that the source gives, print a line for each picture, and write what is asked for.
 
     Ctrl-C and SIGTERM end the run after the picture in hand, with all files closed; a second one ends it at once. For
@@ -105,9 +105,9 @@ def check_display() -> None:
         raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
 
 
-def _open(config: DetectConfig, weights: str, report: Report) -> tuple[Task, Model]:
+def _open(config: DetectFlags, weights: str, report: Report) -> tuple[Task, Model]:
     def own(task: Task) -> Any:
-        parts = (DetectConfig, options_of(task.name, "detect"))
+        parts = (DetectFlags, options_of(task.name, "detect"))
         check_foreign(config, parts, f"{weights} is of the task {task.name}")
         return config
 
@@ -127,7 +127,7 @@ class _Run:
 
     def __init__(
         self,
-        config: DetectConfig,
+        config: DetectFlags,
         task: Task,
         model: Model,
         source: Source,

@@ -34,7 +34,7 @@ MAY_CHANGE_ON_RESUME = (
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainFlags:
     """One training run; the fields are YOLOv5's flags with underscores.
 
     `train_config(task)` is this class with the task's own flags; only that can be trained with.
@@ -141,20 +141,23 @@ def frozen_rows(freeze: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @cache
-def train_config(task: str = DEFAULT_TASK) -> type[TrainConfig]:
+def train_config(task: str = DEFAULT_TASK) -> type[TrainFlags]:
     """The config class of a task: the flags above, and the task's own.
 
     Raises:
         ValueError: There is no such task.
     """
-    return combined(TrainConfig, options_of(task, "train"), task=task)
+    return combined(TrainFlags, options_of(task, "train"), task=task)
 
 
-def config_from_dict(values: dict[str, Any]) -> TrainConfig:
-    """The inverse of `TrainConfig.as_dict`.
+def config_from_dict(values: dict[str, Any]) -> TrainFlags:
+    """The inverse of `TrainFlags.as_dict`.
 
     Raises:
         ValueError: An unknown key, for which the nearest known one is named; or a bad value.
     """
     options = dict(values)
     return from_plain(train_config(options.pop("task", DEFAULT_TASK)), options, "training option")
+
+
+TrainConfig = train_config()  # of the default task, for use from Python

@@ -18,7 +18,7 @@ from mgil.datasets.batches.memory import free_ram_bytes
 from mgil.datasets.batches.stores import StoreName
 from mgil.engine.distributed import all_processes, from_main, is_main, mean_over_processes, rank, world_size
 from mgil.engine.runs import new_run_folder, set_aside
-from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.config import TrainFlags
 from mgil.engine.training.log import RunLog, columns
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.progress import Progress
@@ -65,7 +65,7 @@ class RunParts:
         random_states: Of all processes, after an epoch.
     """
 
-    config: TrainConfig
+    config: TrainFlags
     task: Task
     recipe: Recipe
     splits: Splits
@@ -86,7 +86,7 @@ class RunParts:
 
 
 def put_together(
-    config: TrainConfig,
+    config: TrainFlags,
     task: Task,
     device: torch.device,
     resumed: Checkpoint | None,
@@ -158,14 +158,14 @@ def _share_statistics(model: nn.Module, device: torch.device) -> None:
     nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, but for a model that is a BatchNorm itself
 
 
-def _store(config: TrainConfig, resumed: Checkpoint | None) -> StoreName:
+def _store(config: TrainFlags, resumed: Checkpoint | None) -> StoreName:
     store = STORES[config.cache]
     if resumed and store == "auto":  # a matter of the day's memory, and it decides what a mosaic is made of
         store = resumed.training.get("store", store)
     return store
 
 
-def _folder(config: TrainConfig, resumed: Checkpoint | None, report: Report, closing: ExitStack) -> Path:
+def _folder(config: TrainFlags, resumed: Checkpoint | None, report: Report, closing: ExitStack) -> Path:
     """The run's folder, made by the main process and known to all."""
     folder = None
     if resumed:

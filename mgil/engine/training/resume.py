@@ -14,7 +14,7 @@ import torch
 from mgil.datasets.reading.config import find_data_yaml
 from mgil.engine.input_size import round_up
 from mgil.engine.runs import TRAIN_PROJECT, oldest_first, written_at
-from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainConfig, config_from_dict, frozen_rows
+from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainFlags, config_from_dict, frozen_rows
 from mgil.engine.training.progress import Progress
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.files.flags import flag_of
@@ -70,11 +70,11 @@ def _too_early(path: Path) -> str:
 
 
 def resumed_config(
-    config: TrainConfig,
+    config: TrainFlags,
     checkpoint: Checkpoint,
     given: Collection[str] | None = None,
     report: Report = lambda _line: None,
-) -> TrainConfig:
+) -> TrainFlags:
     """The interrupted run's options, with those changes that a resumed run may have.
 
     Args:
@@ -113,7 +113,7 @@ def resumed_config(
     return replace(settled, data=data) if isinstance(data, str) and os.path.isfile(data) else settled
 
 
-def _given_names(config: TrainConfig, given: Collection[str] | None) -> list[str]:
+def _given_names(config: TrainFlags, given: Collection[str] | None) -> list[str]:
     default = type(config)()
     names = [item.name for item in fields(config)]
     if given is None:
@@ -121,7 +121,7 @@ def _given_names(config: TrainConfig, given: Collection[str] | None) -> list[str
     return [name for name in names if name in given]
 
 
-def _is_own(name: str, value: Any, saved: TrainConfig, checkpoint: Checkpoint) -> bool:
+def _is_own(name: str, value: Any, saved: TrainFlags, checkpoint: Checkpoint) -> bool:
     """Whether a value is what the run has, in whatever words."""
     own = getattr(saved, name)
     if value == own:
@@ -171,13 +171,13 @@ def read_progress(checkpoint: Checkpoint) -> Progress:
     return progress
 
 
-def patience_is_over(progress: Progress, config: TrainConfig) -> bool:
+def patience_is_over(progress: Progress, config: TrainFlags) -> bool:
     """Whether early stopping ends a run that stands there."""
     measured = progress.best_fitness >= 0 and not config.noval
     return measured and 0 < config.patience <= progress.epoch - 1 - progress.best_epoch
 
 
-def _check_unfinished(checkpoint: Checkpoint, config: TrainConfig) -> None:
+def _check_unfinished(checkpoint: Checkpoint, config: TrainFlags) -> None:
     """Refuse a run with nothing left to do, before any data is read; its final evaluation counts."""
     table = checkpoint.path.resolve().parents[1] / FINAL_TABLE
     if not table.exists() or written_at(table) < written_at(

@@ -13,7 +13,7 @@ from mgil.engine.devices import select_device
 from mgil.engine.distributed import from_all, from_main, is_main, process_group
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.stopping import how_to_go_on
-from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.config import TrainFlags
 from mgil.engine.training.log import TimeLeft
 from mgil.engine.training.parts import RunParts, open_log, put_together
 from mgil.engine.training.plots import plot_results
@@ -28,7 +28,7 @@ from mgil.tasks.registry import task_named
 Report = Callable[[str], None]
 
 
-def run_train(config: TrainConfig, report: Report = print, given: Collection[str] | None = None) -> Path:
+def run_train(config: TrainFlags, report: Report = print, given: Collection[str] | None = None) -> Path:
     """Train a network.
 
     Args:

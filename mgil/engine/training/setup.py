@@ -17,7 +17,7 @@ from mgil.datasets.reading.config import DataConfig, find_data_yaml, load_data_c
 from mgil.datasets.reading.download import download
 from mgil.engine.distributed import from_main, is_main, world_size
 from mgil.engine.input_size import input_size_hw
-from mgil.engine.training.config import TrainConfig, frozen_rows
+from mgil.engine.training.config import TrainFlags, frozen_rows
 from mgil.engine.training.precision import Precision
 from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
 from mgil.networks.network import Network
@@ -40,7 +40,7 @@ class Splits:
     val: Split
 
 
-def read_named_files(config: TrainConfig, task: Task) -> Checkpoint | None:
+def read_named_files(config: TrainFlags, task: Task) -> Checkpoint | None:
     """Read the files that the options name, all but the data set itself; the weights are returned.
 
     Reading a data set can take minutes, after which nobody wants to hear of a mistyped name.
@@ -61,7 +61,7 @@ def read_named_files(config: TrainConfig, task: Task) -> Checkpoint | None:
     return checkpoint
 
 
-def load_splits(config: TrainConfig, task: Task, report: Report) -> Splits:
+def load_splits(config: TrainFlags, task: Task, report: Report) -> Splits:
     """Read the labels of both splits; the main process first, so that the others find its cache."""
     data: DataConfig | None = None
     if is_main():
@@ -80,7 +80,7 @@ def load_splits(config: TrainConfig, task: Task, report: Report) -> Splits:
     return Splits(data, loaded["train"], loaded["val"])
 
 
-def resolved(config: TrainConfig, data: DataConfig, task: Task) -> TrainConfig:
+def resolved(config: TrainFlags, data: DataConfig, task: Task) -> TrainFlags:
     """Put values in place of "the default": what the data set suggests, and the recipe for the size.
 
     Raises:
@@ -100,7 +100,7 @@ def resolved(config: TrainConfig, data: DataConfig, task: Task) -> TrainConfig:
 
 
 def make_model(
-    config: TrainConfig, task: Task, names: tuple[str, ...], checkpoint: Checkpoint | None, report: Report
+    config: TrainFlags, task: Task, names: tuple[str, ...], checkpoint: Checkpoint | None, report: Report
 ) -> Network:
     """Build the network, and fill it from a checkpoint as far as that fits.
 

@@ -67,7 +67,7 @@ class DetectTask:
     def eval_loader(
         self, split: Samples, imgsz: int, stride: int, options: TrainOptions | ValOptions, loading: Loading
     ) -> EvalLoader:
-        """Letterboxed images. Times are of whole squares, accuracy of the smallest rectangle, as detect.py sees them."""
+        """Letterboxed images: the smallest rectangles, as detect.py sees them; whole squares where times are wanted."""
         pad = options.pad if isinstance(options, ValOptions) else 0.0
         if pad and loading.shape_hw:
             height, width = loading.shape_hw

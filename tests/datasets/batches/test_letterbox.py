@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from mgil.datasets.batches.decode import decode_image
-from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.letterbox import (
     FILL,
     fitted_size_hw,
@@ -17,6 +16,7 @@ from mgil.datasets.batches.letterbox import (
     place_planar,
     rect_shape_hw,
 )
+from mgil.tasks.detect.batches import detect_eval_loader
 from tests.datasets.scenes import make_samples, smooth_image, write_image, write_split
 
 
@@ -54,7 +54,7 @@ def test_longer_side_is_the_largest_that_fits(shape_hw: tuple[int, int]) -> None
 @pytest.mark.parametrize("shape_hw", [(64, 96), (96, 32)])
 def test_batches_of_one_given_shape(shape_hw: tuple[int, int], tmp_path: Path) -> None:
     samples = write_split(tmp_path, 7)
-    loader = EvalLoader(samples, 999, 3, shape_hw=shape_hw)
+    loader = detect_eval_loader(samples, 999, 3, shape_hw=shape_hw)
     batches = list(loader)
     assert [len(batch.images) for batch in batches] == [3, 3, 1]
     for batch in batches:
@@ -125,7 +125,7 @@ def test_every_image_once_and_boxes_return_to_the_original(
     tmp_path: Path, rect: bool, workers: int, ahead: bool
 ) -> None:
     samples = write_split(tmp_path, 11)
-    loader = EvalLoader(samples, 64, 4, rect=rect, workers=workers, ahead=ahead)
+    loader = detect_eval_loader(samples, 64, 4, rect=rect, workers=workers, ahead=ahead)
     batches = list(loader)
     assert len(loader) == len(batches)
     assert len(batches) == 3 or rect
@@ -153,8 +153,8 @@ def test_every_image_once_and_boxes_return_to_the_original(
 
 def test_what_is_seen_of_an_image_does_not_depend_on_the_batch_size(tmp_path: Path) -> None:
     samples = write_split(tmp_path, 11)
-    alone = {int(batch.indices[0]): batch.images[0] for batch in EvalLoader(samples, 64, 1)}
-    for batch in EvalLoader(samples, 64, 4):
+    alone = {int(batch.indices[0]): batch.images[0] for batch in detect_eval_loader(samples, 64, 1)}
+    for batch in detect_eval_loader(samples, 64, 4):
         assert len(batch.indices) <= 4
         for index, image in zip(batch.indices, batch.images, strict=True):
             assert torch.equal(image, alone[int(index)])
@@ -163,11 +163,11 @@ def test_what_is_seen_of_an_image_does_not_depend_on_the_batch_size(tmp_path: Pa
 def test_an_image_of_the_right_size_is_not_resampled(tmp_path: Path) -> None:
     image = smooth_image(np.random.default_rng(0), 48, 64)
     samples = make_samples([write_image(tmp_path / "a.png", image)], [(48, 64)])
-    (batch,) = EvalLoader(samples, 64, 8)
+    (batch,) = detect_eval_loader(samples, 64, 8)
     assert batch.images.shape == (1, 3, 64, 64)  # ceil(0.75 * 2) and 2 strides
     assert batch.pads.tolist() == [[0, 8]] and batch.gains.tolist() == [[1, 1]]
     np.testing.assert_array_equal(batch.images[0, :, 8:56].numpy(), image.transpose(2, 0, 1))
-    (batch,) = EvalLoader(samples, 64, 8, pad=0.5)  # YOLOv5's
+    (batch,) = detect_eval_loader(samples, 64, 8, pad=0.5)  # YOLOv5's
     assert batch.images.shape == (1, 3, 64, 96)  # ceil(0.75 * 2 + 0.5) and ceil(2 + 0.5) strides
     assert batch.pads.tolist() == [[16, 8]] and batch.gains.tolist() == [[1, 1]]
     np.testing.assert_array_equal(batch.images[0, :, 8:56, 16:80].numpy(), image.transpose(2, 0, 1))
@@ -176,18 +176,18 @@ def test_an_image_of_the_right_size_is_not_resampled(tmp_path: Path) -> None:
 def test_crowds_are_left_out_and_empty_splits_give_nothing(tmp_path: Path) -> None:
     path = write_image(tmp_path / "a.png", smooth_image(np.random.default_rng(0), 64, 64))
     boxes = [[[0, 0.5, 0.5, 0.2, 0.2], [1, 0.5, 0.5, 1.0, 1.0]]]
-    (batch,) = EvalLoader(make_samples([path], [(64, 64)], boxes, [False, True]), 64, 8)
+    (batch,) = detect_eval_loader(make_samples([path], [(64, 64)], boxes, [False, True]), 64, 8)
     assert batch.targets[:, 1].tolist() == [0]
-    assert list(EvalLoader(make_samples([], []), 64, 8)) == []
+    assert list(detect_eval_loader(make_samples([], []), 64, 8)) == []
 
 
 def test_images_are_kept_when_they_fit(tmp_path: Path) -> None:
     samples = write_split(tmp_path, 5)
-    loader = EvalLoader(samples, 32, 2, memory_budget=1 << 20)
+    loader = detect_eval_loader(samples, 32, 2, memory_budget=1 << 20)
     first = [batch.images for batch in loader]
     for path in samples.image_paths:
         Path(path).unlink()
     for before, batch in zip(first, loader, strict=True):
         assert (before == batch.images).all()
     with pytest.raises(ValueError, match="png: image not found"):
-        list(EvalLoader(samples, 32, 2, memory_budget=100))
+        list(detect_eval_loader(samples, 32, 2, memory_budget=100))

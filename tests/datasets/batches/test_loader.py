@@ -21,6 +21,7 @@ from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.batches.stores import ResidentStore, TileDecoder
 from mgil.datasets.reading.samples import Samples
 from tests.datasets.scenes import make_samples, smooth_image, write_image, write_split
+from tests.tasks.detect.judging import train_loader
 
 SIZE = 32
 STRONG = AugmentConfig(mixup=0.5, degrees=20, mosaic=0.8, flipud=0.5)
@@ -33,7 +34,7 @@ def quiet(line: str) -> None:
 def make_loader(
     samples: Samples, batch_size: int = 4, augment: AugmentConfig = STRONG, **options: object
 ) -> TrainLoader:
-    return TrainLoader(samples, SIZE, batch_size, augment, report=quiet, **options)  # type: ignore[arg-type]
+    return train_loader(samples, SIZE, batch_size, augment, report=quiet, **options)  # type: ignore[arg-type]
 
 
 def background_threads() -> int:
@@ -211,7 +212,7 @@ def test_rectangles_hold_plain_images(tmp_path: Path) -> None:
     sizes = [(32, 64)] * 4 + [(64, 32)] * 4
     paths = [write_image(tmp_path / f"{i}.png", smooth_image(rng, *size)) for i, size in enumerate(sizes)]
     samples = make_samples(paths, sizes, [[[0, 0.5, 0.5, 0.5, 0.5]]] * 8)
-    loader = TrainLoader(samples, 64, 4, AugmentConfig.none(), rect=True, report=quiet)
+    loader = train_loader(samples, 64, 4, AugmentConfig.none(), rect=True, report=quiet)
     shapes = set()
     for batch in loader.epoch(0):
         shapes.add(tuple(batch.images.shape[2:]))
@@ -262,7 +263,7 @@ from mgil.datasets.batches.kernel_torch import render_torch
 from mgil.datasets.batches.loader import TrainLoader
 from tests.datasets.scenes import write_split
 if __name__ == "__main__":
-    loader = TrainLoader(write_split(Path(sys.argv[1]), 64), 32, 4, AugmentConfig(), store="streamed", workers=2)
+    loader = train_loader(write_split(Path(sys.argv[1]), 64), 32, 4, AugmentConfig(), store="streamed", workers=2)
     batches = loader.epoch(0)
     next(batches)
     raise SystemExit(7)
@@ -280,7 +281,7 @@ if __name__ == "__main__":
 )
 def test_auto_takes_what_fits_and_says_so(split: Samples, budget: int | None, chosen: str) -> None:
     lines: list[str] = []
-    loader = TrainLoader(split, SIZE, 4, STRONG, memory_budget=budget, report=lines.append)
+    loader = train_loader(split, SIZE, 4, STRONG, memory_budget=budget, report=lines.append)
     assert len(lines) == 1 and chosen in lines[0] and "23 images at 32 px" in lines[0]
     assert next(loader.epoch(0)).images.shape == (4, 3, SIZE, SIZE)
 
@@ -296,7 +297,7 @@ def test_auto_takes_what_fits_all_processes(split: Samples, mine: bool, others: 
 
     lines: list[str] = []
     budget = 10**9 if mine else 1
-    loader = TrainLoader(split, SIZE, 4, STRONG, memory_budget=budget, agree=agree, report=lines.append)
+    loader = train_loader(split, SIZE, 4, STRONG, memory_budget=budget, agree=agree, report=lines.append)
     assert asked == [mine]
     assert (loader.store.window is None) == (mine and others)
     assert ("another process" in lines[0]) == (mine and not others)

@@ -13,11 +13,14 @@ import torch
 
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.reading.samples import Samples
-from mgil.engine.evaluation.evaluate import ClassResult, _Run, evaluate, to_original
+from mgil.engine.evaluation.evaluate import _Run
 from mgil.files.written_files import WrittenFiles
 from mgil.tasks.detect.augmented import predict_augmented
 from mgil.tasks.detect.ensemble import Ensemble
+from mgil.tasks.detect.judge import to_original
 from mgil.tasks.detect.report import all_line, header_line, result_lines, write_label_files, write_per_class_csv
+from mgil.tasks.detect.scores import ClassResult
+from tests.tasks.detect.judging import evaluate
 
 NAMES = ("cat", "dog", "bird")
 CONFIG = SimpleNamespace(names=NAMES, category_ids=(17, 18, 16))

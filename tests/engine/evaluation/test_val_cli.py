@@ -67,7 +67,7 @@ def _private_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the curves out where they are not the matter: drawing them is most of a short run."""
-    monkeypatch.setattr("mgil.engine.evaluation.run.plot_result", lambda *_: None)
+    monkeypatch.setattr("mgil.tasks.detect.plots.plot_result", lambda *_: None)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:

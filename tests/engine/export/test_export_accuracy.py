@@ -36,7 +36,7 @@ def test_ap_of_onnx_files_through_val(
 ) -> None:
     """Float32 gives the AP of the weights, INT8 one within 0.01 of it."""
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr("mgil.engine.evaluation.run.plot_result", lambda *_: None)  # most of a short run
+    monkeypatch.setattr("mgil.tasks.detect.plots.plot_result", lambda *_: None)  # most of a short run
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     weights = shutil.copyfile(official_weights, tmp_path / "yolov5n.pt")
     files = {"pt": weights}

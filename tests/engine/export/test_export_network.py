@@ -12,11 +12,12 @@ from mgil.block.flie import FLIE
 from mgil.block.mgil import MGIL
 from mgil.block.reparameterise import PadToEven
 from mgil.block.space_to_channel import SpaceToChannel
-from mgil.engine.export.blocks import DeployedHead, DeployedMGAF, DeployedMRIE, SpaceToDepth
+from mgil.engine.export.blocks import DeployedMGAF, DeployedMRIE, SpaceToDepth
 from mgil.engine.export.network import CONVOLUTIONS_ONLY, SPACE_TO_DEPTH, deployed, maps_are_even
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import build_model
 from mgil.networks.head import Detect
+from mgil.tasks.detect.export_head import DeployedHead
 from tests.engine.export.export_tiny import pictures, small_model
 
 RUNTIMES = [SPACE_TO_DEPTH[0], "torchscript", CONVOLUTIONS_ONLY[0]]

@@ -18,14 +18,15 @@ import yaml
 
 import mgil
 from mgil.engine.export.config import ExportConfig
-from mgil.engine.export.job import ExportJob, Suppression
+from mgil.engine.export.job import ExportJob
 from mgil.engine.export.onnx import onnx_graph, save_graph
 from mgil.engine.export.run import run_export
-from mgil.engine.export.torchscript import suppress, traced
+from mgil.engine.export.torchscript import traced
 from mgil.engine.runtimes.model import load_exported
 from mgil.networks.detector import DetectionModel
 from mgil.tasks.detect.export_nms import append_suppression
 from mgil.tasks.detect.nms import non_max_suppression
+from mgil.tasks.detect.suppression import Suppression, suppress
 from tests.engine.export.export_tiny import NAMES, pictures, save_small, small_model
 
 CPU = torch.device("cpu")

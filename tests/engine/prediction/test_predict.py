@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mgil.engine.prediction.detector import Detector
 from mgil.engine.prediction.feature_maps import feature_grid, recorded_maps
 from mgil.engine.prediction.load import load_model
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
+from mgil.tasks.detect.predictor import Detector
 from mgil.tasks.detect.results import Results
 
 

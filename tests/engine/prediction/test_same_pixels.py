@@ -13,21 +13,21 @@ from PIL import Image
 from torch import nn
 
 from mgil.datasets.batches.decode import decode_image
-from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.letterbox import letterbox_image
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.samples import Samples
 from mgil.engine.evaluation.config import ValConfig
-from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.evaluation.run import run_val
 from mgil.engine.export.images import data_inputs
 from mgil.engine.prediction.config import DetectConfig
-from mgil.engine.prediction.detector import Detector
 from mgil.engine.prediction.run import run_detect
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import DetectionModel, build_model
+from mgil.tasks.detect.batches import detect_eval_loader
+from mgil.tasks.detect.predictor import Detector
 from tests.datasets.scenes import make_samples, smooth_image
 from tests.engine.tiny import NAMES, TINY, Playground
+from tests.tasks.detect.judging import evaluate
 
 SIZES_HW = [(480, 640), (427, 640), (640, 427), (333, 500), (37, 61), (61, 37), (64, 64), (65, 64), (720, 1280), (1, 7),
             (3, 200), (550, 1000), (97, 640), (129, 128), (33, 32)]  # fmt: skip
@@ -72,7 +72,7 @@ def test_val_and_detect_see_the_same_pixels(
 ) -> None:
     val, detect = Recorder(fixed), Recorder(fixed)
     config: Any = SimpleNamespace(names=("thing",), category_ids=(1,))
-    loader = EvalLoader(samples, max(size_hw), 4, shape_hw=fixed)
+    loader = detect_eval_loader(samples, max(size_hw), 4, shape_hw=fixed)
     order = np.concatenate([batch.indices for batch in loader])
     evaluate(val, loader, samples, config)
     detector = Detector(detect, device=torch.device("cpu"), size_hw=size_hw)  # type: ignore[arg-type]

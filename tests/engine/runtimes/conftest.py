@@ -37,5 +37,5 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _private_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("mgil.engine.evaluation.run.plot_result", lambda *_: None)  # most of a short run
+    monkeypatch.setattr("mgil.tasks.detect.plots.plot_result", lambda *_: None)  # most of a short run
     monkeypatch.chdir(tmp_path)

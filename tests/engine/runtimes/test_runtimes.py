@@ -13,22 +13,23 @@ import pytest
 import torch
 
 import detect
-from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.engine.cli import run_cli
 from mgil.engine.evaluation.config import ValConfig
-from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.evaluation.run import run_val
 from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.run import run_export
 from mgil.engine.prediction.load import load_model
-from mgil.engine.runtimes.model import ExportedModel, load_exported, take_boxes
+from mgil.engine.runtimes.model import ExportedModel, load_exported
 from mgil.engine.weights.checkpoints import model_from_checkpoint
 from mgil.networks.detector import DetectionModel
+from mgil.tasks.detect.batches import detect_eval_loader
 from mgil.tasks.detect.ensemble import Ensemble
+from mgil.tasks.detect.suppression import take_boxes
 from tests.engine.export.exported import METADATA, export
 from tests.engine.tiny import NAMES
+from tests.tasks.detect.judging import evaluate
 
 CPU = torch.device("cpu")
 FORMATS = ("onnx", "torchscript", "openvino")
@@ -93,7 +94,7 @@ def test_val_evaluates_at_exactly_the_size(
     (result,) = run_val(config, lines.append).values()
     assert result.size_hw == size_hw
     samples = load_samples(load_data_config(data), "val", report=lambda _: None)
-    expected = evaluate(model, EvalLoader(samples, 1, 3, shape_hw=size_hw), samples, load_data_config(data))
+    expected = evaluate(model, detect_eval_loader(samples, 1, 3, shape_hw=size_hw), samples, load_data_config(data))
     assert result.map50_95 == pytest.approx(expected.map50_95, abs=1e-6)
     assert len(result.detections.scores) == len(expected.detections.scores) > 0
     assert not [line for line in lines if "warning" in line]
@@ -137,7 +138,7 @@ def ap_on_coco128(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -
     """AP of a model at 160 px, in rectangles or squares."""
     config = load_data_config(shared_data / "coco128" / "coco128.yaml")
     samples = load_samples(config, "val", cache_dir=tmp_path_factory.mktemp("cache"), report=lambda _: None)
-    loaders = {rect: EvalLoader(samples, 160, 32, rect=rect, memory_budget=1 << 30) for rect in (False, True)}
+    loaders = {rect: detect_eval_loader(samples, 160, 32, rect=rect, memory_budget=1 << 30) for rect in (False, True)}
     return lambda model, rect: evaluate(model, loaders[rect], samples, config).map50_95
 
 

@@ -19,10 +19,10 @@ import torch
 
 from mgil.engine.cli import parse
 from mgil.engine.prediction.config import DetectConfig
-from mgil.engine.prediction.detector import Detector
 from mgil.engine.prediction.run import run_detect
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
+from mgil.tasks.detect.predictor import Detector
 from tests.engine.sources.mjpeg import Camera
 from tests.engine.tiny import NAMES, TINY
 

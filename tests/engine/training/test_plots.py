@@ -1,6 +1,7 @@
 """Pictures of a training run."""
 
 from __future__ import annotations
+from mgil.tasks.detect.scores import METRICS
 
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from mgil.engine.training import plots as plots_train
-from mgil.engine.training.log import COLUMNS
-from mgil.engine.training.plots import plot_labels, plot_results
+from mgil.engine.training.log import columns
+from mgil.engine.training.plots import plot_results
 from mgil.files.paint import class_colour
+from mgil.tasks.detect.plots import plot_labels
 from tests.datasets.scenes import make_samples
 
 

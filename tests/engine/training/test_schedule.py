@@ -12,7 +12,7 @@ from torch import nn
 from mgil.block.mgil import MGIL
 from mgil.engine.training.schedule import BIASES, NORMS, WEIGHTS, Schedule, build_optimizer, scaled_weight_decay
 from mgil.networks.detector import build_model
-from mgil.tasks.detect.recipe import Hyp
+from mgil.tasks.detect.recipe import DetectRecipe
 
 EPOCHS = 10
 
@@ -35,27 +35,29 @@ def names_by_group(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[s
     return [{names[id(parameter)] for parameter in group["params"]} for group in optimizer.param_groups]
 
 
-def make_schedule(hyp: Hyp, batches: int, batch_size: int = 16, cosine: bool = False, name: str = "SGD") -> Schedule:
+def make_schedule(
+    hyp: DetectRecipe, batches: int, batch_size: int = 16, cosine: bool = False, name: str = "SGD"
+) -> Schedule:
     optimizer = build_optimizer(Mixed(), name, hyp, 0.1)
     return Schedule(optimizer, hyp, EPOCHS, batches, batch_size, cosine)
 
 
 def test_each_parameter_is_in_its_group() -> None:
     model = Mixed()
-    groups = names_by_group(model, build_optimizer(model, "SGD", Hyp(), 5e-4))
+    groups = names_by_group(model, build_optimizer(model, "SGD", DetectRecipe(), 5e-4))
     assert groups[BIASES] == {f"{name}.bias" for name in ("conv", "norm", "group", "layer", "linear")}
     assert groups[WEIGHTS] == {"conv.weight", "linear.weight", "scale"}
     assert groups[NORMS] == {"norm.weight", "group.weight", "layer.weight"}
 
 
 def test_only_weights_decay() -> None:
-    optimizer = build_optimizer(Mixed(), "SGD", Hyp(), 0.25)
+    optimizer = build_optimizer(Mixed(), "SGD", DetectRecipe(), 0.25)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0, 0.25, 0.0]
 
 
 def test_an_mgil_block_is_in_the_groups_whole() -> None:
     block = MGIL(4, 8)
-    groups = names_by_group(block, build_optimizer(block, "SGD", Hyp(), 5e-4))
+    groups = names_by_group(block, build_optimizer(block, "SGD", DetectRecipe(), 5e-4))
     assert sorted(name for group in groups for name in group) == sorted(dict(block.named_parameters()))
     gate = {name for name, _ in block.named_parameters() if ".conv.bias" in name or ".fc." in name}
     assert gate, "the adaptive fusion has a convolution with bias and a linear layer"
@@ -68,7 +70,7 @@ def test_an_mgil_block_is_in_the_groups_whole() -> None:
 def test_the_groups_of_yolov5n() -> None:
     """57 convolutions with BatchNorm, and the head's three with bias."""
     model = build_model("yolov5n.yaml", num_classes=80)
-    optimizer = build_optimizer(model, "SGD", Hyp(), 5e-4)
+    optimizer = build_optimizer(model, "SGD", DetectRecipe(), 5e-4)
     assert [len(group["params"]) for group in optimizer.param_groups] == [60, 60, 57]
     total = sum(parameter.numel() for group in optimizer.param_groups for parameter in group["params"])
     assert total == 1_872_157
@@ -77,13 +79,13 @@ def test_the_groups_of_yolov5n() -> None:
 def test_frozen_parameters_are_left_out() -> None:
     model = Mixed()
     model.conv.requires_grad_(False)
-    groups = names_by_group(model, build_optimizer(model, "SGD", Hyp(), 5e-4))
+    groups = names_by_group(model, build_optimizer(model, "SGD", DetectRecipe(), 5e-4))
     assert not {"conv.weight", "conv.bias"} & set().union(*groups)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("SGD", torch.optim.SGD), ("Adam", torch.optim.Adam)])
 def test_optimizers(name: str, kind: type) -> None:
-    optimizer = build_optimizer(Mixed(), name, Hyp(lr0=0.02, momentum=0.9), 5e-4)
+    optimizer = build_optimizer(Mixed(), name, DetectRecipe(lr0=0.02, momentum=0.9), 5e-4)
     assert type(optimizer) is kind
     group = optimizer.param_groups[0]
     assert group["lr"] == 0.02
@@ -99,7 +101,7 @@ def test_adamw_decays_apart_from_the_gradient() -> None:
     for name in ("Adam", "AdamW"):
         model = nn.Linear(1, 1)
         nn.init.ones_(model.weight)
-        optimizer = build_optimizer(model, name, Hyp(lr0=0.1), 0.5)
+        optimizer = build_optimizer(model, name, DetectRecipe(lr0=0.1), 0.5)
         model.weight.grad = torch.zeros(1, 1)
         optimizer.step()
         moved[name] = model.weight.item()
@@ -109,19 +111,19 @@ def test_adamw_decays_apart_from_the_gradient() -> None:
 
 def test_unknown_optimizer() -> None:
     with pytest.raises(ValueError, match="'Lion'.*SGD, Adam, AdamW"):
-        build_optimizer(Mixed(), "Lion", Hyp(), 0.0)
+        build_optimizer(Mixed(), "Lion", DetectRecipe(), 0.0)
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 5, 9])
 def test_linear_decay(epoch: int) -> None:
-    schedule = make_schedule(Hyp(lr0=0.1, lrf=0.2, warmup_epochs=0), batches=7)
+    schedule = make_schedule(DetectRecipe(lr0=0.1, lrf=0.2, warmup_epochs=0), batches=7)
     schedule.set(epoch, 3)
     assert schedule.rates() == pytest.approx([0.1 * (1 - 0.8 * epoch / EPOCHS)] * 3)
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 5, 9])
 def test_cosine_decay(epoch: int) -> None:
-    schedule = make_schedule(Hyp(lr0=0.1, lrf=0.2, warmup_epochs=0), batches=7, cosine=True)
+    schedule = make_schedule(DetectRecipe(lr0=0.1, lrf=0.2, warmup_epochs=0), batches=7, cosine=True)
     schedule.set(epoch, 3)
     wanted = 0.1 * (0.2 + 0.8 * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2)
     assert schedule.rates() == pytest.approx([wanted] * 3)
@@ -130,7 +132,7 @@ def test_cosine_decay(epoch: int) -> None:
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 0), (0, 30), (1, 0), (2, 49)])
 def test_warm_up(epoch: int, batch: int) -> None:
     """3 epochs of 50 batches: straight lines over 150 iterations, towards the rate of the epoch."""
-    hyp = Hyp(lr0=0.01, lrf=0.1, warmup_epochs=3.0, warmup_bias_lr=0.1, warmup_momentum=0.8, momentum=0.937)
+    hyp = DetectRecipe(lr0=0.01, lrf=0.1, warmup_epochs=3.0, warmup_bias_lr=0.1, warmup_momentum=0.8, momentum=0.937)
     schedule = make_schedule(hyp, batches=50)
     schedule.set(epoch, batch)
     done = (epoch * 50 + batch) / 150
@@ -143,7 +145,7 @@ def test_warm_up(epoch: int, batch: int) -> None:
 
 
 def test_warm_up_takes_a_hundred_iterations_at_least() -> None:
-    schedule = make_schedule(Hyp(lr0=0.01, lrf=1.0), batches=10)
+    schedule = make_schedule(DetectRecipe(lr0=0.01, lrf=1.0), batches=10)
     schedule.set(9, 9)  # iteration 99
     assert schedule.rates()[1] == pytest.approx(0.01 * 0.99)
     schedule.set(10, 0)
@@ -152,13 +154,13 @@ def test_warm_up_takes_a_hundred_iterations_at_least() -> None:
 
 
 def test_no_warm_up_when_the_recipe_has_none() -> None:
-    schedule = make_schedule(Hyp(lr0=0.01, warmup_epochs=0.0), batches=10)
+    schedule = make_schedule(DetectRecipe(lr0=0.01, warmup_epochs=0.0), batches=10)
     assert schedule.set(0, 0) == 4
     assert schedule.rates() == [0.01] * 3
 
 
 def test_adam_has_rates_but_no_momentum_to_warm() -> None:
-    schedule = make_schedule(Hyp(lr0=0.01), batches=50, name="Adam")
+    schedule = make_schedule(DetectRecipe(lr0=0.01), batches=50, name="Adam")
     schedule.set(0, 75)
     assert schedule.rates() == pytest.approx([0.055, 0.005, 0.005])
     assert all(group["betas"] == (0.937, 0.999) for group in schedule.optimizer.param_groups)
@@ -166,11 +168,11 @@ def test_adam_has_rates_but_no_momentum_to_warm() -> None:
 
 @pytest.mark.parametrize(("batch_size", "wanted"), [(1, 64), (16, 4), (24, 3), (40, 2), (64, 1), (128, 1), (500, 1)])
 def test_accumulation_reaches_the_nominal_batch(batch_size: int, wanted: int) -> None:
-    assert make_schedule(Hyp(warmup_epochs=0), batches=10, batch_size=batch_size).set(0, 0) == wanted
+    assert make_schedule(DetectRecipe(warmup_epochs=0), batches=10, batch_size=batch_size).set(0, 0) == wanted
 
 
 def test_accumulation_grows_during_warm_up() -> None:
-    schedule = make_schedule(Hyp(), batches=100, batch_size=16)
+    schedule = make_schedule(DetectRecipe(), batches=100, batch_size=16)
     steps = Counter(schedule.set(*divmod(iteration, 100)) for iteration in range(300))
     # round(1 + 3 * i / 300): 1 up to i = 50 (1.5 rounds to the even 2), 2 and 3 for a hundred each, 4 from there
     assert steps == {1: 50, 2: 101, 3: 99, 4: 50}
@@ -182,4 +184,4 @@ def test_accumulation_grows_during_warm_up() -> None:
     [(64, 1.0), (16, 1.0), (128, 2.0), (40, 40 * 2 / 64), (24, 24 * 3 / 64)],
 )
 def test_weight_decay_is_for_the_images_of_a_step(batch_size: int, factor: float) -> None:
-    assert scaled_weight_decay(Hyp(weight_decay=5e-4), batch_size) == pytest.approx(5e-4 * factor)
+    assert scaled_weight_decay(DetectRecipe(weight_decay=5e-4), batch_size) == pytest.approx(5e-4 * factor)

@@ -1,6 +1,7 @@
 """Training from options to a run folder, on pictures of coloured squares."""
 
 from __future__ import annotations
+from mgil.tasks.detect.scores import METRICS
 
 import csv
 from dataclasses import replace
@@ -14,7 +15,7 @@ import torch
 import yaml
 
 from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.log import COLUMNS, read_results
+from mgil.engine.training.log import columns, read_results
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.resume import find_resume
 from mgil.engine.training.run import run_train
@@ -246,7 +247,7 @@ def test_patience_ends_a_run_and_keeps_its_last_epoch(
     ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fitness never rises after the first epoch: stopped when two epochs have passed, also with --nosave."""
-    monkeypatch.setattr("mgil.engine.training.run.fitness", lambda _: 0.25)
+    monkeypatch.setattr("mgil.tasks.detect.scores.DetectScores.fitness", property(lambda _: 0.25))
     lines: list[str] = []
     run = train(ground.config(tmp_path, epochs=6, patience=2, nosave=True), lines)
     assert [row["epoch"] for row in rows_of(run)] == ["0", "1", "2"]
@@ -255,7 +256,7 @@ def test_patience_ends_a_run_and_keeps_its_last_epoch(
 
 
 def test_patience_0_never_stops(ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mgil.engine.training.run.fitness", lambda _: 0.25)
+    monkeypatch.setattr("mgil.tasks.detect.scores.DetectScores.fitness", property(lambda _: 0.25))
     run = train(ground.config(tmp_path, epochs=3, patience=0, save_period=2))
     assert len(rows_of(run)) == 3
     assert {path.name for path in (run / "weights").iterdir()} == {"last.pt", "best.pt", "epoch1.pt"}
@@ -369,7 +370,7 @@ def test_exist_ok_keeps_the_earlier_weights_apart(
     """Ended before its first checkpoint, the second run has none to resume from, least of all the first run's."""
     run = train(ground.config(tmp_path, epochs=1, exist_ok=True, noval=True))
     earlier = (run / "weights" / "last.pt").read_bytes()
-    monkeypatch.setattr("mgil.engine.training.run._Run.train", lambda _self: None)
+    monkeypatch.setattr("mgil.engine.training.run.train", lambda _self: None)
     lines: list[str] = []
     run_train(ground.config(tmp_path, epochs=5, seed=7, exist_ok=True, noval=True), lines.append)
     assert "--exist-ok: the earlier run's weights are now previous_last.pt, previous_best.pt" in lines

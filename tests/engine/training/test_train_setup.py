@@ -12,18 +12,13 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.samples import Samples
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.precision import Precision
-from mgil.engine.training.setup import (
-    check_anchors,
-    fill_memory,
-    freeze_rows,
-    image_difficulty,
-    make_model,
-    wasted_dilations,
-)
+from mgil.engine.training.setup import fill_memory, freeze_rows, make_model, wasted_dilations
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.detect.anchors import measure_fit
-from mgil.tasks.detect.recipe import Hyp
+from mgil.tasks.detect.auto_anchor import check_anchors
+from mgil.tasks.detect.image_weights import image_difficulty
+from mgil.tasks.detect.recipe import DetectRecipe
 from tests.datasets.scenes import make_samples
 from tests.engine.tiny import NAMES, TINY, same_tensors, write_yaml
 
@@ -51,7 +46,7 @@ def data_of(names: tuple[str, ...]) -> DataConfig:
 
 def test_anchors_that_suit_the_labels_are_kept(model: DetectionModel) -> None:
     before, lines = model.head.anchors_px.clone(), []
-    check_anchors(model, boxes_of([(10, 12)] * 20, (64, 64)), 64, Hyp(), 0, lines.append)
+    check_anchors(model, boxes_of([(10, 12)] * 20, (64, 64)), 64, DetectRecipe(), 0, lines.append)
     assert torch.equal(model.head.anchors_px, before)
     assert "best possible recall 1.0000" in lines[0] and "suit the labels" in lines[0]
 
@@ -59,7 +54,7 @@ def test_anchors_that_suit_the_labels_are_kept(model: DetectionModel) -> None:
 def test_anchors_are_measured_at_the_training_size(model: DetectionModel) -> None:
     """Boxes of 100 px in pictures of 640 x 320 px are 10 px at 64: they suit, though 100 px would not."""
     lines: list[str] = []
-    check_anchors(model, boxes_of([(100, 100)] * 20, (320, 640)), 64, Hyp(), 0, lines.append)
+    check_anchors(model, boxes_of([(100, 100)] * 20, (320, 640)), 64, DetectRecipe(), 0, lines.append)
     assert "suit the labels" in lines[0]
 
 
@@ -69,7 +64,7 @@ def test_anchors_are_fitted_when_too_few_boxes_match() -> None:
     random = np.random.default_rng(0)
     sides = random.uniform(2.05, 2.45, (60, 2))
     samples, lines = boxes_of([tuple(row) for row in sides.tolist()], (64, 64)), []
-    check_anchors(model, samples, 64, Hyp(), 0, lines.append)
+    check_anchors(model, samples, 64, DetectRecipe(), 0, lines.append)
     anchors = model.head.anchors_px
     assert measure_fit(sides, anchors.flatten(0, 1).numpy()).recall == 1.0
     assert "recall 0.0000: fitted new ones" in lines[0]
@@ -83,7 +78,7 @@ def test_anchors_are_fitted_when_too_few_boxes_match() -> None:
 def test_anchors_are_kept_where_there_are_too_few_boxes(number: int) -> None:
     model = build_model(TINY | {"anchors": YOLOV5_ANCHORS}, names=NAMES, imgsz=64)
     before, lines = model.head.anchors_px.clone(), []
-    check_anchors(model, boxes_of([(2.2, 2.2)] * number, (64, 64)), 64, Hyp(), 0, lines.append)
+    check_anchors(model, boxes_of([(2.2, 2.2)] * number, (64, 64)), 64, DetectRecipe(), 0, lines.append)
     assert torch.equal(model.head.anchors_px, before)
     assert len(lines) == 1 and (": kept, " in lines[0]) == (number > 0)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mgil.engine.training.trainer import Progress, Trainer
+from mgil.engine.training.progress import Progress
+from mgil.engine.training.trainer import Trainer
 
 
 def test_multi_scale_resizes_pictures_and_boxes_alike() -> None:

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from mgil.files.image_file import save_image
 from mgil.files.paint import class_colour
-from mgil.tasks.detect.draw import draw_detections, enlargement, save_image
+from mgil.tasks.detect.draw import draw_detections, enlargement
 
 NO_BOXES = np.empty((0, 4), np.float32)
 

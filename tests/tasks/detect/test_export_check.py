@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mgil.engine.export.job import ExportJob, Suppression
+from mgil.engine.export.check import check_file
+from mgil.engine.export.job import ExportJob
 from mgil.networks.detector import DetectionModel
-from mgil.tasks.detect.export_check import check_file
+from mgil.tasks.detect.suppression import Suppression
 from tests.engine.export.export_tiny import pictures, small_model
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")  # the second is a name here: nothing is computed on it

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
-from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.weights.checkpoints import model_from_checkpoint
+from mgil.tasks.detect.batches import detect_eval_loader
 from mgil.tasks.detect.coco import coco_averages
+from tests.tasks.detect.judging import evaluate
 
 UPSTREAM = {160: (0.1563, 0.2706), 320: (0.2897, 0.4532)}  # AP, AP50; at 640: 0.3641, 0.5632, ours 0.3674, 0.5633
 # AP, AP50 in the smallest rectangle without YOLOv5's border, as detect.py sees images (640: 0.3552, 0.5538), and in
@@ -40,7 +40,9 @@ def samples(config: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Sam
 def test_ap_with_yolov5s_border_is_upstreams(
     size: int, config: DataConfig, samples: Samples, official_weights: Path
 ) -> None:
-    result = evaluate(model_from_checkpoint(official_weights), EvalLoader(samples, size, 32, pad=0.5), samples, config)
+    result = evaluate(
+        model_from_checkpoint(official_weights), detect_eval_loader(samples, size, 32, pad=0.5), samples, config
+    )
     official = coco_averages(samples, config.category_ids, result.detections, backend="official")
     assert result.map50_95 == pytest.approx(official.ap, abs=1e-9)
     assert official.ap == pytest.approx(UPSTREAM[size][0], abs=0.005)
@@ -54,7 +56,7 @@ def test_ap_with_yolov5s_border_is_upstreams(
 def test_ap_as_deployed(
     size: int, rect: bool, expected: tuple[float, float], config: DataConfig, samples: Samples, official_weights: Path
 ) -> None:
-    loader = EvalLoader(samples, size, 32, rect=rect)
+    loader = detect_eval_loader(samples, size, 32, rect=rect)
     result = evaluate(model_from_checkpoint(official_weights), loader, samples, config)
     assert (result.map50_95, result.map50) == pytest.approx(expected, abs=5e-4)
     assert max(result.size_hw) == size

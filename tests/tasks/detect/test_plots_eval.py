@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.tasks.detect.batches import detect_eval_loader
 from mgil.tasks.detect.plots import BatchPictures, _figure, _save, plot_confusion_matrix
 from tests.datasets.scenes import make_samples, write_image
 
@@ -55,7 +55,7 @@ def test_pictured_images_are_spread_over_the_split(
         paths.append(write_image(tmp_path / f"{number}.png", image))
         sizes.append((height, width))
         boxes.append([[number % 5, (left + 3) / width, (top + 2) / height, 6 / width, 4 / height]])
-    loader = EvalLoader(make_samples(paths, sizes, boxes), 64, 4)
+    loader = detect_eval_loader(make_samples(paths, sizes, boxes), 64, 4)
     drawn = {}
     monkeypatch.setattr(
         "mgil.tasks.detect.plots.draw_batch_grid",

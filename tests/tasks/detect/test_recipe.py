@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from mgil.datasets.batches.augment import AugmentConfig
-from mgil.tasks.detect.recipe import FOLDER, Hyp, default_hyp, load_hyp
+from mgil.tasks.detect.recipe import FOLDER, DetectRecipe, default_recipe
+from mgil.tasks.recipe import load_recipe
 
 SHIPPED = sorted(path.name for path in FOLDER.glob("*.yaml"))
 
@@ -39,7 +40,7 @@ COMMON = {
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_recipe_loads(name: str) -> None:
-    hyp = load_hyp(name)
+    hyp = load_recipe(DetectRecipe, name)
     content = yaml.safe_load((FOLDER / name).read_text())
     assert {key: value for key, value in hyp.as_dict().items() if key in content} == content
     hyp.augment()  # its strengths are ones that the data path takes
@@ -47,43 +48,43 @@ def test_every_shipped_recipe_loads(name: str) -> None:
 
 @pytest.mark.parametrize("level", SCRATCH)
 def test_scratch_recipes_are_the_published_ones(level: str) -> None:
-    values = load_hyp(f"hyp.scratch-{level}.yaml").as_dict()
+    values = load_recipe(DetectRecipe, f"hyp.scratch-{level}.yaml").as_dict()
     wanted = COMMON | SCRATCH[level]
     assert {key: values[key] for key in wanted} == wanted
 
 
 @pytest.mark.parametrize("name", ["scratch-low", "hyp.scratch-low", "scratch-low.yaml", "hyp.scratch-low.yaml"])
 def test_short_names(name: str) -> None:
-    assert load_hyp(name) == load_hyp(FOLDER / "hyp.scratch-low.yaml")
+    assert load_recipe(DetectRecipe, name) == load_recipe(DetectRecipe, FOLDER / "hyp.scratch-low.yaml")
 
 
 def test_defaults_by_size() -> None:
-    assert {default_hyp(size) for size in (32, 64, 320)} == {"hyp.lowres.yaml"}
-    assert {default_hyp(size) for size in (321, 640)} == {"hyp.scratch-low.yaml"}
+    assert {default_recipe(size) for size in (32, 64, 320)} == {"hyp.lowres.yaml"}
+    assert {default_recipe(size) for size in (321, 640)} == {"hyp.scratch-low.yaml"}
     for size in (64, 640):
-        load_hyp(default_hyp(size))
+        load_recipe(DetectRecipe, default_recipe(size))
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    hyp = Hyp(lr0=0.02, mixup=0.25)
+    hyp = DetectRecipe(lr0=0.02, mixup=0.25)
     (tmp_path / "hyp.yaml").write_text(yaml.safe_dump(hyp.as_dict()))
-    assert load_hyp(tmp_path / "hyp.yaml") == load_hyp(hyp.as_dict()) == hyp
+    assert load_recipe(DetectRecipe, tmp_path / "hyp.yaml") == load_recipe(DetectRecipe, hyp.as_dict()) == hyp
 
 
 def test_what_is_not_given_keeps_its_default() -> None:
-    assert load_hyp({"lr0": 0.5}) == dataclasses.replace(Hyp(), lr0=0.5)
-    assert load_hyp({}) == Hyp()
-    assert load_hyp({"lr0": 10, "warmup_bias_lr": 10.0}).lr0 == 10  # the highest
+    assert load_recipe(DetectRecipe, {"lr0": 0.5}) == dataclasses.replace(DetectRecipe(), lr0=0.5)
+    assert load_recipe(DetectRecipe, {}) == DetectRecipe()
+    assert load_recipe(DetectRecipe, {"lr0": 10, "warmup_bias_lr": 10.0}).lr0 == 10  # the highest
 
 
 def test_changes_take_the_place_of_the_recipe() -> None:
-    assert load_hyp("scratch-low", changes={"fliplr": 0.0}).fliplr == 0.0
+    assert load_recipe(DetectRecipe, "scratch-low", changes={"fliplr": 0.0}).fliplr == 0.0
     with pytest.raises(ValueError, match="fliplr"):
-        load_hyp("scratch-low", changes={"flplr": 0.0})
+        load_recipe(DetectRecipe, "scratch-low", changes={"flplr": 0.0})
 
 
 def test_a_key_of_yolov5_that_nothing_reads_is_taken() -> None:
-    assert load_hyp({"iou_t": 0.2, "lr0": 0.01}) == Hyp()
+    assert load_recipe(DetectRecipe, {"iou_t": 0.2, "lr0": 0.01}) == DetectRecipe()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_a_mistake_is_named_with_its_file(tmp_path: Path, key: Any, value: Any, 
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({key: value}))
     with pytest.raises(ValueError) as caught:
-        load_hyp(path)
+        load_recipe(DetectRecipe, path)
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in ["mine.yaml", *words]), message
@@ -132,30 +133,30 @@ def test_a_mistake_is_named_with_its_file(tmp_path: Path, key: Any, value: Any, 
 def test_not_a_recipe(tmp_path: Path, text: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"mine\.yaml") as caught:
-        load_hyp(tmp_path / "mine.yaml")
+        load_recipe(DetectRecipe, tmp_path / "mine.yaml")
     assert "\n" not in str(caught.value)
 
 
 def test_not_text(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00lr0")
     with pytest.raises(ValueError, match=r"mine\.yaml"):
-        load_hyp(tmp_path / "mine.yaml")
+        load_recipe(DetectRecipe, tmp_path / "mine.yaml")
 
 
 def test_an_absent_recipe_lists_the_known_ones(tmp_path: Path) -> None:
     for absent in ("hyp.scratch-lo.yaml", tmp_path / "scratch-low"):  # only bare names are looked up
         with pytest.raises(FileNotFoundError, match=r"hyp\.scratch-low\.yaml, hyp\.scratch-med\.yaml"):
-            load_hyp(absent)
+            load_recipe(DetectRecipe, absent)
 
 
 def test_gains_at_yolov5s_own_size() -> None:
-    gains = Hyp().loss_gains(imgsz=640, num_classes=80, num_levels=3)
+    gains = DetectRecipe().loss_gains(imgsz=640, num_classes=80, num_levels=3)
     assert (gains.box, gains.obj, gains.cls) == (0.05, 1.0, 0.5)
 
 
 @pytest.mark.parametrize(("imgsz", "classes", "levels"), [(64, 10, 3), (320, 1, 3), (1280, 80, 4), (160, 3, 2)])
 def test_gains_follow_yolov5s_rule(imgsz: int, classes: int, levels: int) -> None:
-    hyp = load_hyp("scratch-high")
+    hyp = load_recipe(DetectRecipe, "scratch-high")
     gains = hyp.loss_gains(imgsz, classes, levels, label_smoothing=0.1)
     assert gains.box == pytest.approx(0.05 * 3 / levels)
     assert gains.cls == pytest.approx(0.3 * classes / 80 * 3 / levels)
@@ -165,17 +166,17 @@ def test_gains_follow_yolov5s_rule(imgsz: int, classes: int, levels: int) -> Non
 
 @pytest.mark.parametrize(("imgsz", "classes", "levels"), [(64, 10, 3), (640, 80, 2)])
 def test_aligned_gains_are_what_the_recipe_says(imgsz: int, classes: int, levels: int) -> None:
-    gains = load_hyp("lowres").loss_gains(imgsz, classes, levels)
+    gains = load_recipe(DetectRecipe, "lowres").loss_gains(imgsz, classes, levels)
     assert (gains.assign, gains.box, gains.obj, gains.cls) == ("aligned", 5.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("name", ["scratch-low", "scratch-med", "scratch-high"])
 def test_yolov5s_recipes_keep_its_assignment(name: str) -> None:
-    assert load_hyp(name).assign == Hyp().loss_gains(640, 80).assign == "anchor"
+    assert load_recipe(DetectRecipe, name).assign == DetectRecipe().loss_gains(640, 80).assign == "anchor"
 
 
 def test_augmentation_gets_every_strength() -> None:
     strengths = {"degrees": 5.0, "translate": 0.2, "scale": 0.3, "shear": 2.0, "flipud": 0.1, "fliplr": 0.2}
     strengths |= {"mosaic": 0.4, "mixup": 0.6, "hsv_h": 0.01, "hsv_s": 0.02, "hsv_v": 0.03}
-    augment = load_hyp(strengths).augment()
+    augment = load_recipe(DetectRecipe, strengths).augment()
     assert augment == dataclasses.replace(AugmentConfig(), **strengths)
