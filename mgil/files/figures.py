@@ -27,7 +27,8 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, dpi
 def save_figure(figure: Any, path: Path) -> None:
     """Write a figure in the format of the path's suffix; figure.savefig would draw it twice for its layout."""
     figure.canvas.draw()
-    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))
+    picture = picture if path.suffix == ".png" else picture.convert("RGB")
     content = io.BytesIO()  # given a file, Pillow overlooks that the disk is full
     options: dict[str, Any] = {"compress_level": 2} if path.suffix == ".png" else {"quality": 90}
     picture.save(content, format="PNG" if path.suffix == ".png" else "JPEG", dpi=(figure.dpi, figure.dpi), **options)

@@ -15,6 +15,7 @@ from mgil.engine.devices import select_device
 from mgil.engine.distributed import from_main, is_main, mean_over_processes, process_group
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.setup import resolved
+from mgil.tasks.registry import task_named
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -114,6 +115,6 @@ def test_a_batch_that_the_processes_cannot_share(monkeypatch: pytest.MonkeyPatch
     data = DataConfig(tmp_path / "d.yaml", tmp_path, (str(folder),), (), (), names=("a",), category_ids=(1,))
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ValueError, match="--batch-size 16 is not a multiple of the 3 processes"):
-        settle(TrainConfig(batch_size=16), data)
-    assert settle(TrainConfig(batch_size=15), data).batch_size == 15
-    assert settle(TrainConfig(batch_size=-1), data).batch_size == -1
+        resolved(TrainConfig(batch_size=16), data, task_named("detect"))
+    assert resolved(TrainConfig(batch_size=15), data, task_named("detect")).batch_size == 15
+    assert resolved(TrainConfig(batch_size=-1), data, task_named("detect")).batch_size == -1

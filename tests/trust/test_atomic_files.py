@@ -1,7 +1,6 @@
 """Full disks, kills and folders that cannot be written to: the last good file stays whole, and one line says so."""
 
 from __future__ import annotations
-from mgil.tasks.detect.scores import METRICS
 
 import csv
 import json
@@ -36,7 +35,7 @@ from mgil.engine.cli import run_cli
 from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.run import ExportError, run_export
 from mgil.engine.prediction.writers import TableFile, VideoFile
-from mgil.engine.training.log import columns, ResultsCsv, read_results
+from mgil.engine.training.log import ResultsCsv, read_results
 from mgil.engine.weights.checkpoints import load_checkpoint, save_checkpoint
 from mgil.files.atomic import write_text_atomic
 from mgil.files.image_file import save_image
@@ -45,6 +44,7 @@ from mgil.tasks.detect.report import write_csv
 from tests.datasets.scenes import make_samples
 from tests.engine.export.exported import save_tiny_detector
 from tests.engine.tiny import NAMES, TINY, Playground
+from tests.tasks.detect.judging import COLUMNS
 from tests.trust.disks import fill, limited_files, read_only, small_disk
 
 SMALL, LARGE = 1, 2000  # how much a version of a file holds: fits on a full disk, or does not
@@ -62,7 +62,7 @@ def write_checkpoint(path: Path, amount: int, model: DetectionModel) -> None:
 
 
 def write_results(path: Path, amount: int) -> None:
-    log = ResultsCsv(path)
+    log = ResultsCsv(path, COLUMNS)
     log.lines += [",".join([str(epoch), *["0.123456"] * (len(COLUMNS) - 1)]) for epoch in range(amount)]
     log.add({"epoch": amount})
 

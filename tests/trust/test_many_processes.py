@@ -1,7 +1,6 @@
 """Several processes: they learn what one learns, and when one fails all end, soon, with one message."""
 
 from __future__ import annotations
-from mgil.tasks.detect.scores import METRICS
 
 import os
 import signal
@@ -16,10 +15,11 @@ import pytest
 import torch
 
 from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.log import columns, read_results
+from mgil.engine.training.log import read_results
 from mgil.engine.training.run import run_train
 from mgil.engine.weights.checkpoints import load_checkpoint
 from tests.engine.tiny import PLAIN, RECIPE, Playground, make_data, write_yaml
+from tests.tasks.detect.judging import COLUMNS
 from tests.trust.ranks import REPOSITORY, Launcher, Outcome, free_port
 
 MINUTE = 60

@@ -115,7 +115,10 @@ def test_a_validation_without_numbers_is_not_saved(
     ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its epoch is neither best nor last; the run goes on, and ends when it happens again and again."""
-    monkeypatch.setattr("mgil.tasks.detect.scores.DetectScores.fitness", property(lambda _: 1.0 + len(list(tmp_path.rglob("results.csv")))))
+    monkeypatch.setattr(
+        "mgil.tasks.detect.scores.DetectScores.fitness",
+        property(lambda _: 1.0 + len(list(tmp_path.rglob("results.csv")))),
+    )
     validations(monkeypatch, {2, 4, 5, 6})
     epochs: list[int] = []
 

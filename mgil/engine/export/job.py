@@ -13,6 +13,7 @@ from torch import Tensor
 import mgil
 from mgil.networks.network import Network
 from mgil.tasks.base import Inside, Task
+from mgil.tasks.registry import DEFAULT_TASK, task_named
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class ExportJob:
 
     Attributes:
         model: As trained, in evaluation mode, float32, on the CPU.
-        task: What it is for.
         stem: Name of the weights without their suffix.
         size_hw: Input size in pixels.
+        task: What the model is for.
         batch_size: Images in one run.
         device: Where the formats that ask for it are traced and checked.
         half: Float16 where the format knows it.
@@ -38,9 +39,9 @@ class ExportJob:
     """
 
     model: Network
-    task: Task
     stem: str
     size_hw: tuple[int, int]
+    task: Task = field(default_factory=lambda: task_named(DEFAULT_TASK))
     batch_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     half: bool = False

@@ -259,9 +259,8 @@ def test_leaving_the_program_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
 from pathlib import Path
 import sys
 from mgil.datasets.batches.augment import AugmentConfig
-from mgil.datasets.batches.kernel_torch import render_torch
-from mgil.datasets.batches.loader import TrainLoader
 from tests.datasets.scenes import write_split
+from tests.tasks.detect.judging import train_loader
 if __name__ == "__main__":
     loader = train_loader(write_split(Path(sys.argv[1]), 64), 32, 4, AugmentConfig(), store="streamed", workers=2)
     batches = loader.epoch(0)
@@ -333,7 +332,7 @@ def test_tiles_held_as_a_tensor_are_drawn_by_the_torch_kernel(split: Samples, mo
         mgil.datasets.batches.loader, "render_torch", lambda *plan: drawn.append(1) or render_torch(*plan)
     )
     loader, reference = make_loader(split), make_loader(split)
-    decoder, device = TileDecoder(split, SIZE), torch.device("cpu")
+    decoder, device = TileDecoder(split.image_paths, split.sizes_hw, SIZE), torch.device("cpu")
     loader.store = ResidentStore(decoder, loader.left_out, device=device, progress=False)
     assert isinstance(loader.store.pixels, torch.Tensor)
     for ours, theirs in zip(loader.epoch(0), reference.epoch(0), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -12,14 +13,17 @@ from mgil.block.flie import FLIE
 from mgil.block.mgil import MGIL
 from mgil.block.reparameterise import PadToEven
 from mgil.block.space_to_channel import SpaceToChannel
+from mgil.engine.export import network as export_network
 from mgil.engine.export.blocks import DeployedMGAF, DeployedMRIE, SpaceToDepth
-from mgil.engine.export.network import CONVOLUTIONS_ONLY, SPACE_TO_DEPTH, deployed, maps_are_even
+from mgil.engine.export.network import CONVOLUTIONS_ONLY, SPACE_TO_DEPTH, maps_are_even
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import build_model
 from mgil.networks.head import Detect
 from mgil.tasks.detect.export_head import DeployedHead
+from mgil.tasks.registry import task_named
 from tests.engine.export.export_tiny import pictures, small_model
 
+deployed = partial(export_network.deployed, task_named("detect"))
 RUNTIMES = [SPACE_TO_DEPTH[0], "torchscript", CONVOLUTIONS_ONLY[0]]
 
 

@@ -267,7 +267,7 @@ def run_example_script(folder: Path) -> None:
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_torchscript_names_no_device(dynamic: bool, model: DetectionModel) -> None:
     """A constant device stays what it was in the trace, wherever the file is loaded."""
-    job = ExportJob(model=model, stem="best", size_hw=(64, 64), dynamic=dynamic, suppression=Suppression())
+    job = ExportJob(model=model, stem="best", size_hw=(64, 64), dynamic=dynamic, inside=Suppression())
     graph = str(traced(job).inlined_graph)
     assert "prim::Constant" in graph
     assert "Device = prim::Constant" not in graph

@@ -1,7 +1,6 @@
 """Pictures of a training run."""
 
 from __future__ import annotations
-from mgil.tasks.detect.scores import METRICS
 
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from mgil.engine.training import plots as plots_train
-from mgil.engine.training.log import columns
 from mgil.engine.training.plots import plot_results
 from mgil.files.paint import class_colour
 from mgil.tasks.detect.plots import plot_labels
 from tests.datasets.scenes import make_samples
+from tests.tasks.detect.judging import COLUMNS
 
 
 def test_labels_of_a_set_without_any_object_are_drawn(tmp_path: Path) -> None:

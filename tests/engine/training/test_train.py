@@ -1,7 +1,6 @@
 """Training from options to a run folder, on pictures of coloured squares."""
 
 from __future__ import annotations
-from mgil.tasks.detect.scores import METRICS
 
 import csv
 from dataclasses import replace
@@ -15,7 +14,7 @@ import torch
 import yaml
 
 from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.log import columns, read_results
+from mgil.engine.training.log import read_results
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.resume import find_resume
 from mgil.engine.training.run import run_train
@@ -24,6 +23,7 @@ from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoi
 from mgil.tasks.detect.aligned_loss import AlignedLoss
 from mgil.tasks.detect.loss import DetectionLoss
 from tests.engine.tiny import ANCHOR, PLAIN, RECIPE, TINY, Playground, same_tensors, write_squares, write_yaml
+from tests.tasks.detect.judging import COLUMNS
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

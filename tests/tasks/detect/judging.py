@@ -10,9 +10,13 @@ from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.reading.samples import Samples
 from mgil.engine.evaluation.evaluate import evaluate as run_evaluation
+from mgil.engine.training.log import columns
 from mgil.tasks.detect.batches import DetectComposer
 from mgil.tasks.detect.judge import DetectJudge
 from mgil.tasks.detect.options import ValOptions
+from mgil.tasks.detect.scores import METRICS
+
+COLUMNS = columns(("box", "obj", "cls"), METRICS)  # of results.csv
 
 
 def train_loader(

@@ -23,7 +23,7 @@ def model() -> DetectionModel:
 
 
 def job_of(model: DetectionModel, device: torch.device = CPU, suppression: Suppression | None = None) -> ExportJob:
-    return ExportJob(model=model, stem="best", size_hw=(64, 64), device=device, suppression=suppression)
+    return ExportJob(model=model, stem="best", size_hw=(64, 64), device=device, inside=suppression)
 
 
 def off_by(model: DetectionModel, boxes: float, scores: float) -> Callable[[Tensor], Tensor]:

@@ -10,17 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
+from mgil.files.figures import new_figure, save_figure
 from mgil.tasks.detect.batches import detect_eval_loader
-from mgil.tasks.detect.plots import BatchPictures, _figure, _save, plot_confusion_matrix
+from mgil.tasks.detect.plots import BatchPictures, plot_confusion_matrix
 from tests.datasets.scenes import make_samples, write_image
 
 
 def test_saved_pixels_are_matplotlibs(tmp_path: Path) -> None:
-    figure, axes = _figure(4, 3)
+    figure, axes = new_figure(4, 3)
     axes.plot([0, 1], [0, 1], label="a long label outside")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     again = copy.deepcopy(figure)
-    _save(figure, tmp_path / "ours.png")
+    save_figure(figure, tmp_path / "ours.png")
     again.savefig(tmp_path / "theirs.png", dpi=150)
     ours, theirs = (Image.open(tmp_path / name) for name in ("ours.png", "theirs.png"))
     assert ours.size == (600, 450) and ours.info["dpi"] == theirs.info["dpi"]
@@ -62,14 +63,12 @@ def test_pictured_images_are_spread_over_the_split(
         lambda images, rows, names, path: drawn.update({path.name: (images, rows)}),
     )
     hook = BatchPictures(tmp_path, ("a", "b", "c", "d", "e"), count)
-    for number, batch in enumerate(loader):
+    for batch in loader:
         corners = torch.cat((batch.targets[:, 2:4] - batch.targets[:, 4:] / 2, batch.targets[:, 4:]), dim=1)
         corners[:, 2:] += corners[:, :2]
         sure, doubtful = (torch.full((len(batch.targets), 1), score) for score in (0.5, 0.1))
         rows = torch.cat([torch.cat((corners, score, batch.targets[:, 1:2]), dim=1) for score in (sure, doubtful)])
-        hook(
-            number, batch, [rows[torch.cat((batch.targets[:, 0],) * 2) == image] for image in range(len(batch.images))]
-        )
+        hook.add(batch, [rows[torch.cat((batch.targets[:, 0],) * 2) == image] for image in range(len(batch.images))])
     hook.write()
     assert sorted(drawn) == sorted(f"val_batch{n}_{kind}.jpg" for n in range(pictures) for kind in ("labels", "pred"))
     shown = []
