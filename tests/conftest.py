@@ -52,6 +52,18 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def toy_task() -> Iterator[None]:
+    """The toy is a task that this process knows, for the tests of a module."""
+    from mgil.tasks import registry
+    from tests.tasks import toy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_PACKAGES", dict(registry._PACKAGES))
+        toy.enter()
+        yield
+
+
+@pytest.fixture(scope="module")
 def ground(private_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Playground:
     """A tiny set and a tiny model to train."""
     from tests.engine.tiny import Playground  # not for the tests of rooms that engine stands on

@@ -200,10 +200,10 @@ def _arm(kill: Kill, signals: int, output: Any) -> Callable[[str], None]:
         rename(source, target)
         meet("after", Path(target).name)
 
-    def remember(path: Any, *arguments: Any) -> None:
+    def remember(path: Any, *arguments: Any, **options: Any) -> None:
         nonlocal saving
         saving = Path(path).name
-        save_checkpoint(path, *arguments)
+        save_checkpoint(path, *arguments, **options)
 
     def half(content: Any, file: Any) -> None:
         if reached("save", saving):

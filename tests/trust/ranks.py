@@ -44,7 +44,7 @@ class Launcher:
         )
 
     def train(self, options: dict[str, Any], fault: str = "") -> Outcome:
-        """Train with the options of a TrainConfig; `fault` is one of those in `spoil`."""
+        """Train with the options of a config, and its "task" if that is not detection; `fault` is one of those in `spoil`."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps([options, fault]) + "\n")
         self.process.stdin.flush()
@@ -73,6 +73,7 @@ def spoil(fault: str) -> None:
     from mgil.datasets.batches.stores import TileDecoder
     from mgil.engine.distributed import rank
     from mgil.tasks.detect.aligned_loss import AlignedLoss
+    from tests.tasks.toy.network import ToyLoss
 
     if "random" in fault:
         draw_in_loss()
@@ -93,7 +94,13 @@ def spoil(fault: str) -> None:
     if fault == "memory":
         mgil.datasets.batches.stores.free_ram_bytes = lambda: 0
         return
-    original, calls = AlignedLoss.__call__, []
+    for kind in (AlignedLoss, ToyLoss):
+        spoil_loss(kind, fault)
+
+
+def spoil_loss(kind: Any, fault: str) -> None:
+    """Make a class of losses fail, as `spoil` says."""
+    original, calls = kind.__call__, []
 
     def loss(self: Any, raws: Any, targets: Any) -> Any:
         calls.append(fault)
@@ -107,7 +114,7 @@ def spoil(fault: str) -> None:
         bad = fault == "diverged" or (fault == "nan" and len(calls) == 2)
         return (total * float("nan"), terms * float("nan")) if bad else (total, terms)
 
-    AlignedLoss.__call__ = loss  # type: ignore[method-assign]
+    kind.__call__ = loss
 
 
 def draw_in_loss() -> None:
@@ -160,14 +167,16 @@ def run_rank(number: int, port: int, options: dict[str, Any], fault: str, folder
     for name, descriptor in (("said", 1), ("errors", 2)):
         os.dup2(os.open(folder / f"{name}{number}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), descriptor)
     from mgil.engine.cli import run_cli
-    from mgil.engine.training.config import TrainConfig
+    from mgil.engine.training.config import config_from_dict
     from mgil.engine.training.run import run_train
+    from tests.tasks import toy
 
+    toy.enter()
     spoil(fault)
     note_weights(folder / f"weights{number}")
     code = 0
     try:
-        run_cli(lambda: run_train(TrainConfig(**options | {"freeze": tuple(options.get("freeze", (0,)))})) and None)
+        run_cli(lambda: run_train(config_from_dict(options)) and None)
     except SystemExit as end:
         code = int(end.code or 0)
     except BaseException:

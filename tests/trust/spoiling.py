@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
@@ -15,11 +18,14 @@ from mgil.engine.training.precision import Precision
 from mgil.engine.training.schedule import Schedule, build_optimizer
 from mgil.engine.training.trainer import Trainer
 from mgil.networks.detector import build_model
+from mgil.tasks.base import Loss
 from mgil.tasks.detect.criterion import make_loss
 from mgil.tasks.detect.recipe import DetectRecipe
 from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import RECIPE, TINY, random_squares, same_tensors, write_squares, write_yaml
 from tests.tasks.detect.judging import train_loader
+from tests.tasks.toy.data import ToyComposer, read_split, write_colours
+from tests.tasks.toy.network import ToyLoss, ToyNetwork, ToyRecipe
 
 NAN, INF = float("nan"), float("inf")
 
@@ -70,6 +76,39 @@ def make_trainer(
     return trainer
 
 
+def make_toy_trainer(folder: Path, lines: list[str], *, optimizer: str = "SGD", lazy: bool = False) -> Trainer:
+    """A trainer of the toy with twelve batches of two pictures."""
+    torch.manual_seed(0)
+    split = read_split([str(write_colours(folder, 24))])
+    recipe = ToyRecipe(nbs=2, lr0=0.001, warmup_epochs=0)
+    model = ToyNetwork("toy", ["colour"], 32)
+    loader = TrainLoader(ToyComposer(split, recipe, 32, 1.0), 2, report=lambda _: None)
+    steps = build_optimizer(model, optimizer, recipe, 5e-4)
+    schedule = Schedule(steps, recipe, 10, len(loader), 2)
+    precision = Precision("off", torch.device("cpu"))
+    trainer = Trainer(model, loader, ToyLoss(), steps, schedule, precision, report=lines.append)
+    trainer.guard.lazy = lazy
+    return trainer
+
+
+def targets_of(model: Any) -> tuple[nn.Module, nn.Module, nn.Parameter]:
+    """A network's layer, BatchNorm and weight to spoil."""
+    if isinstance(model, ToyNetwork):
+        return model.drop, model.stem[1], model.head.weight
+    return model.model[1], model.model[0].bn, model.model[2].conv.weight
+
+
+class SpoiltLoss:
+    """A loss, its values multiplied by a factor."""
+
+    def __init__(self, loss: Loss, factor: Callable[[], float]) -> None:
+        self.loss, self.factor, self.terms = loss, factor, loss.terms
+
+    def __call__(self, outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
+        total, terms = self.loss(outputs, targets)
+        return total * self.factor(), terms * self.factor()
+
+
 class Spoiler:
     """Spoils chosen batches of a trainer, and keeps its whole state as it is before each batch."""
 
@@ -80,13 +119,11 @@ class Spoiler:
         self.states: dict[tuple[int, int], Any] = {}
         self.set_rates, trainer.schedule.set = trainer.schedule.set, self.begin  # type: ignore[method-assign]
         self.kind = kind
-        first, norm = trainer.model.model[1], trainer.model.model[0].bn
+        first, norm, weight = targets_of(trainer.model)
         first.register_forward_pre_hook(lambda _, given: (given[0] * self.factor("activation", NAN),))
         norm.register_forward_hook(self.spoil_statistics)
-        weight = trainer.model.model[2].conv.weight
         weight.register_hook(lambda gradient: gradient * self.factor("gradient", INF))
-        loss = trainer.loss
-        trainer.loss = lambda *given: tuple(value * self.factor("loss", NAN) for value in loss(*given))  # type: ignore[assignment]
+        trainer.loss = SpoiltLoss(trainer.loss, lambda: self.factor("loss", NAN))
 
     def factor(self, kind: str, value: float) -> float:
         return value if kind == self.kind and self.place in self.places else 1.0

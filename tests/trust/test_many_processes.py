@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.config import TrainConfig, config_from_dict
 from mgil.engine.training.log import read_results
 from mgil.engine.training.run import run_train
 from mgil.engine.weights.checkpoints import load_checkpoint
 from tests.engine.tiny import PLAIN, RECIPE, Playground, make_data, write_yaml
 from tests.tasks.detect.judging import COLUMNS
+from tests.tasks.toy.data import make_colours
 from tests.trust.ranks import REPOSITORY, Launcher, Outcome, free_port
 
 MINUTE = 60
@@ -176,6 +177,53 @@ def test_a_wrong_option_is_told_once(launcher: Launcher, options: dict[str, Any]
     outcome = launcher.train(options | {"project": str(tmp_path), "weights": "nowhere.pt"})
     assert "".join(outcome.errors).count("error: weights nowhere.pt do not exist") == 1
     assert "".join(outcome.errors).count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def toy_options(toy_task: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Two batches an epoch for three epochs, of another task than detection."""
+    folder = tmp_path_factory.mktemp("toy")
+    recipe = {"nbs": 8, "lr0": 0.02, "warmup_epochs": 0.0, "flip": 0.0}
+    options = {"imgsz": 32, "epochs": 3, "batch_size": 8, "workers": 0, "noplots": True, "device": "cpu"}
+    files = {"data": make_colours(folder / "colours"), "hyp": write_yaml(folder / "hyp.yaml", recipe)}
+    return {"task": "toy", **options, **files}
+
+
+def test_two_processes_learn_the_toy_that_one_learns(
+    launcher: Launcher, toy_options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Without dropout and BatchNorm it does not matter how the images are shared out."""
+    options = toy_options | {"cfg": "toy-plain"}
+    one = run_train(config_from_dict(options | {"project": str(tmp_path / "one")}), lambda _: None)
+    outcome = launcher.train(options | {"project": str(tmp_path / "two")})
+    assert outcome.codes == [0, 0], outcome.errors
+    assert outcome.weights[0] == outcome.weights[1] and len(set(outcome.weights[0])) == 3
+    rows = [read_results(run / "results.csv") for run in (one, tmp_path / "two" / "exp")]
+    assert len(rows[0]) == len(rows[1]) == 3
+    assert len({row["train/colour_loss"] for row in rows[0]}) == 3
+    for first, second in zip(*rows, strict=True):
+        assert first.keys() == second.keys() >= {"train/colour_loss", "train/light_loss", "val/light_loss"}
+        for column, value in first.items():
+            assert float(second[column]) == pytest.approx(float(value), rel=1e-4, abs=1e-5), column
+    weights = weights_of(tmp_path / "two" / "exp")
+    for key, value in weights_of(one).items():
+        torch.testing.assert_close(weights[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_with_dropout_hold_the_same_weights(
+    launcher: Launcher, toy_options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Also when a batch of one of them is NaN: all leave it out, and the main process names its images."""
+    whole = launcher.train(toy_options | {"project": str(tmp_path)})
+    spoilt = launcher.train(toy_options | {"project": str(tmp_path)}, "nan")
+    for outcome in (whole, spoilt):
+        assert outcome.codes == [0, 0], outcome.errors
+        assert outcome.weights[0] == outcome.weights[1] and len(set(outcome.weights[0])) == 3
+        assert outcome.said[1] == ""
+    assert whole.weights[0][0] != spoilt.weights[0][0] and "left out" not in whole.said[0]
+    (line,) = (line for line in spoilt.said[0].splitlines() if "left out" in line)
+    assert line.startswith("epoch 1, batch 2: the loss is nan; this step is left out. Images: ")
+    assert line.count(".png") == 4  # its half of the batch
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from mgil.engine.training.log import read_results
 from mgil.engine.weights.checkpoints import load_checkpoint
 from tests.engine.tiny import RECIPE, Playground, same_tensors, write_yaml
+from tests.tasks.toy.data import make_colours
 from tests.trust.killing import Kill, Outcome, Workshop, members
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and reads /proc")
@@ -25,18 +26,27 @@ STREAMED: dict[str, Any] = {
     **{"cache": "none", "workers": 2, "epochs": 9, "patience": 3, "optimizer": "AdamW"},
     **{"image_weights": True, "multi_scale": True, "batch_size": 8, "noautoanchor": False},
 }
+# Another task, whose dropout draws random numbers in every step.
+TOY: dict[str, Any] = {"epochs": 4, "batch_size": 4, "cos_lr": True, "optimizer": "AdamW", "brightness": 0.9}
+NAMES = ("resident", "streamed", "toy")
 
 
 class Ground(Playground):
-    """Options of the two trainings, and what becomes of them when nobody kills them."""
+    """Options of the trainings, and what becomes of them when nobody kills them."""
 
     def __init__(self, folder: Path, workshop: Workshop) -> None:
         super().__init__(folder)
         self.hyp = write_yaml(folder / "hyp.yaml", AUGMENTED)
+        self.toy: dict[str, Any] = {
+            **{"task": "toy", "name": "toy", "data": make_colours(folder / "colours"), "imgsz": 32, "workers": 0},
+            **{"device": "cpu", "noplots": True, "hyp": write_yaml(folder / "toy.yaml", {"nbs": 8, "lr0": 0.002})},
+        }
         self.workshop = workshop
-        self.whole = {name: self.start(name, folder / "whole") for name in ("resident", "streamed")}
+        self.whole = {name: self.start(name, folder / "whole") for name in NAMES}
 
     def options(self, name: str, project: Path) -> dict[str, Any]:
+        if name == "toy":
+            return self.toy | TOY | {"project": str(project)}
         more = {"resident": RESIDENT, "streamed": STREAMED}[name]
         return self.config(project, name=name, **more).as_dict() | {"freeze": (0,)}
 
@@ -58,7 +68,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory, workshop: Workshop) -> Ground:
+def ground(toy_task: None, tmp_path_factory: pytest.TempPathFactory, workshop: Workshop) -> Ground:
     return Ground(tmp_path_factory.mktemp("ground"), workshop)
 
 
@@ -99,12 +109,15 @@ def assert_same_run(cut: Path, whole: Path) -> None:
 
 
 def test_the_trainings_are_worth_killing(ground: Ground) -> None:
-    """They differ by epoch, one scales its gradients ever more, and the other ends by early stopping."""
+    """They differ by epoch, one scales its gradients ever more, one ends by early stopping, one is another task."""
     resident, streamed = (read_results(ground.whole[name] / "results.csv") for name in ("resident", "streamed"))
     assert len(resident) == 4 and len({row["train/box_loss"] for row in resident}) == 4
     state = load_checkpoint(ground.whole["resident"] / "weights" / "last.pt").training["trainer"]
     assert state["scaler"]["scale"] > 8
     assert len(streamed) == 4 and float(streamed[0]["x/lr0"]) != float(streamed[1]["x/lr0"])
+    toy = load_checkpoint(ground.whole["toy"] / "weights" / "last.pt")
+    assert toy.task == "toy" and toy.architecture["dropout"] > 0
+    assert len({row["train/colour_loss"] for row in read_results(ground.whole["toy"] / "results.csv")}) == 4
 
 
 FILES = {
@@ -122,6 +135,15 @@ FILES = {
         Kill("validation", count=2),
         Kill("after", "results.csv", count=2),
         Kill("line", "no better fitness"),
+        Kill("line", "trained in"),
+    ],
+    "toy": [
+        Kill("save", "last.pt"),
+        Kill("save", "last.pt", count=2),
+        Kill("before", "last.pt"),
+        Kill("validation"),
+        Kill("after", "results.csv"),
+        Kill("after", "last.pt"),
         Kill("line", "trained in"),
     ],
 }

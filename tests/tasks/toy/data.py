@@ -45,6 +45,26 @@ def read_split(sources: Sequence[str]) -> ToySplit:
     )
 
 
+def write_colours(folder: Path, count: int, size: int = 32, seed: int = 0) -> Path:
+    """Write pictures of a colour and some noise; returns their folder."""
+    random = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        colour = random.integers(20, 236, 3)
+        image = (colour + random.integers(-20, 20, (size, size, 3))).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{number:02}.png"), image)
+    return folder
+
+
+def make_colours(folder: Path, train: int = 16, val: int = 4) -> str:
+    """Write a data set of colours; returns its YAML."""
+    write_colours(folder / "train", train, seed=1)
+    write_colours(folder / "val", val, seed=2)
+    path = folder / "colours.yaml"
+    path.write_text("train: train\nval: val\nnames: [colour]\n")
+    return str(path)
+
+
 class ToyComposer(Composer):
     """Plain images, perhaps mirrored, with the mean colour of each."""
 

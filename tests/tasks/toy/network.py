@@ -21,6 +21,13 @@ class ToyRecipe(Recipe):
     flip: float = 0.5  # probability of a left-right flip
 
 
+# Names of architectures. Without BatchNorm and dropout it does not matter which images share a batch.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "toy": {"width": 8, "norm": True, "dropout": 0.1},
+    "toy-plain": {"width": 8, "norm": False, "dropout": 0.0},
+}
+
+
 class ToyNetwork(Network):
     """Two convolutions, dropout, and the mean over the map: three numbers, R G B in 0..1.
 
@@ -31,13 +38,15 @@ class ToyNetwork(Network):
 
     def __init__(self, architecture: Mapping[str, Any] | str, names: Sequence[str], imgsz: int) -> None:
         super().__init__()
-        values = architecture if isinstance(architecture, Mapping) else {"width": 8}
-        self.architecture = {"source": "toy", "width": int(values["width"])}
+        if isinstance(architecture, str):
+            architecture = {"source": architecture, **ARCHITECTURES[architecture]}
+        self.architecture = dict(architecture)
         self.names = tuple(names)
         self.imgsz = imgsz
         width = self.architecture["width"]
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.drop = nn.Dropout(0.1)
+        norm = nn.BatchNorm2d(width) if self.architecture["norm"] else nn.Identity()
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), norm, nn.ReLU())
+        self.drop = nn.Dropout(self.architecture["dropout"])
         self.head = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import DataConfig
 from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Report, Task
 from tests.tasks.toy.data import ToyComposer, ToyJudge, ToyPredictor, ToySplit, read_split
-from tests.tasks.toy.network import ToyLoss, ToyNetwork, ToyRecipe
+from tests.tasks.toy.network import ARCHITECTURES, ToyLoss, ToyNetwork, ToyRecipe
 from tests.tasks.toy.options import ToyOptions
 
 
@@ -69,8 +69,8 @@ class ToyTask:
         return ToyNetwork(architecture, names, imgsz)
 
     def check_architecture(self, name: str) -> None:
-        if name != "toy":
-            raise FileNotFoundError(f"model file {name} does not exist; the toy knows toy")
+        if name not in ARCHITECTURES:
+            raise FileNotFoundError(f"model {name} does not exist; the toy knows {', '.join(ARCHITECTURES)}")
 
     def prepare(self, model: Any, split: Any, recipe: Any, imgsz: int, seed: int, options: Any, report: Report) -> None:
         report("nothing to prepare")
