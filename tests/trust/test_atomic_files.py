@@ -45,6 +45,7 @@ from tests.datasets.scenes import make_samples
 from tests.engine.export.exported import save_tiny_detector
 from tests.engine.tiny import NAMES, TINY, Playground
 from tests.tasks.detect.judging import COLUMNS
+from tests.tasks.toy.data import make_colours
 from tests.trust.disks import fill, limited_files, read_only, small_disk
 
 SMALL, LARGE = 1, 2000  # how much a version of a file holds: fits on a full disk, or does not
@@ -192,19 +193,33 @@ def train_flags(playground: Playground, project: Path) -> list[object]:
     return [*files, *(part for key, value in options.items() for part in (f"--{key}", value)), "--noplots", "--noval"]
 
 
-@pytest.mark.parametrize("kilobytes", [4, 8, 76, 90, 200, 330])
+def toy_flags(data: str, project: Path) -> list[object]:
+    options = {"data": data, "imgsz": 32, "epochs": 9, "batch-size": 8, "workers": 0, "device": "cpu"}
+    given = (part for key, value in options.items() for part in (f"--{key}", value))
+    return ["toy", "--project", project, "--noplots", "--noval", *given]
+
+
+@pytest.mark.parametrize(
+    ("task", "kilobytes"),
+    [*(("detect", size) for size in (4, 8, 76, 90, 200, 330)), *(("toy", size) for size in (4, 8, 12, 32, 44))],
+)
 def test_training_on_a_disk_that_runs_full(
     playground: Playground,
+    toy_task: None,
+    task: str,
     kilobytes: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Wherever it happens: one line with a file's name, whole checkpoints, a whole results.csv."""
+    flags = train_flags(playground, tmp_path / "disk")
+    if task == "toy":
+        flags = toy_flags(make_colours(tmp_path / "colours"), tmp_path / "disk")
     with small_disk(tmp_path / "disk", kilobytes) as mounted:
         if not mounted:
             pytest.skip("only root can mount a small disk")
-        said = run_door("train", train_flags(playground, tmp_path / "disk"), monkeypatch, capsys)
+        said = run_door("train", flags, monkeypatch, capsys)
         assert said.startswith(str(tmp_path / "disk")) and said.endswith(": No space left on device")
         folder = tmp_path / "disk" / "exp"
         assert not list(folder.rglob("*.tmp"))

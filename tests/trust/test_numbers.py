@@ -24,7 +24,7 @@ from mgil.tasks.detect.recipe import DetectRecipe
 from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import PLAIN, same_tensors, write_yaml
 from tests.tasks.detect.judging import train_loader
-from tests.trust.spoiling import FAULTS, Spoiler, make_trainer
+from tests.trust.spoiling import FAULTS, Spoiler, make_toy_trainer, make_trainer
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -55,6 +55,27 @@ def test_a_bad_step_leaves_no_trace(samples: Samples, kind: str, options: dict[s
         for image in trainer.loader.batch(0, batch).indices:
             assert samples.image_paths[image] in line
     assert len(losses.terms) == 3 and all(map(math.isfinite, losses.terms.values()))
+    assert first_not_finite(trainer.state()) == ""
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_bad_step_of_another_task_leaves_no_trace(tmp_path: Path, kind: str, optimizer: str, lazy: bool) -> None:
+    """The guard knows of losses, gradients and BatchNorm, not of detection."""
+    lines: list[str] = []
+    trainer = make_toy_trainer(tmp_path, lines, optimizer=optimizer, lazy=lazy)
+    spoiler = Spoiler(trainer, kind, (0, 0), (0, 5))
+    losses = trainer.train_epoch(0)
+    for bad in (0, 5):
+        assert spoiler.same(bad, bad + 1)
+        assert not spoiler.same(bad + 1, bad + 2)
+    assert trainer.ema.updates == len(trainer.loader) - 2 == 10
+    assert len(lines) == 2
+    for line, batch in zip(lines, (0, 5), strict=True):
+        assert re.match(f"epoch 1, batch {batch + 1}: {FAULTS[kind]}; .*left out. Images: ", line)
+        assert all(line.count(name) == 1 for name in trainer.loader.files_in(0, batch))
+    assert losses.terms.keys() == {"colour", "light"} and all(map(math.isfinite, losses.terms.values()))
     assert first_not_finite(trainer.state()) == ""
 
 
