@@ -106,7 +106,8 @@ class SpoiltLoss:
 
     def __call__(self, outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
         total, terms = self.loss(outputs, targets)
-        return total * self.factor(), terms * self.factor()
+        factor = self.factor()
+        return total * factor, terms * factor
 
 
 class Spoiler:

@@ -112,7 +112,7 @@ def test_ten_thousand_boxes_in_one_image(recipe: str, tmp_path: Path) -> None:
     model = build_model(TINY, names=("object", "thing", "item"), imgsz=64)
     lines: list[str] = []
     hyp = load_recipe(DetectRecipe, recipe)
-    check_anchors(model, samples, 64, hyp, 0, lines.append)
+    check_anchors(model, samples, 64, hyp.anchor_t, 0, lines.append)
     assert "best possible recall" in lines[0]
     loss = make_loss(model.head, hyp.loss_gains(64, 3, model.head.num_levels))
     with train_loader(samples, 64, 2, AugmentConfig(mixup=1.0), report=quiet) as loader:

@@ -78,7 +78,7 @@ def test_ctrl_c_before_a_run_begins(ground: Playground, tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     run = train(ground.config(tmp_path, epochs=1, noval=True))
-    monkeypatch.setattr("mgil.engine.training.run.load_splits", interrupt)
+    monkeypatch.setattr("mgil.engine.training.parts.load_splits", interrupt)
     with pytest.raises(KeyboardInterrupt, match="nothing was saved yet"):
         train(ground.config(tmp_path))
     with pytest.raises(KeyboardInterrupt, match=f"--resume {run}$"):

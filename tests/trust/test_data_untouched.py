@@ -75,7 +75,8 @@ def test_a_set_full_of_faults_is_used_and_left_as_it_was(
     result = run_val(
         ValConfig(**options, save_txt=True, save_json=True, project=str(tmp_path / "val")), report=lines.append
     )[32]
-    assert result.images == 4 + good["val"] and math.isfinite(result.map50_95)
+    scores = result.scores
+    assert scores.images == 4 + good["val"] and math.isfinite(scores.map50_95)
     (predictions,) = (tmp_path / "val").rglob("last_predictions.json")
     assert json.loads(predictions.read_text())
     summary = run_detect(

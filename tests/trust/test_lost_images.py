@@ -242,6 +242,6 @@ def test_train_and_val_of_a_set_that_loses_images(tmp_path: Path, cache: str) ->
     lines.clear()
     options = {"weights": (str(run / "weights" / "last.pt"),), "data": playground.data, "imgsz": (32,), "workers": 0}
     result = run_val(ValConfig(**options, save_json=True, project=str(tmp_path / "val")), report=lines.append)[32]
-    assert result.images == 3 and len([line for line in lines if "002.png: image" in line]) == 1
+    assert result.scores.images == 3 and len([line for line in lines if "002.png: image" in line]) == 1
     with pytest.raises(ValueError, match=r"002\.png: image cannot be decoded .*; strict reading"):
         run_val(ValConfig(**options, strict=True, project=str(tmp_path / "val")), report=lines.append)

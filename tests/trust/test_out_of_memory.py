@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -14,10 +14,10 @@ from mgil.datasets.reading.samples import Samples
 from mgil.engine.memory_errors import memory_errors
 from mgil.engine.training.run import run_train
 from tests.engine.tiny import Playground
-from tests.trust.spoiling import make_trainer
+from tests.trust.spoiling import SpoiltLoss, make_trainer
 
 
-def out_of_memory(*_: Any) -> None:
+def out_of_memory(*_: Any, **_options: Any) -> NoReturn:
     raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
@@ -26,14 +26,13 @@ def test_out_of_gpu_memory(
 ) -> None:
     """The message names the batch and the size that fits, in training and in validation."""
     trainer = make_trainer(samples, [])
-    original: Callable[..., Any] = trainer.loss
     calls = iter(range(100))
-    trainer.loss = lambda *given: original(*given) if next(calls) < 3 else out_of_memory()  # type: ignore[assignment]
+    trainer.loss = SpoiltLoss(trainer.loss, lambda: 1.0 if next(calls) < 3 else out_of_memory())
     text = r"epoch 3, batch 4: 4 images of 32x32 px do not fit the GPU.*; 2 should; use half the --batch-size"
     with pytest.raises(ValueError, match=text):
         trainer.train_epoch(2)
-    monkeypatch.setattr("mgil.engine.evaluation.evaluate._Run._predict", out_of_memory)
-    text = r"validation batch 1: 4 images of 64x64 px do not fit the GPU.*; 2 should; use half"
+    monkeypatch.setattr("mgil.engine.evaluation.evaluate._Clock.step", out_of_memory)
+    text = r"validation batch 1: 4 images of 32x32 px do not fit the GPU.*; 2 should; use half"
     with pytest.raises(ValueError, match=text):
         run_train(ground.config(tmp_path, batch_size=8, epochs=1), lambda _: None)
 
@@ -59,7 +58,7 @@ def test_one_image_too_many() -> None:
 @pytest.mark.cuda
 def test_out_of_memory_of_a_real_gpu(samples: Samples) -> None:
     trainer = make_trainer(samples, [], device="cuda")
-    trainer.loss = lambda *_: torch.empty(1 << 50, device="cuda")  # type: ignore[assignment]
+    trainer.loss = SpoiltLoss(trainer.loss, lambda: float(torch.empty(1 << 50, device="cuda")[0]))
     with pytest.raises(ValueError, match=r"epoch 1, batch 1: 4 images .*GiB in use\); 2 should; use half"):
         trainer.train_epoch(0)
     make_trainer(samples, [], device="cuda").train_epoch(0)  # the GPU is as usable as before

@@ -82,7 +82,7 @@ def test_what_may_not_change_is_refused_by_name(interrupted: Checkpoint) -> None
         **{"cos_lr": True, "label_smoothing": 0.1, "freeze": (3,), "seed": 1, "amp": "bf16", "compile": True},
         **{"strict": True, "download": True},
     }
-    assert other.keys() == TrainConfig().as_dict().keys() - set(MAY_CHANGE_ON_RESUME)
+    assert other.keys() == TrainConfig().as_dict().keys() - {"task", *MAY_CHANGE_ON_RESUME}
     for name, value in other.items():
         flag = f"--{name.replace('_', '-')}"
         change = {name: value}
