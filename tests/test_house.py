@@ -19,11 +19,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "block": set(),
     "files": set(),
     "networks": {"block", "files"},
-    "datasets": {"files", "tasks"},
-    "tasks": {"networks", "datasets", "block", "files", "engine"},
+    "datasets": {"files"},
+    "tasks": {"networks", "datasets", "block", "files"},
     "engine": {"tasks", "networks", "datasets", "block", "files"},
 }
+# Each room of mgil/engine/ likewise; all may import its top, of which command.py alone imports rooms: it starts them.
+ENGINE_MAY_IMPORT: dict[str, set[str]] = {
+    "weights": set(),
+    "sources": set(),
+    "runtimes": {"weights"},
+    "evaluation": {"runtimes", "weights"},
+    "prediction": {"sources", "runtimes", "weights"},
+    "export": {"runtimes", "weights"},
+    "training": {"evaluation", "runtimes", "weights"},
+}
+KNOWN_OF_TASKS = {"base", "registry", "recipe"}  # by the engine, and by each task of the others
 PACKAGE = REPOSITORY / "mgil"
+ENGINE, TASKS, TOY = PACKAGE / "engine", PACKAGE / "tasks", REPOSITORY / "tests" / "tasks" / "toy"
 # They run in the peers' environment, where this project's packages are not.
 PEERS_WORKERS = ["channel", "peer_model", "ultralytics_peer", "upstream", "label_scan_upstream"]
 MAX_FILE, MAX_CLASS, MAX_FUNCTION, MAX_FORWARD = 400, 150, 60, 25  # lines
@@ -69,6 +81,23 @@ def room(module: str) -> str:
     """The room of mgil/ that a module is in; "" for all others."""
     parts = module.split(".")
     return parts[1] if parts[0] == "mgil" and len(parts) > 1 else ""
+
+
+def named_in(package: Path, path: Path) -> set[str]:
+    """What a file imports of a package, one level deep: `base` for `mgil.tasks.base` and `from mgil.tasks import base`.
+
+    The package itself, imported whole, is "".
+    """
+    name = relative(package).replace("/", ".")
+    found = {module for module in modules(path) if module.startswith(f"{name}.")}
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found |= {f"{name}." for alias in node.names if alias.name == name}
+        elif isinstance(node, ast.ImportFrom) and node.module == name:
+            found |= {f"{name}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == name.rpartition(".")[0]:
+            found |= {f"{name}." for alias in node.names if alias.name == package.name}
+    return {module.removeprefix(f"{name}.").partition(".")[0] for module in found}
 
 
 def modules(path: Path) -> set[str]:
@@ -136,6 +165,32 @@ def test_imports_point_one_way(path: Path) -> None:
     rooms = {room(module) for module in modules(path)} - {own, ""}
     assert rooms <= MAY_IMPORT[own], f"{own} must not import {', '.join(sorted(rooms - MAY_IMPORT[own]))}"
     assert not imported(path) & {"benchmarks", "tests"}
+
+
+def test_the_engine_has_the_rooms_that_it_says() -> None:
+    assert {path.name for path in ENGINE.iterdir() if path.is_dir() and path.name[0] != "_"} == set(ENGINE_MAY_IMPORT)
+
+
+@files([path for path in ROOM_FILES if path.is_relative_to(ENGINE)])
+def test_the_engine_knows_no_task(path: Path) -> None:
+    """It learns of them from the registry, so that another task touches none of its files: the toy is in none."""
+    assert named_in(TASKS, path) <= KNOWN_OF_TASKS
+    assert not re.search("toy", path.read_text(encoding="utf-8"), re.IGNORECASE)
+
+
+@files([path for path in ROOM_FILES if path.is_relative_to(ENGINE)])
+def test_rooms_of_the_engine_import_one_way(path: Path) -> None:
+    own = path.relative_to(ENGINE).parts[0]
+    rooms = named_in(ENGINE, path) & set(ENGINE_MAY_IMPORT)
+    allowed = ENGINE_MAY_IMPORT.get(own, set(ENGINE_MAY_IMPORT) if own == "command.py" else set())
+    assert rooms - {own} <= allowed, f"{own} must not import {', '.join(sorted(rooms - allowed))}"
+
+
+@files([path for path in ROOM_FILES if path.is_relative_to(TASKS)] + sorted(TOY.rglob("*.py")))
+def test_tasks_know_neither_the_engine_nor_each_other(path: Path) -> None:
+    own = {path.parent.name} if path.parent not in (TASKS, TOY) else set()
+    assert named_in(TASKS, path) <= KNOWN_OF_TASKS | own
+    assert named_in(PACKAGE, path) <= MAY_IMPORT["tasks"] | {"tasks"}
 
 
 @files([path for path in ROOM_FILES if path.is_relative_to(PACKAGE / "block")])
