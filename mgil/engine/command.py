@@ -39,7 +39,10 @@ def train(arguments: Arguments = None, prog: str | None = None) -> None:
     """
     with one_line_errors():
         words = list(sys.argv[1:] if arguments is None else arguments)
-        task = words.pop(0) if words and words[0] in task_names() else DEFAULT_TASK
+        task = words.pop(0) if words and not words[0].startswith("-") else DEFAULT_TASK
+        if task not in task_names():
+            hint = hint_for(task, task_names(), quoted=False) or f"there is {', '.join(task_names())}"
+            fail(f"{task}: no such task; {hint}", status=2)
         kind = train_config(task)
         given = parser_for(kind, description=DESCRIPTIONS["train"], prog=prog).given(words)
         config = build(kind, given)
