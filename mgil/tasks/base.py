@@ -193,7 +193,7 @@ class Task(Protocol):
     metrics: tuple[str, ...]  # columns of results.csv
     plotted: tuple[str, ...]  # columns of `Scores.row` that are drawn over input sizes
     speed_options: Mapping[str, Any]  # options of val.py --task speed
-    last_stage: str  # what follows inference, for the line of times
+    last_stage: str  # what follows inference, for the line and the columns of times
     table_columns: tuple[str, ...]  # of predictions.csv
 
     # data

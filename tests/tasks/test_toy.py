@@ -1,4 +1,4 @@
-"""The smallest task through all doors: train, resume, val, detect, export and `load_model`, with no line of the engine's.
+"""The smallest task through all doors: train, resume, val, detect, export and `load_model`.
 
 What it learns has a closed form: the mean colour of a picture, times the brightness that was asked for.
 """
@@ -125,7 +125,12 @@ def test_resume_knows_the_task_from_the_file(run: Path, tmp_path: Path, capsys: 
 
 @pytest.mark.parametrize("brightness", [BRIGHTNESS, 0.4])
 def test_val_measures_it(
-    weights: Path, data: Path, pictures: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], brightness: float
+    weights: Path,
+    data: Path,
+    pictures: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    brightness: float,
 ) -> None:
     flags = ("--brightness", brightness, "--workers", 0, "--project", tmp_path)
     door("val", "--weights", weights, "--data", data, *flags, *COMMON)
@@ -133,6 +138,15 @@ def test_val_measures_it(
     assert f"8 images at 32 px: error {error:.4f}\n" in capsys.readouterr().out
     with (tmp_path / "exp" / "per_class.csv").open(newline="") as file:
         assert float(list(csv.DictReader(file))[0]["error"]) == pytest.approx(error, rel=1e-4)
+
+
+def test_val_over_sizes_names_its_columns(weights: Path, data: Path, tmp_path: Path) -> None:
+    door("val", "--weights", weights, "--data", data, "--imgsz", 32, 48, "--workers", 0, "--project", tmp_path, *COMMON)
+    (table,) = tmp_path.rglob("ap_vs_input_size.csv")
+    with table.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["imgsz", "error", "preprocess_ms", "inference_ms", "mean_ms"]
+    assert [row[0] for row in rows] == ["32", "48"]
 
 
 def test_detect_writes_it(weights: Path, pictures: list[Path], tmp_path: Path) -> None:

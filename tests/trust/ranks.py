@@ -44,7 +44,7 @@ class Launcher:
         )
 
     def train(self, options: dict[str, Any], fault: str = "") -> Outcome:
-        """Train with the options of a config, and its "task" if that is not detection; `fault` is one of those in `spoil`."""
+        """Train with options as `config_from_dict` takes them; `fault` is one of those in `spoil`."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps([options, fault]) + "\n")
         self.process.stdin.flush()
