@@ -185,7 +185,7 @@ class Loading:
 
 
 class Task(Protocol):
-    """One task. `options` is the task's own dataclass of flags for the command at work, see `registry.options`."""
+    """One task. `options` is the task's own dataclass of flags for the command at work, see `registry.options_of`."""
 
     name: str  # the first word of train.py; stored in checkpoints and exported files
     recipe: type[Recipe]

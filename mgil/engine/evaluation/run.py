@@ -37,7 +37,6 @@ from mgil.tasks.registry import options_of, task_named
 LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
 HIGH_RESOLUTION_STUDY = tuple(range(256, 1536 + 128, 128))  # YOLOv5's
 SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
-SPEED_COLUMNS = ("preprocess_ms", "inference_ms", "nms_ms")
 Report = Callable[[str], None]
 
 
@@ -206,7 +205,8 @@ def _save_sizes(
 ) -> None:
     """The table of scores against input size, on the console, as csv and as a picture."""
     rows = {size: found.scores.row() for size, found in results.items()}
-    columns = ("imgsz", *next(iter(rows.values())), *SPEED_COLUMNS)
+    times = ("preprocess_ms", "inference_ms", f"{task.last_stage.lower()}_ms")
+    columns = ("imgsz", *next(iter(rows.values())), *times)
     values = [[size, *rows[size].values(), *found.speeds_ms] for size, found in results.items()]
     report("".join(f"{title:>14}" for title in columns))
     for size, *figures in values:

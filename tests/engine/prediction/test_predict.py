@@ -17,6 +17,7 @@ from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.predictor import Detector
 from mgil.tasks.detect.results import Results
+from tests.tasks.detect.judging import detector
 
 
 class RedFinder(nn.Module):
@@ -40,7 +41,7 @@ class RedFinder(nn.Module):
 
 
 def detector(size_hw: tuple[int, int] = (64, 64), **options: Any) -> Detector:
-    return Detector(RedFinder(), device=torch.device("cpu"), size_hw=size_hw, **options)  # type: ignore[arg-type]
+    return detector(RedFinder(), device=torch.device("cpu"), size_hw=size_hw, **options)  # type: ignore[arg-type]
 
 
 def scene(height: int, width: int, box: tuple[int, int, int, int]) -> np.ndarray:

@@ -24,10 +24,9 @@ from mgil.engine.prediction.run import run_detect
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.detect.batches import detect_eval_loader
-from mgil.tasks.detect.predictor import Detector
 from tests.datasets.scenes import make_samples, smooth_image
 from tests.engine.tiny import NAMES, TINY, Playground
-from tests.tasks.detect.judging import evaluate
+from tests.tasks.detect.judging import detector, evaluate
 
 SIZES_HW = [(480, 640), (427, 640), (640, 427), (333, 500), (37, 61), (61, 37), (64, 64), (65, 64), (720, 1280), (1, 7),
             (3, 200), (550, 1000), (97, 640), (129, 128), (33, 32)]  # fmt: skip
@@ -75,7 +74,7 @@ def test_val_and_detect_see_the_same_pixels(
     loader = detect_eval_loader(samples, max(size_hw), 4, shape_hw=fixed)
     order = np.concatenate([batch.indices for batch in loader])
     evaluate(val, loader, samples, config)
-    detector = Detector(detect, device=torch.device("cpu"), size_hw=size_hw)  # type: ignore[arg-type]
+    detector = detector(detect, device=torch.device("cpu"), size_hw=size_hw)  # type: ignore[arg-type]
     for path in samples.image_paths:
         detector(path)
     assert len(val.seen) == len(detect.seen) == len(SIZES_HW)
@@ -120,7 +119,7 @@ def _order(image: torch.Tensor) -> tuple[Any, ...]:
 def test_a_list_is_seen_as_its_images_are(samples: Samples) -> None:
     one, many = Recorder(), Recorder()
     for model, images in ((one, samples.image_paths), (many, [list(samples.image_paths)])):
-        detector = Detector(model, device=torch.device("cpu"), size_hw=(64, 64))  # type: ignore[arg-type]
+        detector = detector(model, device=torch.device("cpu"), size_hw=(64, 64))  # type: ignore[arg-type]
         for given in images:
             detector(given)
     assert len(one.seen) == len(many.seen)
