@@ -13,11 +13,12 @@ import torch
 
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.reading.samples import Samples
-from mgil.engine.evaluation.evaluate import _Run
+from mgil.engine.evaluation.evaluate import _Clock
 from mgil.files.written_files import WrittenFiles
 from mgil.tasks.detect.augmented import predict_augmented
 from mgil.tasks.detect.ensemble import Ensemble
-from mgil.tasks.detect.judge import to_original
+from mgil.tasks.detect.judge import DetectJudge, to_original
+from mgil.tasks.detect.options import ValOptions
 from mgil.tasks.detect.report import all_line, header_line, result_lines, write_label_files, write_per_class_csv
 from mgil.tasks.detect.scores import ClassResult
 from tests.tasks.detect.judging import evaluate
@@ -246,10 +247,10 @@ def test_more_than_20_classes_are_listed_on_request_only(classes: int, listed: b
 
 
 def test_scaling_in_shared_memory_equals_division() -> None:
-    run = _Run(Oracle(), torch.device("cpu"), half=False, augment=False, loss=None)
+    clock = _Clock(torch.device("cpu"), half=False, loss=None)
     for shape in ((2, 3, 8, 8), (1, 3, 4, 6), (3, 3, 16, 8)):
         images = torch.randint(0, 256, shape, dtype=torch.uint8)
-        assert torch.equal(run._scaled(images), images.float() / 255)
+        assert torch.equal(clock._scaled(images), images.float() / 255)
 
 
 class SpotModel(torch.nn.Module):
@@ -311,6 +312,6 @@ def test_augmented_ensemble_pools_what_each_member_sees() -> None:
         member.names, member.imgsz = NAMES, 64  # type: ignore[assignment]
     seen = []
     for model in (*members, Ensemble(members, ["a.pt", "b.pt"])):  # type: ignore[list-item,arg-type]
-        run = _Run(model, torch.device("cpu"), half=False, augment=True, loss=None)
-        seen.append(run._predict(torch.ones(1, 3, 64, 64))[0])
+        judge = DetectJudge(model, make_samples(), CONFIG, ValOptions(augment=True))  # type: ignore[arg-type]
+        seen.append(judge.forward(torch.ones(1, 3, 64, 64), False)[0])
     assert torch.equal(torch.cat(seen[:2], dim=1), seen[2])

@@ -48,7 +48,7 @@ def test_ap_of_onnx_files_through_val(
     for name, path in files.items():
         config = ValConfig((str(path),), str(data), 16, (SIZE,), device="cpu", workers=0, project=str(tmp_path / "out"))
         (result,) = run_val(config, lambda _: None).values()
-        found[name] = result.map50_95
+        found[name] = result.scores.map50_95
     assert found["pt"] > 0.1
     assert found["onnx"] == pytest.approx(found["pt"], abs=1e-4)
     assert found["int8"] != found["onnx"]

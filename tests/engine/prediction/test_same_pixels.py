@@ -74,9 +74,9 @@ def test_val_and_detect_see_the_same_pixels(
     loader = detect_eval_loader(samples, max(size_hw), 4, shape_hw=fixed)
     order = np.concatenate([batch.indices for batch in loader])
     evaluate(val, loader, samples, config)
-    detector = detector(detect, device=torch.device("cpu"), size_hw=size_hw)  # type: ignore[arg-type]
+    finder = detector(detect, device=torch.device("cpu"), size_hw=size_hw)  # type: ignore[arg-type]
     for path in samples.image_paths:
-        detector(path)
+        finder(path)
     assert len(val.seen) == len(detect.seen) == len(SIZES_HW)
     for image, seen in zip(order.tolist(), val.seen, strict=True):
         assert seen.dtype == torch.float32
@@ -92,7 +92,7 @@ def test_val_py_and_detect_py_see_the_same_pixels(
     save_checkpoint(weights, build_model(TINY, names=NAMES, imgsz=64), {})
     (tmp_path / "data.yaml").write_text(f"val: {folder}\nnames: [{', '.join(NAMES)}]\n")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("engine.val.plot_result", lambda *_: None)
+    monkeypatch.setattr("mgil.tasks.detect.task.plot_result", lambda *_: None)
     seen: list[torch.Tensor] = []
     forward = DetectionModel.forward
 
@@ -119,9 +119,9 @@ def _order(image: torch.Tensor) -> tuple[Any, ...]:
 def test_a_list_is_seen_as_its_images_are(samples: Samples) -> None:
     one, many = Recorder(), Recorder()
     for model, images in ((one, samples.image_paths), (many, [list(samples.image_paths)])):
-        detector = detector(model, device=torch.device("cpu"), size_hw=(64, 64))  # type: ignore[arg-type]
+        finder = detector(model, device=torch.device("cpu"), size_hw=(64, 64))  # type: ignore[arg-type]
         for given in images:
-            detector(given)
+            finder(given)
     assert len(one.seen) == len(many.seen)
     assert all(any(torch.equal(image, other) for other in many.seen) for image in one.seen)
 

@@ -11,6 +11,7 @@ import torch
 from mgil.engine.training.run import run_train
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
+from mgil.tasks.detect.task import DetectTask
 from tests.engine.tiny import RECIPE, TINY, Playground, write_yaml
 
 pytestmark = pytest.mark.usefixtures("private_cache")
@@ -33,7 +34,7 @@ def test_a_bad_file_is_told_before_data_is_read(
     def read(*_: Any, **__: Any) -> None:
         raise AssertionError("data was read")
 
-    monkeypatch.setattr("mgil.engine.training.setup.load_samples", read)
+    monkeypatch.setattr(DetectTask, "read", read)
     monkeypatch.chdir(tmp_path)
     write_yaml(tmp_path / "key.yaml", TINY | {"backbones": []})
     write_yaml(tmp_path / "rate.yaml", RECIPE | {"lr0": 11})
