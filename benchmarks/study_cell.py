@@ -46,7 +46,7 @@ JOB, RESULT = "job.json", "result.json"
 COST_SIZE = 640  # pixels; the size that published operations are for
 EVALUATION = {"conf_thres": 0.001, "iou_thres": 0.6, "max_det": 300}  # everybody's detections
 EVALUATION_BATCH = 32
-PAD = 0.5  # strides of border, as the peers' own validation adds them; the committed rows have it too
+PAD = 0.5  # strides; YOLOv5's padding, which the peers' own validation has, and the committed rows too
 AP_COLUMNS = ("metrics/mAP_0.5:0.95", "metrics/mAP50-95(B)")  # in the results.csv of ours and yolov5, of ultralytics
 
 

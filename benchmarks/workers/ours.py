@@ -117,7 +117,7 @@ class Ours:
         """A whole run of val.py: all of it, its forward pass as it says, the same alone, and AP."""
         shapes = Shapes(torch.nn.modules.module.register_module_forward_pre_hook, DetectionModel)
         started = time.perf_counter()
-        options: dict[str, Any] = {"project": folder, "name": "ours", "exist_ok": True, "pad": 0.5}  # the peers' border
+        options: dict[str, Any] = {"project": folder, "name": "ours", "exist_ok": True, "pad": 0.5}  # as the peer pads
         config = ValConfig(weights=(weights,), data=data, imgsz=(size,), batch_size=batch, **options)
         result = run_val(config, report=_silent)[size]
         assert isinstance(result.scores, DetectScores)

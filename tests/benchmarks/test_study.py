@@ -187,7 +187,7 @@ def test_a_peers_cell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (detect["conf_thres"], detect["iou_thres"], detect["max_det"]) == (0.001, 0.6, 300)
 
 
-def test_our_network_sees_the_border_that_the_peers_add(folder: Path) -> None:
+def test_our_network_sees_the_peers_padding(folder: Path) -> None:
     data = load_data_config(folder / "data" / "squares.yaml")
     samples = load_samples(data, "val", cache_dir=folder, report=lambda _line: None)
     model = build_model(TINY, names=data.names, imgsz=32)
