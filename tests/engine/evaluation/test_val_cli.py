@@ -147,7 +147,7 @@ def test_the_border_is_refused_where_it_means_nothing(tmp_path: Path, weights: P
         ValConfig((str(weights),), str(data), task="speed", pad=0.5)
     (exported,) = run_export(ExportConfig(str(weights)), lambda _: None)
     fixed = ValConfig((str(exported.path),), str(data), workers=0, device="cpu", pad=0.5)
-    with pytest.raises(ValueError, match=r"--pad 0\.5: .*torchscript was exported for 64x64 pixels .* leave --pad out"):
+    with pytest.raises(ValueError, match=r"--pad 0\.5: .* was exported for 64x64 pixels .* leave --pad out"):
         run_val(fixed, lambda _: None)
 
 
@@ -166,7 +166,7 @@ def test_several_sizes(tmp_path: Path, weights: Path, data: Path) -> None:
     with open(folder / "ap_vs_input_size.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["imgsz"] for row in rows] == ["32", "64"]
-    assert float(rows[1]["AP"]) == pytest.approx(results[64].map50_95, abs=1e-6)
+    assert float(rows[1]["AP"]) == pytest.approx(results[64].scores.map50_95, abs=1e-6)
     assert cv2.imread(str(folder / "ap_vs_input_size.png")) is not None
     assert (folder / "size_32" / "per_class.csv").is_file()
 

@@ -152,9 +152,9 @@ def test_missing_corrupt_and_folder_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"conf": 1.5}, "confidence threshold 1.5"),
-        ({"iou": -0.1}, "IoU threshold -0.1"),
-        ({"max_det": 0}, "maximum of detections 0"),
+        ({"conf": 1.5}, "--conf-thres 1.5 is not a number from 0 to 1"),
+        ({"iou": -0.1}, "--iou-thres -0.1 is not a number"),
+        ({"max_det": 0}, "--max-det 0 is not an integer of 1 or more"),
         ({"classes": [0, 3]}, "indices from 0 to 2"),
         ({"classes": []}, "indices from 0 to 2"),
         ({"size_hw": (0, 64)}, "--imgsz 0 64: the smallest size is 32"),

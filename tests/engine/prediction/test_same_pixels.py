@@ -24,6 +24,7 @@ from mgil.engine.prediction.run import run_detect
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.detect.batches import detect_eval_loader
+from mgil.tasks.registry import task_named
 from tests.datasets.scenes import make_samples, smooth_image
 from tests.engine.tiny import NAMES, TINY, Playground
 from tests.tasks.detect.judging import detector, evaluate
@@ -92,7 +93,7 @@ def test_val_py_and_detect_py_see_the_same_pixels(
     save_checkpoint(weights, build_model(TINY, names=NAMES, imgsz=64), {})
     (tmp_path / "data.yaml").write_text(f"val: {folder}\nnames: [{', '.join(NAMES)}]\n")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("mgil.tasks.detect.task.plot_result", lambda *_: None)
+    monkeypatch.setattr("mgil.tasks.detect.plots.plot_result", lambda *_: None)
     seen: list[torch.Tensor] = []
     forward = DetectionModel.forward
 
@@ -129,7 +130,7 @@ def test_a_list_is_seen_as_its_images_are(samples: Samples) -> None:
 def test_exported_files_are_checked_and_calibrated_with_them_too(ground: Playground) -> None:
     """A frame that is no square, which a square image fills from the top to the bottom."""
     data = load_data_config(ground.data)
-    inputs = data_inputs(data, ("val",), (64, 160), 3)
+    inputs = data_inputs(task_named("detect"), data, ("val",), (64, 160), 3, print)
     paths = sorted(Path(data.val[0]).iterdir())
     assert inputs.shape == (3, 3, 64, 160) and len(paths) == 4
     for place, image in enumerate((0, 2, 3)):  # spread over four

@@ -113,7 +113,7 @@ def test_val_on_a_dynamic_file_is_val_on_the_weights(
     ]
     for size in (32, 64):
         assert found[0][size].size_hw == found[1][size].size_hw
-        assert found[0][size].map50_95 == pytest.approx(found[1][size].map50_95, abs=1e-6)
+        assert found[0][size].scores.map50_95 == pytest.approx(found[1][size].scores.map50_95, abs=1e-6)
 
 
 def test_detect_runs_an_exported_file(fixed_onnx: Path, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:

@@ -17,7 +17,7 @@ from tests.engine.tiny import RECIPE, TINY, Playground, write_yaml
 pytestmark = pytest.mark.usefixtures("private_cache")
 
 BAD = {
-    "weights": [("nowhere.pt", "weights nowhere.pt do not exist"), ("nan.pt", r"nan\.pt: .* holds values")],
+    "weights": [("nowhere.pt", "weights nowhere.pt do not exist"), ("nan.pt", r"nan\.pt: .* holds NaN or Inf")],
     "cfg": [("nowhere.yaml", "model file nowhere.yaml does not exist"), ("key.yaml", "unknown key 'backbones'")],
     "hyp": [("nowhere.yaml", "hyp file nowhere.yaml does not exist"), ("rate.yaml", "rate.yaml: hyp lr0: 11")],
     "data": [("nowhere.yaml", "data set file nowhere.yaml not found")],
