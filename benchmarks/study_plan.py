@@ -31,8 +31,8 @@ from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.reading.config import load_data_config
 from mgil.engine.training.config import TrainConfig, TrainFlags
 from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS
+from mgil.files.recipe import load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
-from mgil.tasks.recipe import load_recipe
 
 STUDIES = Path(__file__).parent / "studies"
 SETTINGS = ("data", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")

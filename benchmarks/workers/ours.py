@@ -21,12 +21,12 @@ from mgil.engine.evaluation.run import run_val
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.schedule import Schedule, build_optimizer, scaled_weight_decay
 from mgil.engine.training.trainer import Trainer
+from mgil.files.recipe import load_recipe
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.detect.batches import DetectComposer
 from mgil.tasks.detect.criterion import make_loss
 from mgil.tasks.detect.recipe import DetectRecipe
 from mgil.tasks.detect.scores import DetectScores
-from mgil.tasks.recipe import load_recipe
 
 
 class Ours:

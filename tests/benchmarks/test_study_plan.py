@@ -11,8 +11,8 @@ import pytest
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell, PlannedCell, find_study, load_study, plan
 from mgil.engine.training.config import TrainConfig, TrainFlags
+from mgil.files.recipe import load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe
-from mgil.tasks.recipe import load_recipe
 from tests.benchmarks.small_study import write_study
 from tests.engine.tiny import TINY, make_data, random_squares, write_yaml
 

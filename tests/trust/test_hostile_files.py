@@ -34,9 +34,9 @@ from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.run import run_detect
 from mgil.engine.weights import pickle_names
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.files.recipe import load_recipe
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.recipe import DetectRecipe
-from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import Playground
 from tests.trust import hostile
 from tests.trust.limits import bounded

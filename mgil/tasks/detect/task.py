@@ -14,6 +14,7 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
+from mgil.files.recipe import Recipe
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.networks.head import Detect
@@ -35,7 +36,6 @@ from mgil.tasks.detect.predictor import Detector
 from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
 from mgil.tasks.detect.scores import METRICS, DetectScores
 from mgil.tasks.detect.suppression import Suppression
-from mgil.tasks.recipe import Recipe
 
 
 class DetectTask:
