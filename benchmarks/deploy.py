@@ -39,7 +39,9 @@ from mgil.engine.export.formats import FORMATS
 from mgil.engine.export.run import Exported, run_export
 from mgil.engine.runtimes.model import load_exported
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
-from mgil.networks.detector import DetectionModel, build_model
+from mgil.networks.detector import build_model
+from mgil.networks.network import Network
+from mgil.tasks.base import Task
 
 MODELS = ("yolov5n", "yolov5s", "yolov5n-spd", "yolov5n-mgil")
 PLAIN, DEPLOYED, INT8, PEER = "plain", "deployed", "int8", "upstream's export"
@@ -53,7 +55,7 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 def nothing_changed() -> Iterator[None]:
     """Exports inside write the model as it was trained."""
 
-    def as_trained(model: DetectionModel, *_unused: object) -> DetectionModel:
+    def as_trained(_task: Task, model: Network, *_unused: object) -> Network:
         return copy.deepcopy(model).eval().requires_grad_(False)  # it goes to the device, the original stays
 
     with (
@@ -88,7 +90,7 @@ def prepare_weights(folder: Path, names: Sequence[str], official: str | None = N
         paths[name] = folder / name / f"{name}.pt"
         paths[name].parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(0)
-        model = build_model(f"{name}.yaml")
+        model: Network = build_model(f"{name}.yaml")
         if name == "yolov5n" and official:
             model = model_from_checkpoint(load_checkpoint(official), fuse=False)
         save_checkpoint(paths[name], model, {})

@@ -4,11 +4,11 @@
     python -m benchmarks.evaluate --weights yolov5n-v7.0.pt --data path/to/coco128.yaml --copies 39
 
 Needs official YOLOv5 weights and a data set with the classes that they know; `--copies 39` makes 4,992 images of
-coco128's. Each project runs its own validation with its defaults (plots included): labels, images, network, NMS,
-metrics, pictures. What is outside of the forward pass is the time of the whole run, imports aside, less what the same
-forward passes take when nothing runs beside them. Each project's own measure of its inference is told too, but images
-that are decoded at the same time make that longer, and ours decodes none then. ultralytics does not take part: it
-cannot load these weights.
+coco128's. Each project runs its own validation with its defaults (plots included), ours with YOLOv5's padding (`--pad
+0.5`): labels, images, network, NMS, metrics, pictures. What is outside of the forward pass is the time of the whole
+run, imports aside, less what the same forward passes take when nothing runs beside them. Each project's own measure of
+its inference is told too, but images that are decoded at the same time make that longer, and ours decodes none then.
+ultralytics does not take part: it cannot load these weights.
 """
 
 from __future__ import annotations

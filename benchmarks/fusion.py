@@ -25,7 +25,6 @@ from torch import nn
 
 from benchmarks.side_by_side import Row, show
 from mgil.block.mgaf import MGAF
-from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.engine.cli import run_cli
@@ -34,7 +33,10 @@ from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.atomic import write_text_atomic
-from mgil.files.flags import natural_int, positive_int
+from mgil.files.flags import fraction, natural_int, positive_int
+from mgil.tasks.detect.batches import detect_eval_loader
+from mgil.tasks.detect.judge import DetectJudge
+from mgil.tasks.detect.options import ValOptions
 
 OUTPUT = Path("runs/fusion")
 CONSTANT_BELOW = 1e-3  # standard deviation of a weight near 1/2: a change of 0.2 % in what a branch adds
@@ -149,6 +151,7 @@ def main() -> None:
     parser.add_argument("--data", help="data set YAML; default: the one that the weights were trained on")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"))
     parser.add_argument("--imgsz", type=positive_int, help="default: the size that the weights were trained at")
+    parser.add_argument("--pad", type=fraction, default=0.0, help="as for val.py; the committed tables have 0.5")
     parser.add_argument("--batch-size", type=positive_int, default=32)
     parser.add_argument("--workers", type=natural_int, default=0, help="decoding threads")
     parser.add_argument("--device", default="", help="as for val.py")
@@ -161,15 +164,21 @@ def main() -> None:
     samples = load_samples(data, options.split)
     stride = model.max_stride
     size, _ = input_size_hw((options.imgsz or checkpoint.imgsz,), stride, print)
-    loader = EvalLoader(samples, size, options.batch_size, stride=stride, workers=options.workers)
+    loader = detect_eval_loader(
+        samples, size, options.batch_size, stride=stride, pad=options.pad, workers=options.workers
+    )
     weights = fine_weights(model, loader, device)
     options.output.mkdir(parents=True, exist_ok=True)
     write_images(options.output / "fusion_images.csv", samples.image_paths, weights)
     plot_histograms(options.output / "fusion.png", weights)
-    scores = {"as it is": evaluate(model, loader, samples, data, device=device)}
+
+    def scores() -> Row:
+        found = evaluate(model, loader, DetectJudge(model, samples, data, ValOptions()), device=device).scores.row()
+        return {"AP": found["AP"], "AP50": found["AP50"]}
+
+    rows = [{"fusion": "as it is", **scores()}]
     with held(model, weights):
-        scores["weights held at their means"] = evaluate(model, loader, samples, data, device=device)
-    rows = [{"fusion": name, "AP": found.map50_95, "AP50": found.map50} for name, found in scores.items()]
+        rows.append({"fusion": "weights held at their means", **scores()})
     show("what it is worth", rows, options.output / "fusion_ap.csv")
     title = f"weight of the fine feature, {options.weights} on {data.yaml_path.name}, {options.split}, {size} px"
     show(title, summary(weights), options.output / "fusion.csv")

@@ -8,9 +8,12 @@
 
 A study is a Python file with a list of cells; the shipped ones are in benchmarks/studies/. A cell is trained from
 scratch by train.py's engine, a peer by its own code in its own environment (`python -m benchmarks.peers`); best.pt is
-evaluated on val, and everybody's detections are scored by the same COCO AP. Every cell has its own folder and process:
-one that fails is reported and the others go on; one that was killed goes on from its last epoch when the same command
-is given again; one whose definition changed is another cell. A changed program is not a changed definition.
+evaluated on val with YOLOv5's padding (`val.py --pad 0.5`), as the peers do it, and everybody's detections are scored
+by the same COCO AP. The curve comes from the training's own validation, which is without padding in ours.
+
+Every cell has its own folder and process: one that fails is reported and the others go on; one that was killed goes on
+from its last epoch when the same command is given again; one whose definition changed is another cell. A changed
+program is not a changed definition.
 
 Latency is timed at the end, when no cell is running, all models of a size in turns (benchmarks/study_latency.py).
 Results go to one csv, table and plots beside it.
@@ -35,7 +38,7 @@ from benchmarks.peers import FOLDER
 from benchmarks.side_by_side import ROOT
 from benchmarks.study_cell import JOB, RESULT
 from benchmarks.study_data import split_yaml
-from benchmarks.study_latency import measure_study, read_latency
+from benchmarks.study_latency import check_packages, measure_study, read_latency
 from benchmarks.study_plan import PlannedCell, Study, find_study, load_study
 from benchmarks.study_report import write_report
 from benchmarks.study_table import Row, key_of, merge_rows, read_rows, write_rows
@@ -278,6 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.dry_run:
         show_cells(runner)
         return
+    if options.latency:
+        check_packages()
     whole = runner.run()
     runner.update()
     if whole and options.latency:

@@ -24,8 +24,7 @@ import yaml
 
 from benchmarks.side_by_side import Worker, machine
 from benchmarks.study_data import peer_copy
-from mgil.datasets.batches.eval_loader import EvalLoader
-from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
 from mgil.engine.devices import select_device
@@ -36,13 +35,18 @@ from mgil.engine.training.run import run_train
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.atomic import write_text_atomic
 from mgil.networks.profile import profile
+from mgil.tasks.detect.batches import detect_eval_loader
 from mgil.tasks.detect.coco import CocoAverages, coco_averages
+from mgil.tasks.detect.judge import DetectJudge
 from mgil.tasks.detect.matching import Detections
+from mgil.tasks.detect.options import ValOptions
+from mgil.tasks.detect.scores import DetectScores
 
 JOB, RESULT = "job.json", "result.json"
 COST_SIZE = 640  # pixels; the size that published operations are for
 EVALUATION = {"conf_thres": 0.001, "iou_thres": 0.6, "max_det": 300}  # everybody's detections
 EVALUATION_BATCH = 32
+PAD = 0.5  # strides; YOLOv5's padding, which the peers' own validation has, and the committed rows too
 AP_COLUMNS = ("metrics/mAP_0.5:0.95", "metrics/mAP50-95(B)")  # in the results.csv of ours and yolov5, of ultralytics
 
 
@@ -75,25 +79,15 @@ def run_ours(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     data = load_data_config(job["data_yaml"])
     run = train_ours(job, folder)
     weights = run / "weights" / "best.pt"
-    model = model_from_checkpoint(weights, device)
     samples = load_samples(data, "val", report=print)
-    loader = EvalLoader(
-        samples,
-        definition["size"],
-        EVALUATION_BATCH,
-        stride=model.max_stride,
-        workers=job["data_workers"],
-        ahead=device.type != "cpu",
-    )
-    found = evaluate(model, loader, samples, data, device=device, **EVALUATION)  # type: ignore[arg-type]
-    result = scored(coco_averages(samples, data.category_ids, found.detections))
+    found = detect_ours(weights, samples, data, definition["size"], device, job["data_workers"])
     trained = model_from_checkpoint(weights, fuse=False)
     whole = profile(trained, (COST_SIZE, COST_SIZE))
     small = profile(trained, (definition["size"], definition["size"]))
     curve = read_curve(run / "results.csv")
     (run / "weights" / "last.pt").unlink(missing_ok=True)  # several times best.pt, and only resuming needs it
     return {
-        **result,
+        **scored(coco_averages(samples, data.category_ids, found)),
         "epochs run": len(curve),
         "parameters": whole.parameters,
         "GFLOPs at 640": whole.gflops,
@@ -102,6 +96,26 @@ def run_ours(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "weights": str(weights.relative_to(folder)),
         "curve": curve,
     }
+
+
+def detect_ours(
+    weights: Path, samples: Samples, data: DataConfig, size: int, device: torch.device, workers: int
+) -> Detections:
+    """Detections of a model of this project on a split."""
+    model = model_from_checkpoint(weights, device)
+    loader = detect_eval_loader(
+        samples,
+        size,
+        EVALUATION_BATCH,
+        stride=model.max_stride,
+        pad=PAD,
+        workers=workers,
+        ahead=device.type != "cpu",
+    )
+    judge = DetectJudge(model, samples, data, ValOptions(**EVALUATION))  # type: ignore[arg-type]
+    scores = evaluate(model, loader, judge, device=device).scores
+    assert isinstance(scores, DetectScores)
+    return scores.detections
 
 
 def train_ours(job: Mapping[str, Any], folder: Path) -> Path:

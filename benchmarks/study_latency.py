@@ -70,6 +70,19 @@ def measure_study(
         write_text_atomic(path, json.dumps(known, indent=1))
 
 
+def check_packages() -> None:
+    """See that the libraries of the timing are there, before hours of training end with their absence.
+
+    Raises:
+        MissingPackage: One is not installed.
+    """
+    try:
+        for package in ("onnx", "onnxruntime"):
+            import_package(package)
+    except MissingPackage as error:
+        raise MissingPackage(f"{error}; or give --no-latency, which times no model") from error
+
+
 def latency_key(cell: PlannedCell, threads: int, device: torch.device) -> str:
     """What a latency depends on, on one machine."""
     model = json.dumps(cell.definition["model"], sort_keys=True)

@@ -29,9 +29,10 @@ from benchmarks.study_data import find_data
 from benchmarks.study_models import Model
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.reading.config import load_data_config
-from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.config import TrainConfig, TrainFlags
 from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS
-from mgil.tasks.detect.recipe import default_hyp, load_hyp
+from mgil.files.recipe import load_recipe
+from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
 
 STUDIES = Path(__file__).parent / "studies"
 SETTINGS = ("data", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")
@@ -45,7 +46,7 @@ class Cell:
 
     Attributes:
         model: what is trained.
-        train: data, imgsz, epochs, batch_size, patience, seed and hyp; the data set is found by
+        train: a `TrainConfig` of data, imgsz, epochs, batch_size, patience, seed and hyp; the data set is found by
             `benchmarks.study_data.find_data`. Epochs and batch size default to what the data set suggests.
         recipe: changes to the recipe.
         holdout: fixed share of train to validate on, while val is left alone; 0: val is validated on.
@@ -56,12 +57,14 @@ class Cell:
     """
 
     model: Model
-    train: TrainConfig
+    train: TrainFlags
     recipe: Mapping[str, Any] = field(default_factory=dict)
     holdout: float = 0.0
     images: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.train, TrainConfig):
+            raise ValueError(f"{self}: studies are of detection; write train=TrainConfig(...)")
         default = TrainConfig(data=self.train.data)
         for item in fields(TrainConfig):
             value = getattr(self.train, item.name)
@@ -203,7 +206,8 @@ def plan(cell: Cell, roots: Sequence[Path]) -> PlannedCell:
     if cell.model.peer:
         recipe = {key: value for key, value in config.hyp.items() if key in AUGMENTATION} | dict(cell.recipe)
     else:
-        recipe = load_hyp(train.hyp or default_hyp(train.imgsz), {**config.hyp, **cell.recipe}).as_dict()
+        source = train.hyp or default_recipe(train.imgsz)
+        recipe = load_recipe(DetectRecipe, source, {**config.hyp, **cell.recipe}).as_dict()
     definition = {
         **cell.facts,
         "model": cell.model.definition(),

@@ -82,12 +82,14 @@ def stream(description: str, cache: str, workers: str) -> dict[str, object]:
     from mgil.datasets.batches.loader import TrainLoader
     from mgil.datasets.reading.config import load_data_config
     from mgil.datasets.reading.load import load_samples
+    from mgil.tasks.detect.batches import DetectComposer
 
     torch.set_num_threads(1)
     quiet = {"report": lambda line: None}
     samples = load_samples(load_data_config(description), "train", cache_dir=Path(cache), **quiet)
     arrays = (value for value in vars(samples).values() if hasattr(value, "nbytes"))
-    loader = TrainLoader(samples, SIZE, BATCH, AugmentConfig(), workers=int(workers), store="streamed", **quiet)
+    composer = DetectComposer(samples, SIZE, AugmentConfig())
+    loader = TrainLoader(composer, BATCH, workers=int(workers), store="streamed", **quiet)
     warm = min(WARM_UP, len(loader) // 2)
     start: list[tuple[float, float]] = []
     end: list[tuple[float, float]] = []

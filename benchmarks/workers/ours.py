@@ -21,9 +21,12 @@ from mgil.engine.evaluation.run import run_val
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.schedule import Schedule, build_optimizer, scaled_weight_decay
 from mgil.engine.training.trainer import Trainer
+from mgil.files.recipe import load_recipe
 from mgil.networks.detector import DetectionModel, build_model
+from mgil.tasks.detect.batches import DetectComposer
 from mgil.tasks.detect.criterion import make_loss
-from mgil.tasks.detect.recipe import Hyp, load_hyp
+from mgil.tasks.detect.recipe import DetectRecipe
+from mgil.tasks.detect.scores import DetectScores
 
 
 class Ours:
@@ -32,7 +35,7 @@ class Ours:
     def __init__(self) -> None:
         self.batches: Iterator[Any] | None = None
         self.trainer: Trainer | None = None
-        self.hyp = Hyp()
+        self.recipe = DetectRecipe()
         self.epochs = 0
 
     def info(self) -> dict[str, str]:
@@ -45,9 +48,8 @@ class Ours:
         cv2.setNumThreads(0)
         torch.set_num_threads(1)
         samples = load_samples(load_data_config(data), "train", report=_silent)
-        augment = load_hyp("hyp.scratch-low.yaml").augment()
-        store = "resident" if cached else "streamed"
-        loader = TrainLoader(samples, size, batch, augment, store=store, report=_silent)
+        composer = DetectComposer(samples, size, load_recipe(DetectRecipe, "hyp.scratch-low.yaml").augment())
+        loader = TrainLoader(composer, batch, store="resident" if cached else "streamed", report=_silent)
         self.batches = _endless(loader)
         next(self.batches)
 
@@ -66,17 +68,18 @@ class Ours:
         torch.manual_seed(0)
         config = load_data_config(data)
         samples = load_samples(config, "train", report=_silent)
-        self.hyp = load_hyp(hyp)
+        self.recipe = recipe = load_recipe(DetectRecipe, hyp)
         model = build_model(cfg, names=config.names, imgsz=size)
-        loader = TrainLoader(samples, size, batch, self.hyp.augment(), store="resident", report=_silent)
-        optimizer = build_optimizer(model, self.hyp.optimizer, self.hyp, scaled_weight_decay(self.hyp, batch))
-        gains = self.hyp.loss_gains(size, model.num_classes, model.head.num_levels)
+        composer = DetectComposer(samples, size, recipe.augment())
+        loader = TrainLoader(composer, batch, store="resident", report=_silent)
+        optimizer = build_optimizer(model, recipe.optimizer, recipe, scaled_weight_decay(recipe, batch))
+        gains = recipe.loss_gains(size, model.num_classes, model.head.num_levels)
         self.trainer = Trainer(
             model,
             loader,
             make_loss(model.head, gains),
             optimizer,
-            Schedule(optimizer, self.hyp, epochs, len(loader), batch),
+            Schedule(optimizer, recipe, epochs, len(loader), batch),
             Precision("auto", torch.device("cpu")),
             compiled=compiled,
         )
@@ -98,7 +101,7 @@ class Ours:
         images = batch.images.float().div_(255).contiguous(memory_format=trainer.memory_format)
         model, forward = trainer.model, trainer.forward
         before = {key: value.clone() for key, value in model.state_dict().items()}
-        optimizer = build_optimizer(model, self.hyp.optimizer, self.hyp, 0.0)
+        optimizer = build_optimizer(model, self.recipe.optimizer, self.recipe, 0.0)
         model.train()
         times = []
         for _ in range(steps + 2):
@@ -114,10 +117,10 @@ class Ours:
         """A whole run of val.py: all of it, its forward pass as it says, the same alone, and AP."""
         shapes = Shapes(torch.nn.modules.module.register_module_forward_pre_hook, DetectionModel)
         started = time.perf_counter()
-        folders: dict[str, Any] = {"project": folder, "name": "ours", "exist_ok": True}
-        # with the peers' border
-        config = ValConfig(weights=(weights,), data=data, imgsz=(size,), batch_size=batch, pad=0.5, **folders)
+        options: dict[str, Any] = {"project": folder, "name": "ours", "exist_ok": True, "pad": 0.5}  # as the peer pads
+        config = ValConfig(weights=(weights,), data=data, imgsz=(size,), batch_size=batch, **options)
         result = run_val(config, report=_silent)[size]
+        assert isinstance(result.scores, DetectScores)
         seconds = time.perf_counter() - started
         with torch.inference_mode():
             alone = shapes.seconds_alone(torch.rand)
@@ -125,7 +128,7 @@ class Ours:
             "seconds": seconds,
             "forward_ms": result.speeds_ms[1],
             "forward_alone": alone,
-            "map50_95": result.map50_95,
+            "map50_95": result.scores.map50_95,
         }
 
 

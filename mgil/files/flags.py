@@ -222,7 +222,14 @@ def combined(config: type[Config], options: type, **attributes: Any) -> type[Con
         config: The command's class.
         options: The task's.
         attributes: Further class attributes.
+
+    Raises:
+        ValueError: Both have a flag, with different defaults.
     """
+    known = {item.name: item.default for item, _ in flags(config)}
+    for item, _ in flags(options):
+        if known.get(item.name, item.default) != item.default:
+            raise ValueError(f"{flag_of(item.name)}: two defaults, {known[item.name]!r} and {item.default!r}")
     refuses = (*getattr(config, "refuses", ()), *getattr(options, "refuses", ()))
     body = {"__doc__": config.__doc__, "__module__": config.__module__, "refuses": refuses, **attributes}
     return dataclass(frozen=True)(type(config.__name__.replace("Flags", "Config"), (options, config), body))

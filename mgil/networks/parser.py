@@ -27,7 +27,7 @@ LEFT_OUT = {
 
 
 @dataclass(frozen=True)
-class Network:
+class Parsed:
     """A parsed architecture.
 
     Attributes:
@@ -39,7 +39,7 @@ class Network:
     sources: tuple[tuple[int, ...], ...]
 
 
-def parse(architecture: dict[str, Any], in_channels: int) -> Network:
+def parse(architecture: dict[str, Any], in_channels: int) -> Parsed:
     """Build the layers of an architecture.
 
     Args:
@@ -75,7 +75,7 @@ def parse(architecture: dict[str, Any], in_channels: int) -> Network:
         layers.append(module)
         channels.append(out_channels)
         sources.append(inputs)
-    return Network(nn.Sequential(*layers), tuple(sources))
+    return Parsed(nn.Sequential(*layers), tuple(sources))
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:

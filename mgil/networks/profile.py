@@ -39,7 +39,7 @@ def profile(model: nn.Module, size_hw: tuple[int, int] = (640, 640), channels: i
     scale and shift the same way (2 per element), which is how YOLOv5 arrives at its published 4.5 and 16.5 GFLOPs.
     """
     parameters = sum(p.numel() for p in model.parameters())
-    twin = deepcopy(model).to("meta").eval()  # meta tensors have shapes and no numbers: nothing is computed
+    twin = deepcopy(model).to("meta").eval()  # meta tensors have shapes and no contents: nothing is computed
     normalised: list[int] = []
 
     def count(_module: nn.Module, _inputs: Any, output: Tensor) -> None:

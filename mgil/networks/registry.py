@@ -58,7 +58,7 @@ def register_layer(name: str, build: Callable[..., nn.Module], kind: Kind) -> No
     Args:
         name: What a row of the YAML calls it.
         build: Class or function that makes the module.
-        kind: What the parser passes first, see `Layer`. A `head` must be a subclass of `models.Detect`, since losses,
+        kind: What the parser passes first, see `Layer`. A `head` must be a subclass of `Detect`, since losses,
             decoding and the strides rely on it: `forward` returns raw maps (B, anchors, ny, nx, nc+5), one a level, and
             `decode` turns these into (B, N, nc+5). Only a head that leaves both as they are can be exported.
 
@@ -81,4 +81,4 @@ def check_head(head: type, name: str) -> None:
         ValueError: It is no `Detect`.
     """
     if not issubclass(head, Detect):
-        raise ValueError(f"{name}: a head must be a subclass of models.Detect, {head.__name__} is none")
+        raise ValueError(f"{name}: a head must be a subclass of mgil.networks.head.Detect, {head.__name__} is none")

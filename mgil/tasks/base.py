@@ -20,8 +20,8 @@ from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.eval_loader import EvalLoader, Images
 from mgil.datasets.reading.config import DataConfig
+from mgil.files.recipe import Recipe
 from mgil.networks.network import Network
-from mgil.tasks.recipe import Recipe
 
 Report = Callable[[str], None]
 Average = Callable[[Tensor], Tensor]  # the mean of a value over all processes
@@ -185,7 +185,7 @@ class Loading:
 
 
 class Task(Protocol):
-    """One task. `options` is the task's own dataclass of flags for the command at work, see `registry.options`."""
+    """One task. `options` is the task's own dataclass of flags for the command at work, see `registry.options_of`."""
 
     name: str  # the first word of train.py; stored in checkpoints and exported files
     recipe: type[Recipe]

@@ -18,6 +18,7 @@ from benchmarks import deploy
 from benchmarks.deploy import DEPLOYED, INT8, PEER, PLAIN, choose_formats, measure, prepare_weights, table, write
 from benchmarks.deploy_profile import GROUPS, OTHER, by_convolution, by_group, kernels
 from mgil.engine.weights.checkpoints import model_from_checkpoint
+from mgil.tasks.registry import task_named
 
 SIZE = 64
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
@@ -43,11 +44,12 @@ def test_plain_is_the_model_as_trained(weights: Path, files: dict[str, Path]) ->
     assert len(kinds[DEPLOYED]) < len(kinds[PLAIN])
 
 
-@pytest.mark.parametrize("module", ["export_onnx", "export_torchscript"])
+@pytest.mark.parametrize("module", ["onnx", "torchscript"])
 def test_every_writer_of_a_plain_form_leaves_the_model_alone(module: str, weights: Path) -> None:
     model = model_from_checkpoint(weights, fuse=False)
     with deploy.nothing_changed():
-        plain = vars(sys.modules[f"engine.{module}"])["deployed"](model, "torchscript", (SIZE, SIZE), False)
+        deployed = vars(sys.modules[f"mgil.engine.export.{module}"])["deployed"]
+        plain = deployed(task_named("detect"), model, "torchscript", (SIZE, SIZE), False)
     assert plain is not model and type(plain) is type(model)
     assert [name for name, _ in plain.named_modules()] == [name for name, _ in model.named_modules()]
 

@@ -7,6 +7,7 @@ import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from benchmarks import fusion
 from benchmarks.fusion import fine_weights, held, plot_histograms, summary
 from mgil.block.mgaf import MGAF
 from mgil.engine.weights.checkpoints import save_checkpoint
-from mgil.networks.detector import build_model
+from mgil.networks.detector import DetectionModel, build_model
 from tests.engine.tiny import NAMES, TINY, make_data, random_squares
 
 
@@ -85,15 +86,27 @@ def test_weights_can_be_held_at_their_means() -> None:
     assert torch.equal(model(images), before)
 
 
-def test_the_command_writes_tables_and_a_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("pad", "side"), [([], 64), (["--pad", "0.5"], 96)])
+def test_the_command_writes_tables_and_a_plot(
+    pad: list[str], side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = make_data(tmp_path / "data", random_squares(2), random_squares(5))
     model = build_model(TINY, names=NAMES, imgsz=32)
     with torch.no_grad():
         model.model[1].mgaf.fc.bias[0] = math.log(3)  # 3/4 and 1/4
     save_checkpoint(tmp_path / "best.pt", model, {"data": str(data)})
     options = ["--weights", str(tmp_path / "best.pt"), "--device", "cpu", "--output", str(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", ["fusion", *options])
+    monkeypatch.setattr(sys, "argv", ["fusion", *options, "--imgsz", "64", *pad])
+    seen = set()
+
+    def look(module: nn.Module, inputs: Any) -> None:
+        if isinstance(module, DetectionModel):
+            seen.add(tuple(inputs[0].shape))
+
+    hook = nn.modules.module.register_module_forward_pre_hook(look)
     fusion.main()
+    hook.remove()
+    assert {shape for shape in seen if shape[0] == 5} == {(5, 3, side, side)}
     with (tmp_path / "out" / "fusion.csv").open(newline="") as file:
         (line,) = csv.DictReader(file)
     assert line["block"] == "model.1.mgaf" and float(line["mean"]) == pytest.approx(0.75)

@@ -12,9 +12,9 @@ import yaml
 from benchmarks.study_plan import STUDIES, Cell, find_study, load_cells, load_study, plan
 from benchmarks.study_table import read_rows
 from mgil.datasets.reading.config import SHIPPED_FOLDER
+from mgil.files.recipe import load_recipe
 from mgil.networks.config import load_architecture
 from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
-from mgil.tasks.recipe import load_recipe
 
 RESULTS = STUDIES.parent / "results"
 # Number of cells, and a hash of what they say (see `said`), computed when studies were YAML files.

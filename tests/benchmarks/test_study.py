@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ import torch
 
 from benchmarks import side_by_side, study_latency
 from benchmarks.study import Runner, main, parse_arguments, stop
-from benchmarks.study_cell import is_over, read_detections, run_cell
+from benchmarks.study_cell import detect_ours, is_over, read_detections, run_cell
 from benchmarks.study_latency import latency_key
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell, PlannedCell, Study, load_study
@@ -25,7 +26,9 @@ from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.log import read_results
-from mgil.networks.detector import build_model
+from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.files.packages import MissingPackage
+from mgil.networks.detector import DetectionModel, build_model
 from mgil.networks.profile import profile
 from mgil.tasks.detect.coco import coco_averages, xyxy_to_xywh
 from tests.benchmarks.small_study import write_study
@@ -182,6 +185,34 @@ def test_a_peers_cell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = {"model": "yolo11n", "size": 32, "batch": 8, "epochs": 2, "patience": 4, "seed": 3, "device": "cpu"}
     assert {key: train[key] for key in wanted} == wanted
     assert (detect["conf_thres"], detect["iou_thres"], detect["max_det"]) == (0.001, 0.6, 300)
+
+
+def test_our_network_sees_the_peers_padding(folder: Path) -> None:
+    data = load_data_config(folder / "data" / "squares.yaml")
+    samples = load_samples(data, "val", cache_dir=folder, report=lambda _line: None)
+    model = build_model(TINY, names=data.names, imgsz=32)
+    save_checkpoint(folder / "best.pt", model, {})
+    seen = set()
+
+    def look(module: torch.nn.Module, inputs: Any) -> None:
+        if isinstance(module, DetectionModel):
+            seen.add(tuple(inputs[0].shape))
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(look)
+    detect_ours(folder / "best.pt", samples, data, 96, torch.device("cpu"), 0)
+    hook.remove()
+    side = math.ceil(96 / 32 + 0.5) * 32  # YOLOv5's LoadImagesAndLabels
+    assert {shape for shape in seen if shape[0] == 6} == {(6, 3, side, side)}
+
+
+def test_what_the_timing_needs_is_looked_for_before_training(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells, late = both(folder), ("--limit-minutes", "-1")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingPackage, match="^onnxruntime is not installed: pip install .*; or give --no-latency"):
+        run(folder, cells, "--device", "cpu", *late)
+    run(folder, cells, "--dry-run")
+    assert not (folder / "out").exists()
+    run(folder, cells, *QUIET, *late)
 
 
 def test_a_dry_run_lists_and_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

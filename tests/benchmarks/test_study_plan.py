@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell, PlannedCell, find_study, load_study, plan
-from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.config import TrainConfig, TrainFlags
+from mgil.files.recipe import load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe
-from mgil.tasks.recipe import load_recipe
 from tests.benchmarks.small_study import write_study
 from tests.engine.tiny import TINY, make_data, random_squares, write_yaml
 
@@ -131,6 +131,13 @@ def test_cells_are_chosen_by_patterns(folder: Path, tiny: Model) -> None:
 def test_mistakes_in_a_cell_are_named(train: dict[str, Any], changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Cell(**{"model": Model("yolov5n"), "train": replace(TRAIN, **train), **changes})
+
+
+def test_a_cell_is_of_detection() -> None:
+    with pytest.raises(
+        ValueError, match="yolov5n, squares, 32 px, seed 0: studies are of detection; write train=Train"
+    ):
+        Cell(Model("yolov5n"), TrainFlags(data="squares", imgsz=32))
 
 
 def test_a_recipe_of_unknown_values_is_refused(folder: Path, tiny: Model) -> None:

@@ -62,7 +62,8 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str], monkeypatch
         main(arguments)
         out = capsys.readouterr().out
         assert out.startswith("usage: mgil {train,val,detect,export} [flags]\n")
-        assert "  train   Train a detector.\n" in out and "mgil detect --weights best.pt --source folder/" in out
+        assert "  train   Train a network: mgil train [TASK] [flags]" in out
+        assert "mgil detect --weights best.pt --source folder/" in out
 
 
 @pytest.mark.parametrize("word", COMMANDS)

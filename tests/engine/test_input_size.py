@@ -24,6 +24,7 @@ from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.setup import make_model, resolved
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
+from mgil.tasks.registry import task_named
 from tests.engine.tiny import NAMES, TINY, Playground, write_yaml
 
 # A sixth halving: stride 64.
@@ -82,8 +83,8 @@ def sizes_used(weights: str, ground: Playground, tmp_path: Path, sides: tuple[in
     val = ValConfig((weights,), ground.data, workers=0, task="speed", project=str(tmp_path / "val"), **common)
     said("val", lambda lines: [*run_val(val, lines.append)])
     train = TrainConfig(cfg=write_yaml(tmp_path / "deeper.yaml", DEEPER), imgsz=sides[0])
-    data = load_data_config(ground.data)
-    said("train", lambda lines: make_model(train, data, resolved(train, data).imgsz, None, lines.append).imgsz)
+    data, task = load_data_config(ground.data), task_named("detect")
+    said("train", lambda lines: make_model(resolved(train, data, task), task, data.names, None, lines.append).imgsz)
     return found
 
 

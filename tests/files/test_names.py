@@ -11,10 +11,10 @@ import pytest
 
 from mgil.datasets.reading.config import find_data_yaml, load_data_config
 from mgil.files.names import hint_for, nearest
+from mgil.files.recipe import load_recipe
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.recipe import DetectRecipe
-from mgil.tasks.recipe import load_recipe
 
 OF_YOLOV5 = "; YOLOv5 has it, this project does not; "
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mgil.datasets.reading.samples import Samples
+from tests.engine.tiny import Playground
 from tests.trust.spoiling import twelve_batches
 
 
@@ -17,3 +18,9 @@ def _private(private_cache: None) -> None:
 def samples(private_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """Twelve batches to spoil."""
     return twelve_batches(tmp_path_factory.mktemp("numbers"))
+
+
+@pytest.fixture(scope="module")
+def playground(tmp_path_factory: pytest.TempPathFactory) -> Playground:
+    """A small data set with its options."""
+    return Playground(tmp_path_factory.mktemp("playground") / "there")

@@ -23,6 +23,7 @@ from tests.engine.tiny import NAMES, TINY
 
 BOMB_BYTES = 128 << 20  # what a file of a hundred kilobytes would unpack to
 ESCAPE = "red\x1b]0;owned\x07\n<script>alert(1)</script>"
+SECONDS, MEGABYTES = 12.0, 80.0  # to refuse one file, on a slow machine
 
 
 class Harm:

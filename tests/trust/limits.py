@@ -1,17 +1,14 @@
-"""Watching what an action costs, time and memory at its highest; and refusals, which have to be cheap."""
+"""Watching what an action costs: time, and memory at its highest."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import pytest
-
-SECONDS, MEGABYTES = 12.0, 80.0  # of one file, on a slow machine
 RESET_PEAK = Path("/proc/self/clear_refs")
 
 
@@ -47,14 +44,3 @@ def bounded(seconds: float, megabytes: float) -> Iterator[None]:
     spent, grown = time.process_time() - start, (peak_bytes() - before) / (1 << 20)
     assert spent < seconds, f"took {spent:.1f} s"
     assert grown < megabytes, f"took {grown:.0f} MB"
-
-
-def refusal(action: Callable[[], object], *named: object) -> str:
-    """What is said when something is refused: one line that can be printed and names the file."""
-    with bounded(SECONDS, MEGABYTES), pytest.raises((ValueError, FileNotFoundError)) as caught:
-        action()
-    message = str(caught.value)
-    assert message.isprintable() and len(message) < 1000, message
-    for name in named:
-        assert str(name) in message, message
-    return message

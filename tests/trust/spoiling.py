@@ -17,11 +17,11 @@ from mgil.datasets.reading.samples import Samples
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.schedule import Schedule, build_optimizer
 from mgil.engine.training.trainer import Trainer
+from mgil.files.recipe import load_recipe
 from mgil.networks.detector import build_model
 from mgil.tasks.base import Loss
 from mgil.tasks.detect.criterion import make_loss
 from mgil.tasks.detect.recipe import DetectRecipe
-from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import RECIPE, TINY, random_squares, same_tensors, write_squares, write_yaml
 from tests.tasks.detect.judging import train_loader
 from tests.tasks.toy.data import ToyComposer, read_split, write_colours

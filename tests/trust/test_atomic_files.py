@@ -170,11 +170,6 @@ def test_a_video_that_could_not_be_finished_is_told(tmp_path: Path) -> None:
             video.close()
 
 
-@pytest.fixture(scope="module")
-def playground(tmp_path_factory: pytest.TempPathFactory) -> Playground:
-    return Playground(tmp_path_factory.mktemp("playground") / "there")
-
-
 def run_door(
     name: str, flags: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> str:

@@ -16,12 +16,12 @@ import torch
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.reading import labels
 from mgil.datasets.reading.samples import Samples
+from mgil.files.recipe import load_recipe
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.auto_anchor import check_anchors
 from mgil.tasks.detect.batches import detect_eval_loader
 from mgil.tasks.detect.criterion import make_loss
 from mgil.tasks.detect.recipe import DetectRecipe
-from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import TINY
 from tests.tasks.detect.judging import train_loader
 from tests.trust.odd_images import CENTRE_BOX, HEIGHT, PNG, WIDTH, load, write_set

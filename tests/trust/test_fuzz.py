@@ -23,10 +23,10 @@ from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.labels import scan_yolo
 from mgil.engine.runtimes.metadata import read_metadata
 from mgil.engine.runtimes.tensorrt import read_engine
+from mgil.files.recipe import FOLDER as HYPS
+from mgil.files.recipe import load_recipe
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.recipe import DetectRecipe
-from mgil.tasks.recipe import FOLDER as HYPS
-from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import TINY
 from tests.trust.mutations import Edit, edits, examples, mutated, scalars, survives, values
 

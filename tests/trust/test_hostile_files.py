@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import detect
 import export
@@ -23,17 +27,26 @@ import val
 from mgil.datasets.batches.decode import decode_image
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.image_probe import probe_image
-from mgil.datasets.reading.label_cache import LabelCache
 from mgil.datasets.reading.load import load_samples
 from mgil.engine.cli import run_cli
 from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.run import run_detect
 from mgil.engine.weights import pickle_names
-from mgil.engine.weights.checkpoints import model_from_checkpoint
+from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.files.recipe import load_recipe
+from mgil.networks.detector import build_model
+from mgil.tasks.detect.recipe import DetectRecipe
 from tests.engine.tiny import Playground
 from tests.trust import hostile
-from tests.trust.limits import MEGABYTES, SECONDS, bounded, refusal
+from tests.trust.hostile import MEGABYTES, SECONDS
+from tests.trust.limits import bounded
 
+HOSTILE_YAMLS, HOSTILE_ARCHITECTURES = hostile.hostile_yamls(), hostile.hostile_architectures()
+READERS: dict[str, Callable[[Path], Any]] = {
+    "data": load_data_config,
+    "model": build_model,
+    "hyp": partial(load_recipe, DetectRecipe),
+}
 # Imported here, as the doors import them late: their own memory is not that of the file that is read.
 LOADED = (
     mgil.engine.export.run.run_export,
@@ -56,9 +69,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], P
     return hostile.hostile_checkpoints(folder / "files", folder / "mark"), folder / "mark"
 
 
-@pytest.fixture(scope="module")
-def playground(tmp_path_factory: pytest.TempPathFactory) -> Playground:
-    return Playground(tmp_path_factory.mktemp("playground") / "there")
+def refusal(action: Callable[[], object], *named: object) -> str:
+    """What is said when something is refused: one line that can be printed and names the file."""
+    with bounded(SECONDS, MEGABYTES), pytest.raises((ValueError, FileNotFoundError)) as caught:
+        action()
+    message = str(caught.value)
+    assert message.isprintable() and len(message) < 1000, message
+    for name in named:
+        assert str(name) in message, message
+    return message
 
 
 def test_checkpoints(corpus: tuple[dict[str, Path], Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +168,46 @@ def test_a_checkpoint_to_resume_that_holds_something_else(
     assert str(path) in through_door("train", ["--resume", str(path)], monkeypatch, capsys)
 
 
+@pytest.mark.parametrize("reader", READERS)
+def test_yaml_that_is_no_configuration(tmp_path: Path, reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "given.yaml"
+    for content in HOSTILE_YAMLS.values():
+        path.write_bytes(content)
+        refusal(lambda: READERS[reader](path), path)
+    assert [item.name for item in tmp_path.iterdir()] == ["given.yaml"]
+
+
+def test_architectures_without_measure(tmp_path: Path) -> None:
+    """As YAML files; as part of a checkpoint they stand in the corpus."""
+    path = tmp_path / "net.yaml"
+    for name, content in HOSTILE_ARCHITECTURES.items():
+        if name == "anchors":  # too long for a YAML file
+            refusal(lambda content=content: build_model(content))  # type: ignore[misc]
+            continue
+        path.write_text(yaml.safe_dump(content))
+        refusal(lambda: build_model(path), "net.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("names: ['a\\nb']", "name of class 0 is"),
+        ('names: ["\\e]0;owned\\a"]', "name of class 0 is"),
+        ('names: ["\\u202Egnp.exe"]', "name of class 0 is"),
+        (f"names: [{'x' * 300}]", "300 characters"),
+        ("nc: 1000000000\nnames: [a]", "nc is 1000000000"),
+        ("names: [a]\npath: 'a\\0b'", "not the name of a folder"),
+        ("names: [a]\nimgsz: 1000000000000000000000", "imgsz"),
+        ("names: [a]\ngenerate: ../../x", "only 'digits' is"),
+    ],
+)
+def test_data_yaml_values(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "set.yaml"
+    path.write_text(f"train: images\n{text}\n".replace("'a\\nb'", '"a\\nb"').replace("'a\\0b'", '"a\\0b"'))
+    assert words in refusal(lambda: load_data_config(path), path)
+
+
 def test_a_path_out_of_the_folder_is_read_and_never_written(tmp_path: Path) -> None:
     """`path: ../elsewhere` is how YOLOv5's own files are; what lies there is only read."""
     outside = tmp_path / "elsewhere"
@@ -185,67 +244,6 @@ def test_images_that_claim_more_pixels_than_they_have(tmp_path: Path) -> None:
     for path in files.values():
         assert "too many" in refusal(lambda path=path: probe_image(str(path)))  # type: ignore[misc]
         refusal(lambda path=path: decode_image(str(path)), path)  # type: ignore[misc]
-
-
-def test_a_label_cache_of_yolov5_is_not_opened(tmp_path: Path, playground: Playground) -> None:
-    """YOLOv5 keeps pickles beside the labels, `labels/train.cache`, and loads whatever lies there."""
-    mark, data = tmp_path / "mark", playground.folder / "data"
-    for place in (data / "labels" / "train.cache", data / "labels" / "train.cache.npy"):
-        place.write_bytes(pickle.dumps(hostile.Harm(mark)))
-    samples = load_samples(load_data_config(playground.data), "train", cache_dir=tmp_path / "cache")
-    assert len(samples) == 16 and not mark.exists()
-
-
-def rewrite_arrays(path: Path, **arrays: Any) -> None:
-    with np.load(path) as content:
-        found = {name: content[name] for name in content.files}
-    np.savez(path, **(found | arrays))
-
-
-def huge_header(path: Path) -> None:
-    """An array that claims a trillion numbers."""
-
-    def change(name: str, data: bytes) -> bytes:
-        return data.replace(b"(16,)", b"(999999999999,)").replace(b" " * 20, b" " * 10) if "image_ids" in name else data
-
-    hostile.rewrite(path, path.with_suffix(".new"), change)
-    path.with_suffix(".new").replace(path)
-
-
-def objects(path: Path) -> None:
-    array = np.array([hostile.Harm(path.with_name("mark"))], dtype=object)
-    rewrite_arrays(path, problems=array)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        objects,
-        huge_header,
-        lambda path: path.write_bytes(pickle.dumps(hostile.Harm(path.with_name("mark")))),
-        lambda path: hostile.bomb(path, "signature.npy", b"\x93NUMPY"),
-        lambda path: rewrite_arrays(path, classes=np.full(99, 2**31 - 1, np.int32)),
-        lambda path: rewrite_arrays(path, offsets=np.arange(17)[::-1].copy()),
-        lambda path: rewrite_arrays(path, sizes_hw=np.zeros((16, 2), np.int32)),
-        lambda path: rewrite_arrays(path, sizes_hw=np.zeros((16, 2), "M8[s]")),
-        lambda path: rewrite_arrays(path, counts=np.zeros(10**5, np.int64)),
-    ],
-    ids=["objects", "header", "pickle", "bomb", "classes", "offsets", "sizes", "dates", "counts"],
-)
-def test_label_caches(tmp_path: Path, playground: Playground, damage: Callable[[Path], object]) -> None:
-    """A hostile cache is told and made again."""
-    config, cache, lines = load_data_config(playground.data), tmp_path / "cache", list[str]()
-    first = load_samples(config, "train", cache_dir=cache, report=lambda line: None)
-    (path,) = cache.iterdir()
-    damage(path)
-    with bounded(SECONDS, MEGABYTES):
-        second = load_samples(config, "train", cache_dir=cache, report=lines.append)
-    assert lines[0].startswith(f"label cache {path} is damaged") and lines[0].isprintable()
-    assert np.array_equal(first.boxes_cxcywh, second.boxes_cxcywh) and list(first.image_paths) == list(
-        second.image_paths
-    )
-    assert not (cache / "mark").exists()
-    assert LabelCache(cache, lines.append).load("nothing", "") is None
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "..", "a/../../../b", "con\\..\\x", "$\\frac{", "<b>&amp;"])
@@ -317,3 +315,28 @@ def test_names_of_files_cannot_steer_the_terminal(
     for flags in (["--source", str(tmp_path / f"{name}x")], ["--weights", str(tmp_path / f"{name}.pt")]):
         through_door("detect", ["--weights", str(weights), "--device", "cpu", *flags], monkeypatch, capsys)
     assert all(path.name.isprintable() for path in (tmp_path / "runs").rglob("*"))
+
+
+def test_json_with_laughs_or_numbers_without_end(tmp_path: Path) -> None:
+    """JSON has no aliases; nesting and long numbers it has."""
+    for number, text in enumerate(
+        ("[" * 100_000, '{"images": ' + "9" * 10_000 + "}", "{" * 10, "\0", '"' + "\\ud800" * 9)
+    ):
+        path = tmp_path / f"{number}.json"
+        path.write_text(text)
+        (tmp_path / "set.yaml").write_text(f"train: {path.name}\n")
+        refusal(lambda: load_data_config(tmp_path / "set.yaml"), path)
+    path.write_text(json.dumps({"images": [], "annotations": [], "categories": [{"id": 1, "name": hostile.ESCAPE}]}))
+    refusal(lambda: load_data_config(tmp_path / "set.yaml"), path)
+
+
+def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
+    """A named pipe that nobody writes to, and a device without an end."""
+    for name in ("pipe.pt", "pipe.yaml"):
+        os.mkfifo(tmp_path / name)
+        reader = load_checkpoint if name.endswith(".pt") else partial(load_recipe, DetectRecipe)
+        refusal(lambda name=name, reader=reader: reader(tmp_path / name), name)  # type: ignore[misc]
+    refusal(lambda: load_checkpoint("/dev/zero"), "/dev/zero")
+    os.mkfifo(tmp_path / "pipe.png")
+    refusal(lambda: probe_image(str(tmp_path / "pipe.png")))
+    refusal(lambda: decode_image(str(tmp_path / "pipe.png")), "pipe.png")

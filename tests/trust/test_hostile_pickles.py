@@ -11,9 +11,8 @@ import torch
 from mgil.engine.weights.checkpoints import load_checkpoint
 from mgil.engine.weights.pickle_names import references_in
 from tests.trust import hostile
+from tests.trust.hostile import MEGABYTES, SECONDS
 from tests.trust.limits import bounded
-
-SECONDS, MEGABYTES = 12.0, 80.0  # of one file, on a slow machine
 
 
 def refusal(path: Path) -> str:

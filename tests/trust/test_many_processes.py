@@ -148,7 +148,7 @@ def test_a_disk_that_one_process_lost_ends_all(launcher: Launcher, options: dict
 
 
 ENDS = {
-    "diverged": "error: epoch 5, batch 2: 10 steps in a row gave no numbers",
+    "diverged": "error: epoch 5, batch 2: 10 steps in a row gave NaN or Inf",
     "error": "error: a batch that rank 1 alone finds bad",
     "kill": "error: another process of this job ended, killed or out of memory; go on with --resume",
 }

@@ -20,8 +20,8 @@ from mgil.datasets.reading.samples import Samples
 from mgil.engine.training.step_guard import MOST_BAD_IN_A_ROW, NAMED_FILES, READ_EVERY, named
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.finite import first_not_finite
+from mgil.files.recipe import load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe
-from mgil.tasks.recipe import load_recipe
 from tests.engine.tiny import PLAIN, same_tensors, write_yaml
 from tests.tasks.detect.judging import train_loader
 from tests.trust.spoiling import FAULTS, Spoiler, make_toy_trainer, make_trainer
@@ -165,7 +165,7 @@ def test_ten_in_a_row_end_the_run(samples: Samples, lazy: bool) -> None:
     with pytest.raises(FloatingPointError) as caught:
         other.train_epoch(1)
     text = str(caught.value)
-    assert f"{MOST_BAD_IN_A_ROW} steps in a row gave no numbers (loss nan)" in text and "epoch 2, batch 5" in text
+    assert f"{MOST_BAD_IN_A_ROW} steps in a row gave NaN or Inf (loss nan)" in text and "epoch 2, batch 5" in text
     assert "lower lr0 (the rate is 0.00091 now)" in text
     assert len(lines) == 10
     if not lazy:
@@ -177,7 +177,7 @@ def test_half_an_epoch_ends_the_run(samples: Samples) -> None:
     trainer = make_trainer(samples, [])
     Spoiler(trainer, "loss", *((epoch, index) for epoch in (0, 1) for index in range(0, 12, 2)), (1, 5))
     trainer.train_epoch(0)
-    with pytest.raises(FloatingPointError, match="7 of the epoch's 12 steps gave no numbers"):
+    with pytest.raises(FloatingPointError, match="7 of the epoch's 12 steps gave NaN or Inf"):
         trainer.train_epoch(1)
 
 
@@ -188,7 +188,7 @@ def test_a_bad_step_does_not_end_an_epoch_of_one_step(samples: Samples) -> None:
     Spoiler(trainer, "loss", *((epoch, 0) for epoch in range(20)))
     for epoch in range(9):
         trainer.train_epoch(epoch)
-    with pytest.raises(FloatingPointError, match="10 steps in a row gave no numbers"):
+    with pytest.raises(FloatingPointError, match="10 steps in a row gave NaN or Inf"):
         trainer.train_epoch(9)
 
 

@@ -39,7 +39,29 @@ class EvalLoader:
     (by 0.006 and more on 128 images).
 
     An image that cannot be read any more, though its header was good when the labels were read, is in no batch and is
-    reported once.
+    reported once. Making the loader sorts the images and reads none.
+
+    Args:
+        split: the images.
+        size: longer side of the images in pixels.
+        batch_size: images per batch; the last may hold fewer.
+        targets: makes a batch's targets, (T, C) float32; None: there are none.
+        stride: with `rect`, sides are multiples of this.
+        rect: rectangles instead of squares.
+        workers: decoding threads; one works even with 0.
+        pad: with `rect`, border in strides that is added before rounding up.
+        reduced: decode JPEGs at reduced scale; faster, and hardly different.
+        ahead: make the next batches in the background. Otherwise all threads decode a batch when it is asked for:
+            on a CPU that runs the network too, the threads of both then do not wait for each other (4,992 images
+            at 160 px on two cores: 46 s in place of 55).
+        memory_budget: bytes in which to keep the resized images for the next time, if all of them fit.
+        shape_hw: the one height and width of every batch, for networks that take no other; every image is made as
+            large as fits, and `size` and `rect` have no say.
+        strict: make an image that cannot be read an error.
+        report: told which images are left out.
+
+    Raises:
+        ValueError: size or batch size below 1.
     """
 
     def __init__(
@@ -60,30 +82,6 @@ class EvalLoader:
         strict: bool = False,
         report: Callable[[str], None] = print,
     ) -> None:
-        """Sort the images; none is read yet.
-
-        Args:
-            split: the images.
-            size: longer side of the images in pixels.
-            batch_size: images per batch; the last may hold fewer.
-            targets: makes a batch's targets, (T, C) float32; None: there are none.
-            stride: with `rect`, sides are multiples of this.
-            rect: rectangles instead of squares.
-            workers: decoding threads; one works even with 0.
-            pad: with `rect`, border in strides that is added before rounding up.
-            reduced: decode JPEGs at reduced scale; faster, and hardly different.
-            ahead: make the next batches in the background. Otherwise all threads decode a batch when it is asked for:
-                on a CPU that runs the network too, the threads of both then do not wait for each other (4,992 images
-                at 160 px on two cores: 46 s in place of 55).
-            memory_budget: bytes in which to keep the resized images for the next time, if all of them fit.
-            shape_hw: the one height and width of every batch, for networks that take no other; every image is made as
-                large as fits, and `size` and `rect` have no say.
-            strict: make an image that cannot be read an error.
-            report: told which images are left out.
-
-        Raises:
-            ValueError: size or batch size below 1.
-        """
         if size < 1 or batch_size < 1:
             raise ValueError(f"size {size}, batch size {batch_size}: must be at least 1")
         self.split = split

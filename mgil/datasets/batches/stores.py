@@ -331,7 +331,12 @@ def make_store(
             this one: stores of two kinds would draw other mosaics.
         left_out: is told of the images that cannot be read.
         report: told what was chosen and why.
+
+    Raises:
+        ValueError: no such store, or see `LeftOut.add`.
     """
+    if name not in ("auto", "resident", "streamed"):
+        raise ValueError(f"store {name!r}: choose auto, resident or streamed")
     needed = len(decoder) * decoder.tile_bytes
     ram = free_ram_bytes() // 3 // ranks if memory_budget is None else memory_budget
     fits_gpu = False

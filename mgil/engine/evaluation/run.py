@@ -205,8 +205,8 @@ def _save_sizes(
 ) -> None:
     """The table of scores against input size, on the console, as csv and as a picture."""
     rows = {size: found.scores.row() for size, found in results.items()}
-    stages = ("preprocess", "inference", task.last_stage.lower())
-    columns = ("imgsz", *next(iter(rows.values())), *(f"{stage}_ms" for stage in stages))
+    times = ("preprocess_ms", "inference_ms", f"{task.last_stage.lower()}_ms")
+    columns = ("imgsz", *next(iter(rows.values())), *times)
     values = [[size, *rows[size].values(), *found.speeds_ms] for size, found in results.items()]
     report("".join(f"{title:>14}" for title in columns))
     for size, *figures in values:

@@ -21,7 +21,7 @@ def is_many(images: Any) -> bool:
 def as_images(images: Any) -> Iterator[tuple[np.ndarray, str]]:
     """Yield (H, W, 3) uint8 RGB and a name for each image, one at a time so that a long list is not held in memory.
 
-    See `mgil.engine.prediction.detector.Detector.__call__` for what may be given.
+    See `mgil.engine.prediction.predictor.Model.__call__` for what may be given.
     """
     for index, image in enumerate(images if is_many(images) else [images]):
         name = f"image{index}"

@@ -99,7 +99,7 @@ def _whole(value: Any, most: int) -> int:
 def _fraction(value: Any) -> float:
     number = _literal(value)
     if type(number) not in (int, float) or not 0 <= number <= 1:
-        raise ValueError(f"{_shown(value)} is no number from 0 to 1")
+        raise ValueError(f"{_shown(value)} is not a number from 0 to 1")
     return float(number)
 
 

@@ -21,8 +21,8 @@ import numpy as np
 from mgil.datasets.batches.decode import decode_image
 from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
 from mgil.engine.sources.names import shown_name, stream_stem
-from mgil.engine.sources.reader import Patience, Picture
 from mgil.engine.sources.screen import parse_screen, read_screen
+from mgil.engine.sources.stream_state import Patience, Picture
 from mgil.engine.sources.streams import Streams
 from mgil.engine.sources.video import FALLBACK_FPS, is_utf8, read_video
 from mgil.files.text import printable

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from mgil.engine.sources.reader import Patience, Picture, StreamReader
+from mgil.engine.sources.reader import StreamReader
+from mgil.engine.sources.stream_state import Patience, Picture
 from mgil.engine.sources.video import quiet_opencv
 
 TICK_S = 0.1  # how often a waiting user gets the chance to stop
@@ -43,6 +44,7 @@ class Streams:
             StreamReader(address, name, vid_stride=vid_stride, patience=patience or Patience(), changed=self._changed)
             for address, name in zip(addresses, names, strict=True)
         ]
+        self.states = [reader.state for reader in self.readers]
 
     def __iter__(self) -> Iterator[list[tuple[int, Picture]]]:
         """Yield, with the index of its stream, the newest picture of each stream that has one.
@@ -63,11 +65,11 @@ class Streams:
                     opened = bool(pictures)
                     self._check_start()
                 self._tell()
-                if not pictures and all(reader.over and not reader.waiting for reader in self.readers):
+                if not pictures and all(state.over and not state.waiting for state in self.states):
                     break
                 yield pictures
         self._tell()
-        if gone := [f"{reader.name} ({reader.given_up})" for reader in self.readers if reader.given_up]:
+        if gone := [f"{state.name} ({state.given_up})" for state in self.states if state.given_up]:
             raise StreamsGone(f"no stream is left; given up: {', '.join(gone)}")
 
     def close(self) -> None:
@@ -81,28 +83,28 @@ class Streams:
     def sums(self) -> list[str]:
         """A line for each stream: pictures that came, were dropped, and how often it was lost."""
         lines = []
-        for reader in self.readers:
+        for state in self.states:
             with self._changed:
-                seen, dropped, losses = reader.seen, reader.dropped, reader.losses
+                seen, dropped, losses = state.seen, state.dropped, state.losses
             lost = f", lost {losses} times" if losses else ""
             kept_up = f"{dropped} of them dropped to keep up" if dropped else "none dropped"
-            lines.append(f"stream {reader.name}: {seen} pictures, {kept_up}{lost}")
+            lines.append(f"stream {state.name}: {seen} pictures, {kept_up}{lost}")
         return lines
 
     def _newest(self) -> list[tuple[int, Picture]]:
         with self._changed:
-            self._changed.wait_for(lambda: any(reader.waiting for reader in self.readers), TICK_S)
-            taken = [(index, reader.take()) for index, reader in enumerate(self.readers)]
+            self._changed.wait_for(lambda: any(state.waiting for state in self.states), TICK_S)
+            taken = [(index, state.take()) for index, state in enumerate(self.states)]
         return [(index, picture) for index, picture in taken if picture is not None]
 
     def _check_start(self) -> None:
-        problems = [reader.failed() for reader in self.readers]
+        problems = [state.failed() for state in self.states]
         if all(problems):
             others = "" if len(problems) == 1 else f"; nor can the other {len(problems) - 1}"
-            raise ValueError(f"stream {self.readers[0].name}: cannot be opened ({problems[0]}){others}")
+            raise ValueError(f"stream {self.states[0].name}: cannot be opened ({problems[0]}){others}")
 
     def _tell(self) -> None:
-        for reader in self.readers:
-            reader.watch()
-            while reader.news:
-                self._report(reader.news.popleft())
+        for state in self.states:
+            state.watch()
+            while state.news:
+                self._report(state.news.popleft())

@@ -21,7 +21,7 @@ from mgil.files.flags import (
     refused,
     whole,
 )
-from mgil.tasks.recipe import OPTIMIZERS
+from mgil.files.recipe import OPTIMIZERS
 from mgil.tasks.registry import DEFAULT_TASK, options_of
 
 AMP_CHOICES = ("auto", "off", "bf16", "fp16")

@@ -37,9 +37,9 @@ from mgil.engine.training.setup import (
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.files.atomic import write_text_atomic
+from mgil.files.recipe import Recipe, load_recipe
 from mgil.networks.network import Network
 from mgil.tasks.base import Loading, Loss, Task
-from mgil.tasks.recipe import Recipe, load_recipe
 
 Report = Callable[[str], None]
 PICTURED_BATCHES = 3

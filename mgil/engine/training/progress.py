@@ -17,7 +17,7 @@ class Progress:
         epoch: The next epoch to train, from 0.
         best_fitness: Highest fitness so far; -1 before the first validation.
         best_epoch: The epoch that reached it.
-        bad_validations: How many of the last validations gave no numbers.
+        bad_validations: How many of the last validations gave NaN or Inf.
     """
 
     epoch: int = 0

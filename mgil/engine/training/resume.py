@@ -18,7 +18,7 @@ from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainFlags, config
 from mgil.engine.training.progress import Progress
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.files.flags import flag_of
-from mgil.tasks.recipe import load_recipe
+from mgil.files.recipe import load_recipe
 from mgil.tasks.registry import DEFAULT_TASK, task_named
 
 Report = Callable[[str], None]

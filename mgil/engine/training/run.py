@@ -129,7 +129,7 @@ def finish(run: RunParts) -> None:
     model = model_from_checkpoint(chosen, run.device)
     found = validate(run, model, loss=None, pictures=not config.noplots)
     run.report(found.speed_line(run.eval_batch, run.task.last_stage))
-    for line in found.scores.lines(config.imgsz, verbose=True):
+    for line in found.scores.lines(config.imgsz, verbose=False):
         run.report(line)
     if not config.noplots:
         plot_results(run.folder / "results.csv", run.folder / "results.png")

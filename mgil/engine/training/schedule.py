@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mgil.tasks.recipe import OPTIMIZERS, Recipe
+from mgil.files.recipe import OPTIMIZERS, Recipe
 
 BIASES, WEIGHTS, NORMS = 0, 1, 2  # order of the parameter groups; results.csv lists their rates as x/lr0..2
 LEAST_WARMUP = 100  # iterations

@@ -20,10 +20,10 @@ from mgil.engine.input_size import input_size_hw
 from mgil.engine.training.config import TrainFlags, frozen_rows
 from mgil.engine.training.precision import Precision
 from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
+from mgil.files.recipe import load_recipe
 from mgil.networks.network import Network
 from mgil.networks.profile import profile
 from mgil.tasks.base import Split, Task
-from mgil.tasks.recipe import load_recipe
 
 Report = Callable[[str], None]
 DEFAULT_IMGSZ, DEFAULT_EPOCHS, DEFAULT_BATCH = 640, 100, 16

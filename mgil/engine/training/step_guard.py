@@ -1,4 +1,4 @@
-"""Steps whose numbers are no numbers: found before they are applied, undone, named and counted."""
+"""Steps whose loss, gradients or weights are NaN or Inf: found before they are applied, undone, named and counted."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class StepGuard:
         epoch, index = record.places[-1]
         losses = ", ".join(f"{value:.4g}" for value in record.losses.tolist())
         raise FloatingPointError(
-            f"epoch {epoch + 1}, batch {index + 1}: {what} gave no numbers (loss {losses}) and were left out; "
+            f"epoch {epoch + 1}, batch {index + 1}: {what} gave NaN or Inf (loss {losses}) and were left out; "
             f"lower lr0 (the rate is {max(rates):.3g} now), or train with --amp off"
         )
 

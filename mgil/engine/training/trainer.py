@@ -10,10 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
@@ -21,16 +19,15 @@ from mgil.datasets.batches.batch import TrainBatch
 from mgil.datasets.batches.loader import TrainLoader
 from mgil.engine.distributed import from_all, mean_over_processes, world_size
 from mgil.engine.memory_errors import memory_errors
-from mgil.engine.training.ema import ModelEma
+from mgil.engine.training.multi_scale import MultiScale
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.schedule import Schedule
 from mgil.engine.training.step_guard import StepGuard
+from mgil.engine.training.weight_step import WeightStep
 from mgil.networks.network import Network
 from mgil.tasks.base import Loss
 
-MOST_GRADIENT = 10.0  # norm that gradients are clipped to
 SHOW_EVERY_S = 0.5  # of the losses in the progress bar; reading them waits for the device
-SIZE_STREAM = 7  # separates the random sizes of --multi-scale from other draws of the seed
 
 
 @dataclass(frozen=True)
@@ -92,17 +89,15 @@ class Trainer:
         self.optimizer = optimizer
         self.schedule = schedule
         self.precision = precision
-        self.seed = seed
-        self.multi_scale = multi_scale
+        self.multi_scale = MultiScale(seed, model.max_stride, loader.composer.rescaled) if multi_scale else None
         self.frozen = frozen
         self.device = next(model.parameters()).device
         model.to(memory_format=self.memory_format)  # before DistributedDataParallel lays out its gradients
-        self.ema = ModelEma(model)
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.guard = StepGuard(model, self.device.type == "cuda", report, loader.files_in)
+        self.weight_step = WeightStep(model, optimizer, precision, self.guard)
+        self.ema = self.weight_step.ema
         gpu = [self.device.index] if self.device.type == "cuda" else None
         self.parallel = DistributedDataParallel(model, device_ids=gpu) if world_size() > 1 else None
-        start_momentum(optimizer)
-        self.guard = StepGuard(model, self.device.type == "cuda", report, loader.files_in)
         forward = self.parallel or model
         self.forward = torch.compile(forward) if compiled else forward
 
@@ -126,7 +121,7 @@ class Trainer:
         names = self.loss.terms
         total = torch.zeros(len(names) + 1, device=self.device)  # of the terms, and number of batches that have a loss
         pending = 0
-        self.optimizer.zero_grad(set_to_none=True)
+        self.weight_step.clear()
         # disable=None: no bar where the output is not a terminal
         disable = True if title is None else None
         shown = -math.inf
@@ -165,12 +160,12 @@ class Trainer:
         left_out.take_new()  # known to all
 
     def _backward(self, batch: TrainBatch, epoch: int, index: int, steps: bool) -> torch.Tensor:
-        """Add a batch's gradients; its loss terms and a 1 (zeros where they are no numbers) stay on the device."""
+        """Add a batch's gradients; its loss terms and a 1 (zeros where they are NaN or Inf) stay on the device."""
         images = batch.images.to(self.device, non_blocking=True)
         targets = batch.targets.to(self.device, non_blocking=True)
         images = images.float().div_(255).contiguous(memory_format=self.memory_format)
         if self.multi_scale:
-            images, targets = self._resize(images, targets, epoch, index)
+            images, targets = self.multi_scale(images, targets, epoch, index)
         # gradients are averaged over processes when a step is due, not before
         with self.parallel.no_sync() if self.parallel and not steps else nullcontext():
             with self.precision.autocast():
@@ -181,87 +176,16 @@ class Trainer:
         return torch.where(good, torch.cat((terms, terms.new_ones(1))), 0)
 
     def _step(self, last: bool) -> None:
-        """Bring the gradients into the weights and these into their average; a step at fault leaves no trace."""
-        self.precision.scaler.unscale_(self.optimizer)
-        norm = self._clip()
-        fault = self.guard.judge(norm, self.precision)
-        self._optimize(norm, fault)
-        self.guard.settle(fault)
-        if self.guard.lazy:
-            self.ema.update(unless=fault)
-        elif not fault:
-            self.ema.update()
-        self.precision.update(fault)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.weight_step.take()
         self.guard.read(self.schedule.rates(), last)
-
-    def _optimize(self, norm: torch.Tensor, fault: torch.Tensor) -> None:
-        """Step the optimizer, unless the step is at fault or its gradients overflowed."""
-        if self.guard.lazy:  # the fused optimizers leave the step out themselves, on the device
-            self.optimizer.found_inf = (fault | ~norm.isfinite()).float()  # type: ignore[attr-defined]
-            self.optimizer.step()
-            del self.optimizer.found_inf  # type: ignore[attr-defined]
-        elif not fault:
-            self.precision.scaler.step(self.optimizer)
-
-    def _clip(self) -> torch.Tensor:
-        """Bring the gradients' norm down to `MOST_GRADIENT`; the norm before."""
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        # On the CPU a look at the norm saves the multiplication by one; on a GPU it would wait for the device.
-        if self.device.type != "cpu" or not norm <= MOST_GRADIENT:
-            nn.utils.clip_grads_with_norm_(self.parameters, MOST_GRADIENT, norm)
-        return norm
-
-    def _resize(
-        self, images: torch.Tensor, targets: torch.Tensor, epoch: int, index: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Bring a batch to a random multiple of the stride within +/- 50 % of its size."""
-        stride = self.model.max_stride
-        size = images.shape[-1]
-        low, high = max(round(size * 0.5 / stride), 1), max(round(size * 1.5 / stride), 1)
-        random = np.random.default_rng([self.seed, SIZE_STREAM, epoch, index])
-        wanted = int(random.integers(low, high + 1)) * stride
-        factor = wanted / size
-        if factor == 1:
-            return images, targets
-        # antialias: a plain bilinear step below one half would skip pixels, the very thing low resolution cannot spare
-        images = F.interpolate(images, size=(wanted, wanted), mode="bilinear", antialias=factor < 1)
-        return images, self.loader.composer.rescaled(targets, factor)
 
     def state(self) -> dict[str, Any]:
         """What resuming needs beside the averaged weights: tensors and plain values."""
-        return {
-            "model": self.model.state_dict(),
-            "ema_updates": self.ema.updates,
-            "bad_steps": self.guard.in_a_row,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.precision.scaler.state_dict(),
-        }
+        return self.weight_step.state()
 
     def restore(self, state: dict[str, Any], averaged: dict[str, torch.Tensor]) -> None:
         """Take up a state of `state` and the averaged weights saved with it."""
-        self.model.load_state_dict(state["model"])
-        self.ema.model.load_state_dict(averaged)
-        self.ema.updates = state["ema_updates"]
-        self.guard.in_a_row = state.get("bad_steps", 0)
-        fused = [group["fused"] for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, own in zip(self.optimizer.param_groups, fused, strict=True):
-            group["fused"] = own  # this device's way to step, not the saved run's
-        if state["scaler"]:  # empty where the run did not need one: on another device or with another --amp auto
-            self.precision.scaler.load_state_dict(state["scaler"])
-
-
-def start_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Give SGD the momentum buffers of zeros that its first step amounts to.
-
-    The fused SGD makes them in its first step, of whatever lies in memory, and fills them in only if that step is not
-    left out. With float16 it usually is: the scaler starts too high.
-    """
-    for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():
-        for parameter in group["params"]:
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        self.weight_step.restore(state, averaged)
 
 
 def _means(names: Sequence[str], total: torch.Tensor) -> EpochLosses:

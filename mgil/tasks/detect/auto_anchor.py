@@ -43,5 +43,5 @@ def check_anchors(
     anchors = torch.from_numpy(found).float()
     head.set_anchors_px(anchors)
     model.architecture["anchors"] = anchors.flatten(1).tolist()
-    listed = ", ".join(f"{width:.0f}x{height:.0f}" for width, height in found.reshape(-1, 2))
+    listed = ", ".join(f"{width:.3g}x{height:.3g}" for width, height in found.reshape(-1, 2))
     report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed}")

@@ -13,6 +13,8 @@ from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.geometry import Plan, draw_plan
 from mgil.datasets.reading.samples import Samples
+from mgil.tasks.base import Loading
+from mgil.tasks.detect.options import TrainOptions, ValOptions
 from mgil.tasks.detect.targets import plan_targets
 
 
@@ -66,3 +68,34 @@ def detect_eval_loader(samples: Samples, size: int, batch_size: int, **options: 
         return np.concatenate([owners[:, None], labels.classes[rows, None], boxes], axis=1, dtype=np.float32)
 
     return EvalLoader(samples, size, batch_size, targets=targets, **options)
+
+
+def eval_batches(
+    samples: Samples, imgsz: int, stride: int, options: TrainOptions | ValOptions, loading: Loading
+) -> EvalLoader:
+    """The evaluation batches of a command, see `mgil.tasks.base.Task`.
+
+    Raises:
+        ValueError: --pad with a file that takes one shape only.
+    """
+    pad = options.pad if isinstance(options, ValOptions) else 0.0
+    if pad and loading.shape_hw:
+        height, width = loading.shape_hw
+        raise ValueError(
+            f"--pad {pad}: the file was exported for {height}x{width} pixels (height x width) only; leave --pad "
+            "out, or export again with --dynamic"
+        )
+    return detect_eval_loader(
+        samples,
+        imgsz,
+        loading.batch_size,
+        stride=stride,
+        rect=not loading.speed_only,
+        pad=pad,
+        workers=loading.workers,
+        memory_budget=loading.memory_budget,
+        ahead=loading.ahead,
+        shape_hw=loading.shape_hw,
+        strict=loading.strict,
+        report=loading.report,
+    )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeAlias
 
-from torch import Tensor
-
+from mgil.networks.detector import DetectionModel
 from mgil.networks.head import Detect
+from mgil.tasks.base import Average
 from mgil.tasks.detect.aligned_loss import AlignedLoss
 from mgil.tasks.detect.loss import ASSIGNMENTS, DetectionLoss, LossGains
+from mgil.tasks.detect.recipe import DetectRecipe
 
 Criterion: TypeAlias = DetectionLoss | AlignedLoss
 
 
-def make_loss(head: Detect, gains: LossGains, average: Callable[[Tensor], Tensor] | None = None) -> Criterion:
+def make_loss(head: Detect, gains: LossGains, average: Average | None = None) -> Criterion:
     """The loss whose assignment `gains` names.
 
     Args:
@@ -28,3 +28,12 @@ def make_loss(head: Detect, gains: LossGains, average: Callable[[Tensor], Tensor
     if gains.assign not in ASSIGNMENTS:
         raise ValueError(f"assign: {gains.assign!r}; choose one of {', '.join(ASSIGNMENTS)}")
     return AlignedLoss(head, gains, average) if gains.assign == "aligned" else DetectionLoss(head, gains)
+
+
+def detect_loss(
+    model: DetectionModel, recipe: DetectRecipe, imgsz: int, label_smoothing: float, average: Average | None
+) -> Criterion:
+    """The loss whose assignment the recipe names; `average` shares what must not differ between processes."""
+    head = model.head
+    gains = recipe.loss_gains(imgsz, model.num_classes, head.num_levels, label_smoothing)
+    return make_loss(head, gains, average)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from mgil.datasets.batches.augment import AugmentConfig
+from mgil.files.recipe import OPTIMIZERS, Recipe
 from mgil.tasks.detect.loss import ASSIGNMENTS, LossGains
-from mgil.tasks.recipe import OPTIMIZERS, Recipe
 
 LOW_RESOLUTION_PX = 320  # up to this size hyp.lowres.yaml is the default
 

@@ -15,6 +15,7 @@ from mgil.files.atomic import write_text_atomic
 
 if TYPE_CHECKING:
     from mgil.datasets.reading.samples import Samples
+    from mgil.tasks.detect.options import ValOptions
     from mgil.tasks.detect.scores import ClassResult, DetectScores
 
 _NAME_WIDTH = 22
@@ -128,3 +129,14 @@ def write_label_files(folder: Path, result: DetectScores, samples: Samples, *, w
             values = [*boxes[index], found.scores[index]] if with_score else boxes[index]
             lines.append(" ".join([str(found.classes[index]), *(f"{value:.6g}" for value in values)]))
         write_text_atomic(path, "\n".join(lines) + "\n", durable=False)
+
+
+def evaluation_files(samples: Samples, options: ValOptions, stem: str) -> list[str]:
+    """Paths in the run's folder of the tables, the pictures, and what --save-txt and --save-json ask for."""
+    from mgil.tasks.detect.plots import BATCH_PICTURES, RESULT_PICTURES
+
+    names = ["per_class.csv", *RESULT_PICTURES, *BATCH_PICTURES]
+    if options.save_json:
+        names.append(f"{stem}_predictions.json")
+    labels = label_paths(Path("labels"), samples, range(len(samples))).values() if options.save_txt else ()
+    return [*names, *map(str, labels)]

@@ -20,6 +20,16 @@ def suppression_of(model: nn.Module) -> Callable[..., list[Tensor]]:
     return take_boxes if getattr(model, "has_nms", False) else non_max_suppression
 
 
+def notes_on_suppression(model: nn.Module, source: str) -> list[str]:
+    """What a user should know before the scores of a file that suppresses boxes itself: its AP is lower."""
+    if not getattr(model, "has_nms", False):
+        return []
+    return [
+        f"warning: {source} suppresses boxes itself and gives only those that it keeps; --conf-thres and "
+        "--iou-thres bring back no others, so AP is lower than that of the same model without --nms"
+    ]
+
+
 def take_boxes(
     boxes: Tensor,
     conf_thres: float = DEFAULT_CONF,

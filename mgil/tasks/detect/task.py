@@ -14,13 +14,16 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
+from mgil.files.picture_grid import draw_batch_grid
+from mgil.files.recipe import Recipe
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import DetectionModel, build_model
-from mgil.networks.head import Detect
 from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Report, Task
 from mgil.tasks.detect.auto_anchor import check_anchors
-from mgil.tasks.detect.batches import DetectComposer, detect_eval_loader
-from mgil.tasks.detect.criterion import Criterion, make_loss
+from mgil.tasks.detect.batches import DetectComposer, eval_batches
+from mgil.tasks.detect.criterion import Criterion, detect_loss
+from mgil.tasks.detect.export_check import compare
+from mgil.tasks.detect.exporting import deploy_head, output_problem, suppression_inside, without_nameless
 from mgil.tasks.detect.image_weights import image_difficulty
 from mgil.tasks.detect.judge import DetectJudge
 from mgil.tasks.detect.options import (
@@ -33,9 +36,9 @@ from mgil.tasks.detect.options import (
 )
 from mgil.tasks.detect.predictor import Detector
 from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
+from mgil.tasks.detect.report import evaluation_files
 from mgil.tasks.detect.scores import METRICS, DetectScores
-from mgil.tasks.detect.suppression import Suppression
-from mgil.tasks.recipe import Recipe
+from mgil.tasks.detect.suppression import Suppression, notes_on_suppression
 
 
 class DetectTask:
@@ -68,27 +71,7 @@ class DetectTask:
         self, split: Samples, imgsz: int, stride: int, options: TrainOptions | ValOptions, loading: Loading
     ) -> EvalLoader:
         """Letterboxed images: the smallest rectangles, as detect.py sees them; whole squares where times are wanted."""
-        pad = options.pad if isinstance(options, ValOptions) else 0.0
-        if pad and loading.shape_hw:
-            height, width = loading.shape_hw
-            raise ValueError(
-                f"--pad {pad}: the file was exported for {height}x{width} pixels (height x width) only; leave --pad "
-                "out, or export again with --dynamic"
-            )
-        return detect_eval_loader(
-            split,
-            imgsz,
-            loading.batch_size,
-            stride=stride,
-            rect=not loading.speed_only,
-            pad=pad,
-            workers=loading.workers,
-            memory_budget=loading.memory_budget,
-            ahead=loading.ahead,
-            shape_hw=loading.shape_hw,
-            strict=loading.strict,
-            report=loading.report,
-        )
+        return eval_batches(split, imgsz, stride, options, loading)
 
     def default_recipe(self, imgsz: int) -> str:
         """lowres up to 320 px, scratch-low above."""
@@ -125,9 +108,7 @@ class DetectTask:
         average: Average | None = None,
     ) -> Criterion:
         """The loss whose assignment the recipe names."""
-        head = model.head
-        gains = recipe.loss_gains(imgsz, model.num_classes, head.num_levels, options.label_smoothing)
-        return make_loss(head, gains, average)
+        return detect_loss(model, recipe, imgsz, options.label_smoothing, average)
 
     def item_weights(self, split: Samples, scores: DetectScores, options: TrainOptions) -> np.ndarray | None:
         """With --image-weights, images with rare and hard classes more often."""
@@ -143,8 +124,6 @@ class DetectTask:
 
     def draw_batch(self, images: Tensor, targets: Tensor, names: Sequence[str], path: Path) -> None:
         """A grid of the images with their boxes."""
-        from mgil.files.picture_grid import draw_batch_grid
-
         draw_batch_grid(images, targets, names, path)
 
     def judge(
@@ -161,23 +140,11 @@ class DetectTask:
 
     def outputs(self, split: Samples, options: ValOptions, stem: str) -> list[str]:
         """Tables, pictures, and what --save-txt and --save-json ask for."""
-        from mgil.tasks.detect.plots import BATCH_PICTURES, RESULT_PICTURES
-        from mgil.tasks.detect.report import label_paths
-
-        names = ["per_class.csv", *RESULT_PICTURES, *BATCH_PICTURES]
-        if options.save_json:
-            names.append(f"{stem}_predictions.json")
-        labels = label_paths(Path("labels"), split, range(len(split))).values() if options.save_txt else ()
-        return [*names, *map(str, labels)]
+        return evaluation_files(split, options, stem)
 
     def evaluation_notes(self, model: nn.Module, source: str) -> list[str]:
         """A file that suppresses boxes itself has a lower AP."""
-        if not getattr(model, "has_nms", False):
-            return []
-        return [
-            f"warning: {source} suppresses boxes itself and gives only those that it keeps; --conf-thres and "
-            "--iou-thres bring back no others, so AP is lower than that of the same model without --nms"
-        ]
+        return notes_on_suppression(model, source)
 
     def pooled(self, models: Sequence[nn.Module], sources: Sequence[str]) -> nn.Module:
         """Predictions of all of them, before suppression."""
@@ -199,47 +166,23 @@ class DetectTask:
 
     def inside(self, options: ExportOptions) -> Suppression | None:
         """Non-maximum suppression, with YOLOv5's defaults where a flag is not given."""
-        if not options.suppresses:
-            return None
-        given = {
-            "conf_thres": options.conf_thres,
-            "iou_thres": options.iou_thres,
-            "per_class": options.topk_per_class,
-            "total": options.topk_all,
-        }
-        values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        return Suppression(agnostic=options.agnostic_nms, **values)
+        return suppression_inside(options)
 
     def deploy_head(self, model: DetectionModel, twin: DetectionModel, size_hw: tuple[int, int] | None) -> None:
         """A head with little to decode."""
-        from mgil.tasks.detect.export_head import DeployedHead
-
-        kind = type(model.head)
-        if (kind.forward, kind.decode) != (Detect.forward, Detect.decode):
-            raise ValueError(
-                f"the head {kind.__name__} has a forward or decode of its own; only Detect's can be exported"
-            )
-        twin.model[-1] = DeployedHead(model.head, twin.head.m, size_hw)
+        deploy_head(model, twin, size_hw)
 
     def compare(self, found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> object:
         """Boxes in pixels, and scores."""
-        from mgil.tasks.detect.export_check import compare
-
         return compare(found, expected, job)
 
     def output_problem(self, shape: Sequence[int | None], facts: ExportFacts) -> str:
         """(B, N, 5 + classes), or (B, n, 6) of a file that suppresses boxes itself."""
-        values = 6 if facts.nms else 5 + len(facts.names)
-        if len(shape) == 3 and shape[2] in (values, None):
-            return ""
-        given = ", ".join("?" if side is None else str(side) for side in shape)
-        return f"gives ({given}); a detector of {len(facts.names)} classes gives (batch, n, {values})"
+        return output_problem(shape, facts)
 
     def cleaned(self, found: Tensor, facts: ExportFacts) -> Tensor:
         """A class that has no name is no detection."""
-        if not facts.nms:
-            return found
-        return found.where(((found[..., 5] >= 0) & (found[..., 5] < len(facts.names)))[..., None], 0.0)
+        return without_nameless(found, facts)
 
 
 TASK: Task = DetectTask()

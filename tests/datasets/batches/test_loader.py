@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import mgil.datasets.batches.loader
+import mgil.datasets.batches.planner
 from mgil.datasets.batches import stores
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.batch import TrainBatch
@@ -80,7 +81,7 @@ def test_batches_have_the_promised_form(split: Samples) -> None:
 def test_batches_depend_on_seed_epoch_and_index_alone(
     split: Samples, small_ring: None, store: str, planned_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mgil.datasets.batches.loader, "PLANNED_AT_ONCE", planned_at_once)
+    monkeypatch.setattr(mgil.datasets.batches.planner, "PLANNED_AT_ONCE", planned_at_once)
     first, second = make_loader(split, store=store), make_loader(split, store=store)
     list(second.epoch(3))
     batches = list(first.epoch(1))
@@ -135,8 +136,8 @@ def test_partners_come_from_a_window_of_the_stream(split: Samples, small_ring: N
     loader = make_loader(split, store="streamed", augment=AugmentConfig())
     sequence = loader.sequence(0)
     for index in range(len(loader)):
-        planned = loader._plan(0, 0, sequence)
-        plan = planned.plan.part(*loader._pictures(planned, index))
+        planned = loader.planner.plan(0, 0, sequence)
+        plan = planned.plan.part(*loader.planner.pictures(planned, index))
         assert plan.positions.max() < 4 * (index + 1)
         assert plan.positions.min() >= max(0, 4 * (index + 1) - 8)
         assert plan.primaries.tolist() == list(range(4 * index, 4 * index + 4))

@@ -13,11 +13,11 @@ import torch
 
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.reading.samples import Samples
-from mgil.engine.evaluation.evaluate import _Run
-from mgil.files.written_files import WrittenFiles
+from mgil.engine.evaluation.evaluate import _Clock
 from mgil.tasks.detect.augmented import predict_augmented
 from mgil.tasks.detect.ensemble import Ensemble
-from mgil.tasks.detect.judge import to_original
+from mgil.tasks.detect.judge import DetectJudge, to_original
+from mgil.tasks.detect.options import ValOptions
 from mgil.tasks.detect.report import all_line, header_line, result_lines, write_label_files, write_per_class_csv
 from mgil.tasks.detect.scores import ClassResult
 from tests.tasks.detect.judging import evaluate
@@ -93,7 +93,7 @@ def test_perfect_model_scores_one() -> None:
     rows = [(row.name, row.images, row.instances) for row in result.per_class]
     assert rows == [("cat", 1, 1), ("dog", 2, 2), ("bird", 1, 2)]
     assert (result.images, result.instances, result.size_hw) == (3, 5, (64, 64))
-    assert result.val_losses == (0.0, 0.0, 0.0)
+    assert result.val_losses == ()
 
 
 def test_boxes_return_to_the_very_pixels() -> None:
@@ -137,7 +137,7 @@ def test_a_class_that_is_not_found_has_precision_0(tmp_path: Any) -> None:
     rows = {row.name: (row.precision, row.recall, row.f1) for row in result.per_class}
     assert (rows["dog"], rows["bird"]) == ((1, 1, 1), (0, 0, 0))
     assert (result.precision, result.recall, result.f1) == pytest.approx(np.mean(list(rows.values()), axis=0))
-    bird = next(line for line in result_lines(result, input_size=64, batch_size=2, verbose=True) if "bird" in line)
+    bird = next(line for line in result_lines(result, input_size=64, verbose=True) if "bird" in line)
     assert bird.split()[1:] == ["1", "2", "0", "0", "0", "0"]
     write_per_class_csv(tmp_path / "per_class.csv", result)
     assert (tmp_path / "per_class.csv").read_text().splitlines()[3] == "bird,1,2,0,0,0,0,0"
@@ -148,7 +148,7 @@ def test_split_without_labels() -> None:
     assert math.isnan(result.map50_95)
     assert math.isnan(result.precision)
     assert result.confusion[:, -1].tolist() == [1, 2, 2, 0]
-    assert any("all" in line for line in result_lines(result, input_size=64, batch_size=2, verbose=True))
+    assert any("all" in line for line in result_lines(result, input_size=64, verbose=True))
 
 
 def test_no_batches_at_all() -> None:
@@ -185,10 +185,13 @@ def test_loss_shares_the_forward_pass() -> None:
             WithRaw.calls += 1
             return [images]
 
-    def loss(raws: list[torch.Tensor], targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return raws[0].sum(), torch.tensor([1.0, 2.0, 3.0]) * len(raws[0])
+    class FixedLoss:
+        terms = ("box", "obj", "cls")
 
-    result = evaluate(WithRaw(), LOADER, make_samples(), CONFIG, loss=loss)
+        def __call__(self, raws: list[torch.Tensor], targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return raws[0].sum(), torch.tensor([1.0, 2.0, 3.0]) * len(raws[0])
+
+    result = evaluate(WithRaw(), LOADER, make_samples(), CONFIG, loss=FixedLoss())
     assert result.map50_95 == pytest.approx(1.0)
     assert WithRaw.calls == len(LOADER)
     assert result.val_losses == pytest.approx((5 / 3, 10 / 3, 5.0))  # weighted by images: 2 and 1
@@ -208,7 +211,7 @@ def test_label_files_round_trip(tmp_path: Any) -> None:
     samples = make_samples()
     samples = replace(samples, image_paths=("a/0.png", "b/0.png", "c/1.png"))
     result = evaluate(Oracle(), LOADER, samples, CONFIG)
-    write_label_files(tmp_path / "labels", result, samples, with_score=True, written=WrittenFiles(tmp_path))
+    write_label_files(tmp_path / "labels", result, samples, with_score=True)
     assert sorted(file.name for file in tmp_path.glob("labels/*")) == ["0.txt", "0_2.txt", "1.txt"]
     rows = np.loadtxt(tmp_path / "labels" / "1.txt", ndmin=2)
     expected = samples.boxes_cxcywh[samples.offsets[2] :]
@@ -218,7 +221,7 @@ def test_label_files_round_trip(tmp_path: Any) -> None:
 
 def test_console_rows_align_and_the_row_all_is_last() -> None:
     result = evaluate(Oracle(), LOADER, make_samples(), CONFIG)
-    lines = result_lines(result, input_size=64, batch_size=2, verbose=False)
+    lines = result_lines(result, input_size=64, verbose=False)
     table = lines[-5:]
     assert table[0] == header_line()
     assert [line.split()[0] for line in table[1:]] == ["cat", "dog", "bird", "all"]
@@ -232,8 +235,8 @@ def test_more_than_20_classes_are_listed_on_request_only(classes: int, listed: b
     """Of 80 classes, some have labels; class k's AP is k / 100, and class 1 has two labels of AP 0."""
     rows = [ClassResult(f"class{k}", 1, 1 + (k == 1), 1, 1, 1, k / 100 * (k > 1), k / 100 * (k > 1)) for k in range(80)]
     rows = [row if k < classes else replace(row, instances=0) for k, row in enumerate(rows)]
-    result = replace(evaluate(Oracle(), LOADER, make_samples(), CONFIG), per_class=tuple(rows))
-    short, long = (result_lines(result, input_size=64, batch_size=2, verbose=verbose) for verbose in (False, True))
+    result = replace(evaluate(Oracle(), LOADER, make_samples(), CONFIG).scores, per_class=tuple(rows))
+    short, long = (result_lines(result, input_size=64, verbose=verbose) for verbose in (False, True))
     assert short[-1] == long[-1] == all_line(result)
     assert [line.split()[0] for line in long[-classes - 2 :]] == ["Class", *(row.name for row in rows[:classes]), "all"]
     assert (short == long) is listed
@@ -246,10 +249,10 @@ def test_more_than_20_classes_are_listed_on_request_only(classes: int, listed: b
 
 
 def test_scaling_in_shared_memory_equals_division() -> None:
-    run = _Run(Oracle(), torch.device("cpu"), half=False, augment=False, loss=None)
+    clock = _Clock(torch.device("cpu"), half=False, loss=None)
     for shape in ((2, 3, 8, 8), (1, 3, 4, 6), (3, 3, 16, 8)):
         images = torch.randint(0, 256, shape, dtype=torch.uint8)
-        assert torch.equal(run._scaled(images), images.float() / 255)
+        assert torch.equal(clock._scaled(images), images.float() / 255)
 
 
 class SpotModel(torch.nn.Module):
@@ -311,6 +314,6 @@ def test_augmented_ensemble_pools_what_each_member_sees() -> None:
         member.names, member.imgsz = NAMES, 64  # type: ignore[assignment]
     seen = []
     for model in (*members, Ensemble(members, ["a.pt", "b.pt"])):  # type: ignore[list-item,arg-type]
-        run = _Run(model, torch.device("cpu"), half=False, augment=True, loss=None)
-        seen.append(run._predict(torch.ones(1, 3, 64, 64))[0])
+        judge = DetectJudge(model, make_samples(), CONFIG, ValOptions(augment=True))  # type: ignore[arg-type]
+        seen.append(judge.forward(torch.ones(1, 3, 64, 64), False)[0])
     assert torch.equal(torch.cat(seen[:2], dim=1), seen[2])

@@ -147,7 +147,7 @@ def test_the_border_is_refused_where_it_means_nothing(tmp_path: Path, weights: P
         ValConfig((str(weights),), str(data), task="speed", pad=0.5)
     (exported,) = run_export(ExportConfig(str(weights)), lambda _: None)
     fixed = ValConfig((str(exported.path),), str(data), workers=0, device="cpu", pad=0.5)
-    with pytest.raises(ValueError, match=r"--pad 0\.5: .*torchscript was exported for 64x64 pixels .* leave --pad out"):
+    with pytest.raises(ValueError, match=r"--pad 0\.5: .* was exported for 64x64 pixels .* leave --pad out"):
         run_val(fixed, lambda _: None)
 
 
@@ -166,7 +166,7 @@ def test_several_sizes(tmp_path: Path, weights: Path, data: Path) -> None:
     with open(folder / "ap_vs_input_size.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["imgsz"] for row in rows] == ["32", "64"]
-    assert float(rows[1]["AP"]) == pytest.approx(results[64].map50_95, abs=1e-6)
+    assert float(rows[1]["AP"]) == pytest.approx(results[64].scores.map50_95, abs=1e-6)
     assert cv2.imread(str(folder / "ap_vs_input_size.png")) is not None
     assert (folder / "size_32" / "per_class.csv").is_file()
 
@@ -175,8 +175,8 @@ def test_several_sizes(tmp_path: Path, weights: Path, data: Path) -> None:
 def test_ensemble_augment_single_class(tmp_path: Path, weights: Path, data: Path) -> None:
     options: dict[str, Any] = {"augment": True, "single_cls": True, "save_json": True, "device": "cpu", "workers": 0}
     result = run_val(ValConfig((str(weights), str(weights)), str(data), **options), lambda _: None)[64]
-    assert [row.name for row in result.per_class] == ["item"]
-    assert result.instances == 10
+    assert [row.name for row in result.scores.per_class] == ["item"]
+    assert result.scores.instances == 10
     entries = json.loads(next(tmp_path.rglob("*_predictions.json")).read_text())
     assert {entry["category_id"] for entry in entries} == {1}
 
@@ -186,7 +186,7 @@ def test_default_data_is_the_training_set(tmp_path: Path, weights: Path, data: P
     model = build_model(TINY, names=NAMES, imgsz=32)
     save_checkpoint(tmp_path / "w.pt", model, {"data": str(data)})
     results = run_val(ValConfig((str(tmp_path / "w.pt"),), device="cpu", workers=0, task="train"), lambda _: None)
-    assert {size: result.images for size, result in results.items()} == {32: 6}
+    assert {size: result.scores.images for size, result in results.items()} == {32: 6}
 
 
 def test_other_names_warn_and_other_count_is_an_error(tmp_path: Path, weights: Path, data: Path) -> None:

@@ -13,6 +13,7 @@ from mgil.datasets.reading.config import load_data_config
 from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.images import data_inputs
 from mgil.engine.export.run import run_export
+from mgil.tasks.registry import task_named
 from tests.engine.export.exported import save_tiny_detector
 from tests.engine.tiny import make_data, random_squares
 from tests.trust.odd_images import damaged_within
@@ -33,7 +34,7 @@ def test_others_take_the_place_of_damaged_ones(tmp_path: Path) -> None:
     data = load_data_config(str(make_data(tmp_path, random_squares(1), random_squares(6, seed=4))))
     paths = damage(tmp_path, 0, 5)
     lines: list[str] = []
-    inputs = data_inputs(data, ("val",), (32, 32), 2, lines.append)
+    inputs = data_inputs(task_named("detect"), data, ("val",), (32, 32), 2, lines.append)
     pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths[1:3]])
     assert torch.equal((inputs * 255).round().byte(), torch.from_numpy(pictures).permute(0, 3, 1, 2))
     assert [(path.name in line, line.endswith("; left out")) for path, line in zip(paths[::5], lines, strict=True)] == [
@@ -44,7 +45,7 @@ def test_others_take_the_place_of_damaged_ones(tmp_path: Path) -> None:
 def test_fewer_than_wanted(tmp_path: Path) -> None:
     data = load_data_config(str(make_data(tmp_path, random_squares(1), random_squares(4, seed=4))))
     damage(tmp_path, 2)
-    assert data_inputs(data, ("val",), (32, 64), 4, lambda _line: None).shape == (3, 3, 32, 64)
+    assert data_inputs(task_named("detect"), data, ("val",), (32, 64), 4, lambda _line: None).shape == (3, 3, 32, 64)
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -52,7 +53,7 @@ def test_a_set_that_is_damaged_throughout_is_an_error(tmp_path: Path, count: int
     data = load_data_config(str(make_data(tmp_path, random_squares(1), random_squares(count, seed=4))))
     damage(tmp_path, *range(count))
     with pytest.raises(ValueError, match="more than half of the images .* cannot be read"):
-        data_inputs(data, ("val",), (32, 32), 4, lambda _line: None)
+        data_inputs(task_named("detect"), data, ("val",), (32, 32), 4, lambda _line: None)
 
 
 def test_export_says_which_image_it_left_out(tmp_path: Path) -> None:

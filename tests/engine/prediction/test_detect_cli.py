@@ -271,7 +271,7 @@ def write_clip(path: Path, count: int) -> None:
 def test_interrupt_closes_the_files(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(tmp_path / "v.mp4", 9)
     calls = []
-    real = Detector.detect
+    real = Detector.__call__
 
     def interrupted(self: Detector, *arguments: object) -> object:
         calls.append(1)
@@ -279,7 +279,7 @@ def test_interrupt_closes_the_files(weights: Path, tmp_path: Path, monkeypatch: 
             raise KeyboardInterrupt
         return real(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Detector, "detect", interrupted)
+    monkeypatch.setattr(Detector, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(weights, tmp_path / "v.mp4", tmp_path)
     capture = cv2.VideoCapture(str(tmp_path / "out" / "exp" / "v.mp4"))
@@ -300,7 +300,7 @@ def test_signals_let_the_picture_in_hand_be_finished(
 ) -> None:
     write_clip(tmp_path / "v.mp4", 9)
     calls = []
-    real = Detector.detect
+    real = Detector.__call__
 
     def signalled(self: Detector, *arguments: object) -> object:
         calls.append(1)
@@ -308,7 +308,7 @@ def test_signals_let_the_picture_in_hand_be_finished(
             os.kill(os.getpid(), number)
         return real(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Detector, "detect", signalled)
+    monkeypatch.setattr(Detector, "__call__", signalled)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(end) as caught:
         run(weights, tmp_path / "v.mp4", tmp_path, "--save-txt")

@@ -17,6 +17,7 @@ from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.predictor import Detector
 from mgil.tasks.detect.results import Results
+from tests.tasks.detect.judging import detector
 
 
 class RedFinder(nn.Module):
@@ -39,8 +40,8 @@ class RedFinder(nn.Module):
         return torch.tensor(rows)[:, None]  # (B, 1, 8)
 
 
-def detector(size_hw: tuple[int, int] = (64, 64), **options: Any) -> Detector:
-    return Detector(RedFinder(), device=torch.device("cpu"), size_hw=size_hw, **options)  # type: ignore[arg-type]
+def red_finder(size_hw: tuple[int, int] = (64, 64), **options: Any) -> Detector:
+    return detector(RedFinder(), device=torch.device("cpu"), size_hw=size_hw, **options)  # type: ignore[arg-type]
 
 
 def scene(height: int, width: int, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -66,7 +67,7 @@ def scene(height: int, width: int, box: tuple[int, int, int, int]) -> np.ndarray
 def test_boxes_come_back_in_image_pixels(
     size_hw: tuple[int, int], image_hw: tuple[int, int], box: tuple[int, int, int, int], input_hw: tuple[int, int]
 ) -> None:
-    result = detector(size_hw, report=lambda _line: None)(scene(*image_hw, box))
+    result = red_finder(size_hw, report=lambda _line: None)(scene(*image_hw, box))
     assert isinstance(result, Results)
     pixel = max(1.0, max(image_hw) / max(size_hw))  # one pixel of whichever is coarser
     assert np.abs(result.boxes_xyxy - box).max() <= pixel
@@ -82,7 +83,7 @@ def test_all_kinds_of_input_agree(tmp_path: Path) -> None:
     Image.fromarray(image).save(tmp_path / "a.png")
     chw = torch.from_numpy(image).permute(2, 0, 1)
     inputs = [str(tmp_path / "a.png"), tmp_path / "a.png", image, Image.fromarray(image), chw, chw.float() / 255]
-    find = detector()
+    find = red_finder()
     for given in inputs:
         result = find(given)
         assert isinstance(result, Results)
@@ -98,7 +99,7 @@ def test_all_kinds_of_input_agree(tmp_path: Path) -> None:
 
 
 def test_a_list_of_mixed_shapes_keeps_its_order_and_shares_batches() -> None:
-    find = detector()
+    find = red_finder()
     boxes = [(index, 2, index + 8, 12) for index in range(20)]
     images = [scene(64 if index % 3 else 32, 64, box) for index, box in enumerate(boxes)]
     results = find(images)
@@ -113,7 +114,7 @@ def test_exif_rotation_of_a_pil_image() -> None:
     exif = turned.getexif()
     exif[274] = 6  # shown turned by 90 degrees
     turned.info["exif"] = exif.tobytes()
-    result = detector()(turned)
+    result = red_finder()(turned)
     assert isinstance(result, Results)
     assert result.image.shape == (64, 48, 3)
 
@@ -135,25 +136,25 @@ def test_exif_rotation_of_a_pil_image() -> None:
 )
 def test_what_is_no_image_is_said_so(image: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        detector()(image)
+        red_finder()(image)
 
 
 def test_missing_corrupt_and_folder_paths(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(FileNotFoundError, match="gone.jpg"):
-        detector()(str(tmp_path / "gone.jpg"))
+        red_finder()(str(tmp_path / "gone.jpg"))
     with pytest.raises(ValueError, match="bad.jpg"):
-        detector()(tmp_path / "bad.jpg")
+        red_finder()(tmp_path / "bad.jpg")
     with pytest.raises(ValueError, match="is a folder"):
-        detector()(tmp_path)
+        red_finder()(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"conf": 1.5}, "confidence threshold 1.5"),
-        ({"iou": -0.1}, "IoU threshold -0.1"),
-        ({"max_det": 0}, "maximum of detections 0"),
+        ({"conf": 1.5}, "--conf-thres 1.5 is not a number from 0 to 1"),
+        ({"iou": -0.1}, "--iou-thres -0.1 is not a number"),
+        ({"max_det": 0}, "--max-det 0 is not an integer of 1 or more"),
         ({"classes": [0, 3]}, "indices from 0 to 2"),
         ({"classes": []}, "indices from 0 to 2"),
         ({"size_hw": (0, 64)}, "--imgsz 0 64: the smallest size is 32"),
@@ -161,12 +162,14 @@ def test_missing_corrupt_and_folder_paths(tmp_path: Path) -> None:
 )
 def test_parameters_are_checked(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        detector(**options)
+        red_finder(**options)
 
 
 def test_class_filter_and_threshold() -> None:
     image = scene(64, 64, (10, 20, 30, 40))
-    assert [len(detector(**options)(image)) for options in ({"classes": [1]}, {"classes": [0, 2]}, {"conf": 0.95})] == [
+    assert [
+        len(red_finder(**options)(image)) for options in ({"classes": [1]}, {"classes": [0, 2]}, {"conf": 0.95})
+    ] == [
         1,
         0,
         0,

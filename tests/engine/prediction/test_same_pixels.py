@@ -24,10 +24,10 @@ from mgil.engine.prediction.run import run_detect
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.detect.batches import detect_eval_loader
-from mgil.tasks.detect.predictor import Detector
+from mgil.tasks.registry import task_named
 from tests.datasets.scenes import make_samples, smooth_image
 from tests.engine.tiny import NAMES, TINY, Playground
-from tests.tasks.detect.judging import evaluate
+from tests.tasks.detect.judging import detector, evaluate
 
 SIZES_HW = [(480, 640), (427, 640), (640, 427), (333, 500), (37, 61), (61, 37), (64, 64), (65, 64), (720, 1280), (1, 7),
             (3, 200), (550, 1000), (97, 640), (129, 128), (33, 32)]  # fmt: skip
@@ -75,9 +75,9 @@ def test_val_and_detect_see_the_same_pixels(
     loader = detect_eval_loader(samples, max(size_hw), 4, shape_hw=fixed)
     order = np.concatenate([batch.indices for batch in loader])
     evaluate(val, loader, samples, config)
-    detector = Detector(detect, device=torch.device("cpu"), size_hw=size_hw)  # type: ignore[arg-type]
+    finder = detector(detect, device=torch.device("cpu"), size_hw=size_hw)  # type: ignore[arg-type]
     for path in samples.image_paths:
-        detector(path)
+        finder(path)
     assert len(val.seen) == len(detect.seen) == len(SIZES_HW)
     for image, seen in zip(order.tolist(), val.seen, strict=True):
         assert seen.dtype == torch.float32
@@ -93,7 +93,7 @@ def test_val_py_and_detect_py_see_the_same_pixels(
     save_checkpoint(weights, build_model(TINY, names=NAMES, imgsz=64), {})
     (tmp_path / "data.yaml").write_text(f"val: {folder}\nnames: [{', '.join(NAMES)}]\n")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("engine.val.plot_result", lambda *_: None)
+    monkeypatch.setattr("mgil.tasks.detect.plots.plot_result", lambda *_: None)
     seen: list[torch.Tensor] = []
     forward = DetectionModel.forward
 
@@ -120,9 +120,9 @@ def _order(image: torch.Tensor) -> tuple[Any, ...]:
 def test_a_list_is_seen_as_its_images_are(samples: Samples) -> None:
     one, many = Recorder(), Recorder()
     for model, images in ((one, samples.image_paths), (many, [list(samples.image_paths)])):
-        detector = Detector(model, device=torch.device("cpu"), size_hw=(64, 64))  # type: ignore[arg-type]
+        finder = detector(model, device=torch.device("cpu"), size_hw=(64, 64))  # type: ignore[arg-type]
         for given in images:
-            detector(given)
+            finder(given)
     assert len(one.seen) == len(many.seen)
     assert all(any(torch.equal(image, other) for other in many.seen) for image in one.seen)
 
@@ -130,7 +130,7 @@ def test_a_list_is_seen_as_its_images_are(samples: Samples) -> None:
 def test_exported_files_are_checked_and_calibrated_with_them_too(ground: Playground) -> None:
     """A frame that is no square, which a square image fills from the top to the bottom."""
     data = load_data_config(ground.data)
-    inputs = data_inputs(data, ("val",), (64, 160), 3)
+    inputs = data_inputs(task_named("detect"), data, ("val",), (64, 160), 3, print)
     paths = sorted(Path(data.val[0]).iterdir())
     assert inputs.shape == (3, 3, 64, 160) and len(paths) == 4
     for place, image in enumerate((0, 2, 3)):  # spread over four

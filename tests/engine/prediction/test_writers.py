@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from mgil.engine.prediction.writers import ResultWriter, VideoFile, yolo_lines
+from mgil.engine.prediction.writers import ResultWriter, VideoFile
 from mgil.engine.sources.sources import Frame
 from mgil.files.written_files import LIST_NAME
 from mgil.tasks.detect.results import Results, folder_name
+from mgil.tasks.detect.task import DetectTask
 
 NAMES = ("cat", "../dog", "a, b")
+COLUMNS = DetectTask.table_columns
 
 
 def make(boxes: list[list[float]], classes: list[int], size_hw: tuple[int, int] = (50, 100)) -> Results:
@@ -56,12 +58,12 @@ def count_frames(path: Path) -> tuple[int, float, tuple[int, ...]]:
     ],
 )
 def test_label_lines(boxes: list[list[float]], scores: bool, text: str) -> None:
-    assert yolo_lines(make(boxes, [2] * len(boxes)), scores) == text
+    assert make(boxes, [2] * len(boxes)).label_lines(scores) == text
 
 
 def test_labels_are_named_after_stem_and_frame_and_stale_ones_go(tmp_path: Path) -> None:
     for boxes in ([[1, 2, 3, 4]], []):
-        writer = ResultWriter(tmp_path, media=False, txt=True)
+        writer = ResultWriter(tmp_path, COLUMNS, media=False, txt=True)
         writer.write(still("in/a.jpg", "a"), make(boxes, [0] * len(boxes)), None)
         writer.write(video("v", 7), make([[1, 2, 3, 4]], [0]), None)
         writer.close()
@@ -71,7 +73,7 @@ def test_labels_are_named_after_stem_and_frame_and_stale_ones_go(tmp_path: Path)
 
 
 def test_table_starts_with_yolov5_columns_and_quotes_names(tmp_path: Path) -> None:
-    writer = ResultWriter(tmp_path, media=False, table=True)
+    writer = ResultWriter(tmp_path, COLUMNS, media=False, table=True)
     writer.write(still("in/a.jpg", "a"), make([[1, 2, 3, 4], [5, 6, 7, 8]], [2, 0]), None)
     written = list(csv.DictReader((tmp_path / "predictions.csv").open()))  # readable before the run ends
     writer.write(video("v", 3), make([[1, 2, 3, 4]], [0]), None)
@@ -85,7 +87,7 @@ def test_table_starts_with_yolov5_columns_and_quotes_names(tmp_path: Path) -> No
 
 
 def test_crops_are_kept_apart_and_inside_the_folder(tmp_path: Path) -> None:
-    writer = ResultWriter(tmp_path, media=False, crops=True)
+    writer = ResultWriter(tmp_path, COLUMNS, media=False, crops=True)
     writer.write(still("a.png", "a"), make([[0, 0, 30, 20], [5, 5, 25, 25], [0, 0, 9, 9]], [0, 0, 1]), None)
     writer.write(still("b/a-2.png", "a-2"), make([[0, 0, 30, 20]], [0]), None)
     crops = sorted(path.relative_to(tmp_path / "crops").as_posix() for path in tmp_path.rglob("*.jpg"))
@@ -112,7 +114,7 @@ def test_class_names_as_folders(name: str, folder: str) -> None:
 
 @pytest.mark.parametrize(("source", "written"), [("x/a.JPG", "a.JPG"), ("a.png", "a.png"), ("a.mpo", "a.png")])
 def test_pictures_keep_a_writable_suffix(tmp_path: Path, source: str, written: str) -> None:
-    writer = ResultWriter(tmp_path)
+    writer = ResultWriter(tmp_path, COLUMNS)
     writer.write(still(source, "a"), make([], []), np.zeros((8, 8, 3), np.uint8))
     assert {path.name for path in tmp_path.iterdir()} == {written, LIST_NAME}
 
@@ -122,7 +124,7 @@ def test_videos_in_turn_and_side_by_side(tmp_path: Path) -> None:
     for side_by_side, order in ((False, "aaabb"), (True, "ababa")):
         folder = tmp_path / str(side_by_side)
         folder.mkdir()
-        writer = ResultWriter(folder, side_by_side=side_by_side)
+        writer = ResultWriter(folder, COLUMNS, side_by_side=side_by_side)
         for number, stem in enumerate(order, start=1):
             writer.write(video(stem, number, fps=29.97 / 7), make([], []), picture)
         writer.close()
@@ -157,7 +159,7 @@ def test_live_video_plays_at_the_speed_of_life(tmp_path: Path, times: list[float
 
 
 def test_live_video_goes_on_while_nothing_comes(tmp_path: Path) -> None:
-    writer = ResultWriter(tmp_path, side_by_side=True)
+    writer = ResultWriter(tmp_path, COLUMNS, side_by_side=True)
     picture = np.full((48, 64, 3), 99, np.uint8)
     for stem, at_s in (("a", 5.0), ("b", 5.0), ("a", 6.0)):
         writer.write(replace(video(stem, 1), arrived=at_s), make([], []), picture)

@@ -155,8 +155,8 @@ ONE_ROW = np.ones((1, 252, 8), np.float32)
     [
         ([], ONE_ROW, [1, 252, 8], "has 0 inputs and 1 outputs; a detector has one input"),
         ([FOUR, FOUR], ONE_ROW, [1, 252, 8], "has 2 inputs and 1 outputs; a detector has one input"),
-        ([FOUR], ONE_ROW, [1, 252, 8], "gives the boxes of 1 images for a batch of 4"),
-        ([FREE], ONE_ROW, ["batch", 252, 8], "gives the boxes of 1 images for a batch of 4"),
+        ([FOUR], ONE_ROW, [1, 252, 8], "gives the results of 1 images for a batch of 4"),
+        ([FREE], ONE_ROW, ["batch", 252, 8], "gives the results of 1 images for a batch of 4"),
         ([FOUR], np.array(1.0, np.float32), [], r"gives \(\); a detector of 3 classes gives \(batch, n, 8\)"),
     ],
 )

@@ -95,8 +95,8 @@ def test_val_evaluates_at_exactly_the_size(
     assert result.size_hw == size_hw
     samples = load_samples(load_data_config(data), "val", report=lambda _: None)
     expected = evaluate(model, detect_eval_loader(samples, 1, 3, shape_hw=size_hw), samples, load_data_config(data))
-    assert result.map50_95 == pytest.approx(expected.map50_95, abs=1e-6)
-    assert len(result.detections.scores) == len(expected.detections.scores) > 0
+    assert result.scores.map50_95 == pytest.approx(expected.map50_95, abs=1e-6)
+    assert len(result.scores.detections.scores) == len(expected.detections.scores) > 0
     assert not [line for line in lines if "warning" in line]
 
 
@@ -113,7 +113,7 @@ def test_val_on_a_dynamic_file_is_val_on_the_weights(
     ]
     for size in (32, 64):
         assert found[0][size].size_hw == found[1][size].size_hw
-        assert found[0][size].map50_95 == pytest.approx(found[1][size].map50_95, abs=1e-6)
+        assert found[0][size].scores.map50_95 == pytest.approx(found[1][size].scores.map50_95, abs=1e-6)
 
 
 def test_detect_runs_an_exported_file(fixed_onnx: Path, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
@@ -233,7 +233,7 @@ def test_val_says_that_the_file_suppresses(monkeypatch: pytest.MonkeyPatch, data
     lines: list[str] = []
     config = ValConfig(("own.onnx",), str(data), device="cpu", workers=0, project=str(tmp_path / "out"))
     (result,) = run_val(config, lines.append).values()
-    assert len(result.detections.scores) == 3 * result.images
+    assert len(result.scores.detections.scores) == 3 * result.scores.images
     assert any("warning: own.onnx suppresses boxes itself" in line for line in lines)
 
 

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mgil.engine.sources.reader import Patience
 from mgil.engine.sources.sources import open_source
+from mgil.engine.sources.stream_state import Patience
 from tests.engine.export.exported import save_tiny_detector
 from tests.engine.sources.mjpeg import read_number
 from tests.engine.sources.rtsp import FPS, RtspCamera, rtp_packets

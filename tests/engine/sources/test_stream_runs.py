@@ -64,7 +64,7 @@ def test_slow_detector_sees_new_pictures_and_saves_real_time(
     weights: Path, camera: Camera, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A detector of 0.15 s on a stream of 40 pictures a second, ended by Ctrl-C after 3 s."""
-    real, seen_at, taken_s = Detector.detect, [], []
+    real, seen_at, taken_s = Detector.__call__, [], []
 
     def slow(self: Detector, *arguments: object) -> object:
         seen_at.append(time.monotonic())
@@ -75,7 +75,7 @@ def test_slow_detector_sees_new_pictures_and_saves_real_time(
         taken_s.append(time.monotonic() - seen_at[-1])
         return found
 
-    monkeypatch.setattr(Detector, "detect", slow)
+    monkeypatch.setattr(Detector, "__call__", slow)
     lines: list[str] = []
     summary = run_detect(
         parse(DetectConfig, flags(weights, camera.url("a.mjpg?fps=40"), tmp_path / "out")), lines.append

@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mgil.engine.sources.reader import Patience, StreamReader
+from mgil.engine.sources.capture import StreamCapture
+from mgil.engine.sources.reader import StreamReader
 from mgil.engine.sources.sources import Frame, Source, open_source
+from mgil.engine.sources.stream_state import Patience, StreamState
 from mgil.engine.sources.streams import StreamsGone
 from tests.engine.sources.mjpeg import Camera, number_picture, read_number
 
@@ -139,16 +141,16 @@ def test_one_stream_that_ends_leaves_the_others_alone(camera: Camera, tmp_path: 
 def test_pauses_between_attempts_grow_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts: list[float] = []
 
-    def refuse(_: StreamReader) -> str:
+    def refuse(_: StreamCapture) -> str:
         attempts.append(time.monotonic())
         return "refused"
 
-    monkeypatch.setattr(StreamReader, "_connection", refuse)
+    monkeypatch.setattr(StreamCapture, "connect", refuse)
     patience = Patience(gone_s=1.5, first_pause_s=0.1, longest_pause_s=0.4)
     reader = StreamReader("0", "0", vid_stride=1, patience=patience, changed=threading.Condition())
     reader.start()
     reader.join(time.monotonic() + ENOUGH_S)
-    assert reader.over and reader.given_up == "refused"
+    assert reader.state.over and reader.state.given_up == "refused"
     pauses = np.diff(attempts)
     assert 3 <= len(pauses) <= 6
     assert (pauses[:3] >= (0.1, 0.2, 0.4)).all()
@@ -216,20 +218,20 @@ def test_a_thread_that_fails_is_no_end(tmp_path: Path, monkeypatch: pytest.Monke
         raise RuntimeError("no memory for http://me:secret@host/x\x1b[2J")
 
     address = "http://me:secret@host/x"
-    monkeypatch.setattr(StreamReader, "_open", fail)
+    monkeypatch.setattr(StreamCapture, "_open", fail)
     message = (
         r"stream http://host/x: cannot be opened .it cannot be read: RuntimeError: no memory for http://host/x\\x1b"
     )
     with Watcher(address) as watcher, pytest.raises(ValueError, match=message):
         watcher.until(lambda: False)
     monkeypatch.undo()
-    monkeypatch.setattr(StreamReader, "_put", fail)  # not at the start
+    monkeypatch.setattr(StreamState, "put", fail)  # not at the start
     video = write_numbered(tmp_path / "v.mp4", 3)
     reader = StreamReader(str(video), "v", vid_stride=1, patience=QUICK, changed=threading.Condition())
     reader.start()
     reader.join(time.monotonic() + ENOUGH_S)
-    assert reader.over and "RuntimeError" in str(reader.given_up)
-    assert [line.split(" (")[0] for line in reader.news] == ["stream v: given up"]
+    assert reader.state.over and "RuntimeError" in str(reader.state.given_up)
+    assert [line.split(" (")[0] for line in reader.state.news] == ["stream v: given up"]
 
 
 # Load ----------------------------------------------------------------------------------------------------------------
@@ -305,14 +307,14 @@ def test_a_stream_that_never_answers_is_given_up() -> None:
 def test_a_thread_that_hangs_is_left_behind(camera: Camera, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver or a name look-up may hang beyond every limit that OpenCV knows."""
     for_ever = threading.Event()
-    really_open = StreamReader._open
+    really_open = StreamCapture._open
 
-    def hang(self: StreamReader, open_s: float) -> cv2.VideoCapture:
-        if "hangs.mjpg" in self.name:
+    def hang(self: StreamCapture, open_s: float) -> cv2.VideoCapture:
+        if "hangs.mjpg" in self._address:
             for_ever.wait(ENOUGH_S)
         return really_open(self, open_s)
 
-    monkeypatch.setattr(StreamReader, "_open", hang)
+    monkeypatch.setattr(StreamCapture, "_open", hang)
     problem = pytest.raises(ValueError, match="no answer within 0.2 s")
     with Watcher(camera.url("hangs.mjpg"), Patience(open_s=0.2)) as watcher, problem:
         watcher.until(lambda: False)
@@ -328,30 +330,30 @@ def test_a_thread_that_hangs_is_left_behind(camera: Camera, tmp_path: Path, monk
 @pytest.mark.parametrize("seen", [0, 5])
 def test_a_hanging_thread_is_given_up_after_the_thread_would_have(seen: int, monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 0.0
-    monkeypatch.setattr("mgil.engine.sources.reader.time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr("mgil.engine.sources.stream_state.time", SimpleNamespace(monotonic=lambda: now_s))
     patience = Patience(open_s=20, silence_s=10, gone_s=60)
-    reader = StreamReader("0", "0", vid_stride=1, patience=patience, changed=threading.Condition())
-    reader.seen = seen
+    state = StreamState("0", patience, threading.Condition())
+    state.seen = seen
     now_s = (10 if seen else 20) + 60 + 5.0  # the thread tries until a second past the sum
-    reader.watch()
-    assert not reader.over
+    state.watch()
+    assert not state.over
     now_s += 30
-    reader.watch()
-    assert reader.over and reader.given_up == "it hangs"
+    state.watch()
+    assert state.over and state.given_up == "it hangs"
 
 
 def test_a_stream_is_given_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread gives up while `watch` is about to."""
     changed = threading.Condition()
-    reader = StreamReader("0", "0", vid_stride=1, patience=Patience(0, 0, 0), changed=changed)
-    monkeypatch.setattr("mgil.engine.sources.reader.time", SimpleNamespace(monotonic=lambda: float("inf")))
-    watch = threading.Thread(target=reader.watch)
+    state = StreamState("0", Patience(0, 0, 0), changed)
+    monkeypatch.setattr("mgil.engine.sources.stream_state.time", SimpleNamespace(monotonic=lambda: float("inf")))
+    watch = threading.Thread(target=state.watch)
     with changed:
         watch.start()
         watch.join(0.2)
-        reader.over, reader.given_up = True, "refused"
+        state.over, state.given_up = True, "refused"
     watch.join(ENOUGH_S)
-    assert (reader.given_up, list(reader.news)) == ("refused", [])
+    assert (state.given_up, list(state.news)) == ("refused", [])
 
 
 @pytest.mark.parametrize("url", ["http://user:secret@127.0.0.1:9/x", "rtsp://user:secret@127.0.0.1:9/x"])

@@ -80,5 +80,5 @@ def test_the_bars_losses_follow_the_batches(
     losses = make_trainer(twelve_batches(tmp_path), []).train_epoch(0, "1/1")
     (shown,) = (one.shown for one in bars)
     assert [count for count, _ in shown] == list(batches)
-    assert shown[-1][1] == f"1/1 box {losses.box:.4f}  obj {losses.obj:.4f}  cls {losses.cls:.4f}"
+    assert shown[-1][1] == "1/1 " + "  ".join(f"{term} {losses.terms[term]:.4f}" for term in ("box", "obj", "cls"))
     assert len({text for _, text in shown}) == len(shown)

@@ -11,12 +11,13 @@ import torch
 from mgil.engine.training.run import run_train
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
+from mgil.tasks.detect.task import DetectTask
 from tests.engine.tiny import RECIPE, TINY, Playground, write_yaml
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
 BAD = {
-    "weights": [("nowhere.pt", "weights nowhere.pt do not exist"), ("nan.pt", r"nan\.pt: .* holds values")],
+    "weights": [("nowhere.pt", "weights nowhere.pt do not exist"), ("nan.pt", r"nan\.pt: .* holds NaN or Inf")],
     "cfg": [("nowhere.yaml", "model file nowhere.yaml does not exist"), ("key.yaml", "unknown key 'backbones'")],
     "hyp": [("nowhere.yaml", "hyp file nowhere.yaml does not exist"), ("rate.yaml", "rate.yaml: hyp lr0: 11")],
     "data": [("nowhere.yaml", "data set file nowhere.yaml not found")],
@@ -33,7 +34,7 @@ def test_a_bad_file_is_told_before_data_is_read(
     def read(*_: Any, **__: Any) -> None:
         raise AssertionError("data was read")
 
-    monkeypatch.setattr("mgil.engine.training.setup.load_samples", read)
+    monkeypatch.setattr(DetectTask, "read", read)
     monkeypatch.chdir(tmp_path)
     write_yaml(tmp_path / "key.yaml", TINY | {"backbones": []})
     write_yaml(tmp_path / "rate.yaml", RECIPE | {"lr0": 11})

@@ -14,36 +14,25 @@ import torch
 import yaml
 
 from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.log import read_results
+from mgil.engine.training.log import columns
 from mgil.engine.training.precision import Precision
-from mgil.engine.training.resume import find_resume
 from mgil.engine.training.run import run_train
 from mgil.engine.training.trainer import EpochLosses, Trainer
-from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.engine.weights.checkpoints import load_checkpoint
 from mgil.tasks.detect.aligned_loss import AlignedLoss
 from mgil.tasks.detect.loss import DetectionLoss
-from tests.engine.tiny import ANCHOR, PLAIN, RECIPE, TINY, Playground, same_tensors, write_squares, write_yaml
-from tests.tasks.detect.judging import COLUMNS
+from mgil.tasks.detect.scores import METRICS
+from tests.engine.tiny import ANCHOR, PLAIN, RECIPE, Playground, same_tensors, write_squares, write_yaml
+from tests.engine.training.running import rows_of, train, weights_of
 
 pytestmark = pytest.mark.usefixtures("private_cache")
+COLUMNS = columns(("box", "obj", "cls"), METRICS)
 
 
 @pytest.fixture(scope="module")
 def plain_run(ground: Playground, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three epochs of the playground's options, as a run to compare with."""
     return train(ground.config(tmp_path_factory.mktemp("runs"), epochs=3))
-
-
-def train(config: TrainConfig, lines: list[str] | None = None) -> Path:
-    return run_train(config, (lines if lines is not None else []).append)
-
-
-def rows_of(run: Path) -> list[dict[str, str]]:
-    return read_results(run / "results.csv")
-
-
-def weights_of(run: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
-    return load_checkpoint(run / "weights" / name).state_dict
 
 
 class Stop(Exception):
@@ -316,37 +305,6 @@ def test_where_images_are_kept(ground: Playground, plain_run: Path, tmp_path: Pa
     assert same_tensors(alone, helped) and not same_tensors(alone, ram)
 
 
-def test_anchors_in_the_head_row(ground: Playground, tmp_path: Path) -> None:
-    """An architecture may hold its anchors there instead of under `anchors`."""
-    head = [[[2, 3, 4], 1, "Detect", ["nc", TINY["anchors"]]]]
-    cfg = write_yaml(tmp_path / "m.yaml", {"backbone": TINY["backbone"], "head": head})
-    run = train(ground.config(tmp_path, cfg=cfg, epochs=1, noval=True))
-    assert model_from_checkpoint(run / "weights" / "best.pt").head.anchors_px.flatten(1).tolist() == TINY["anchors"]
-
-
-def test_a_backbone_that_goes_deeper_than_the_head(ground: Playground, tmp_path: Path) -> None:
-    """Rectangles of validation are whole strides of the deepest layer, or the maps of its neck would not fit."""
-    joined = [[-1, 1, "nn.Upsample", [None, 2, "nearest"]], [[-1, 3], 1, "Concat", [1]]]
-    neck = [*joined, [[2, 6], 1, "Detect", ["nc", "anchors"]]]
-    cfg = write_yaml(tmp_path / "cfg.yaml", TINY | {"head": neck, "anchors": TINY["anchors"][:2]})
-    assert len(rows_of(train(ground.config(tmp_path, cfg=cfg, epochs=1)))) == 1
-
-
-def test_a_batch_larger_than_the_set(ground: Playground, tmp_path: Path) -> None:
-    assert len(rows_of(train(ground.config(tmp_path, epochs=1, batch_size=64)))) == 1
-
-
-def test_the_batch_size_is_found(ground: Playground, tmp_path: Path) -> None:
-    run = train(ground.config(tmp_path, epochs=1, batch_size=-1))
-    assert yaml.safe_load((run / "opt.yaml").read_text())["batch_size"] == 16  # without a GPU
-
-
-def test_sync_bn_needs_several_gpus(ground: Playground, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--sync-bn"):
-        train(ground.config(tmp_path / "runs", sync_bn=True))
-    assert not (tmp_path / "runs").exists()
-
-
 def test_accumulated_batches_make_the_step_of_a_large_one(ground: Playground, tmp_path: Path) -> None:
     """Two batches of 8 up to a nominal 16 are one step an epoch: the average counts them."""
     hyp = write_yaml(tmp_path / "hyp.yaml", RECIPE | {"nbs": 16})
@@ -356,27 +314,6 @@ def test_accumulated_batches_make_the_step_of_a_large_one(ground: Playground, tm
 
 def test_steps_of_a_plain_run(plain_run: Path) -> None:
     assert load_checkpoint(plain_run / "weights" / "last.pt").training["trainer"]["ema_updates"] == 6
-
-
-def test_exist_ok_starts_the_results_anew(ground: Playground, tmp_path: Path) -> None:
-    for _ in range(2):
-        run = train(ground.config(tmp_path, epochs=1, exist_ok=True, noval=True))
-    assert run == tmp_path / "exp" and len(rows_of(run)) == 1
-
-
-def test_exist_ok_keeps_the_earlier_weights_apart(
-    ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ended before its first checkpoint, the second run has none to resume from, least of all the first run's."""
-    run = train(ground.config(tmp_path, epochs=1, exist_ok=True, noval=True))
-    earlier = (run / "weights" / "last.pt").read_bytes()
-    monkeypatch.setattr("mgil.engine.training.run.train", lambda _self: None)
-    lines: list[str] = []
-    run_train(ground.config(tmp_path, epochs=5, seed=7, exist_ok=True, noval=True), lines.append)
-    assert "--exist-ok: the earlier run's weights are now previous_last.pt, previous_best.pt" in lines
-    assert (run / "weights" / "previous_last.pt").read_bytes() == earlier
-    with pytest.raises(FileNotFoundError, match="ended before its first checkpoint"):
-        find_resume(str(run))
 
 
 def test_compiled(ground: Playground, plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,27 +5,29 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.engine.training.multi_scale import MultiScale
 from mgil.engine.training.progress import Progress
-from mgil.engine.training.trainer import Trainer
+from mgil.tasks.detect.batches import DetectComposer
+from tests.datasets.scenes import make_samples
 
 
 def test_multi_scale_resizes_pictures_and_boxes_alike() -> None:
     """At 64 px and stride 32 the sizes are 32, 64 and 96; a box keeps its place."""
-    trainer = Trainer.__new__(Trainer)
-    trainer.seed = 0
-    trainer.model = type("Model", (), {"max_stride": 32})()  # type: ignore[assignment]
+    composer = DetectComposer(make_samples([], []), 64, AugmentConfig())
+    resize = MultiScale(0, 32, composer.rescaled)
     images = torch.zeros(1, 3, 64, 64)
     images[..., 16:48, 32:64] = 1
     boxes = torch.tensor([[0.0, 2, 48, 32, 32, 32]])
     seen = set()
     for index in range(30):
-        resized, targets = trainer._resize(images, boxes, 0, index)
+        resized, targets = resize(images, boxes, 0, index)
         size = resized.shape[-1]
         seen.add(size)
         assert targets[0].tolist() == [0, 2, *(value * size / 64 for value in (48, 32, 32, 32))]
         inside = resized[0, 0, size // 4 + 2 : size * 3 // 4 - 2, size // 2 + 2 :]
         assert inside.min() == 1 and resized.mean() == pytest.approx(0.25, abs=0.02)
-        again, _ = trainer._resize(images, boxes, 0, index)
+        again, _ = resize(images, boxes, 0, index)
         assert again.shape == resized.shape
     assert seen == {32, 64, 96}
 

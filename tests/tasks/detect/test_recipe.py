@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from mgil.datasets.batches.augment import AugmentConfig
+from mgil.files.recipe import FOLDER, load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
-from mgil.tasks.recipe import FOLDER, load_recipe
 
 SHIPPED = sorted(path.name for path in FOLDER.glob("*.yaml"))
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mgil.block.flie import FLIE
+from mgil.files.recipe import Recipe
 from mgil.networks.network import Network
-from mgil.tasks.recipe import Recipe
 
 
 @dataclass(frozen=True)

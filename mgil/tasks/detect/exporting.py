@@ -1,0 +1,57 @@
+"""Detection's side of export: what comes into a file beside the network, and what its outputs must be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from mgil.networks.detector import DetectionModel
+from mgil.networks.head import Detect
+from mgil.tasks.base import ExportFacts
+from mgil.tasks.detect.export_head import DeployedHead
+from mgil.tasks.detect.options import ExportOptions
+from mgil.tasks.detect.suppression import Suppression
+
+
+def suppression_inside(options: ExportOptions) -> Suppression | None:
+    """Non-maximum suppression, with YOLOv5's defaults where a flag is not given; None where none is asked for."""
+    if not options.suppresses:
+        return None
+    given = {
+        "conf_thres": options.conf_thres,
+        "iou_thres": options.iou_thres,
+        "per_class": options.topk_per_class,
+        "total": options.topk_all,
+    }
+    values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    return Suppression(agnostic=options.agnostic_nms, **values)
+
+
+def deploy_head(model: DetectionModel, twin: DetectionModel, size_hw: tuple[int, int] | None) -> None:
+    """Give `twin` a head with little to decode; see `mgil.tasks.base.Task`.
+
+    Raises:
+        ValueError: The model's head decodes in a way of its own.
+    """
+    kind = type(model.head)
+    if (kind.forward, kind.decode) != (Detect.forward, Detect.decode):
+        raise ValueError(f"the head {kind.__name__} has a forward or decode of its own; only Detect's can be exported")
+    twin.model[-1] = DeployedHead(model.head, twin.head.m, size_hw)
+
+
+def output_problem(shape: Sequence[int | None], facts: ExportFacts) -> str:
+    """What is wrong with an output's shape: (B, N, 5 + classes), or (B, n, 6) where the file suppresses boxes."""
+    values = 6 if facts.nms else 5 + len(facts.names)
+    if len(shape) == 3 and shape[2] in (values, None):
+        return ""
+    given = ", ".join("?" if side is None else str(side) for side in shape)
+    return f"gives ({given}); a detector of {len(facts.names)} classes gives (batch, n, {values})"
+
+
+def without_nameless(found: Tensor, facts: ExportFacts) -> Tensor:
+    """A file's boxes without those of a class that has no name, which are no detections."""
+    if not facts.nms:
+        return found
+    return found.where(((found[..., 5] >= 0) & (found[..., 5] < len(facts.names)))[..., None], 0.0)

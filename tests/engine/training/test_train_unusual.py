@@ -1,0 +1,68 @@
+"""Runs of unusual architectures, batch sizes and folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mgil.engine.training.resume import find_resume
+from mgil.engine.training.run import run_train
+from mgil.engine.weights.checkpoints import model_from_checkpoint
+from tests.engine.tiny import TINY, Playground, write_yaml
+from tests.engine.training.running import rows_of, train
+
+pytestmark = pytest.mark.usefixtures("private_cache")
+
+
+def test_anchors_in_the_head_row(ground: Playground, tmp_path: Path) -> None:
+    """An architecture may hold its anchors there instead of under `anchors`."""
+    head = [[[2, 3, 4], 1, "Detect", ["nc", TINY["anchors"]]]]
+    cfg = write_yaml(tmp_path / "m.yaml", {"backbone": TINY["backbone"], "head": head})
+    run = train(ground.config(tmp_path, cfg=cfg, epochs=1, noval=True))
+    assert model_from_checkpoint(run / "weights" / "best.pt").head.anchors_px.flatten(1).tolist() == TINY["anchors"]
+
+
+def test_a_backbone_that_goes_deeper_than_the_head(ground: Playground, tmp_path: Path) -> None:
+    """Rectangles of validation are whole strides of the deepest layer, or the maps of its neck would not fit."""
+    joined = [[-1, 1, "nn.Upsample", [None, 2, "nearest"]], [[-1, 3], 1, "Concat", [1]]]
+    neck = [*joined, [[2, 6], 1, "Detect", ["nc", "anchors"]]]
+    cfg = write_yaml(tmp_path / "cfg.yaml", TINY | {"head": neck, "anchors": TINY["anchors"][:2]})
+    assert len(rows_of(train(ground.config(tmp_path, cfg=cfg, epochs=1)))) == 1
+
+
+def test_a_batch_larger_than_the_set(ground: Playground, tmp_path: Path) -> None:
+    assert len(rows_of(train(ground.config(tmp_path, epochs=1, batch_size=64)))) == 1
+
+
+def test_the_batch_size_is_found(ground: Playground, tmp_path: Path) -> None:
+    run = train(ground.config(tmp_path, epochs=1, batch_size=-1))
+    assert yaml.safe_load((run / "opt.yaml").read_text())["batch_size"] == 16  # without a GPU
+
+
+def test_sync_bn_needs_several_gpus(ground: Playground, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--sync-bn"):
+        train(ground.config(tmp_path / "runs", sync_bn=True))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_exist_ok_starts_the_results_anew(ground: Playground, tmp_path: Path) -> None:
+    for _ in range(2):
+        run = train(ground.config(tmp_path, epochs=1, exist_ok=True, noval=True))
+    assert run == tmp_path / "exp" and len(rows_of(run)) == 1
+
+
+def test_exist_ok_keeps_the_earlier_weights_apart(
+    ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended before its first checkpoint, the second run has none to resume from, least of all the first run's."""
+    run = train(ground.config(tmp_path, epochs=1, exist_ok=True, noval=True))
+    earlier = (run / "weights" / "last.pt").read_bytes()
+    monkeypatch.setattr("mgil.engine.training.run.train", lambda _self: None)
+    lines: list[str] = []
+    run_train(ground.config(tmp_path, epochs=5, seed=7, exist_ok=True, noval=True), lines.append)
+    assert "--exist-ok: the earlier run's weights are now previous_last.pt, previous_best.pt" in lines
+    assert (run / "weights" / "previous_last.pt").read_bytes() == earlier
+    with pytest.raises(FileNotFoundError, match="ended before its first checkpoint"):
+        find_resume(str(run))
