@@ -142,7 +142,7 @@ def note_weights(path: Path) -> None:
     def train_epoch(self: Trainer, epoch: int, title: str | None = None) -> Any:
         losses = original(self, epoch, title)
         digest = hashlib.sha256()
-        for parameter in self.parameters:  # those that are trained
+        for parameter in self.weight_step.parameters:  # those that are trained
             digest.update(parameter.detach().contiguous().numpy().tobytes())
             digest.update(self.optimizer.state[parameter]["momentum_buffer"].contiguous().numpy().tobytes())
         with path.open("a") as file:

@@ -27,7 +27,7 @@ STREAMED: dict[str, Any] = {
     **{"image_weights": True, "multi_scale": True, "batch_size": 8, "noautoanchor": False},
 }
 # Another task, whose dropout draws random numbers in every step.
-TOY: dict[str, Any] = {"epochs": 4, "batch_size": 4, "cos_lr": True, "optimizer": "AdamW", "brightness": 0.9}
+TOY: dict[str, Any] = {"epochs": 12, "batch_size": 4, "cos_lr": True, "optimizer": "AdamW", "brightness": 0.9}
 NAMES = ("resident", "streamed", "toy")
 
 
@@ -117,7 +117,7 @@ def test_the_trainings_are_worth_killing(ground: Ground) -> None:
     assert len(streamed) == 4 and float(streamed[0]["x/lr0"]) != float(streamed[1]["x/lr0"])
     toy = load_checkpoint(ground.whole["toy"] / "weights" / "last.pt")
     assert toy.task == "toy" and toy.architecture["dropout"] > 0
-    assert len({row["train/colour_loss"] for row in read_results(ground.whole["toy"] / "results.csv")}) == 4
+    assert len({row["train/colour_loss"] for row in read_results(ground.whole["toy"] / "results.csv")}) == 12
 
 
 FILES = {
@@ -160,7 +160,8 @@ def test_killed_while_it_writes(ground: Ground, name: str, tmp_path: Path) -> No
 def test_killed_at_random(ground: Ground, name: str, tmp_path: Path) -> None:
     """Four times: in a step, in what follows an epoch, or in the next one, as it comes."""
     draw = random.Random(name)
-    kills = [Kill("step", count=draw.randint(1, 4), delay_s=draw.uniform(0, 0.15)) for _ in range(4)]
+    steps, delay_s = (8, 0.03) if name == "toy" else (4, 0.15)  # two epochs of the toy, which is quick; one of others
+    kills = [Kill("step", count=draw.randint(1, steps), delay_s=draw.uniform(0, delay_s)) for _ in range(4)]
     run, outcomes = survive(ground, name, tmp_path, kills)
     assert sum(outcome.killed for outcome in outcomes) >= 3  # else it was faster than the kill
     assert_same_run(run, ground.whole[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from mgil.engine.training.run import run_train
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import Checkpoint, load_checkpoint
 from mgil.tasks.detect.aligned_loss import AlignedLoss
-from tests.engine.tiny import Playground, same_tensors
+from tests.engine.tiny import Playground, same_tensors, write_yaml
+from tests.tasks.toy.data import make_colours
 from tests.trust.ranks import Launcher
 
 CPU = torch.device("cpu")
@@ -34,42 +35,55 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
     launcher.close()
 
 
-@pytest.fixture(scope="module")
+class CutPair(NamedTuple):
+    """A run of two processes that was ended in its second epoch, and what it would have become."""
+
+    whole: list[list[str]]  # digests of the weights after each of three epochs, by rank
+    run: Path
+    fault: str  # that makes its loss draw random numbers
+
+
+@pytest.fixture(scope="module", params=["detect", "toy"])
 def cut_pair(
-    launcher: Launcher, ground: Playground, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[list[str]], Path]:
-    """Digests of the weights after each of three epochs of two processes; and the same run, ended in its second."""
-    options = vars(ground.config(tmp_path_factory.mktemp("runs"), epochs=3, image_weights=True))
-    whole = launcher.train(options, "random")
+    request: pytest.FixtureRequest,
+    launcher: Launcher,
+    ground: Playground,
+    toy_task: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> CutPair:
+    """Of detection, whose loss is made to draw random numbers, and of the toy, whose dropout does it by itself."""
+    folder = tmp_path_factory.mktemp("runs")
+    options, fault = ground.config(folder, epochs=3, image_weights=True).as_dict(), "random"
+    if request.param == "toy":
+        shared = ("imgsz", "epochs", "batch_size", "workers", "noplots", "device", "project")
+        files = {"data": make_colours(folder / "colours"), "hyp": write_yaml(folder / "hyp.yaml", {"nbs": 8})}
+        options, fault = {"task": "toy", **files} | {name: options[name] for name in shared}, ""
+    whole = launcher.train(options, fault)
     assert whole.codes == [0, 0], whole.errors
-    cut = launcher.train(options, "random-error")
+    cut = launcher.train(options, f"{fault}-error".strip("-"))
     assert cut.codes == [1, 1] and len(cut.weights[0]) == 1
-    return whole.weights, Path(options["project"]) / "exp2"
+    return CutPair(whole.weights, folder / "exp2", fault)
 
 
-def test_each_process_goes_on_with_its_own_random_numbers(
-    launcher: Launcher, cut_pair: tuple[list[list[str]], Path]
-) -> None:
+def test_each_process_goes_on_with_its_own_random_numbers(launcher: Launcher, cut_pair: CutPair) -> None:
     """Bit by bit the weights of the run that was never cut: rank 1 draws what it would have drawn, not rank 0's."""
-    whole, run = cut_pair
+    whole, run, fault = cut_pair
     last = run / "weights" / "last.pt"
     states = torch.load(last, weights_only=True)["training"]["random"]
     assert len(states) == 2 and not torch.equal(states[0]["torch"], states[1]["torch"])
     before = last.read_bytes()
-    resumed = launcher.train({"resume": str(run)}, "random")
+    resumed = launcher.train({"resume": str(run)}, fault)
     assert resumed.codes == [0, 0], resumed.errors
     assert [epochs[1:] for epochs in whole] == resumed.weights
     last.write_bytes(before)  # for the next test
     (run / "per_class.csv").unlink()
 
 
-def test_another_number_of_processes_is_told(
-    cut_pair: tuple[list[list[str]], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_number_of_processes_is_told(cut_pair: CutPair, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(Trainer, "train_epoch", lambda *_: (_ for _ in ()).throw(Stop(torch.initial_seed())))
     with pytest.raises(Stop) as stopped:
-        run_train(TrainConfig(resume=str(cut_pair[1])), lines.append)
+        run_train(TrainConfig(resume=str(cut_pair.run)), lines.append)
     (line,) = (line for line in lines if "random" in line)
     assert "holds the random states of 2 processes, there are 1 now: each starts anew with one from --seed" in line
     assert stopped.value.args == (int(np.random.SeedSequence([0, 1, 0]).generate_state(1, np.uint64)[0]),)
