@@ -175,7 +175,7 @@ class _Several(argparse.Action):
 
 
 class _Refuse(argparse.Action):
-    """Ends the program with the reason why a flag is left out."""
+    """Ends the program with the reason why a flag is not here."""
 
     def __init__(self, *names: Any, refused: Refused, **options: Any) -> None:
         super().__init__(*names, **options)

@@ -20,7 +20,7 @@ from mgil.tasks.registry import DEFAULT_TASK, task_names
 
 Arguments = Sequence[str] | None
 DESCRIPTIONS = {
-    "train": "Train a network: %(prog)s [TASK] [flags], where TASK is detect if it is left out.",
+    "train": "Train a network: %(prog)s [TASK] [flags], where TASK is detect by default.",
     "val": "Evaluate weights on a data set: COCO AP, precision, recall, F1, confusion matrix, speed.",
     "detect": "Find objects in pictures, videos and streams: %(prog)s --weights best.pt --source folder/",
     "export": "Write weights in the formats of other runtimes: %(prog)s --weights best.pt --include onnx openvino",

@@ -129,7 +129,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Refused:
-    """A flag of YOLOv5 that is left out: using it ends with the reason.
+    """A flag of YOLOv5 that is not here: using it ends with the reason.
 
     Attributes:
         names: All of them, with their dashes.
@@ -143,7 +143,7 @@ class Refused:
 
 
 def refused(*names: str, why: str, nargs: str | int = "?") -> Refused:
-    """A flag of YOLOv5 that is left out; a config class lists its own in the class variable `refuses`."""
+    """A flag of YOLOv5 that is not here; a config class lists its own in the class variable `refuses`."""
     return Refused(names, why, nargs)
 
 

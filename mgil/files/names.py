@@ -13,7 +13,7 @@ MOST_NEAR = 3  # equally near names that a hint lists
 def hint_for(
     name: object,
     known: Iterable[str],
-    left_out: Mapping[str, str] | None = None,
+    not_here: Mapping[str, str] | None = None,
     *,
     ending: str = "",
     quoted: bool = True,
@@ -23,14 +23,14 @@ def hint_for(
     Args:
         name: What was given.
         known: The names that there are.
-        left_out: What to do instead of a name that YOLOv5 has, by a regular expression for such names; `\\g<0>` stands
+        not_here: What to do instead of a name that YOLOv5 has, by a regular expression for such names; `\\g<0>` stands
             for the name, `\\1` for its first group.
         ending: Of all names, such as ".yaml": left away before they are compared, as it makes every two alike.
         quoted: Put the near names in quotation marks, as keys of a YAML file are; names of files and flags are not.
     """
     given = str(name)
     stem = _stem(given, ending)
-    for pattern, instead in (left_out or {}).items():
+    for pattern, instead in (not_here or {}).items():
         match = re.fullmatch(pattern, stem, re.IGNORECASE)
         if match:
             return f"YOLOv5 has it, this project does not; {match.expand(instead)}"

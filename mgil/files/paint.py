@@ -51,7 +51,7 @@ def paint_boxes(
         image: (H, W, 3) uint8 RGB, painted in place.
         boxes_xyxy: (n, 4) pixels of `image`; the first box is on top.
         classes: (n,) class indices.
-        texts: n labels; an empty one is left out. None writes none at all.
+        texts: n labels; an empty one is not drawn. None writes none at all.
         line_width: pixels.
         font_px: height of the font in pixels.
     """

@@ -17,12 +17,12 @@ OPTIMIZERS = ("SGD", "Adam", "AdamW")
 # With gradients clipped to a norm of 10, no lower learning rate can make weights Inf in one step.
 MOST_RATE = 10.0
 # Recipes and keys of YOLOv5 that are not here, and what to do instead.
-LEFT_OUT_RECIPES = {
+NOT_HERE_RECIPES = {
     r"(hyp\.)?(Objects365|VOC)": r"it was tuned for one data set; use hyp.scratch-low.yaml",
     r"(hyp\.)?no-augmentation": "copy hyp.scratch-low.yaml and set hsv_h, hsv_s, "
     "hsv_v, translate, scale, fliplr and mosaic to 0",
 }
-LEFT_OUT_KEYS = {"anchors": "write as many anchors as you want into the model's YAML"}
+NOT_HERE_KEYS = {"anchors": "write as many anchors as you want into the model's YAML"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _find(source: Path) -> Path:
         if candidate.is_file():
             return candidate
     known = sorted(path.name for path in FOLDER.glob("*.yaml"))
-    hint = hint_for(source.name, known, LEFT_OUT_RECIPES, ending=".yaml", quoted=False)
+    hint = hint_for(source.name, known, NOT_HERE_RECIPES, ending=".yaml", quoted=False)
     shipped_ones = f"the shipped ones are {', '.join(known)}"
     raise FileNotFoundError(f"hyp file {source} does not exist; {shipped_ones}{'; ' if hint else ''}{hint}")
 
@@ -125,7 +125,7 @@ def _from_mapping(kind: type[AnyRecipe], content: Mapping[str, Any], where: str)
     known = [item.name for item in fields(kind)]
     for key in content:
         if key not in known and key not in kind.without_effect:
-            hint = hint_for(key, known, LEFT_OUT_KEYS) or f"known keys: {', '.join(known)}"
+            hint = hint_for(key, known, NOT_HERE_KEYS) or f"known keys: {', '.join(known)}"
             raise ValueError(f"{where}: unknown key {key!r}; {hint}")
     try:
         return kind(**{key: _number(value) for key, value in content.items() if key in known})

@@ -18,7 +18,7 @@ KEYS = ("nc", "scale", "scales", "depth_multiple", "width_multiple", "activation
 SCALED_NAME = re.compile(r"(?P<family>[a-z]+\d+)(?P<scale>[nsmlx])(?P<variant>(-[\w.-]+?)?)\.ya?ml")
 
 # Models of YOLOv5 that are not here, and what to do instead.
-LEFT_OUT = {
+NOT_HERE = {
     r"yolov5[nsmlx]6": r"give the path of its file in YOLOv5's models/hub, and a multiple of 64 as --imgsz",
     r"(yolov5[nsmlx])-seg": r"boxes are found here, no masks; use \1.yaml",
     r"(yolov5[nsmlx])-cls": r"whole images are not classified here; use \1.yaml for boxes",
@@ -69,13 +69,13 @@ def _find(cfg: Path) -> tuple[Path, str | None]:
     if shipped.is_file() and cfg.parent in (Path("."), Path("models")):
         return shipped, scale
     names = model_names()
-    hint = hint_for(cfg.name.lower(), names, LEFT_OUT, ending=".yaml", quoted=False)
+    hint = hint_for(cfg.name.lower(), names, NOT_HERE, ending=".yaml", quoted=False)
     hint = hint or f"the shipped ones are {', '.join(names)}"
     raise FileNotFoundError(f"model file {cfg} does not exist; {hint}")
 
 
 def _resolve(content: dict[str, Any], source: str, scale: str | None) -> dict[str, Any]:
-    """Check the keys and settle depth and width."""
+    """Check the keys and set depth and width."""
     check_content(content, source)
     for key in content:
         if key not in KEYS and key != "source":

@@ -18,7 +18,7 @@ from mgil.networks.registry import ACTIVATIONS, LAYERS, Layer, check_head
 # Python literals that YOLOv5's files hold as words; no YAML value is ever evaluated.
 WORDS = {"None": None, "True": True, "False": False}
 # Layers of YOLOv5 that are not here, and what to do instead.
-LEFT_OUT = {
+NOT_HERE = {
     "SPP": "use SPPF, which gives the same with kernels of 5, 9 and 13",
     "BottleneckCSP|C3(TR|SPP|Ghost|x)|GhostBottleneck": "use C3",
     "DWConv|GhostConv|CrossConv|MixConv2d|Focus|Contract|Expand": "use Conv, or add the layer by `register_layer`",
@@ -117,7 +117,7 @@ def _absolute(came_from: int | list[int], index: int, where: str) -> tuple[int, 
 
 def _lookup(name: str, where: str) -> Layer:
     if name not in LAYERS:
-        hint = hint_for(name, LAYERS, LEFT_OUT) or f"known are {', '.join(LAYERS)}"
+        hint = hint_for(name, LAYERS, NOT_HERE) or f"known are {', '.join(LAYERS)}"
         raise ValueError(f"{where}: unknown layer {name!r}; {hint}")
     return LAYERS[name]
 

@@ -81,4 +81,4 @@ def check_head(head: type, name: str) -> None:
         ValueError: It is no `Detect`.
     """
     if not issubclass(head, Detect):
-        raise ValueError(f"{name}: a head must be a subclass of mgil.networks.head.Detect, {head.__name__} is none")
+        raise ValueError(f"{name}: a head must be a subclass of mgil.networks.head.Detect, {head.__name__} is not")

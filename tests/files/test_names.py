@@ -46,10 +46,10 @@ def test_an_ending_makes_no_names_alike() -> None:
 
 
 def test_what_yolov5_has_comes_before_what_is_near() -> None:
-    left_out = {r"(net\d)-seg": r"use \1.yaml"}
-    said = hint_for("NET5-seg.yaml", ["net5.yaml"], left_out, ending=".yaml")
+    not_here = {r"(net\d)-seg": r"use \1.yaml"}
+    said = hint_for("NET5-seg.yaml", ["net5.yaml"], not_here, ending=".yaml")
     assert said == "YOLOv5 has it, this project does not; use NET5.yaml"
-    assert hint_for("net5-segm.yaml", ["net5-sgm.yaml"], left_out, ending=".yaml") == "did you mean 'net5-sgm.yaml'?"
+    assert hint_for("net5-segm.yaml", ["net5-sgm.yaml"], not_here, ending=".yaml") == "did you mean 'net5-sgm.yaml'?"
 
 
 # Every name in YOLOv5's models/, data/ and data/hyps/ that is not here, and a word of what is said.

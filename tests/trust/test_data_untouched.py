@@ -97,7 +97,7 @@ def test_a_set_full_of_faults_is_used_and_left_as_it_was(
     assert summary.frames == 16 + good["train"] + 1 and len(summary.skipped) == len(REFUSED) - 1 + 1
     capfd.readouterr()
     assert all(line.isprintable() and line.encode() for line in lines)
-    left_out = [line for line in lines if line.endswith("; left out")]
+    left_out = [line for line in lines if line.endswith("; skipped")]
     assert len(left_out) == 3 and all("damaged within.png: image cannot be" in line for line in left_out)
     assert fingerprint(data) == before
     with pytest.raises(ValueError, match="problems and strict reading; the first: "):

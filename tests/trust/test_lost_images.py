@@ -114,10 +114,10 @@ def test_training_goes_on_as_if_the_image_were_grey_and_empty(
             alone = loader.batch(epoch, index)
             assert torch.equal(ours.images, alone.images) and torch.equal(ours.targets, alone.targets)
         if lose is vanish:
-            squares.path().write_bytes(content)  # it comes back, and stays left out: its labels are gone
+            squares.path().write_bytes(content)  # it comes back, and stays out: its labels are gone
     (line,) = squares.told()
-    assert line.startswith(f"{squares.path()}: {LOSSES[lose]}") and line.endswith("; left out")
-    assert list(loader.left_out) == [LOST]
+    assert line.startswith(f"{squares.path()}: {LOSSES[lose]}") and line.endswith("; skipped")
+    assert list(loader.unreadable) == [LOST]
     assert multiprocessing.active_children() == []
 
 
@@ -156,10 +156,10 @@ def test_evaluation_counts_neither_the_image_nor_its_labels(
     loader = detect_eval_loader(squares.samples, SIZE, 1, ahead=ahead, workers=2, memory_budget=budget, report=report)
     for _ in range(2):  # as after two epochs
         result = evaluate(SeesTheMiddle(), loader, squares.samples, squares.config)
-        assert (result.images, result.instances, result.left_out) == (COUNT - 1, COUNT - 1, (LOST,))
+        assert (result.images, result.instances, result.unreadable) == (COUNT - 1, COUNT - 1, (LOST,))
         assert result.map50_95 == pytest.approx(1.0) and result.recall == 1.0  # 11/12 if the label counted
     (line,) = squares.told()
-    assert line.startswith(f"{squares.path()}: {LOSSES[lose]}") and line.endswith("; left out")
+    assert line.startswith(f"{squares.path()}: {LOSSES[lose]}") and line.endswith("; skipped")
 
 
 def test_a_batch_of_several_images_holds_the_others(squares: Squares) -> None:
@@ -200,8 +200,8 @@ def test_a_third_of_the_images_is_not_too_much_for_any_of_four_processes(
         loader = squares.train_loader(store, workers, rank=rank, world_size=4)
         for epoch in range(3):
             list(loader.epoch(epoch))
-        new = dict(loader.left_out.take_new())
-        assert set(new) == set(loader.left_out) <= missing and loader.left_out.take_new() == []
+        new = dict(loader.unreadable.take_new())
+        assert set(new) == set(loader.unreadable) <= missing and loader.unreadable.take_new() == []
         assert all(problem.startswith(f"{squares.path(image)}: ") for image, problem in new.items())
         found |= set(new)
         assert store == "streamed" or set(new) == missing
@@ -209,13 +209,13 @@ def test_a_third_of_the_images_is_not_too_much_for_any_of_four_processes(
 
 
 def test_many_are_told_shortly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mgil.datasets.batches.left_out.SHOWN", 2)
+    monkeypatch.setattr("mgil.datasets.batches.unreadable.SHOWN", 2)
     squares = Squares(tmp_path / "set")
     for number in range(5):
         vanish(squares.path(number))
     list(squares.train_loader("streamed").epoch(0))
     assert len(squares.told()) == 3
-    assert squares.told()[2] == "further images cannot be read either; they are left out without a line each"
+    assert squares.told()[2] == "further images cannot be read either; they are skipped without a line each"
 
 
 @pytest.mark.parametrize("cache", ["ram", "none"])
@@ -231,8 +231,8 @@ def test_train_and_val_of_a_set_that_loses_images(tmp_path: Path, cache: str) ->
             damage(images / "val" / "002.png")
 
     run = run_train(playground.config(tmp_path / "runs", cache=cache), report=report)
-    left_out = [line for line in lines if line.endswith("; left out")]
-    assert [line.partition(": ")[0] for line in left_out] == [
+    unreadable = [line for line in lines if line.endswith("; skipped")]
+    assert [line.partition(": ")[0] for line in unreadable] == [
         str(images / "train" / "003.png"),
         str(images / "val" / "002.png"),
     ]

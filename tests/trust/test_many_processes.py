@@ -111,9 +111,9 @@ def test_a_bad_batch_of_one_process_is_left_out_by_all(
     """The main process names the other's images; both hold the same weights from then on."""
     outcome = launcher.train(options | {"project": str(tmp_path)}, "nan")
     assert outcome.codes == [0, 0], outcome.errors
-    assert outcome.said[0].count("epoch 1, batch 2: the loss is nan; this step is left out. Images: ") == 1
-    assert outcome.said[0].count("this step is left out") == 1 and outcome.said[1] == ""
-    (line,) = (line for line in outcome.said[0].splitlines() if "left out" in line)
+    assert outcome.said[0].count("epoch 1, batch 2: the loss is nan; this step is skipped. Images: ") == 1
+    assert outcome.said[0].count("this step is skipped") == 1 and outcome.said[1] == ""
+    (line,) = (line for line in outcome.said[0].splitlines() if "skipped" in line)
     assert line.count(".png") == 4  # its half of the batch
     assert outcome.weights[0] == outcome.weights[1]
     assert outcome.weights[0][0] != pair[1].weights[0][0]
@@ -135,7 +135,7 @@ def test_an_image_that_one_process_cannot_read_is_told_once(
     options = options | {"project": str(tmp_path), "cache": cache, "workers": workers}
     outcome = launcher.train(options, "lost")
     assert outcome.codes == [0, 0], outcome.errors
-    assert outcome.said[0].count("image 0 is lost; left out\n") == 1 and outcome.said[1] == ""
+    assert outcome.said[0].count("image 0 is lost; skipped\n") == 1 and outcome.said[1] == ""
     assert outcome.weights[0] == outcome.weights[1]
 
 
@@ -220,9 +220,9 @@ def test_two_processes_with_dropout_hold_the_same_weights(
         assert outcome.codes == [0, 0], outcome.errors
         assert outcome.weights[0] == outcome.weights[1] and len(set(outcome.weights[0])) == 3
         assert outcome.said[1] == ""
-    assert whole.weights[0][0] != spoilt.weights[0][0] and "left out" not in whole.said[0]
-    (line,) = (line for line in spoilt.said[0].splitlines() if "left out" in line)
-    assert line.startswith("epoch 1, batch 2: the loss is nan; this step is left out. Images: ")
+    assert whole.weights[0][0] != spoilt.weights[0][0] and "skipped" not in whole.said[0]
+    (line,) = (line for line in spoilt.said[0].splitlines() if "skipped" in line)
+    assert line.startswith("epoch 1, batch 2: the loss is nan; this step is skipped. Images: ")
     assert line.count(".png") == 4  # its half of the batch
 
 

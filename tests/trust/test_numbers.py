@@ -17,7 +17,7 @@ import torch
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
-from mgil.engine.training.step_guard import MOST_BAD_IN_A_ROW, NAMED_FILES, READ_EVERY, named
+from mgil.engine.training.step_guard import MOST_FAULTS_IN_A_ROW, NAMED_FILES, READ_EVERY, named
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.finite import first_not_finite
 from mgil.files.recipe import load_recipe
@@ -51,7 +51,7 @@ def test_a_bad_step_leaves_no_trace(samples: Samples, kind: str, options: dict[s
     assert trainer.ema.updates == len(trainer.loader) - 2
     assert len(lines) == 2 and trainer.guard.in_a_row == 0
     for line, batch in zip(lines, (0, 5), strict=True):
-        assert re.match(f"epoch 1, batch {batch + 1}: {FAULTS[kind]}; .*left out. Images: ", line)
+        assert re.match(f"epoch 1, batch {batch + 1}: {FAULTS[kind]}; .*skipped. Images: ", line)
         for image in trainer.loader.batch(0, batch).indices:
             assert samples.image_paths[image] in line
     assert len(losses.terms) == 3 and all(map(math.isfinite, losses.terms.values()))
@@ -73,7 +73,7 @@ def test_a_bad_step_of_another_task_leaves_no_trace(tmp_path: Path, kind: str, o
     assert trainer.ema.updates == len(trainer.loader) - 2 == 10
     assert len(lines) == 2
     for line, batch in zip(lines, (0, 5), strict=True):
-        assert re.match(f"epoch 1, batch {batch + 1}: {FAULTS[kind]}; .*left out. Images: ", line)
+        assert re.match(f"epoch 1, batch {batch + 1}: {FAULTS[kind]}; .*skipped. Images: ", line)
         assert all(line.count(name) == 1 for name in trainer.loader.files_in(0, batch))
     assert losses.terms.keys() == {"colour", "light"} and all(map(math.isfinite, losses.terms.values()))
     assert first_not_finite(trainer.state()) == ""
@@ -165,7 +165,7 @@ def test_ten_in_a_row_end_the_run(samples: Samples, lazy: bool) -> None:
     with pytest.raises(FloatingPointError) as caught:
         other.train_epoch(1)
     text = str(caught.value)
-    assert f"{MOST_BAD_IN_A_ROW} steps in a row gave NaN or Inf (loss nan)" in text and "epoch 2, batch 5" in text
+    assert f"{MOST_FAULTS_IN_A_ROW} steps in a row gave NaN or Inf (loss nan)" in text and "epoch 2, batch 5" in text
     assert "lower lr0 (the rate is 0.00091 now)" in text
     assert len(lines) == 10
     if not lazy:

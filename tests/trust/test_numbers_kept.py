@@ -12,7 +12,7 @@ import torch
 
 from mgil.engine.prediction.load import load_model
 from mgil.engine.training.log import read_results
-from mgil.engine.training.progress import MOST_BAD_VALIDATIONS, Progress
+from mgil.engine.training.progress import MOST_FAULTY_VALIDATIONS, Progress
 from mgil.engine.training.run import run_train
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import load_checkpoint, save_checkpoint
@@ -67,7 +67,7 @@ def test_a_run_with_a_few_bad_steps_is_a_good_run(
     monkeypatch.setattr(AlignedLoss, "__call__", spoiled)
     lines: list[str] = []
     run = run_train(ground.config(tmp_path, epochs=6), lines.append)
-    assert sum("the loss is nan; this step is left out. Images: " in line for line in lines) == 3
+    assert sum("the loss is nan; this step is skipped. Images: " in line for line in lines) == 3
     rows = read_results(run / "results.csv")
     assert len(rows) == 6 and all(math.isfinite(float(value)) for row in rows for value in row.values())
     for name in ("last.pt", "best.pt"):
@@ -139,7 +139,7 @@ def test_a_validation_without_numbers_is_not_saved(
 def test_when_validations_are_too_many(ground: Playground) -> None:
     progress = Progress()
     for _ in range(2):
-        for _ in range(MOST_BAD_VALIDATIONS - 1):
+        for _ in range(MOST_FAULTY_VALIDATIONS - 1):
             assert not progress.accept((NAN, 0, 0), last=False)
         assert progress.accept((0, 0, 0), last=False)
     with pytest.raises(FloatingPointError, match="epoch 1: the validation losses are inf, 0, 0; lower lr0"):

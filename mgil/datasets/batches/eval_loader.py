@@ -12,9 +12,9 @@ import torch
 
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.batches.decode import decode_scanned
-from mgil.datasets.batches.left_out import LeftOut
 from mgil.datasets.batches.letterbox import FILL, fitted_size_hw, longer_side_within, place_planar, rect_shape_hw
 from mgil.datasets.batches.prefetch import prefetched
+from mgil.datasets.batches.unreadable import Unreadable
 
 # From data set indices, (B, 2) sizes (width, height) and (B, 2) pads (x, y) in the input, all in pixels, to targets.
 TargetsOf = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -58,7 +58,7 @@ class EvalLoader:
         shape_hw: the one height and width of every batch, for networks that take no other; every image is made as
             large as fits, and `size` and `rect` have no say.
         strict: make an image that cannot be read an error.
-        report: told which images are left out.
+        report: told which images are skipped.
 
     Raises:
         ValueError: size or batch size below 1.
@@ -95,7 +95,7 @@ class EvalLoader:
         self.pad = pad
         self.reduced = reduced
         self.ahead = ahead
-        self.left_out = LeftOut(len(split.image_paths), strict=strict, report=report)
+        self.unreadable = Unreadable(len(split.image_paths), strict=strict, report=report)
         sizes_hw = np.asarray(split.sizes_hw, np.int64).reshape(-1, 2)
         self.sides = longer_side_within(sizes_hw, self.shape_hw)
         self.fitted_hw = fitted_size_hw(sizes_hw, self.sides[:, None]) if len(sizes_hw) else sizes_hw
@@ -111,7 +111,7 @@ class EvalLoader:
         """Batches in order.
 
         Raises:
-            ValueError: see `LeftOut.add`.
+            ValueError: see `Unreadable.add`.
         """
         made = prefetched(self.batch, range(len(self)), threads=max(self.workers, 1)) if self.ahead else self._in_turn()
         return (batch for batch in made if len(batch.indices))
@@ -133,7 +133,7 @@ class EvalLoader:
         read: list[int] = []
         for image, found in zip(indices.tolist(), apply(self._read, indices.tolist()), strict=True):
             if isinstance(found, str):
-                self.left_out.add(image, found)
+                self.unreadable.add(image, found)
                 continue
             resized, original_hw = found
             row = len(read)
@@ -159,8 +159,8 @@ class EvalLoader:
         """The resized image and its original (height, width), or why it cannot be read."""
         if self._kept is not None and image in self._kept:
             return self._kept[image]
-        if image in self.left_out:
-            return "left out before"
+        if image in self.unreadable:
+            return "skipped before"
         path, side, size_hw = self.split.image_paths[image], int(self.sides[image]), self.split.sizes_hw[image]
         try:
             found = decode_scanned(path, side, size_hw, reduced=self.reduced)

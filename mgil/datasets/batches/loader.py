@@ -13,11 +13,11 @@ from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.geometry import Plan
 from mgil.datasets.batches.kernel_opencv import Painter
 from mgil.datasets.batches.kernel_torch import render_torch
-from mgil.datasets.batches.left_out import LeftOut
 from mgil.datasets.batches.order import EpochOrder, probabilities
 from mgil.datasets.batches.planner import BatchPlanner, images_of
 from mgil.datasets.batches.prefetch import prefetched
 from mgil.datasets.batches.stores import StoreName, TileReader, Tiles, TileStore, make_store
+from mgil.datasets.batches.unreadable import Unreadable
 
 
 class TrainLoader:
@@ -29,7 +29,7 @@ class TrainLoader:
 
     An image that cannot be read any more, though its header was good when the labels were read, becomes a grey tile
     without labels, and is reported once. Several processes should tell each other of theirs between epochs: see
-    `LeftOut.take_new`.
+    `Unreadable.take_new`.
 
     Args:
         composer: how pictures are made of which images.
@@ -44,10 +44,10 @@ class TrainLoader:
         device: where batches are made; a CUDA device augments there.
         drop_last: leave out the incomplete last batch (a set smaller than one batch is one smaller batch).
         strict: make an image that cannot be read an error.
-        report: told which store was chosen and why, and which images are left out.
+        report: told which store was chosen and why, and which images are skipped.
 
     Raises:
-        ValueError: no images, an impossible argument, or see `LeftOut.add`.
+        ValueError: no images, an impossible argument, or see `Unreadable.add`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TrainLoader:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.image_weights: np.ndarray | None = None
-        self.left_out = LeftOut(len(composer), strict=strict, report=report)
+        self.unreadable = Unreadable(len(composer), strict=strict, report=report)
         self.store: TileStore = make_store(
             composer.decoder,
             name=store,
@@ -87,12 +87,12 @@ class TrainLoader:
             device=self.device,
             ranks=world_size,
             agree=agree,
-            left_out=self.left_out,
+            unreadable=self.unreadable,
             report=report,
         )
         self.order = EpochOrder(composer, batch_size, seed, rank, world_size, drop_last)
         self.planner = BatchPlanner(
-            composer, batch_size, seed=seed, rank=rank, window=self.store.window, left_out=self.left_out
+            composer, batch_size, seed=seed, rank=rank, window=self.store.window, unreadable=self.unreadable
         )
         self._epochs: WeakSet[Generator[TrainBatch, None, None]] = WeakSet()  # those that may still run
 
@@ -131,7 +131,7 @@ class TrainLoader:
             first_batch: batch to begin with, to go on within an epoch.
 
         Raises:
-            ValueError: see `LeftOut.add`.
+            ValueError: see `Unreadable.add`.
         """
         batches = self._run_epoch(epoch, first_batch)
         self._epochs.add(batches)
@@ -144,7 +144,7 @@ class TrainLoader:
         first, stop = self.planner.pictures(planned, index)
         part = planned.plan.part(first, stop)
         tiles, rows = self.store.tiles_of(images_of(part, sequence))
-        planned = self.planner.with_targets(planned.plan, sequence)  # now that it is known which images are left out
+        planned = self.planner.with_targets(planned.plan, sequence)  # now that it is known which images are skipped
         if isinstance(tiles, np.ndarray) and self.device.type != "cuda":
             images = Painter(part, rows).draw(tiles, 0, stop - first)
         else:
@@ -190,14 +190,14 @@ class BatchMaker:
         loader, planner = self.loader, self.loader.planner
         if index // planner.at_once != self.number:
             self.number = index // planner.at_once
-            self.known_left_out = len(loader.left_out)
+            self.known_left_out = len(loader.unreadable)
             self.planned = planner.plan(self.epoch, self.number, self.sequence)
             self.rows = self.reader.rows(self.planned.plan.positions)
             self.painter: Painter | None = None
         tiles = self.reader.tiles(min((index + 1) * loader.batch_size, len(self.sequence)))
         plan = self.planned.plan
-        if len(loader.left_out) > self.known_left_out:
-            self.known_left_out = len(loader.left_out)
+        if len(loader.unreadable) > self.known_left_out:
+            self.known_left_out = len(loader.unreadable)
             self.planned = planner.with_targets(plan, self.sequence)
         first, stop = planner.pictures(self.planned, index)
         targets = self.planned.targets_of(first, stop)

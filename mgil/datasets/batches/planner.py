@@ -9,7 +9,7 @@ import torch
 
 from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.geometry import Plan
-from mgil.datasets.batches.left_out import LeftOut
+from mgil.datasets.batches.unreadable import Unreadable
 
 PLAN_STREAM = 1  # separates the plans from what else is drawn from the seed
 # Batches are planned together up to this many pictures: drawing numbers and moving boxes costs little more for many
@@ -46,18 +46,18 @@ class BatchPlanner:
         seed: of the plans.
         rank: this process among those that train together.
         window: of the store, see `TileStore.window`.
-        left_out: the images that have no targets.
+        unreadable: the images that have no targets.
     """
 
     def __init__(
-        self, composer: Composer, batch_size: int, *, seed: int, rank: int, window: int | None, left_out: LeftOut
+        self, composer: Composer, batch_size: int, *, seed: int, rank: int, window: int | None, unreadable: Unreadable
     ) -> None:
         self.composer = composer
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.window = window
-        self.left_out = left_out
+        self.unreadable = unreadable
 
     @property
     def at_once(self) -> int:
@@ -76,7 +76,7 @@ class BatchPlanner:
 
     def with_targets(self, plan: Plan, sequence: np.ndarray) -> PlannedBatches:
         """Add the targets, without those of images that could not be read."""
-        return PlannedBatches(plan, self.composer.targets(plan, images_of(plan, sequence), list(self.left_out)))
+        return PlannedBatches(plan, self.composer.targets(plan, images_of(plan, sequence), list(self.unreadable)))
 
     def pictures(self, planned: PlannedBatches, index: int) -> tuple[int, int]:
         """First and last + 1 picture of batch `index` among those planned with it."""

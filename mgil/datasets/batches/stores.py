@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from mgil.datasets.batches.decode import decode_scanned
 from mgil.datasets.batches.interrupts import interrupts_held
-from mgil.datasets.batches.left_out import LeftOut
 from mgil.datasets.batches.letterbox import FILL, fitted_size_hw
 from mgil.datasets.batches.memory import free_ram_bytes
+from mgil.datasets.batches.unreadable import Unreadable
 
 Tiles = np.ndarray | torch.Tensor
 Problems = list[tuple[int, str]]  # data set index, what is wrong with the image
@@ -50,7 +50,7 @@ class TileReader(Protocol):
                 store's window before it are there.
 
         Raises:
-            ValueError: see `LeftOut.add`.
+            ValueError: see `Unreadable.add`.
         """
         ...
 
@@ -60,7 +60,7 @@ class TileReader(Protocol):
 
 
 class TileStore(Protocol):
-    """Decoded images under one interface; an image that cannot be read is a grey tile, and told to `LeftOut`."""
+    """Decoded images under one interface; an image that cannot be read is a grey tile, and told to `Unreadable`."""
 
     @property
     def window(self) -> int | None:
@@ -134,13 +134,13 @@ class ResidentStore:
     """Every image of the split, decoded once, in RAM or on the GPU."""
 
     def __init__(
-        self, decoder: TileDecoder, left_out: LeftOut, *, device: torch.device | None = None, progress: bool = True
+        self, decoder: TileDecoder, unreadable: Unreadable, *, device: torch.device | None = None, progress: bool = True
     ) -> None:
         """Decode all images with a thread per core (OpenCV and libjpeg work outside Python's lock).
 
         Args:
             decoder: of the split.
-            left_out: is told of the images that cannot be read.
+            unreadable: is told of the images that cannot be read.
             device: GPU to hold the images; None holds them in RAM.
             progress: show a progress bar.
         """
@@ -155,10 +155,10 @@ class ResidentStore:
             for start in range(0, len(decoder), part):
                 indices = np.arange(start, min(start + part, len(decoder)))
                 if isinstance(self.pixels, np.ndarray):
-                    _decode_in_threads(decoder, left_out, indices, self.pixels[start : start + part], bar)
+                    _decode_in_threads(decoder, unreadable, indices, self.pixels[start : start + part], bar)
                 else:
                     host = np.empty((len(indices), *shape[1:]), np.uint8)
-                    _decode_in_threads(decoder, left_out, indices, host, bar)
+                    _decode_in_threads(decoder, unreadable, indices, host, bar)
                     self.pixels[start : start + part] = torch.from_numpy(host).to(device)
 
     def tiles_of(self, images: np.ndarray) -> tuple[Tiles, np.ndarray]:
@@ -171,7 +171,7 @@ class ResidentStore:
 
 
 def _decode_in_threads(
-    decoder: TileDecoder, left_out: LeftOut, indices: np.ndarray, tiles: np.ndarray, bar: tqdm
+    decoder: TileDecoder, unreadable: Unreadable, indices: np.ndarray, tiles: np.ndarray, bar: tqdm
 ) -> None:
     with ThreadPoolExecutor(os.cpu_count() or 1) as executor:
         futures = [executor.submit(decoder.decode_into, *job) for job in zip(indices.tolist(), tiles, strict=True)]
@@ -179,7 +179,7 @@ def _decode_in_threads(
             for index, future in zip(indices.tolist(), futures, strict=True):
                 problem = future.result()
                 if problem is not None:
-                    left_out.add(index, problem)
+                    unreadable.add(index, problem)
                 bar.update()
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
@@ -203,17 +203,17 @@ class _ResidentReader:
 class StreamedStore:
     """Only the images decoded last; each epoch decodes every image of its sequence once, in worker processes."""
 
-    def __init__(self, decoder: TileDecoder, left_out: LeftOut, *, batch_size: int, workers: int = 0) -> None:
+    def __init__(self, decoder: TileDecoder, unreadable: Unreadable, *, batch_size: int, workers: int = 0) -> None:
         """Decode nothing yet.
 
         Args:
             decoder: of the split.
-            left_out: is told of the images that cannot be read.
+            unreadable: is told of the images that cannot be read.
             batch_size: images per batch; the ring holds several batches.
             workers: processes that decode; 0 decodes in this one.
         """
         self.decoder = decoder
-        self.left_out = left_out
+        self.unreadable = unreadable
         self.workers = workers
         # The window decides which partners a mosaic can have, so it must not depend on the memory of the day.
         self.window = max(RING_BATCHES * batch_size, min(RING_BYTES // decoder.tile_bytes, RING_TILES))
@@ -223,25 +223,30 @@ class StreamedStore:
         used = np.unique(images[images >= 0])
         tiles, problems = self.decoder.decode_many(used)
         for problem in problems:
-            self.left_out.add(*problem)
+            self.unreadable.add(*problem)
         return tiles, np.searchsorted(used, images)
 
     def open(self, sequence: np.ndarray, first: int) -> TileReader:
         """See `TileStore`."""
         ring = min(self.window, max(len(sequence) - first, 1))
-        self.decoder.skipped = frozenset(self.left_out.images)
+        self.decoder.skipped = frozenset(self.unreadable.images)
         arrivals = _arrivals(self.decoder, sequence[first:], self.workers)
-        return _RingReader(arrivals, self.left_out, ring, self.decoder.size, first)
+        return _RingReader(arrivals, self.unreadable, ring, self.decoder.size, first)
 
 
 class _RingReader:
     """Takes decoded images as they arrive, chunk by chunk, into a ring: position p lies in row p modulo the ring."""
 
     def __init__(
-        self, arrivals: Iterator[tuple[torch.Tensor, Problems]], left_out: LeftOut, ring: int, size: int, first: int
+        self,
+        arrivals: Iterator[tuple[torch.Tensor, Problems]],
+        unreadable: Unreadable,
+        ring: int,
+        size: int,
+        first: int,
     ) -> None:
         self.arrivals = arrivals
-        self.left_out = left_out
+        self.unreadable = unreadable
         self.ring = np.empty((ring, size, size, 3), np.uint8)
         self.arrived = np.empty((0, size, size, 3), np.uint8)  # what has no place in the ring yet
         self.decoded = first  # positions below this are or were in the ring
@@ -254,7 +259,7 @@ class _RingReader:
             if not len(self.arrived):
                 chunk, problems = next(self.arrivals)
                 for problem in problems:
-                    self.left_out.add(*problem)
+                    self.unreadable.add(*problem)
                 self.arrived = chunk.numpy()
             taken = min(stop - self.decoded, len(self.arrived))
             self.ring[np.arange(self.decoded, self.decoded + taken) % len(self.ring)] = self.arrived[:taken]
@@ -314,7 +319,7 @@ def make_store(
     device: torch.device,
     ranks: int = 1,
     agree: Callable[[bool], bool] = bool,
-    left_out: LeftOut,
+    unreadable: Unreadable,
     report: Callable[[str], None],
 ) -> TileStore:
     """Choose and make the store of a split.
@@ -329,11 +334,11 @@ def make_store(
         ranks: processes that share this machine's RAM, each with a store of its own.
         agree: with `auto` and several processes, whether the split fits the memory of all, from whether it fits that of
             this one: stores of two kinds would draw other mosaics.
-        left_out: is told of the images that cannot be read.
+        unreadable: is told of the images that cannot be read.
         report: told what was chosen and why.
 
     Raises:
-        ValueError: no such store, or see `LeftOut.add`.
+        ValueError: no such store, or see `Unreadable.add`.
     """
     if name not in ("auto", "resident", "streamed"):
         raise ValueError(f"store {name!r}: choose auto, resident or streamed")
@@ -348,9 +353,9 @@ def make_store(
         why = "more than another process has free" if fits else f"more than the budget of {_mebibytes(ram)}"
         why = "as asked" if name == "streamed" else why
         report(f"images: streamed ({what}, {why}); {workers} decoding processes")
-        return StreamedStore(decoder, left_out, batch_size=batch_size, workers=workers)
+        return StreamedStore(decoder, unreadable, batch_size=batch_size, workers=workers)
     report(f"images: resident in {'GPU memory' if fits_gpu else 'RAM'} ({what})")
-    return ResidentStore(decoder, left_out, device=device if fits_gpu else None)
+    return ResidentStore(decoder, unreadable, device=device if fits_gpu else None)
 
 
 def _mebibytes(number: int) -> str:

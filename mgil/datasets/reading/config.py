@@ -23,7 +23,7 @@ KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", 
 # Written by other tools for people to read; they change nothing here.
 INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
 # Data sets of YOLOv5 that are not here, and what to do instead.
-LEFT_OUT = {
+NOT_HERE = {
     r"Argoverse|GlobalWheat2020|Objects365|SKU-110K|VisDrone|xView":
         r"give the path of its file in YOLOv5's data; code in it is not run, so bring images and labels",
     r"ImageNet\d*": r"its images have a class each and no boxes to train on",
@@ -69,7 +69,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         path: the data set's folder, relative to the YAML's own folder, which is also the default.
         train, val, test: each a folder of images, a .txt list of images, a list of these, or one COCO .json file;
             relative to `path`.
-        names: a list, or a mapping from 0 upwards; may be left out when a split is a COCO .json.
+        names: a list, or a mapping from 0 upwards; optional when a split is a COCO .json.
         nc: optional; must equal the number of names.
         category_ids: optional, the COCO category id of each class; else a COCO .json's, else 1 to nc.
         download, convert: optional, what `mgil.datasets.reading.download` fetches and how it is rewritten after.
@@ -129,7 +129,7 @@ def find_data_yaml(path: str | Path) -> Path:
         for name in (path.name.lower(), f"{path.name.lower()}.yaml"):
             if name in shipped:
                 return shipped[name]
-    hint = hint_for(path.name, shipped, LEFT_OUT, ending=".yaml", quoted=False)
+    hint = hint_for(path.name, shipped, NOT_HERE, ending=".yaml", quoted=False)
     hint = hint or f"shipped ones: {', '.join(sorted(shipped))}"
     raise FileNotFoundError(f"data set file {path} not found; {hint}")
 

@@ -87,8 +87,8 @@ def download(config: DataConfig, report: Callable[[str], None] = print) -> DataC
             archive = Path(folder) / os.path.basename(urlsplit(source.url).path)
             _fetch(source, archive, report)
             count, others = unpack(archive, config.root / source.to, "" if source.to else config.root.name)
-            left_out = f"; {others} that are neither images nor labels were not" if others else ""
-            report(f"{source.url}: {count} files unpacked into {config.root / source.to}{left_out}")
+            ignored = f"; {others} that are neither images nor labels were not" if others else ""
+            report(f"{source.url}: {count} files unpacked into {config.root / source.to}{ignored}")
     if content.get("convert") == "voc":
         convert_voc(config.root, config.names)
     return load_data_config(config.yaml_path)

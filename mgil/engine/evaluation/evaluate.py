@@ -51,7 +51,7 @@ def evaluate(
 
     Args:
         model: Maps (B, 3, H, W) float 0..1 to the task's predictions; set to evaluation mode for the run and put back.
-        loader: Batches of the split; the images that its `left_out` names, if it has that, do not count.
+        loader: Batches of the split; the images that its `unreadable` names, if it has that, do not count.
         judge: Of this model on this split.
         device: Where the model is; by default that of its parameters.
         half: Float16 arithmetic, CUDA only.
@@ -75,7 +75,7 @@ def evaluate(
     finally:
         model.train(was_training)
     return Evaluation(
-        judge.scores(tuple(getattr(loader, "left_out", ()))), clock.mean_losses(), clock.speeds_ms(), clock.size_hw
+        judge.scores(tuple(getattr(loader, "unreadable", ()))), clock.mean_losses(), clock.speeds_ms(), clock.size_hw
     )
 
 

@@ -34,7 +34,7 @@ class ExportFlags:
         most=2,
         together="a side, or height and width",
         aliases=("--img", "--img-size"),
-        help="input size: a side, or height and width; the weights' training size where left out",
+        help="input size: a side, or height and width; default: the weights' training size",
     )
     batch_size: int = flag(1, kind=whole(1, MOST_SIDE), aliases=("--batch",), help="images in one run")
     device: str = flag("cpu", help="cpu, or a GPU's number, for torchscript, onnx and engine")

@@ -64,7 +64,7 @@ FORMATS: dict[str, Format] = {
     )
 }  # fmt: skip
 
-LEFT_OUT = {
+NOT_HERE = {
     "saved_model": "TensorFlow's own formats are left to its converters; use tflite, or onnx",
     "pb": "TensorFlow's own formats are left to its converters; use tflite, or onnx",
     "edgetpu": "the Edge TPU compiler takes INT8 TFLite files alone; write tflite and quantise it there",
@@ -82,8 +82,8 @@ def check_formats(arguments: tuple[str, ...]) -> tuple[Format, ...]:
     if not arguments:
         raise ValueError(f"--include names no format; choose from {', '.join(FORMATS)}")
     for argument in arguments:
-        if argument in LEFT_OUT:
-            raise ValueError(f"--include {argument} is not available: {LEFT_OUT[argument]}")
+        if argument in NOT_HERE:
+            raise ValueError(f"--include {argument} is not available: {NOT_HERE[argument]}")
         if argument not in FORMATS:
             hint = hint_for(argument, FORMATS, quoted=False) or f"choose from {', '.join(FORMATS)}"
             raise ValueError(f"--include {argument}: no such format; {hint}")

@@ -27,7 +27,7 @@ class DetectFlags:
         nargs="+",
         most=1,
         together="one file: ensembles are not available",
-        help="weights (.pt) or an exported model; the newest best.pt in runs/train where left out",
+        help="weights (.pt) or an exported model; default: the newest best.pt in runs/train",
     )
     source: str = flag(
         str(EXAMPLES),
@@ -42,9 +42,9 @@ class DetectFlags:
         most=2,
         together="one side, or height and width",
         aliases=("--img", "--img-size"),
-        help="input size: a side, or height and width; the weights' training size where left out",
+        help="input size: a side, or height and width; default: the weights' training size",
     )
-    device: str = flag("", help="cpu, mps or a GPU's number; the first GPU, else the CPU, where left out")
+    device: str = flag("", help="cpu, mps or a GPU's number; default: the first GPU, else the CPU")
     view_img: bool = flag(False, help="show the pictures in a window; q or Esc ends")
     save_txt: bool = flag(False, help="write labels/*.txt")
     save_csv: bool = flag(False, help="write predictions.csv")

@@ -162,7 +162,7 @@ def load_exported(path: str | Path, device: torch.device) -> ExportedModel:
 
 
 def device_for(weights: Sequence[str | Path], text: str) -> torch.device:
-    """The device of `--device`; where that is left out, the CPU for files whose runtime has no GPU support here."""
+    """The device of `--device`; without it the CPU for files whose runtime has no GPU support here."""
     kinds = {_kind(Path(path)) for path in weights if is_exported(path)}
     if text or not torch.cuda.is_available():
         return select_device(text)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MOST_BAD_VALIDATIONS = 3  # in a row
+MOST_FAULTY_VALIDATIONS = 3  # in a row
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Progress:
             self.bad_validations = 0
             return True
         self.bad_validations += 1
-        if last or self.bad_validations >= MOST_BAD_VALIDATIONS:
+        if last or self.bad_validations >= MOST_FAULTY_VALIDATIONS:
             shown = ", ".join(f"{value:.4g}" for value in losses)
             raise FloatingPointError(f"epoch {self.epoch + 1}: the validation losses are {shown}; lower lr0")
         return False

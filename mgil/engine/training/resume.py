@@ -106,11 +106,11 @@ def resumed_config(
     for name in changed:
         if name in CONSEQUENCES:
             report(f"{flag_of(name)} {asked[name]} instead of {getattr(saved, name)}: {CONSEQUENCES[name]}")
-    settled = replace(saved, **{name: asked[name] for name in changed})
-    _check_unfinished(checkpoint, settled)
+    merged = replace(saved, **{name: asked[name] for name in changed})
+    _check_unfinished(checkpoint, merged)
     data = checkpoint.info.get("data", "")
     # its full path, so that the run goes on from any folder
-    return replace(settled, data=data) if isinstance(data, str) and os.path.isfile(data) else settled
+    return replace(merged, data=data) if isinstance(data, str) and os.path.isfile(data) else merged
 
 
 def _given_names(config: TrainFlags, given: Collection[str] | None) -> list[str]:

@@ -19,7 +19,7 @@ def build_optimizer(model: nn.Module, name: str, recipe: Recipe, weight_decay: f
     """Make an optimizer with three groups: biases, decayed weights, and normalisation weights without decay.
 
     Args:
-        model: Parameters that require no gradient are left out.
+        model: Parameters that require no gradient are skipped.
         name: One of `OPTIMIZERS`.
         recipe: Gives learning rate and momentum.
         weight_decay: Already scaled to the batch.

@@ -13,10 +13,10 @@ from mgil.engine.distributed import any_process, from_all
 from mgil.engine.training.precision import Precision
 from mgil.files.text import printable
 
-# A run goes on after a bad step; it ends after so many in a row, also of several epochs, or when more than this share
-# of an epoch's steps are bad, if there are at least so many.
-MOST_BAD_IN_A_ROW = 10
-MOST_BAD_SHARE = 0.5
+# A run goes on after a faulty step. It ends after so many in a row, also of several epochs, or when more than this
+# share of an epoch's steps are faulty, if there are at least so many.
+MOST_FAULTS_IN_A_ROW = 10
+MOST_FAULTS_SHARE = 0.5
 READ_EVERY = 20  # steps between two looks at what a GPU found, each of which waits for it
 NAMED_FILES = 64  # a message names at most so many
 
@@ -30,7 +30,7 @@ class Record:
         losses: (batches,) their losses.
         statistics: Sum of the BatchNorm statistics after their forward passes.
         norm: Norm of the gradients, the same in all processes.
-        fault: Whether the step was left out, the same in all processes.
+        fault: Whether the step was skipped, the same in all processes.
     """
 
     places: tuple[tuple[int, int], ...]
@@ -41,7 +41,7 @@ class Record:
 
 
 class StepGuard:
-    """Judges steps. A step is one unit: with accumulated gradients, one bad batch spoils the good ones beside it.
+    """Judges steps. A step is one unit: with accumulated gradients, one faulty batch spoils the others beside it.
 
     The forward pass itself changes BatchNorm's statistics, so their values before the step are kept. On a GPU all
     decisions stay there and are read every `READ_EVERY` steps; elsewhere each is read at once, which costs nothing.
@@ -49,7 +49,7 @@ class StepGuard:
     Args:
         model: In training; its frozen modules in evaluation mode.
         lazy: Leave the decisions on the device.
-        report: Gets a line per bad batch.
+        report: Gets a line per faulty batch.
         files: Paths of the images in a batch, by epoch and index.
     """
 
@@ -82,30 +82,30 @@ class StepGuard:
         self.places: list[tuple[int, int]] = []
         self.losses: list[Tensor] = []
         self.unread: list[Record] = []
-        self.steps = self.bad = 0
+        self.steps = self.faults = 0
 
     def watch(self, epoch: int, index: int, loss: Tensor) -> Tensor:
-        """Note a batch's loss; whether it is a number."""
+        """Note a batch's loss; whether it is finite."""
         self.places.append((epoch, index))
         self.losses.append(loss.detach())
-        return ~is_none(self.losses[-1])
+        return ~not_finite(self.losses[-1])
 
     def judge(self, norm: Tensor, precision: Precision) -> Tensor:
         """Whether the step is at fault, () bool on the device and the same in all processes.
 
-        Gradients that overflow float16 are no fault: the scaler leaves that step out itself and scales less.
+        Gradients that overflow float16 are no fault: the scaler skips that step itself and scales less.
         """
         self.now = self._present()
         losses, statistics = torch.stack(self.losses), self.now.sum()
         gradients = norm
         if precision.scaler.is_enabled():  # unless it is not the scale that is too large
             gradients = torch.where(precision.scaler.scale(torch.ones_like(norm)) < 1, norm, 0)
-        fault = any_process(is_none(losses.sum() + statistics + gradients))
+        fault = any_process(not_finite(losses.sum() + statistics + gradients))
         self.unread.append(Record(tuple(self.places), losses, statistics, norm, fault))
         self.places, self.losses = [], []
         return fault
 
-    def settle(self, fault: Tensor) -> None:
+    def finish(self, fault: Tensor) -> None:
         """Accept what the forward passes changed, or bring back what was before."""
         if self.statistics and (self.lazy or fault):
             self.now = torch.where(fault, self.good, self.now)
@@ -136,18 +136,22 @@ class StepGuard:
             self.in_a_row = self.in_a_row + 1 if fault else 0
             if not fault:
                 continue
-            self.bad += 1
+            self.faults += 1
             self._report(record)
-            if self.in_a_row >= MOST_BAD_IN_A_ROW:
+            if self.in_a_row >= MOST_FAULTS_IN_A_ROW:
                 self._give_up(f"{self.in_a_row} steps in a row", record, rates)
-        if last and self.steps >= MOST_BAD_IN_A_ROW and self.bad > MOST_BAD_SHARE * self.steps:
-            self._give_up(f"{self.bad} of the epoch's {self.steps} steps", records[-1], rates)
+        if last and self.steps >= MOST_FAULTS_IN_A_ROW and self.faults > MOST_FAULTS_SHARE * self.steps:
+            self._give_up(f"{self.faults} of the epoch's {self.steps} steps", records[-1], rates)
 
     def _report(self, record: Record) -> None:
         """Name the batches that spoiled a step, of all processes: those at fault, or all where no one is."""
         losses, norm, statistics = record.losses.tolist(), record.norm.item(), record.statistics.item()
-        whys = {place: f"the loss is {loss}" for place, loss in zip(record.places, losses, strict=True) if bad(loss)}
-        if not whys and bad(statistics):
+        whys = {
+            place: f"the loss is {loss}"
+            for place, loss in zip(record.places, losses, strict=True)
+            if not math.isfinite(loss)
+        }
+        if not whys and not math.isfinite(statistics):
             whys = dict.fromkeys(record.places, f"BatchNorm statistics become {statistics}")
         shared = f"the gradients are {norm}"
         certain = from_all(self._lines(whys))
@@ -157,7 +161,7 @@ class StepGuard:
 
     def _lines(self, whys: Mapping[tuple[int, int], str]) -> list[str]:
         return [
-            f"epoch {epoch + 1}, batch {index + 1}: {why}; this step is left out. Images: "
+            f"epoch {epoch + 1}, batch {index + 1}: {why}; this step is skipped. Images: "
             + named(self.files(epoch, index))
             for (epoch, index), why in whys.items()
         ]
@@ -166,19 +170,14 @@ class StepGuard:
         epoch, index = record.places[-1]
         losses = ", ".join(f"{value:.4g}" for value in record.losses.tolist())
         raise FloatingPointError(
-            f"epoch {epoch + 1}, batch {index + 1}: {what} gave NaN or Inf (loss {losses}) and were left out; "
+            f"epoch {epoch + 1}, batch {index + 1}: {what} gave NaN or Inf (loss {losses}) and were skipped; "
             f"lower lr0 (the rate is {max(rates):.3g} now), or train with --amp off"
         )
 
 
-def is_none(value: Tensor) -> Tensor:
+def not_finite(value: Tensor) -> Tensor:
     """Whether a () value is NaN or Inf; two operations, where torch.isfinite takes five."""
     return value * 0 != 0
-
-
-def bad(value: float) -> bool:
-    """Whether a number is none."""
-    return not math.isfinite(value)
 
 
 def named(paths: Sequence[str]) -> str:

@@ -61,7 +61,7 @@ class Trainer:
         multi_scale: Resize every batch to a random size within +/- 50 %.
         compiled: Run the forward pass through torch.compile.
         frozen: Modules that stay in evaluation mode, so that their BatchNorm statistics rest too.
-        report: Gets a line for people about every step that is left out.
+        report: Gets a line for people about every step that is skipped.
     """
 
     # The layout that tensor cores want; on one CPU thread a step of yolov5n-mgil at 64 px took 0.76 of the time in it
@@ -154,10 +154,10 @@ class Trainer:
 
     def _share_left_out(self) -> None:
         """Leave out in every process what one could not read: the main one tells it, and all count it."""
-        left_out = self.loader.left_out
-        for image, problem in chain.from_iterable(from_all(left_out.take_new())):
-            left_out.add(image, problem)
-        left_out.take_new()  # known to all
+        unreadable = self.loader.unreadable
+        for image, problem in chain.from_iterable(from_all(unreadable.take_new())):
+            unreadable.add(image, problem)
+        unreadable.take_new()  # known to all
 
     def _backward(self, batch: TrainBatch, epoch: int, index: int, steps: bool) -> torch.Tensor:
         """Add a batch's gradients; its loss terms and a 1 (zeros where they are NaN or Inf) stay on the device."""

@@ -45,7 +45,7 @@ class WeightStep:
         norm = self._clip()
         fault = self.guard.judge(norm, self.precision)
         self._optimize(norm, fault)
-        self.guard.settle(fault)
+        self.guard.finish(fault)
         if self.guard.lazy:
             self.ema.update(unless=fault)
         elif not fault:

@@ -65,7 +65,7 @@ class DetectScores:
     curves: Curves
     confusion: np.ndarray  # (C + 1, C + 1), predicted by labelled
     detections: Detections  # original pixels
-    left_out: tuple[int, ...]  # indices of images that could not be read; neither their labels nor they are counted
+    unreadable: tuple[int, ...]  # indices of images that could not be read; neither their labels nor they are counted
     samples: Samples  # the split, without the labels of those
     data: DataConfig
     options: ValOptions
@@ -159,7 +159,7 @@ def summarise(
         curves=curves,
         confusion=confusion_matrix(detections, samples, len(data.names)),
         detections=detections,
-        left_out=tuple(skipped),
+        unreadable=tuple(skipped),
         samples=samples,
         data=data,
         options=options,

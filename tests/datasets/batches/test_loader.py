@@ -334,7 +334,7 @@ def test_tiles_held_as_a_tensor_are_drawn_by_the_torch_kernel(split: Samples, mo
     )
     loader, reference = make_loader(split), make_loader(split)
     decoder, device = TileDecoder(split.image_paths, split.sizes_hw, SIZE), torch.device("cpu")
-    loader.store = ResidentStore(decoder, loader.left_out, device=device, progress=False)
+    loader.store = ResidentStore(decoder, loader.unreadable, device=device, progress=False)
     assert isinstance(loader.store.pixels, torch.Tensor)
     for ours, theirs in zip(loader.epoch(0), reference.epoch(0), strict=True):
         assert torch.equal(ours.targets, theirs.targets)

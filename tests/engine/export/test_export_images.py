@@ -37,7 +37,7 @@ def test_others_take_the_place_of_damaged_ones(tmp_path: Path) -> None:
     inputs = data_inputs(task_named("detect"), data, ("val",), (32, 32), 2, lines.append)
     pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths[1:3]])
     assert torch.equal((inputs * 255).round().byte(), torch.from_numpy(pictures).permute(0, 3, 1, 2))
-    assert [(path.name in line, line.endswith("; left out")) for path, line in zip(paths[::5], lines, strict=True)] == [
+    assert [(path.name in line, line.endswith("; skipped")) for path, line in zip(paths[::5], lines, strict=True)] == [
         (True, True)
     ] * 2
 
@@ -62,5 +62,5 @@ def test_export_says_which_image_it_left_out(tmp_path: Path) -> None:
     lines: list[str] = []
     weights = save_tiny_detector(tmp_path / "best.pt")
     run_export(ExportConfig(weights=str(weights), data=str(data), imgsz=(64,)), lines.append)
-    assert [line for line in lines if paths[0].name in line and line.endswith("; left out")]
+    assert [line for line in lines if paths[0].name in line and line.endswith("; skipped")]
     assert "largest difference on 2 images" in lines[-1]

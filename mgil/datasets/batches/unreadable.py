@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 SHOWN = 10  # images that are told by name
 
 
-class LeftOut:
-    """Which images are left out of training or evaluation, each told once.
+class Unreadable:
+    """Which images are skipped in training or evaluation, each told once.
 
-    An image stays left out until the end of the run, even should it come back: its labels are gone by then.
+    An image stays out until the end of the run, even should it come back: its labels are gone by then.
 
     Args:
         total: images of the split, over all processes.
@@ -30,7 +30,7 @@ class LeftOut:
         return len(self.images)
 
     def __contains__(self, image: object) -> bool:
-        """Whether the image of this index is left out."""
+        """Whether the image of this index is skipped."""
         return image in self.images
 
     def __iter__(self) -> Iterator[int]:
@@ -43,14 +43,14 @@ class LeftOut:
         return new
 
     def add(self, image: int, problem: str) -> None:
-        """Leave an image out.
+        """Skip an image from now on.
 
         Args:
             image: data set index.
             problem: what is wrong with it, with its path.
 
         Raises:
-            ValueError: `strict`, or more than half of the images are left out by now, as when a disk is gone.
+            ValueError: `strict`, or more than half of the images are skipped by now, as when a disk is gone.
         """
         if image in self.images:
             return
@@ -61,6 +61,6 @@ class LeftOut:
         if 2 * len(self.images) > self.total:
             raise ValueError(f"{problem}; with it more than half of the images ({len(self.images)}) cannot be read")
         if len(self.images) <= SHOWN:
-            self.report(f"{problem}; left out")
+            self.report(f"{problem}; skipped")
         elif len(self.images) == SHOWN + 1:
-            self.report("further images cannot be read either; they are left out without a line each")
+            self.report("further images cannot be read either; they are skipped without a line each")
