@@ -199,7 +199,9 @@ def test_a_head_of_ones_own_trains_and_detects(own_head: dict[str, Any]) -> None
 
 
 def test_a_head_that_is_no_detect_is_refused(own_head: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"^Own: a head must be a subclass of mgil\.networks\.head\.Detect, NoDetect is not$"):
+    with pytest.raises(
+        ValueError, match=r"^Own: a head must be a subclass of mgil\.networks\.head\.Detect, NoDetect is not$"
+    ):
         register_layer("Own", NoDetect, "head")
     register_layer("Own", lambda *arguments: NoDetect(*arguments), "head")
     with pytest.raises(ValueError, match=r"model, row 5 .*: Own: a head must be a subclass of models\.Detect"):

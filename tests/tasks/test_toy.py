@@ -107,20 +107,28 @@ def test_the_run_folder_is_that_of_any_task(run: Path, data: Path) -> None:
     assert checkpoint.training["config"]["task"] == "toy"
 
 
-def test_resume_knows_the_task_from_the_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copytree(run, tmp_path / "exp")
-    line = line_of(capsys, "train", "--resume", tmp_path / "exp", status=1)
+def test_resume_knows_the_task_from_the_file(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No word of the task beside --resume, which takes the newest run."""
+    copy = tmp_path / "runs" / "train" / "exp"
+    shutil.copytree(run, copy)
+    monkeypatch.chdir(tmp_path)
+    line = line_of(capsys, "train", "--resume", status=1)
     assert line.endswith(f"last.pt: all {EPOCHS} epochs are done; ask for more with --epochs")
-    door("train", "--resume", tmp_path / "exp", "--epochs", EPOCHS + 2)
-    rows = read_results(tmp_path / "exp" / "results.csv")
+    door("train", "--resume", "--epochs", EPOCHS + 2)
+    rows = read_results(copy / "results.csv")
     assert [int(row["epoch"]) for row in rows] == list(range(EPOCHS + 2))
     assert rows[:EPOCHS] == read_results(run / "results.csv")
-    last = load_checkpoint(tmp_path / "exp" / "weights" / "last.pt")
+    last = load_checkpoint(copy / "weights" / "last.pt")
     assert last.task == "toy" and last.training["config"]["brightness"] == BRIGHTNESS
-    line = line_of(capsys, "train", "toy", "--resume", tmp_path / "exp", "--brightness", 0.5, status=1)
+
+
+def test_resume_holds_flags_against_the_task_of_the_file(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = line_of(capsys, "train", "toy", "--resume", run, "--brightness", 0.5, status=1)
     assert line.startswith("--brightness 0.5: a resumed run keeps its own 0.9; ")
-    line = line_of(capsys, "train", "--resume", tmp_path / "exp", "--rect", status=1)
-    assert line.endswith("its task is toy, which has no --rect")
+    line = line_of(capsys, "train", "--resume", run, "--rect", status=1)
+    assert line == f"--resume {run}/weights/last.pt: its task is toy, which has no --rect"
 
 
 @pytest.mark.parametrize("brightness", [BRIGHTNESS, 0.4])
