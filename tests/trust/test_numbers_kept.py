@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.prediction.load import load_model
 from mgil.engine.training.log import read_results
 from mgil.engine.training.progress import MOST_FAULTY_VALIDATIONS, Progress
@@ -20,7 +21,6 @@ from mgil.engine.weights.finite import first_not_finite
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.aligned_loss import AlignedLoss
 from tests.engine.tiny import RECIPE, TINY, Playground, write_yaml
-from tests.tasks.detect.judging import evaluate
 
 NAN, INF = float("nan"), float("inf")
 
@@ -106,7 +106,7 @@ def validations(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
 
     def spoiled(*given: Any, **options: Any) -> Any:
         result = evaluate(*given, **options)
-        return replace(result, val_losses=(NAN, 0.1, INF)) if next(count) in bad else result
+        return replace(result, losses=(NAN, 0.1, INF)) if next(count) in bad else result
 
     monkeypatch.setattr("mgil.engine.training.run.evaluate", spoiled)
 
@@ -122,8 +122,8 @@ def test_a_validation_without_numbers_is_not_saved(
     validations(monkeypatch, {2, 4, 5, 6})
     epochs: list[int] = []
 
-    def saved(path: Any, model: Any, info: Any, *training: Any) -> None:
-        save_checkpoint(path, model, info, *training)
+    def saved(path: Any, model: Any, info: Any, *training: Any, task: str) -> None:
+        save_checkpoint(path, model, info, *training, task=task)
         epochs.extend([info["epoch"]] if Path(path).name == "last.pt" else [])
 
     monkeypatch.setattr("mgil.engine.training.state.save_checkpoint", saved)
