@@ -204,7 +204,9 @@ def test_a_head_that_is_no_detect_is_refused(own_head: dict[str, Any]) -> None:
     ):
         register_layer("Own", NoDetect, "head")
     register_layer("Own", lambda *arguments: NoDetect(*arguments), "head")
-    with pytest.raises(ValueError, match=r"model, row 5 .*: Own: a head must be a subclass of models\.Detect"):
+    with pytest.raises(
+        ValueError, match=r"model, row 5 .*: Own: a head must be a subclass of mgil\.networks\.head\.Detect"
+    ):
         build_model(own_head)
 
 

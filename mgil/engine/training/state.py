@@ -33,7 +33,7 @@ def save(run: RunParts, epoch: int, best: bool, last: bool) -> None:
     if config.save_period > 0 and (epoch + 1) % config.save_period == 0:
         save_checkpoint(weights / f"epoch{epoch}.pt", model, info, task=name)
     if not config.nosave or last:  # after all else: from here on a resumed run takes the epoch for done
-        save_checkpoint(weights / "last.pt", model, info, training_state(run), name)
+        save_checkpoint(weights / "last.pt", model, info, training_state(run), task=name)
 
 
 def training_state(run: RunParts) -> dict[str, Any]:
