@@ -122,8 +122,8 @@ def test_a_validation_without_numbers_is_not_saved(
     validations(monkeypatch, {2, 4, 5, 6})
     epochs: list[int] = []
 
-    def saved(path: Any, model: Any, info: Any, *training: Any, **task: Any) -> None:
-        save_checkpoint(path, model, info, *training, **task)
+    def saved(path: Any, model: Any, info: Any, *training: Any, task: str) -> None:
+        save_checkpoint(path, model, info, *training, task=task)
         epochs.extend([info["epoch"]] if Path(path).name == "last.pt" else [])
 
     monkeypatch.setattr("mgil.engine.training.state.save_checkpoint", saved)
