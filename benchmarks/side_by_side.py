@@ -24,6 +24,7 @@ from benchmarks.peers import FOLDER, peers_environment, peers_python
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.labels import label_path_of
+from mgil.datasets.reading.load import make_generated
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = ROOT / "benchmarks" / "workers"
@@ -181,6 +182,7 @@ def yolo_copy(data: str, folder: Path, copies: int = 1) -> Path:
     description = target / config.yaml_path.name
     if description.exists():
         return description
+    make_generated(config)
     splits = {"train": config.train, "val": config.val}
     if config.val == config.train:
         del splits["val"]

@@ -15,7 +15,7 @@ import yaml
 
 from mgil.datasets.reading.config import DataConfig, find_data_yaml, load_data_config
 from mgil.datasets.reading.image_list import list_images
-from mgil.datasets.reading.load import load_samples
+from mgil.datasets.reading.load import load_samples, make_generated
 from mgil.datasets.reading.samples import Samples
 from mgil.files.atomic import write_text_atomic
 
@@ -85,6 +85,7 @@ def listed(config: DataConfig, split: str) -> list[str]:
     sources = config.split(split)
     if any(source.lower().endswith(".json") for source in sources):
         raise ValueError(f"{config.yaml_path}: {split} is a COCO .json; holdout and images need text labels")
+    make_generated(config)
     return list_images(sources, str(config.root))[0]
 
 

@@ -201,7 +201,12 @@ class Task(Protocol):
         """The data set as the options want it seen, e.g. as one class."""
 
     def read(self, data: DataConfig, split: str, *, strict: bool, report: Report) -> Split:
-        """Read a split's labels. FileNotFoundError, ValueError: they cannot be used."""
+        """Read a split's labels, after `make_generated` of `mgil.datasets.reading.load`.
+
+        Raises:
+            FileNotFoundError: They are not there.
+            ValueError: They cannot be used.
+        """
 
     def composer(self, split: Any, recipe: Any, imgsz: int, stride: int, options: Any) -> Composer:
         """How training pictures are made."""

@@ -7,11 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from benchmarks.study_plan import STUDIES, Cell, find_study, load_cells, load_study, plan
 from benchmarks.study_table import read_rows
-from mgil.datasets.reading.config import SHIPPED_FOLDER
 from mgil.files.recipe import load_recipe
 from mgil.networks.config import load_architecture
 from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
@@ -35,10 +33,7 @@ SHIPPED = {
 
 @pytest.fixture
 def roots(tmp_path: Path) -> list[Path]:
-    """The digits without their images, and the YAML of a set that is not shipped."""
-    digits = yaml.safe_load((SHIPPED_FOLDER / "digits.yaml").read_text())
-    del digits["generate"]
-    (tmp_path / "digits.yaml").write_text(yaml.safe_dump(digits))
+    """The YAML of a set that is not shipped."""
     (tmp_path / "helmet320.yaml").write_text("train: train\nval: val\nnames: [head, helmet]\n")
     return [tmp_path]
 

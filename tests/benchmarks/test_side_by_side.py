@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import peers, side_by_side
 from benchmarks.side_by_side import Worker, alternate, available, camera_picture, camera_set, plot_bars, show, yolo_copy
+from mgil.datasets.reading import digits
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 
@@ -110,6 +111,16 @@ def test_camera_pictures_are_like_a_cameras(tmp_path: Path) -> None:
     samples = load_samples(load_data_config(description), "train", cache_dir=tmp_path, report=lambda _line: None)
     assert samples.sizes_hw.tolist() == [[480, 640]] * 2 and len(samples.classes) == 14
     assert all(40_000 < os.path.getsize(path) < 140_000 for path in samples.image_paths)
+
+
+def test_a_set_that_is_to_be_made_is_made_to_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits, "SCENES", {"train": 5, "val": 3})
+    source = tmp_path / "made.yaml"
+    source.write_text("path: made\ngenerate: digits\ntrain: images/train\nval: images/val\n")
+    config = load_data_config(yolo_copy(str(source), tmp_path / "copies"))
+    assert config.generate is None
+    for split, images in (("train", 5), ("val", 3)):
+        assert len(load_samples(config, split, cache_dir=tmp_path, report=lambda _line: None)) == images
 
 
 def test_a_copied_set_is_the_set(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.study_data import find_data, peer_copy, split_yaml
+from mgil.datasets.reading import digits
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from tests.engine.tiny import make_data, random_squares
@@ -28,6 +29,14 @@ def test_data_are_found_by_name_or_by_path(folder: Path) -> None:
     assert find_data("digits", [folder]).parent.name == "data"  # shipped
     with pytest.raises(FileNotFoundError, match=r"absent.yaml not found.*--data-root"):
         find_data("absent", [folder])
+
+
+def test_a_set_that_is_to_be_made_is_made_for_the_lists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits, "SCENES", {"train": 5, "val": 3})
+    (folder / "made.yaml").write_text("path: made\ngenerate: digits\ntrain: images/train\nval: images/val\n")
+    few = load_data_config(split_yaml(folder / "made.yaml", "made", 0, 4, folder / "out"))
+    for split, count in (("train", 4), ("val", 3)):
+        assert len(load_samples(few, split, cache_dir=folder, report=lambda _line: None)) == count
 
 
 def test_a_holdout_is_a_fixed_part_of_train_and_leaves_the_data_alone(folder: Path) -> None:

@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from mgil.datasets.reading import digits
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
 from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.run import run_export
 from mgil.engine.runs import new_run_folder
 from mgil.engine.runtimes.model import load_exported
 from mgil.files.atomic import write_text_atomic
 from tests.engine.export.exported import save_tiny_detector
+from tests.trust.disks import read_only
 
 
 def claim(project: Path, count: int, start: Any, found: Any) -> None:
@@ -69,6 +72,36 @@ def test_processes_that_make_the_same_data_set(tmp_path: Path, monkeypatch: pyte
     run_all(make_digits, tmp_path / "digits", processes=3)
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
     assert len(list((tmp_path / "digits").rglob("*.png"))) == 35
+
+
+def read_both_splits(yaml_path: Path, start: Any) -> None:
+    start.wait()
+    config = load_data_config(yaml_path)
+    for split, count in (("train", 30), ("val", 5)):
+        assert len(load_samples(config, split, report=lambda _line: None)) == count
+
+
+def test_processes_that_read_a_data_set_that_is_not_made_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MGIL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(digits, "SCENES", {"train": 30, "val": 5})
+    yaml_path = tmp_path / "made.yaml"
+    yaml_path.write_text("path: sets/digits\ngenerate: digits\ntrain: images/train\nval: images/val\n")
+    run_all(read_both_splits, yaml_path, processes=3)
+    assert [path.name for path in (tmp_path / "sets").iterdir()] == ["digits"]
+
+
+def test_the_data_set_of_digits_beside_a_checkout_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MGIL_CACHE", str(tmp_path / "cache"))
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    with read_only(checkout) as locked:
+        if not locked:
+            pytest.skip("root may write everywhere, and nothing can be mounted here")
+        assert digits.digits_folder(checkout / "datasets" / "digits") == tmp_path / "cache" / "digits"
+    assert digits.digits_folder(checkout / "datasets" / "digits") == checkout / "datasets" / "digits"
+    assert [path.name for path in tmp_path.rglob("*")] == ["checkout"]
 
 
 def export(weights: Path, start: Any) -> None:

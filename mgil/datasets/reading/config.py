@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mgil.datasets.reading.coco_json import read_categories
-from mgil.datasets.reading.digits import make_digits
+from mgil.datasets.reading.digits import NAMES as DIGITS
+from mgil.datasets.reading.digits import digits_folder
 from mgil.files.names import hint_for
 from mgil.files.shipped import shipped
 from mgil.files.text import check_class_names
@@ -42,6 +43,7 @@ class DataConfig:
     test: tuple[str, ...]
     names: tuple[str, ...]  # by class index
     category_ids: tuple[int, ...]  # the COCO category id of each class
+    generate: str | None = None  # 'digits': `mgil.datasets.reading.load.make_generated` makes the set in `root`
     download: str | None = None  # the YAML's `download` entry as text for people; never executed
     imgsz: int | None = None  # training size in pixels that suits the images, where the user gives none
     epochs: int | None = None  # length of training that suits the set, where the user gives none
@@ -63,7 +65,7 @@ class DataConfig:
 
 
 def load_data_config(path: str | Path) -> DataConfig:
-    """Read a data set YAML.
+    """Read a data set YAML. Nothing is written.
 
     Keys:
         path: the data set's folder, relative to the YAML's own folder, which is also the default.
@@ -73,7 +75,8 @@ def load_data_config(path: str | Path) -> DataConfig:
         nc: optional; must equal the number of names.
         category_ids: optional, the COCO category id of each class; else a COCO .json's, else 1 to nc.
         download, convert: optional, what `mgil.datasets.reading.download` fetches and how it is rewritten after.
-        generate: optional; `digits` is made on first use by `mgil.datasets.reading.digits`.
+        generate: optional; `digits` is made when a split is first read, in `path` or, where that cannot be written,
+            in the user's cache folder.
         imgsz, epochs, batch_size: optional, what to train with unless the user says otherwise.
         hyp: optional, values of the default recipe that the set needs otherwise, e.g. `{fliplr: 0.0}` for text.
 
@@ -82,20 +85,22 @@ def load_data_config(path: str | Path) -> DataConfig:
 
     Raises:
         FileNotFoundError: no such file.
+        PermissionError: there is no folder for a set that is to be made.
         ValueError: a key that is not known, or a value that makes no sense; names the file and the value.
     """
     yaml_path = find_data_yaml(path)
     content = read_yaml_mapping(yaml_path)
     _check_keys(content, yaml_path)
     root = _read_root(content, yaml_path)
-    if content.get("generate") is not None:
-        if content["generate"] != "digits":
-            raise ValueError(f"{yaml_path}: generate: {content['generate']!r} is not known; only 'digits' is")
-        root = make_digits(root)
+    generate = content.get("generate")
+    if generate is not None:
+        if generate != "digits":
+            raise ValueError(f"{yaml_path}: generate: {generate!r} is not known; only 'digits' is")
+        root = digits_folder(root)
     sources = {split: _read_split(content.get(split), split, root, yaml_path) for split in SPLITS}
     if not any(sources.values()):
         raise ValueError(f"{yaml_path}: gives neither train, val nor test")
-    names = _read_names(content, yaml_path)
+    names = _read_names(content, yaml_path) or (DIGITS if generate else None)  # its COCO .json may not be there yet
     names, category_ids = _with_categories(names, content, sources, yaml_path)
     if "nc" in content and content["nc"] != len(names):
         raise ValueError(f"{yaml_path}: nc is {content['nc']!r} but there are {len(names)} names")
@@ -107,6 +112,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         sources["test"],
         names=names,
         category_ids=category_ids,
+        generate=generate,
         download=_describe(content.get("download")),
         imgsz=_read_count(content, "imgsz", yaml_path),
         epochs=_read_count(content, "epochs", yaml_path),

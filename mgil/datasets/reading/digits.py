@@ -53,41 +53,72 @@ class Draws:
         return ((high_bits * np.uint64(limit)) >> np.uint64(31)).astype(np.int64).reshape(shape)
 
 
-def make_digits(folder: Path) -> Path:
-    """Make the data set in `folder` if it is not there yet; in the cache folder where `folder` cannot be written.
+def digits_folder(folder: Path) -> Path:
+    """Where the data set is, or will be made: `folder`, or the cache folder where `folder` cannot be written.
+
+    Nothing is written.
+
+    Raises:
+        PermissionError: neither can be written.
+        ValueError: the folder holds something that this program did not make.
+    """
+    places = (folder, cache_folder() / "digits")
+    for place in places:
+        if _is_made(place):
+            return place
+    for place in places:
+        _refuse_others(place)
+        if _can_be_made(place):
+            return place
+    raise PermissionError(
+        f"cannot write the digits data set to {places[0]} nor to {places[1]}; set MGIL_CACHE to a folder"
+    )
+
+
+def make_digits(folder: Path) -> None:
+    """Make the data set if it is not there yet: `images/`, `labels/` (YOLO), `annotations/instances_*.json` (COCO).
 
     The folder appears complete or not at all, and two processes may do this at the same time.
 
-    Returns:
-        Where the data set is: `images/`, `labels/` (YOLO) and `annotations/instances_{train,val}.json` (COCO).
+    Args:
+        folder: from `digits_folder`.
 
     Raises:
+        OSError: it cannot be written.
         ValueError: `folder` holds something that this program did not make.
     """
-    fallback = cache_folder() / "digits"
-    for place in (folder, fallback):
-        if _is_made(place):
-            return place
-    for place in (folder, fallback):
-        if place.is_dir() and any(place.iterdir()) and not (place / STAMP_NAME).is_file():
-            raise ValueError(f"{place} holds files that this program did not make; move it, or set another path")
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
-        except OSError:
-            continue
-        try:
-            _write_all(temporary)
-            _put_in_place(temporary, place)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        return place
-    raise PermissionError(f"cannot write the digits data set to {folder} nor to {fallback}; set MGIL_CACHE to a folder")
+    if _is_made(folder):
+        return
+    _refuse_others(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        why = f"{error.strerror}; the digits data set is made here: copy its YAML to a folder that can be written"
+        raise OSError(error.errno, why, str(folder)) from error
+    try:
+        _write_all(temporary)
+        _put_in_place(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _is_made(folder: Path) -> bool:
     stamp = folder / STAMP_NAME
     return stamp.is_file() and stamp.read_text(encoding="utf-8") == STAMP
+
+
+def _refuse_others(place: Path) -> None:
+    if place.is_dir() and any(place.iterdir()) and not (place / STAMP_NAME).is_file():
+        raise ValueError(f"{place} holds files that this program did not make; move it, or set another path")
+
+
+def _can_be_made(place: Path) -> bool:
+    """Whether a folder beside `place` could be made and renamed to it: asked of the nearest folder that is there."""
+    parent = place.parent
+    while not os.path.lexists(parent) and parent != parent.parent:
+        parent = parent.parent
+    return parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
 
 
 def _put_in_place(temporary: Path, place: Path) -> None:

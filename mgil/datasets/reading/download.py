@@ -12,7 +12,7 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ from zlib import error as zlib_error
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
+from mgil.datasets.reading.load import make_generated
 from mgil.datasets.reading.voc import convert_voc
 from mgil.files.atomic import write_atomic
 from mgil.files.yaml_file import read_yaml_mapping
@@ -61,6 +62,14 @@ class Member:
     name: str  # a relative path with '/', checked to stay inside the folder it is unpacked into
     size: int
     open: Callable[[], IO[bytes]]
+
+
+def download_absent(config: DataConfig, splits: Iterable[str], report: Callable[[str], None] = print) -> DataConfig:
+    """`download` where a file or folder of the splits is not there; else the configuration as it is."""
+    make_generated(config)
+    if all(os.path.exists(source) for split in splits for source in config.split(split)):
+        return config
+    return download(config, report)
 
 
 def download(config: DataConfig, report: Callable[[str], None] = print) -> DataConfig:

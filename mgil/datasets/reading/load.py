@@ -12,6 +12,7 @@ import numpy as np
 
 from mgil.datasets.reading.coco_json import find_image_folder, image_paths_of, read_json, scan_coco
 from mgil.datasets.reading.config import DataConfig
+from mgil.datasets.reading.digits import make_digits
 from mgil.datasets.reading.image_list import list_images, printable
 from mgil.datasets.reading.label_cache import LabelCache, sign_files
 from mgil.datasets.reading.labels import label_path_of, scan_yolo
@@ -19,6 +20,17 @@ from mgil.datasets.reading.path_list import PathList
 from mgil.datasets.reading.samples import Findings, Samples
 
 PROBLEMS_SHOWN = 10
+
+
+def make_generated(config: DataConfig) -> None:
+    """Make the data set if its YAML says `generate` and it is not there yet: whatever reads a split calls this first.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: its folder holds files of others.
+    """
+    if config.generate:
+        make_digits(config.root)
 
 
 def load_samples(
@@ -30,6 +42,8 @@ def load_samples(
     report: Callable[[str], None] = print,
 ) -> Samples:
     """Read a split's images and labels, or take them from the cache when no file has changed.
+
+    A set that the YAML says to generate is made here, where it is not there yet.
 
     Image ids are a COCO json's; else the file names where all are different whole numbers; else 1 to N.
 
@@ -48,6 +62,7 @@ def load_samples(
     sources = config.split(split)
     if not sources:
         raise ValueError(f"{config.yaml_path}: gives no {split} split; add '{split}: <folder of images>'")
+    make_generated(config)
     _check_presence(config, split)
     cache = LabelCache(cache_dir, report)
     if sources[0].lower().endswith(".json"):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
-from mgil.datasets.reading.download import download
+from mgil.datasets.reading.download import download_absent
 from mgil.engine.evaluation.config import ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.plots import plot_input_sizes
@@ -80,8 +80,8 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     if config.task == "speed":
         config = replace(config, **task.speed_options)
     data = load_data_config(config.data or trained_on or "digits.yaml")
-    if config.download and not all(Path(source).exists() for source in data.split(config.split)):
-        data = download(data, report)
+    if config.download:
+        data = download_absent(data, (config.split,), report)
     seen = task.adapted(data, config)
     if seen is data:
         _check_classes(model.names, data, report)

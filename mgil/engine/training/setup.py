@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from torch import nn
 
 from mgil.block.mgil import MGIL
 from mgil.datasets.reading.config import DataConfig, find_data_yaml, load_data_config
-from mgil.datasets.reading.download import download
+from mgil.datasets.reading.download import download_absent
 from mgil.engine.distributed import from_main, is_main, world_size
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.training.config import TrainFlags, frozen_rows
@@ -71,8 +70,8 @@ def load_splits(config: TrainFlags, task: Task, report: Report) -> Splits:
     data: DataConfig | None = None
     if is_main():
         data = load_data_config(config.data)
-        if config.download and not all(map(os.path.exists, (*data.train, *data.val))):
-            data = download(data, report)
+        if config.download:
+            data = download_absent(data, ("train", "val"), report)
         data = task.adapted(data, config)
     data = from_main(data)
     assert data

@@ -133,9 +133,16 @@ def test_a_file_of_the_user_comes_before_a_shipped_one(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED_FOLDER.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_shipped_file_loads(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mgil.datasets.reading.config.make_digits", lambda folder: folder)
-    config = load_data_config(path.name)
+def test_every_shipped_file_loads_and_nothing_is_written(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MGIL_CACHE", str(tmp_path / "cache"))
+    copy = tmp_path / "data" / path.name
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    config = load_data_config(copy)
+    assert list(tmp_path.rglob("*")) == [copy.parent, copy]
+    assert load_data_config(path.name).names == config.names
     assert config.train and config.val
     assert len(set(config.names)) == len(config.names) == len(config.category_ids)
 

@@ -20,10 +20,12 @@ from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.digits import (
     DIGIT_SIDE,
     INK_THRESHOLD,
+    NAMES,
     SCENES,
     SIZE,
     STAMP_NAME,
     Draws,
+    digits_folder,
     make_digits,
     resize_bilinear,
 )
@@ -137,8 +139,8 @@ def test_resize_equals_floating_point_bilinear(height: int, width: int) -> None:
 
 
 def test_the_folder_holds_images_labels_and_json_that_agree(few_scenes: None, tmp_path: Path) -> None:
-    folder = make_digits(tmp_path / "digits")
-    assert folder == tmp_path / "digits"
+    folder = tmp_path / "digits"
+    make_digits(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]  # no temporary folder is left
     assert stat.S_IMODE(folder.stat().st_mode) & 0o055 == 0o055
     text = "path: digits\ntrain: images/train\nval: {val}\nnames: ['0','1','2','3','4','5','6','7','8','9']\n"
@@ -162,14 +164,41 @@ def test_the_folder_holds_images_labels_and_json_that_agree(few_scenes: None, tm
         assert image.mode == "RGB" and image.size == (SIZE, SIZE)
 
 
+@pytest.mark.parametrize("val", ["images/val", "annotations/instances_val.json"])
+@pytest.mark.parametrize("names", [f"names: [{', '.join(map(repr, NAMES))}]\n", ""])
+def test_reading_the_yaml_writes_nothing_and_reading_a_split_makes_the_set(
+    few_scenes: None, tmp_path: Path, scenes: dict[str, list[tuple[np.ndarray, list[list[int]]]]], val: str, names: str
+) -> None:
+    path = tmp_path / "yaml" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text(f"path: ../sets/digits\ngenerate: digits\ntrain: images/train\nval: {val}\n{names}")
+    config = load_data_config(path)
+    assert list(tmp_path.rglob("*")) == [path.parent, path]
+    assert (config.generate, config.root) == ("digits", tmp_path / "sets" / "digits")
+    assert (config.names, config.category_ids) == (tuple("0123456789"), tuple(range(1, 11)))
+    for split in ("val", "train"):
+        samples = load_samples(config, split, strict=True, report=lambda line: None)
+        expected = [boxes for _, boxes in scenes[split][: digits.SCENES[split]]]
+        assert [len(boxes) for boxes in expected] == np.diff(samples.offsets).tolist()
+        rows = np.array([box for boxes in expected for box in boxes])
+        np.testing.assert_array_equal(samples.classes, rows[:, 0])
+        corners = np.concatenate([samples.boxes_cxcywh[:, :2] - samples.boxes_cxcywh[:, 2:] / 2] * 2, axis=1)
+        corners[:, 2:] += samples.boxes_cxcywh[:, 2:]
+        np.testing.assert_allclose(corners * SIZE, rows[:, 1:], atol=1e-4)
+    assert load_data_config(path) == config  # of the set that is made now
+
+
 def test_it_is_made_once_and_again_for_a_new_version(few_scenes: None, tmp_path: Path) -> None:
-    folder = make_digits(tmp_path / "digits")
+    folder = tmp_path / "digits"
+    make_digits(folder)
     first = folder / "images" / "train" / "000001.png"
     made = first.stat().st_mtime_ns
-    assert make_digits(folder) == folder
+    assert digits_folder(folder) == folder
+    make_digits(folder)
     assert first.stat().st_mtime_ns == made
     (folder / STAMP_NAME).write_text("digits scenes, version 0\n")
-    assert make_digits(folder) == folder
+    assert digits_folder(folder) == folder
+    make_digits(folder)
     assert first.stat().st_mtime_ns != made
     assert (folder / STAMP_NAME).read_text() == digits.STAMP
 
@@ -177,17 +206,21 @@ def test_it_is_made_once_and_again_for_a_new_version(few_scenes: None, tmp_path:
 def test_files_of_others_are_never_replaced(few_scenes: None, tmp_path: Path) -> None:
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits" / "thesis.tex").write_text("mine")
-    with pytest.raises(ValueError, match="digits holds files that this program did not make"):
-        make_digits(tmp_path / "digits")
+    for action in (digits_folder, make_digits):
+        with pytest.raises(ValueError, match="digits holds files that this program did not make"):
+            action(tmp_path / "digits")
     assert (tmp_path / "digits" / "thesis.tex").read_text() == "mine"
 
 
 def test_where_the_checkout_cannot_be_written_the_cache_folder_is_used(few_scenes: None, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    folder = make_digits(blocked / "digits")
+    folder = digits_folder(blocked / "digits")
     assert folder == tmp_path / "cache" / "digits"
-    assert make_digits(blocked / "digits") == folder
+    assert os.listdir(tmp_path) == ["file"]
+    make_digits(folder)
+    assert digits_folder(blocked / "digits") == folder
+    assert digits_folder(tmp_path / "digits") == folder  # one is enough
 
 
 def test_where_nothing_can_be_written_the_error_says_what_to_do(
@@ -197,17 +230,24 @@ def test_where_nothing_can_be_written_the_error_says_what_to_do(
     blocked.write_text("in the way")
     monkeypatch.setenv("MGIL_CACHE", str(blocked / "cache"))
     with pytest.raises(PermissionError, match="set MGIL_CACHE to a folder"):
+        digits_folder(blocked / "digits")
+
+
+def test_a_folder_that_can_no_longer_be_written_is_named(few_scenes: None, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    with pytest.raises(OSError, match="copy its YAML to a folder that can be written.*file/digits"):
         make_digits(blocked / "digits")
 
 
 def test_two_at_the_same_time_get_one_complete_set(few_scenes: None, tmp_path: Path) -> None:
-    results: list[Path] = []
+    results: list[None] = []
     threads = [threading.Thread(target=lambda: results.append(make_digits(tmp_path / "digits"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [tmp_path / "digits"] * 4
+    assert results == [None] * 4  # none of them failed
     assert os.listdir(tmp_path) == ["digits"]
     assert len(list((tmp_path / "digits" / "images" / "train").iterdir())) == 8
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import DataConfig
+from mgil.datasets.reading.load import make_generated
 from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Report, Task
 from tests.tasks.toy.data import ToyComposer, ToyJudge, ToyPredictor, ToySplit, read_split
 from tests.tasks.toy.network import ARCHITECTURES, ToyLoss, ToyNetwork, ToyRecipe
@@ -35,6 +36,7 @@ class ToyTask:
         return data
 
     def read(self, data: DataConfig, split: str, *, strict: bool, report: Report) -> ToySplit:
+        make_generated(data)
         found = read_split(data.split(split))
         report(f"{split}: {len(found)} images")
         return found
