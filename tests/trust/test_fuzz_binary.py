@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import tarfile
 import zipfile
@@ -22,8 +23,9 @@ from mgil.datasets.reading.download import unpack
 from mgil.datasets.reading.image_probe import probe_image
 from mgil.datasets.reading.label_cache import LabelCache
 from mgil.datasets.reading.samples import Findings, Samples
+from mgil.engine.runtimes.model import load_exported
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
-from mgil.engine.weights.torchscript_program import check_program
+from tests.engine.export.exported import METADATA
 from tests.trust.hostile import whole_checkpoint
 from tests.trust.mutations import Edit, edits, examples, mutated, mutated_zip, survives, values
 
@@ -178,26 +180,29 @@ def test_archives_of_data_sets(folder: Path, which: int, changes: list[Edit]) ->
 @pytest.fixture(scope="module")
 def program(folder: Path) -> bytes:
     content = io.BytesIO()
-    torch.jit.save(torch.jit.trace(torch.nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 8, 8)), content)
+    extra = {"config.txt": json.dumps(METADATA | {"shape": [1, 3, 64, 64]})}
+    torch.jit.save(torch.jit.trace(torch.nn.Conv2d(3, 4, 1), torch.zeros(1, 3, 8, 8)), content, _extra_files=extra)
     return content.getvalue()
 
 
 @examples(50)
 @given(which=st.integers(0, 9), changes=edits, whole=st.booleans())
 def test_torchscript_programs(folder: Path, program: bytes, which: int, changes: list[Edit], whole: bool) -> None:
-    """Looked over before PyTorch opens them."""
     path = folder / "a.torchscript"
     path.write_bytes(mutated_zip(program, which, changes) if whole else mutated(program, changes))
-    survives(lambda: check_program(path))
+    survives(lambda: load_exported(path, torch.device("cpu")))
 
 
 def test_torchscript_code_that_cannot_be_unpacked(folder: Path, program: bytes) -> None:
     """Each byte of a compressed entry in turn: PyTorch's reader takes some that Python's does not."""
     path = folder / "b.torchscript"
+    path.write_bytes(program)
+    assert not survives(lambda: load_exported(path, torch.device("cpu")))
     entries = zipfile.ZipFile(io.BytesIO(program)).infolist()
     code = next(entry for entry in entries if entry.compress_type == zipfile.ZIP_DEFLATED)
     names_length, extra_length = struct.unpack_from("<HH", program, code.header_offset + 26)
     start = code.header_offset + 30 + names_length + extra_length
     for place in range(start, start + code.compress_size - 1):  # the last has bits that mean nothing
         path.write_bytes(program[:place] + bytes([program[place] ^ 255]) + program[place + 1 :])
-        assert "no TorchScript file, or a damaged one" in survives(lambda: check_program(path))
+        said = survives(lambda: load_exported(path, torch.device("cpu")))
+        assert "PyTorch cannot open it as TorchScript" in said, place

@@ -1,9 +1,9 @@
 """TorchScript files, run by PyTorch.
 
-A TorchScript file is a program. `torch.jit.load` reads its pickles with a reader of its own that knows tensors, numbers
-and the classes declared in the file and calls no Python; but the file's code runs, some of it while loading. So it is
-read first, and refused if it calls anything but what detectors need (`mgil.engine.weights.torchscript_program`). That
-closes the known doors and is no sandbox: load the files of people you trust, as with any program.
+A TorchScript file is a program, and parts of it run while it is loaded: load only files of people you trust. Its code
+can call any operator of PyTorch, of which some read and write files, and nothing here looks for that.
+
+What is checked is the archive around it, so that a damaged one ends in one line and a bomb does not fill the memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from mgil.engine.runtimes.metadata import one_line, read_metadata
-from mgil.engine.weights.torchscript_program import check_program
+from mgil.engine.weights.archive import PRINTED, check_archive
 
 METADATA_FILE = "config.txt"  # YOLOv5's name
 
@@ -35,14 +35,14 @@ class TorchScriptBackend:
     output_shape: tuple[int | None, ...] | None = None
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        check_program(path)
         import_module("torchvision.ops")  # files that suppress boxes themselves use its operator
         extra_files: dict[str, Any] = {METADATA_FILE: ""}
         try:
+            check_archive(path, pickles=("data", "constants"), compressed=PRINTED)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch prefers other formats; users have this one
                 self._module = torch.jit.load(str(path), map_location=device, _extra_files=extra_files)
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # PyTorch raises many kinds
             raise ValueError(
                 f"{path}: PyTorch cannot open it as TorchScript; copy or export it again if it is damaged: "
                 f"{one_line(error)}"

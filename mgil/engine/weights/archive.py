@@ -51,7 +51,8 @@ def check_archive(path: Path, pickles: tuple[str, ...] = ("data",), compressed: 
     Args:
         path: The file.
         pickles: Its pickles without their suffix; the tensors of `data.pkl` are the entries `data/...`.
-        compressed: Endings of entries that may be compressed.
+        compressed: Endings of entries that may be compressed. These are unpacked, which compares their checksums;
+            PyTorch does not.
 
     Returns:
         The classes and functions that its pickles refer to.
@@ -71,6 +72,9 @@ def check_archive(path: Path, pickles: tuple[str, ...] = ("data",), compressed: 
                 found = references_in(archive.read(entries[0]))
                 _check_memory(found, sizes, entries[0].removesuffix(".pkl"))
                 names |= found.names
+            for entry in sizes:
+                if entry.endswith(compressed):
+                    archive.read(entry)
     except (*ZIP_ERRORS, UnicodeDecodeError) as error:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return names
