@@ -17,10 +17,9 @@ import pytest
 import torch
 
 from mgil.datasets.batches.letterbox import letterbox_image
-from mgil.engine.export.job import Suppression
-from mgil.engine.prediction.detector import Detector
 from mgil.networks.detector import DetectionModel
 from mgil.tasks.detect.nms import non_max_suppression
+from mgil.tasks.detect.suppression import Suppression
 from tests.browser.models import (
     SIZE,
     SQUARES,
@@ -34,6 +33,7 @@ from tests.browser.models import (
 )
 from tests.browser.site import PATIENCE_MS, Found, Site, assert_same, look_at, open_model, says, shown
 from tests.engine.tiny import NAMES
+from tests.tasks.detect.judging import detector
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VENDOR = REPOSITORY / "browser" / "vendor"
@@ -137,7 +137,7 @@ def test_finds_what_the_detector_finds(
     picture = write_picture(tmp_path / "squares.png", squares_picture(number))
     open_model(page, site.folder / "model.onnx")
     found = look_at(page, picture)
-    results = Detector(model, device=torch.device("cpu"), size_hw=(SIZE, SIZE))(picture)
+    results = detector(model, device=torch.device("cpu"), size_hw=(SIZE, SIZE))(picture)
     assert not isinstance(results, list)
     boxes = zip(results.classes, results.scores, results.boxes_xyxy, strict=True)
     assert_same(found, [Found(NAMES[kind], score, box) for kind, score, box in boxes])
@@ -333,7 +333,7 @@ def test_a_video(page: Any, site: Site, model: DetectionModel, tmp_path: Path) -
 def test_a_model_that_suppresses_itself(
     page: Any, site: Site, model: DetectionModel, squares: Path, tmp_path: Path
 ) -> None:
-    open_model(page, export(model, tmp_path / "best.onnx", suppression=Suppression()))
+    open_model(page, export(model, tmp_path / "best.onnx", inside=Suppression()))
     says(page, "#model-text", "NMS inside")
     assert page.get_by_label("overlap at most").is_disabled()
     assert_same(look_at(page, squares), pythons(model, squares_picture(0)))
@@ -342,7 +342,7 @@ def test_a_model_that_suppresses_itself(
 def test_scores_that_a_file_left_out_cannot_be_asked_for(
     page: Any, site: Site, model: DetectionModel, squares: Path, tmp_path: Path
 ) -> None:
-    inside = export(model, tmp_path / "best.onnx", suppression=Suppression(conf_thres=0.4))
+    inside = export(model, tmp_path / "best.onnx", inside=Suppression(conf_thres=0.4))
     open_model(page, inside)
     says(page, "#model-text", "NMS inside for scores from 0.4")
     score = page.get_by_label("Score at least")
