@@ -1,5 +1,5 @@
 # make demo: train, evaluate and detect on the embedded digits. make test: lint, type-check, test. make quick: the tests
-# that take under a minute in all.
+# that take under a minute in all (after the installation).
 # Needs Python >= 3.10 and nothing else; another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -40,7 +40,7 @@ unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -rs $(PARALLEL)
 
 quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL)
+	$(BIN)/python -m pytest -q -m "not slow and not nightly" $(PARALLEL)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_ENVIRONMENT = "MGIL_SHARED"
+# Their tests start programs, train or export: together some minutes. `make quick` runs the others.
+SLOW = (
+    *("trust", "benchmarks", "browser", "engine/export", "engine/runtimes", "engine/sources", "engine/training"),
+    *("engine/evaluation/test_val_cli.py", "engine/prediction/test_detect_cli.py", "engine/test_sets_to_be_made.py"),
+    *("block/test_runtimes.py", "files/test_written_files.py", "networks/test_architectures.py"),
+    *("tasks/detect/test_official_coco128.py", "tasks/detect/test_aligned_loss.py"),
+)
 
 matplotlib.use("Agg")
 # The tests are many small tensors: a second thread only waits for the first, and on a busy machine for a long time.
@@ -27,11 +34,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the backgrou
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
-    if torch.cuda.is_available():
-        return
+    """Mark what is slow, and skip what needs a GPU where there is none."""
+    slow = tuple(str(REPOSITORY / "tests" / place) for place in SLOW)
     for item in items:
-        if item.get_closest_marker("cuda"):
+        if str(item.path).startswith(slow):
+            item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 

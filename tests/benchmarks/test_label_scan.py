@@ -18,6 +18,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.nightly
 def test_tables_of_a_small_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     table, absent = tmp_path / "out" / "scan.csv", tmp_path / "absent"
     command = f"label_scan --images {IMAGES} --workers 2 --folder {tmp_path} --peers {absent} --csv {table}"

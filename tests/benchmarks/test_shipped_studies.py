@@ -81,7 +81,7 @@ def test_committed_rows_are_of_these_cells(study: str, roots: list[Path]) -> Non
     assert {row["baseline"] for row in table} == {load_cells(find_study(study))[0].model.name}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("model", ["narrowed", "widened"])
 def test_a_solved_width_is_the_committed_one(model: str, roots: list[Path]) -> None:
     only = (f"model=*{model}", "data=helmet320", "seed=0")

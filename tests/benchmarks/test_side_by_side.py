@@ -154,7 +154,7 @@ def test_tables_and_bars_are_written(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert cv2.imread(str(tmp_path / "bars.png")).shape[0] > 300
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("module", "options", "table", "positive"),
     [

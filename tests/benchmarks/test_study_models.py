@@ -32,6 +32,7 @@ def test_a_definition_is_the_whole_architecture(tiny: str) -> None:
     assert Model(tiny, width=2.0).definition() == {**definition, "width_multiple": 2.0}
 
 
+@pytest.mark.nightly
 def test_a_width_is_solved_for_operations(tiny: str, tmp_path: Path) -> None:
     single, double = Model(tiny).definition(), Model(tiny, width=2.0).definition()
     assert gflops_of(double) > 3 * gflops_of(single)

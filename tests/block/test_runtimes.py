@@ -99,7 +99,7 @@ def test_compiles_in_one_graph_for_any_size(form: int) -> None:
         torch.testing.assert_close(compiled(x), block(x))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_compiles_to_machine_code() -> None:
     block, x = MGIL(5, 12, fine_convs=1, coarse_convs=1).eval(), torch.randn(2, 5, 9, 6)
     torch.compiler.reset()

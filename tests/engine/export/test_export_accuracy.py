@@ -32,7 +32,7 @@ def data(shared_data: Path, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ap_of_onnx_files_through_val(
     data: Path, official_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
