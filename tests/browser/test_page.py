@@ -369,8 +369,9 @@ def test_keyboard_and_phone(launch: Callable[..., Any], site: Site, model: Detec
     look_at(page, squares)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate("canvas.width / 3 / canvas.getBoundingClientRect().width") == pytest.approx(1, abs=0.01)
-    reached = []
-    for _ in range(8):
+    page.focus("#model-file")  # Chromium's versions differ in where the first Tab leads
+    reached = ["model-file"]
+    for _ in range(7):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id"))
     assert reached == ["model-file", "image-file", "video-file", "webcam", "score", "iou", "input-view", "table"]
