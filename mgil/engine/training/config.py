@@ -118,7 +118,11 @@ class TrainFlags:
     download: bool = flag(False, help="fetch a missing data set from the URL in its YAML")
 
     refuses: ClassVar[tuple[Refused, ...]] = (
-        refused("--evolve", why="search recipes with a tool made for it, such as Optuna, around this command"),
+        refused(
+            *("--evolve", "--evolve_population", "--resume_evolve"),
+            why="search recipes with a tool made for it, such as Optuna, around this command",
+        ),
+        refused(*("--ndjson-console", "--ndjson-file"), why="results.csv has the figures of every epoch", nargs=0),
         refused(
             *("--bucket", "--upload_dataset", "--entity", "--bbox_interval", "--artifact_alias"),
             why="nothing is sent to other machines",
