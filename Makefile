@@ -40,7 +40,8 @@ unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -rs $(PARALLEL)
 
 quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not slow and not nightly" $(PARALLEL)
+	$(BIN)/python -m pytest -q -m "not slow and not nightly" \
+		--ignore tests/trust --ignore tests/benchmarks --ignore tests/browser $(PARALLEL)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
