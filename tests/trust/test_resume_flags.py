@@ -152,7 +152,11 @@ def test_which_run_is_meant(ground: Playground, tmp_path: Path, monkeypatch: pyt
         find_resume("latest")  # and not the older run without a word
     assert find_resume("runs/train/exp") == find_resume(str(first / "last.pt")) == first / "last.pt"
     (second / "last.pt").touch()
+    os.utime(second / "last.pt", (1020,) * 2)
     assert find_resume("latest") == second / "last.pt"
+    os.utime(first.parent / "opt.yaml", (1030,) * 2)  # resumed by name, and interrupted in its first epoch
+    assert find_resume("latest") == first / "last.pt"
+    os.utime(second / "last.pt", (1040,) * 2)
     for other in ("runs/study/cell", "runs/demo/train"):  # newer, and elsewhere
         (Path(other) / "weights").mkdir(parents=True)
         for file in ("opt.yaml", "weights/last.pt"):

@@ -37,7 +37,8 @@ def find_resume(given: str, project: str = TRAIN_PROJECT) -> Path:
     """The checkpoint that `--resume` means.
 
     Args:
-        given: The file itself, a run's folder, or "latest": the last.pt that was written last in `project`.
+        given: The file itself, a run's folder, or "latest": that of the run in `project` which was begun, resumed or
+            saved last.
         project: Parent folder of the runs.
 
     Raises:
@@ -55,9 +56,10 @@ def find_resume(given: str, project: str = TRAIN_PROJECT) -> Path:
     found, begun = oldest_first(project, "weights/last.pt"), oldest_first(project, "opt.yaml")
     if begun and (not found or written_at(begun[-1]) > written_at(found[-1])):
         newest = begun[-1].parent / "weights" / "last.pt"
+        if newest.exists():  # perhaps older than another run's: a resumed run writes opt.yaml first
+            return newest
         hint = f", or name an older run: --resume {found[-1].parents[1]}" if found else ""
-        if not newest.exists():
-            raise FileNotFoundError(f"--resume: the newest run is {begun[-1].parent}: {_too_early(newest)}{hint}")
+        raise FileNotFoundError(f"--resume: the newest run is {begun[-1].parent}: {_too_early(newest)}{hint}")
     if not found:
         raise FileNotFoundError(
             f"--resume: there is no last.pt in {project}; name the run's folder (--resume FOLDER), or its --project"
