@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mgil.datasets.reading.config import find_data_yaml
+from mgil.engine.data_of_weights import gone
 from mgil.engine.input_size import round_up
 from mgil.engine.runs import TRAIN_PROJECT, oldest_first, written_at
 from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainFlags, config_from_dict, frozen_rows
@@ -100,7 +101,11 @@ def resumed_config(
     if foreign:
         raise ValueError(f"--resume {checkpoint.path}: its task is {saved.task}, which has no {', '.join(foreign)}")
     changed = [name for name, value in asked.items() if not _is_own(name, value, saved, checkpoint)]
-    refused = [name for name in changed if name not in MAY_CHANGE_ON_RESUME]
+    data = _data_of(checkpoint, saved)
+    if not data and "data" not in changed:
+        raise FileNotFoundError(f"--resume: {gone(str(checkpoint.info.get('data') or saved.data), checkpoint.path)}")
+    may_change = MAY_CHANGE_ON_RESUME if data else (*MAY_CHANGE_ON_RESUME, "data")
+    refused = [name for name in changed if name not in may_change]
     if refused:
         kept = "; ".join(f"{flag_of(name)} {asked[name]!r}: a resumed run keeps its own {getattr(saved, name)!r}"
                          for name in refused)  # fmt: skip
@@ -110,9 +115,19 @@ def resumed_config(
             report(f"{flag_of(name)} {asked[name]} instead of {getattr(saved, name)}: {CONSEQUENCES[name]}")
     merged = replace(saved, **{name: asked[name] for name in changed})
     _check_unfinished(checkpoint, merged)
-    data = checkpoint.info.get("data", "")
     # its full path, so that the run goes on from any folder
-    return replace(merged, data=data) if isinstance(data, str) and os.path.isfile(data) else merged
+    return replace(merged, data=data or str(find_data_yaml(merged.data)))
+
+
+def _data_of(checkpoint: Checkpoint, saved: TrainFlags) -> str:
+    """The path of the run's data set; empty where that is gone."""
+    data = checkpoint.info.get("data", "")
+    if isinstance(data, str) and os.path.isfile(data):
+        return data
+    try:
+        return str(find_data_yaml(saved.data))
+    except FileNotFoundError:
+        return ""
 
 
 def _given_names(config: TrainFlags, given: Collection[str] | None) -> list[str]:
