@@ -57,7 +57,7 @@ class Unreadable:
         self.images.add(image)
         self._new.append((image, problem))
         if self.strict:
-            raise ValueError(f"{problem}; strict reading")
+            raise ValueError(f"{problem}; an error with --strict")
         if 2 * len(self.images) > self.total:
             raise ValueError(f"{problem}; with it more than half of the images ({len(self.images)}) cannot be read")
         if len(self.images) <= SHOWN:

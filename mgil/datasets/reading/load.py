@@ -153,4 +153,5 @@ def _refuse(samples: Samples, found: Findings, config: DataConfig, split: str, s
         why = f"the first of {len(found.problems)} problems: {found.problems[0]}" if found.problems else "all are empty"
         raise ValueError(f"train: no box to learn from in {len(samples)} images; {why} ({config.yaml_path})")
     if strict and found.problems:
-        raise ValueError(f"{split}: {len(found.problems)} problems and strict reading; the first: {found.problems[0]}")
+        count = "1 problem" if len(found.problems) == 1 else f"{len(found.problems)} problems"
+        raise ValueError(f"{split}: {count}, errors with --strict; the first: {found.problems[0]}")
