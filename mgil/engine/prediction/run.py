@@ -91,7 +91,7 @@ def newest_weights() -> Path:
     found = oldest_first(TRAIN_PROJECT, "weights/best.pt")
     if not found:
         raise FileNotFoundError(
-            f"no --weights given and no weights/best.pt in {TRAIN_PROJECT}: run train.py first, or give --weights FILE"
+            f"no --weights given and no weights/best.pt in {TRAIN_PROJECT}: train first, or give --weights FILE"
         )
     return found[-1]
 

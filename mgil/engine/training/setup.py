@@ -54,7 +54,7 @@ def read_named_files(config: TrainFlags, task: Task) -> Checkpoint | None:
         if checkpoint.task != task.name and not config.cfg:  # with a model of its own, a task may take what fits
             raise ValueError(
                 f"--weights {checkpoint.path}: its task is {checkpoint.task}, not {task.name}; "
-                f"train.py {checkpoint.task} goes on with it, or give a --cfg"
+                f"train the task {checkpoint.task} to go on with it, or give a --cfg"
             )
     if config.cfg:
         task.check_architecture(config.cfg)

@@ -323,7 +323,7 @@ def test_signals_let_the_picture_in_hand_be_finished(
 
 def test_newest_training_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="run train.py first"):
+    with pytest.raises(FileNotFoundError, match=": train first, or give --weights FILE"):
         newest_weights()
     for age, name in enumerate(("exp2", "exp", "exp3")):
         path = tmp_path / "runs/train" / name / "weights/best.pt"
