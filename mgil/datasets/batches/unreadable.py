@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+
+from mgil.files.text import Report
 
 SHOWN = 10  # images that are told by name
 
@@ -18,7 +20,7 @@ class Unreadable:
         report: gets a line for each of the first.
     """
 
-    def __init__(self, total: int, *, strict: bool, report: Callable[[str], None]) -> None:
+    def __init__(self, total: int, *, strict: bool, report: Report) -> None:
         self.total = total
         self.strict = strict
         self.report = report

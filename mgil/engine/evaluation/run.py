@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from mgil.engine.runtimes.model import (
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.atomic import write_text_atomic
 from mgil.files.flags import check_foreign
+from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.tasks.base import Loading, Split, Task
 from mgil.tasks.registry import options_of, task_named
@@ -38,7 +38,6 @@ from mgil.tasks.registry import options_of, task_named
 LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
 HIGH_RESOLUTION_STUDY = tuple(range(256, 1536 + 128, 128))  # YOLOv5's
 SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)

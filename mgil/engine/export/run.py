@@ -35,10 +35,10 @@ from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoi
 from mgil.files.atomic import check_room, folder_aside, remove_leftovers, sync_folder, sync_tree
 from mgil.files.flags import check_foreign
 from mgil.files.packages import MissingPackage
+from mgil.files.text import Report
 from mgil.tasks.base import Task
 from mgil.tasks.registry import options_of, task_named
 
-Report = Callable[[str], None]
 WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
     "torchscript": write_torchscript,
     "onnx": write_onnx,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -20,9 +20,9 @@ from mgil.engine.training.progress import Progress
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.files.flags import flag_of
 from mgil.files.recipe import load_recipe
+from mgil.files.text import Report
 from mgil.tasks.registry import DEFAULT_TASK, task_named
 
-Report = Callable[[str], None]
 TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights"}
 FINAL_TABLE = "per_class.csv"  # written last of all: a run that has it is complete
 # What a change does to a run that would else be, bit by bit, the one that was never interrupted.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,10 +22,9 @@ from mgil.engine.training.resume import find_resume, patience_is_over, resumed_c
 from mgil.engine.training.state import restore, save
 from mgil.engine.training.trainer import EpochLosses
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.files.text import Report
 from mgil.tasks.base import Loss
 from mgil.tasks.registry import task_named
-
-Report = Callable[[str], None]
 
 
 def run_train(

@@ -20,11 +20,11 @@ from mgil.engine.training.config import TrainFlags, frozen_rows
 from mgil.engine.training.precision import Precision
 from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
 from mgil.files.recipe import load_recipe
+from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.networks.profile import profile
 from mgil.tasks.base import Split, Task
 
-Report = Callable[[str], None]
 DEFAULT_IMGSZ, DEFAULT_EPOCHS, DEFAULT_BATCH = 640, 100, 16
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
 PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, of which BatchNorm cannot take the statistics on a 1x1 map

@@ -17,9 +17,10 @@ from PIL import Image
 
 import detect
 from mgil.engine.cli import parse, run_cli
-from mgil.engine.prediction.config import EXAMPLES, DetectConfig
+from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.run import DetectSummary, check_display, newest_weights, run_detect
 from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.files.shipped import EXAMPLES
 from mgil.files.written_files import LIST_NAME
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.predictor import Detector
