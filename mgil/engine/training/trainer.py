@@ -59,7 +59,7 @@ class Trainer:
         schedule: Sets the optimizer's rates.
         precision: Number type of the forward pass.
         seed: Of the sizes that `multi_scale` draws.
-        multi_scale: Resize every batch to a random size within +/- 50 %.
+        multi_scale: Resize every batch to a random size of whole strides, see `MultiScale`.
         compiled: Run the forward pass through torch.compile.
         frozen: Modules that stay in evaluation mode, so that their BatchNorm statistics rest too.
         report: Gets a line for people about every step that is skipped.
