@@ -48,7 +48,7 @@ def train(arguments: Arguments = None, prog: str | None = None) -> None:
         config = build(kind, given)
         from mgil.engine.training.run import run_train
 
-        run_cli(lambda: run_train(config, given=given))
+        run_cli(lambda: run_train(config, given=given, program=prog or "train.py"))
 
 
 def val(arguments: Arguments = None, prog: str | None = None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+
+from mgil.files.text import Report
 
 SMALLEST_PX = 32
 
@@ -24,7 +26,7 @@ def round_up(side: int, stride: int) -> int:
     return -(-side // stride) * stride
 
 
-def input_size_hw(sides: Sequence[int], stride: int, report: Callable[[str], None]) -> tuple[int, int]:
+def input_size_hw(sides: Sequence[int], stride: int, report: Report) -> tuple[int, int]:
     """Height and width of the network's input.
 
     Args:

@@ -84,15 +84,20 @@ def stop_requests() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def how_to_go_on(last: Path | None, nosave: bool) -> str:
+def how_to_go_on(last: Path | None, nosave: bool, program: str) -> str:
     """What to do after Ctrl-C.
 
     Args:
         last: Where the run's last.pt is, or will be; None: the run had not begun.
         nosave: Whether it is written after the last epoch alone.
+        program: How the user calls it: "train.py" or "mgil train".
     """
     if last is not None and last.exists():
-        program = "python" if world_size() == 1 else "torchrun ..."
-        return f"to go on: {program} train.py --resume {shlex.quote(str(last.parent.parent))}"
+        is_script = program.endswith(".py")
+        if world_size() > 1:
+            program = f"torchrun ... {program if is_script else f'--no-python {program}'}"
+        elif is_script:
+            program = f"python {program}"
+        return f"to go on: {program} --resume {shlex.quote(str(last.parent.parent))}"
     when = "last epoch (--nosave)" if nosave else "first epoch"
     return f"nothing was saved yet, the first checkpoint comes after the {when}"

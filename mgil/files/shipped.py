@@ -14,3 +14,6 @@ def shipped(name: str) -> Path:
     """
     inside = PACKAGE / "shipped" / name
     return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+EXAMPLES = shipped("data") / "images"  # the pictures

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+Report = Callable[[str], None]  # takes the lines for people
 MOST_NAMES = 20_000  # classes
 MOST_NAME_CHARACTERS = 200
 

@@ -21,9 +21,9 @@ from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.eval_loader import EvalLoader, Images
 from mgil.datasets.reading.config import DataConfig
 from mgil.files.recipe import Recipe
+from mgil.files.text import Report
 from mgil.networks.network import Network
 
-Report = Callable[[str], None]
 Average = Callable[[Tensor], Tensor]  # the mean of a value over all processes
 
 

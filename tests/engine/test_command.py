@@ -25,7 +25,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What the commands would run."""
     seen: list[tuple[Any, ...]] = []
 
-    def run(config: Any, given: dict[str, Any] | None = None) -> None:
+    def run(config: Any, given: dict[str, Any] | None = None, program: str = "") -> None:
         seen.append((config, given))
 
     runs = ("training.run.run_train", "evaluation.run.run_val", "prediction.run.run_detect", "export.run.run_export")

@@ -261,5 +261,8 @@ def test_weights_of_one_task_do_not_start_another(
 ) -> None:
     flags = ("--data", data, "--imgsz", 32, "--project", tmp_path, *COMMON)
     line = line_of(capsys, "train", "--weights", weights, *flags, status=1)
-    assert line == f"--weights {weights}: its task is toy, not detect; train.py toy goes on with it, or give a --cfg"
+    assert (
+        line
+        == f"--weights {weights}: its task is toy, not detect; train the task toy to go on with it, or give a --cfg"
+    )
     assert not list(tmp_path.iterdir())

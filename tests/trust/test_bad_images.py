@@ -92,7 +92,7 @@ def test_an_image_that_cannot_be_used_is_told_and_skipped(tmp_path: Path, name: 
     assert [os.path.basename(used) for used in samples.image_paths] == ["good-1.png", "good-2.png"]
     assert lines[0].startswith(f"{path}: ") and reason in lines[0] and lines[0].endswith("; image skipped")
     assert lines[1:] == ["train: 2 images, 2 boxes, 1 images skipped"]
-    with pytest.raises(ValueError, match=r"train: 1 problems and strict reading; the first: .*image skipped"):
+    with pytest.raises(ValueError, match=r"train: 1 problem, errors with --strict; the first: .*image skipped"):
         load(yaml_path, strict=True)
     if name == "moving.jpg":
         return  # detect.py shows the first picture of a GIF
@@ -115,7 +115,7 @@ def test_pictures_of_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None
         f"{folder}: 1 .gif file is not read; convert to JPEG or PNG",
         f"{folder}: 2 .heic files are not read; convert to JPEG or PNG",
     ]
-    with pytest.raises(ValueError, match="2 problems and strict reading"):
+    with pytest.raises(ValueError, match="2 problems, errors with --strict"):
         load(yaml_path, strict=True)
 
 

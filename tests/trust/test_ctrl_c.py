@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace as Namespace
 from typing import Any
 
 import pytest
 
 import train as door
+from mgil.engine import command
 from mgil.engine.cli import run_cli
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.log import read_results
@@ -64,11 +66,44 @@ def test_ctrl_c_says_how_to_go_on(
     line = capsys.readouterr().err.splitlines()[-1]
     assert stopped.value.code == 130 and line.startswith(f"stopped; {said}")
     if "to go on" in said:
-        command = shlex.split(line.partition("python ")[2])
-        monkeypatch.setattr(sys, "argv", command)
+        words = shlex.split(line.partition("python ")[2])
+        monkeypatch.setattr(sys, "argv", words)
         door.main()
-        assert command == ["train.py", "--resume", str(tmp_path / "my run")]
+        assert words == ["train.py", "--resume", str(tmp_path / "my run")]
         assert len(read_results(tmp_path / "my run" / "results.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("processes", "said"),
+    [
+        (1, {"train.py": "python train.py", "mgil train": "mgil train"}),
+        (2, {"train.py": "torchrun ... train.py", "mgil train": "torchrun ... --no-python mgil train"}),
+    ],
+)
+def test_the_program_is_called_as_the_user_called_it(
+    processes: int,
+    said: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Who installed the package has no train.py."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run = tmp_path / "exp"
+    (run / "weights").mkdir(parents=True)
+    (run / "weights" / "last.pt").touch()
+    monkeypatch.setattr("mgil.engine.training.run.load_checkpoint", lambda path: Namespace(path=path))
+    monkeypatch.setattr("mgil.engine.training.run.resumed_config", lambda config, *_: config)
+    monkeypatch.setattr("mgil.engine.training.run.put_together", interrupt)
+    monkeypatch.setattr("mgil.engine.stopping.world_size", lambda: processes)
+    for start, flags in ((command.train, []), (command.main, ["train"])):
+        with pytest.raises(SystemExit):
+            start([*flags, "--resume", str(run), "--device", "cpu"])
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert lines == [f"stopped; to go on: {program} --resume {run}" for program in said.values()]
 
 
 def test_ctrl_c_before_a_run_begins(ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

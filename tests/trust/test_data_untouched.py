@@ -100,8 +100,8 @@ def test_a_set_full_of_faults_is_used_and_left_as_it_was(
     left_out = [line for line in lines if line.endswith("; skipped")]
     assert len(left_out) == 3 and all("damaged within.png: image cannot be" in line for line in left_out)
     assert fingerprint(data) == before
-    with pytest.raises(ValueError, match="problems and strict reading; the first: "):
+    with pytest.raises(ValueError, match="problems?, errors with --strict; the first: "):
         run_train(playground.config(tmp_path / "runs", strict=True), report=lines.append)
-    with pytest.raises(ValueError, match="problems and strict reading; the first: "):
+    with pytest.raises(ValueError, match="problems?, errors with --strict; the first: "):
         run_val(ValConfig(**options, strict=True, project=str(tmp_path / "val")), report=lines.append)
     assert fingerprint(data) == before

@@ -22,7 +22,7 @@ from mgil.engine.training.run import run_train
 from mgil.engine.training.run_claim import RunClaim
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import Checkpoint, load_checkpoint
-from tests.engine.tiny import RECIPE, Playground, same_tensors, write_yaml
+from tests.engine.tiny import RECIPE, Playground, make_data, random_squares, same_tensors, write_yaml
 from tests.files.unfinished import leave_unfinished
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -134,6 +134,28 @@ def test_the_run_goes_on_from_another_folder(
     assert len(read_results(run / "results.csv")) == 2
 
 
+def test_a_moved_data_set_is_taken_over(ground: Playground, tmp_path: Path) -> None:
+    """Moved, its place in last.pt is wrong; of other classes it is refused as ever."""
+    old = make_data(tmp_path / "old", random_squares(16, seed=3), random_squares(4, seed=4))
+    cut_run(ground.config(tmp_path, data=str(old), noval=True))
+    resume = str(tmp_path / "exp")
+    with pytest.raises(ValueError, match="a resumed run keeps its own"):  # it is still there
+        train(TrainConfig(resume=resume, data=ground.data))
+    new = (tmp_path / "old").rename(tmp_path / "new") / old.name
+    said = rf"^--resume: \S*last\.pt was trained on {old}, which is not there any more; .* with --data NEW\.yaml$"
+    with pytest.raises(FileNotFoundError, match=said):
+        train(TrainConfig(resume=resume))
+    with pytest.raises(FileNotFoundError, match="nowhere.yaml not found"):
+        train(TrainConfig(resume=resume, data="nowhere.yaml"))
+    others = new.with_name("others.yaml")
+    others.write_text(new.read_text().replace("green", "yellow"))
+    with pytest.raises(ValueError, match=r"trained on 3 classes, .*others\.yaml has 3, or others"):
+        train(TrainConfig(resume=resume, data=str(others)))
+    run = train(TrainConfig(resume=resume, data=str(new)))
+    assert len(read_results(run / "results.csv")) == 2
+    assert load_checkpoint(run / "weights" / "last.pt").info["data"] == str(new)
+
+
 def test_which_run_is_meant(ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no last\.pt in runs/train; name the run's folder"):
@@ -152,7 +174,11 @@ def test_which_run_is_meant(ground: Playground, tmp_path: Path, monkeypatch: pyt
         find_resume("latest")  # and not the older run without a word
     assert find_resume("runs/train/exp") == find_resume(str(first / "last.pt")) == first / "last.pt"
     (second / "last.pt").touch()
+    os.utime(second / "last.pt", (1020,) * 2)
     assert find_resume("latest") == second / "last.pt"
+    os.utime(first.parent / "opt.yaml", (1030,) * 2)  # resumed by name, and interrupted in its first epoch
+    assert find_resume("latest") == first / "last.pt"
+    os.utime(second / "last.pt", (1040,) * 2)
     for other in ("runs/study/cell", "runs/demo/train"):  # newer, and elsewhere
         (Path(other) / "weights").mkdir(parents=True)
         for file in ("opt.yaml", "weights/last.pt"):

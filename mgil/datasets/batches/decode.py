@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mgil.datasets.batches.letterbox import fitted_size_hw, resize_image
-from mgil.datasets.reading.image_list import printable
 from mgil.datasets.reading.image_probe import (
     FORMATS,
     READER_ERRORS,
@@ -20,6 +19,7 @@ from mgil.datasets.reading.image_probe import (
     why_unreadable,
 )
 from mgil.files.regular import open_regular
+from mgil.files.text import printable
 
 # OpenCV decodes these as Pillow shows them; CMYK, Lab and rarer formats are left to Pillow.
 OPENCV_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF")

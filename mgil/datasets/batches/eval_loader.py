@@ -15,6 +15,7 @@ from mgil.datasets.batches.decode import decode_scanned
 from mgil.datasets.batches.letterbox import FILL, fitted_size_hw, longer_side_within, place_planar, rect_shape_hw
 from mgil.datasets.batches.prefetch import prefetched
 from mgil.datasets.batches.unreadable import Unreadable
+from mgil.files.text import Report
 
 # From data set indices, (B, 2) sizes (width, height) and (B, 2) pads (x, y) in the input, all in pixels, to targets.
 TargetsOf = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -80,7 +81,7 @@ class EvalLoader:
         ahead: bool = True,
         shape_hw: tuple[int, int] | None = None,
         strict: bool = False,
-        report: Callable[[str], None] = print,
+        report: Report = print,
     ) -> None:
         if size < 1 or batch_size < 1:
             raise ValueError(f"size {size}, batch size {batch_size}: must be at least 1")

@@ -18,6 +18,7 @@ from mgil.datasets.batches.planner import BatchPlanner, images_of
 from mgil.datasets.batches.prefetch import prefetched
 from mgil.datasets.batches.stores import StoreName, TileReader, Tiles, TileStore, make_store
 from mgil.datasets.batches.unreadable import Unreadable
+from mgil.files.text import Report
 
 
 class TrainLoader:
@@ -65,7 +66,7 @@ class TrainLoader:
         device: torch.device | str = "cpu",
         drop_last: bool = True,
         strict: bool = False,
-        report: Callable[[str], None] = print,
+        report: Report = print,
     ) -> None:
         if composer.size < 1 or batch_size < 1 or not 0 <= rank < world_size:
             sizes = f"size {composer.size}, batch size {batch_size}"
@@ -190,14 +191,14 @@ class BatchMaker:
         loader, planner = self.loader, self.loader.planner
         if index // planner.at_once != self.number:
             self.number = index // planner.at_once
-            self.known_left_out = len(loader.unreadable)
+            self.known_unreadable = len(loader.unreadable)
             self.planned = planner.plan(self.epoch, self.number, self.sequence)
             self.rows = self.reader.rows(self.planned.plan.positions)
             self.painter: Painter | None = None
         tiles = self.reader.tiles(min((index + 1) * loader.batch_size, len(self.sequence)))
         plan = self.planned.plan
-        if len(loader.unreadable) > self.known_left_out:
-            self.known_left_out = len(loader.unreadable)
+        if len(loader.unreadable) > self.known_unreadable:
+            self.known_unreadable = len(loader.unreadable)
             self.planned = planner.with_targets(plan, self.sequence)
         first, stop = planner.pictures(self.planned, index)
         targets = self.planned.targets_of(first, stop)

@@ -23,6 +23,7 @@ from mgil.datasets.batches.interrupts import interrupts_held
 from mgil.datasets.batches.letterbox import FILL, fitted_size_hw
 from mgil.datasets.batches.memory import free_ram_bytes
 from mgil.datasets.batches.unreadable import Unreadable
+from mgil.files.text import Report
 
 Tiles = np.ndarray | torch.Tensor
 Problems = list[tuple[int, str]]  # data set index, what is wrong with the image
@@ -320,7 +321,7 @@ def make_store(
     ranks: int = 1,
     agree: Callable[[bool], bool] = bool,
     unreadable: Unreadable,
-    report: Callable[[str], None],
+    report: Report,
 ) -> TileStore:
     """Choose and make the store of a split.
 

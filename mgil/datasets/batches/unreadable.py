@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+
+from mgil.files.text import Report
 
 SHOWN = 10  # images that are told by name
 
@@ -18,7 +20,7 @@ class Unreadable:
         report: gets a line for each of the first.
     """
 
-    def __init__(self, total: int, *, strict: bool, report: Callable[[str], None]) -> None:
+    def __init__(self, total: int, *, strict: bool, report: Report) -> None:
         self.total = total
         self.strict = strict
         self.report = report
@@ -57,7 +59,7 @@ class Unreadable:
         self.images.add(image)
         self._new.append((image, problem))
         if self.strict:
-            raise ValueError(f"{problem}; strict reading")
+            raise ValueError(f"{problem}; an error with --strict")
         if 2 * len(self.images) > self.total:
             raise ValueError(f"{problem}; with it more than half of the images ({len(self.images)}) cannot be read")
         if len(self.images) <= SHOWN:

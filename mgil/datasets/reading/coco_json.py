@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mgil.datasets.reading.image_list import printable
 from mgil.datasets.reading.image_probe import probe_images
 from mgil.datasets.reading.samples import Findings, Samples
+from mgil.files.text import printable
 
 FOLDER_CHECKS = 20  # images that are looked for in each folder
 

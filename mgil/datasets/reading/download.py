@@ -29,6 +29,7 @@ from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
 from mgil.datasets.reading.load import make_generated
 from mgil.datasets.reading.voc import convert_voc
 from mgil.files.atomic import write_atomic
+from mgil.files.text import Report
 from mgil.files.yaml_file import read_yaml_mapping
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -64,7 +65,7 @@ class Member:
     open: Callable[[], IO[bytes]]
 
 
-def download_absent(config: DataConfig, splits: Iterable[str], report: Callable[[str], None] = print) -> DataConfig:
+def download_absent(config: DataConfig, splits: Iterable[str], report: Report = print) -> DataConfig:
     """`download` where a file or folder of the splits is not there; else the configuration as it is."""
     make_generated(config)
     if all(os.path.exists(source) for split in splits for source in config.split(split)):
@@ -72,7 +73,7 @@ def download_absent(config: DataConfig, splits: Iterable[str], report: Callable[
     return download(config, report)
 
 
-def download(config: DataConfig, report: Callable[[str], None] = print) -> DataConfig:
+def download(config: DataConfig, report: Report = print) -> DataConfig:
     """Fetch what the YAML's `download` entry names and unpack it into the data set's folder.
 
     An entry is a URL or a list of URLs of .zip or .tar archives, each as text or as `{url:, to:, sha256:}`. Python or
@@ -140,7 +141,7 @@ class _CarefulRedirects(request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _fetch(source: Source, target: Path, report: Callable[[str], None]) -> None:
+def _fetch(source: Source, target: Path, report: Report) -> None:
     """Write the archive behind a URL to `target`, up to the size limit and the room on the disk, and check its hash."""
     report(f"{source.url}: downloading")
     room = min(MAX_DOWNLOAD_BYTES, shutil.disk_usage(target.parent).free)

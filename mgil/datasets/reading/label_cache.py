@@ -7,7 +7,7 @@ import itertools
 import os
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from mgil.datasets.reading.npz import read_npz
 from mgil.datasets.reading.path_list import PathList, pack_texts, unpack_texts
 from mgil.datasets.reading.samples import Counts, Findings, Samples
 from mgil.files.atomic import write_atomic
+from mgil.files.text import Report
 
 FORMAT = 3  # raise it when reading changes what it finds: older caches are then made anew
 ARRAYS = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd", "offsets", "image_ids")
@@ -65,7 +66,7 @@ class LabelCache:
         report: takes a line for people when a cache is damaged or cannot be written; neither stops anything.
     """
 
-    def __init__(self, folder: Path | None, report: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path | None, report: Report) -> None:
         self.folder = folder or cache_folder() / "labels"
         self.report = report
 

@@ -11,10 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from mgil.datasets.reading.image_list import printable
 from mgil.datasets.reading.image_probe import ImageProblem, map_chunks, probe_image
 from mgil.datasets.reading.samples import Findings, Samples, join_parts
 from mgil.files.regular import open_at_once
+from mgil.files.text import printable
 
 TOLERANCE = 0.01  # of the image's side: how far a centre or a size may leave 0..1 by rounding
 MAX_LABEL_BYTES = 64 << 20  # a larger file is no label file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -13,11 +12,12 @@ import numpy as np
 from mgil.datasets.reading.coco_json import find_image_folder, image_paths_of, read_json, scan_coco
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.digits import make_digits
-from mgil.datasets.reading.image_list import list_images, printable
+from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.label_cache import LabelCache, sign_files
 from mgil.datasets.reading.labels import label_path_of, scan_yolo
 from mgil.datasets.reading.path_list import PathList
 from mgil.datasets.reading.samples import Findings, Samples
+from mgil.files.text import Report, printable
 
 PROBLEMS_SHOWN = 10
 
@@ -39,7 +39,7 @@ def load_samples(
     *,
     cache_dir: Path | None = None,
     strict: bool = False,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> Samples:
     """Read a split's images and labels, or take them from the cache when no file has changed.
 
@@ -123,7 +123,7 @@ def _check_presence(config: DataConfig, split: str) -> None:
     raise FileNotFoundError(f"{message}; its download entry is: {entry}; pass --download to fetch it")
 
 
-def _tell(samples: Samples, found: Findings, split: str, report: Callable[[str], None]) -> None:
+def _tell(samples: Samples, found: Findings, split: str, report: Report) -> None:
     for problem in found.problems[:PROBLEMS_SHOWN]:
         report(problem)
     if len(found.problems) > PROBLEMS_SHOWN:
@@ -153,4 +153,5 @@ def _refuse(samples: Samples, found: Findings, config: DataConfig, split: str, s
         why = f"the first of {len(found.problems)} problems: {found.problems[0]}" if found.problems else "all are empty"
         raise ValueError(f"train: no box to learn from in {len(samples)} images; {why} ({config.yaml_path})")
     if strict and found.problems:
-        raise ValueError(f"{split}: {len(found.problems)} problems and strict reading; the first: {found.problems[0]}")
+        count = "1 problem" if len(found.problems) == 1 else f"{len(found.problems)} problems"
+        raise ValueError(f"{split}: {count}, errors with --strict; the first: {found.problems[0]}")

@@ -34,7 +34,7 @@ class ValFlags:
     )
     task: str = flag("val", choices=TASKS, help="split to use; speed: times only; study: several sizes")
     device: str = flag("", help="cpu, mps, or a GPU number; default: the first GPU, else the CPU")
-    workers: int = flag(8, kind=natural_int, help="processes that load images")
+    workers: int = flag(8, kind=natural_int, help="threads that load images")
     verbose: bool = flag(False, help="list every class, also when more than 20 have labels")
     project: str = flag("runs/val", help="results go to project/name")
     name: str = flag("exp", help="results go to project/name")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.download import download_absent
+from mgil.engine.data_of_weights import check_classes, load_trained_on
 from mgil.engine.evaluation.config import ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.plots import plot_input_sizes
@@ -30,6 +30,7 @@ from mgil.engine.runtimes.model import (
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.atomic import write_text_atomic
 from mgil.files.flags import check_foreign
+from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.tasks.base import Loading, Split, Task
 from mgil.tasks.registry import options_of, task_named
@@ -37,7 +38,6 @@ from mgil.tasks.registry import options_of, task_named
 LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
 HIGH_RESOLUTION_STUDY = tuple(range(256, 1536 + 128, 128))  # YOLOv5's
 SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,16 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     check_foreign(config, (ValFlags, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
     if config.task == "speed":
         config = replace(config, **task.speed_options)
-    data = load_data_config(config.data or trained_on or "digits.yaml")
+    if config.data or not trained_on:
+        data = load_data_config(config.data or "digits.yaml")
+    else:
+        data = load_trained_on(trained_on, config.weights[0])
     if config.download:
         data = download_absent(data, (config.split,), report)
     seen = task.adapted(data, config)
     if seen is data:
-        _check_classes(model.names, data, report)
+        has_one_class_flag = hasattr(options_of(task.name, "val"), "single_cls")
+        check_classes(model.names, data, report, "--single-cls" if has_one_class_flag else "")
     split = task.read(seen, config.split, strict=config.strict, report=report)
     sizes = _input_sizes(config, model, report)
     for line in task.evaluation_notes(model, config.weights[0]):
@@ -129,21 +133,6 @@ def _load(weights: tuple[str, ...], device: torch.device) -> tuple[Task, Any, st
     task = task_named(tasks[0])
     model = models[0] if len(models) == 1 else task.pooled(models, weights)
     return task, model, str(trained_on[0]) if trained_on[0] else None
-
-
-def _check_classes(names: tuple[str, ...], data: DataConfig, report: Report) -> None:
-    if len(names) != len(data.names):
-        raise ValueError(
-            f"the weights know {len(names)} classes ({_some(names)}), {data.yaml_path} has {len(data.names)} "
-            f"({_some(data.names)}); give weights and data that belong together"
-        )
-    if names != data.names:
-        index = next(i for i, pair in enumerate(zip(names, data.names, strict=True)) if pair[0] != pair[1])
-        report(f"warning: class {index} is {names[index]!r} in the weights, {data.names[index]!r} in {data.yaml_path}")
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _input_sizes(config: ValFlags, model: Any, report: Report) -> tuple[int, ...]:

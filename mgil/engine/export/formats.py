@@ -113,7 +113,7 @@ def check_options(formats: tuple[Format, ...], given: set[str]) -> None:
 
 
 def format_table() -> str:
-    """The table as text, for --help and README."""
+    """The table as text, for --help."""
     head = ("format", "--include", "file", "written by", "pip install", "tested")
     rows = [
         (

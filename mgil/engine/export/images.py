@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from mgil.datasets.batches.decode import decode_image
 from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.letterbox import letterbox_image
 from mgil.datasets.reading.config import DataConfig
-from mgil.files.shipped import shipped
+from mgil.files.shipped import EXAMPLES
+from mgil.files.text import Report
 from mgil.tasks.base import Task
 
-EXAMPLES = shipped("data") / "images"
 ENDINGS = (".png", ".jpg", ".jpeg")
 
 
@@ -32,7 +32,7 @@ def data_inputs(
     splits: Sequence[str],
     size_hw: tuple[int, int],
     count: int,
-    report: Callable[[str], None],
+    report: Report,
 ) -> Tensor:
     """Up to `count` images of a data set, evenly spread over it, as evaluation prepares them.
 

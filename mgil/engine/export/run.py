@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.engine.cli import describe
+from mgil.engine.data_of_weights import check_classes, load_trained_on
 from mgil.engine.devices import select_device
 from mgil.engine.export.check import Run, check_file
 from mgil.engine.export.config import DEFAULT_OPSET, ExportFlags
@@ -34,10 +35,10 @@ from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoi
 from mgil.files.atomic import check_room, folder_aside, remove_leftovers, sync_folder, sync_tree
 from mgil.files.flags import check_foreign
 from mgil.files.packages import MissingPackage
+from mgil.files.text import Report
 from mgil.tasks.base import Task
 from mgil.tasks.registry import options_of, task_named
 
-Report = Callable[[str], None]
 WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
     "torchscript": write_torchscript,
     "onnx": write_onnx,
@@ -118,9 +119,11 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
         raise ValueError("--int8 reads its ranges off real images; name a data set with --data")
     if config.int8 and not config.data:
         report(f"--int8: its ranges are read off {source}, the data set named in the weights; --data names another")
-    data = load_data_config(str(source)) if source else None
-    if data is not None:
-        _check_classes(model.names, data, report)
+    data = None
+    if source:
+        data = load_data_config(config.data) if config.data else load_trained_on(str(source), config.weights)
+        if len(model.names) > 1:  # those of one class may be of --single-cls, and images are all that is taken
+            check_classes(model.names, data, report)
     job = ExportJob(
         model=model,
         task=task,
@@ -259,16 +262,6 @@ def _check_job(formats: tuple[Format, ...], job: ExportJob) -> None:
             raise ValueError("a float16 TorchScript file is traced and run on a GPU: --half needs --device 0")
         if row.argument == "ncnn" and job.batch_size > 1:
             raise ValueError(f"--batch-size {job.batch_size}: ncnn runs one image at a time; leave it out")
-
-
-def _check_classes(names: tuple[str, ...], data: DataConfig, report: Report) -> None:
-    if len(names) != len(data.names):
-        raise ValueError(
-            f"the weights know {len(names)} classes, {data.yaml_path} has {len(data.names)}; "
-            "give weights and data that belong together"
-        )
-    if names != data.names:
-        report(f"warning: {data.yaml_path} names its classes otherwise; the file keeps the names in the weights")
 
 
 def _summary(exported: Exported) -> str:

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 from mgil.engine.input_size import check_input_size
 from mgil.files.flags import Refused, check_fields, flag, positive_int, refused, whole
-from mgil.files.shipped import shipped
+from mgil.files.shipped import EXAMPLES
 from mgil.tasks.registry import with_options
 
-EXAMPLES = shipped("data") / "images"
 MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
 
 

@@ -20,10 +20,9 @@ from mgil.engine.runtimes.model import (
 )
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.flags import from_keywords
+from mgil.files.text import Report
 from mgil.tasks.base import Task
 from mgil.tasks.registry import options_of, task_named
-
-Report = Callable[[str], None]
 
 
 def load_model(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,10 @@ from mgil.engine.sources.streams import StreamsGone
 from mgil.engine.sources.video import quiet_opencv
 from mgil.engine.stopping import StopRequest, stop_requests
 from mgil.files.flags import check_foreign
+from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.tasks.base import Result, Task
 from mgil.tasks.registry import options_of
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def newest_weights() -> Path:
     found = oldest_first(TRAIN_PROJECT, "weights/best.pt")
     if not found:
         raise FileNotFoundError(
-            f"no --weights given and no weights/best.pt in {TRAIN_PROJECT}: run train.py first, or give --weights FILE"
+            f"no --weights given and no weights/best.pt in {TRAIN_PROJECT}: train first, or give --weights FILE"
         )
     return found[-1]
 

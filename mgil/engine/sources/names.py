@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from mgil.datasets.reading.image_list import printable
+from mgil.files.text import printable
 
 _URL = re.compile(r"(?=\b[A-Za-z][A-Za-z0-9+.-]*://)")
 _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*)(.*)", re.DOTALL)

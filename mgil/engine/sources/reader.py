@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
-from mgil.datasets.reading.image_list import printable
 from mgil.engine.sources.capture import StreamCapture
 from mgil.engine.sources.stream_state import Patience, StreamState
+from mgil.files.text import printable
 
 
 class StreamReader:

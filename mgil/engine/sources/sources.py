@@ -10,7 +10,7 @@ import glob
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,7 @@ from mgil.engine.sources.screen import parse_screen, read_screen
 from mgil.engine.sources.stream_state import Patience, Picture
 from mgil.engine.sources.streams import Streams
 from mgil.engine.sources.video import FALLBACK_FPS, is_utf8, read_video
-from mgil.files.text import printable
+from mgil.files.text import Report, printable
 
 VIDEO_SUFFIXES = frozenset(
     {".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
@@ -85,7 +85,7 @@ def open_source(
     source: str,
     *,
     vid_stride: int = 1,
-    report: Callable[[str], None] = print,
+    report: Report = print,
     patience: Patience | None = None,
 ) -> Source:
     """Open whatever `--source` names (YOLOv5's kinds).
@@ -218,7 +218,7 @@ class FileSource:
         paths: Sequence[str],
         *,
         vid_stride: int = 1,
-        report: Callable[[str], None] = print,
+        report: Report = print,
         problems: Sequence[str] = (),
         must_read: bool = False,
     ) -> None:
@@ -295,7 +295,7 @@ class StreamSource:
         *,
         vid_stride: int = 1,
         patience: Patience | None = None,
-        report: Callable[[str], None] = print,
+        report: Report = print,
     ) -> None:
         self.skipped: list[str] = []
         entries = _read_streams(source) if source.lower().endswith(".streams") else [source]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from mgil.engine.sources.reader import StreamReader
 from mgil.engine.sources.stream_state import Patience, Picture
 from mgil.engine.sources.video import quiet_opencv
+from mgil.files.text import Report
 
 TICK_S = 0.1  # how often a waiting user gets the chance to stop
 _CLOSE_S = 2.0  # how long closing waits for the threads
@@ -36,7 +37,7 @@ class Streams:
         *,
         vid_stride: int = 1,
         patience: Patience | None = None,
-        report: Callable[[str], None] = print,
+        report: Report = print,
     ) -> None:
         self._changed = threading.Condition()
         self._report = report

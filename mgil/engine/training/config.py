@@ -77,7 +77,7 @@ class TrainFlags:
         const="latest",
         help="go on with an interrupted run: its folder or last.pt, by default the newest in --project. "
         "The run keeps its options; only "
-        f"{', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change",
+        f"{', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change, and --data where the set was moved",
     )
     nosave: bool = flag(False, help="keep only the last epoch's checkpoint")
     noval: bool = flag(False, help="validate only after the last epoch")
@@ -92,7 +92,11 @@ class TrainFlags:
     device: str = flag(
         "", help="cpu, mps, a GPU number, or 0,1,... under torchrun; default: the first GPU, else the CPU"
     )
-    multi_scale: bool = flag(False, help="another size for every batch, within 50 % of --imgsz")
+    multi_scale: bool = flag(
+        False,
+        help="another size for every batch, from half to one and a half times --imgsz, both rounded to whole strides: "
+        "32 or 64 px for --imgsz 32 with a stride of 32",
+    )
     optimizer: str = flag("", choices=OPTIMIZERS, help="default: the recipe's, which is SGD in YOLOv5's own recipes")
     sync_bn: bool = flag(False, help="share BatchNorm statistics between GPUs (under torchrun)")
     workers: int = flag(8, kind=natural_int, help="decoding processes for images that are not kept in memory")

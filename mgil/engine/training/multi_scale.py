@@ -12,7 +12,9 @@ SIZE_STREAM = 7  # separates the random sizes from other draws of the seed
 
 
 class MultiScale:
-    """Brings batches to random multiples of the stride within +/- 50 % of their size.
+    """Brings batches to random multiples of the stride, from half to one and a half times their size.
+
+    Both ends are rounded to whole strides, of which there is one at least: 32 px at a stride of 32 become 32 or 64.
 
     Args:
         seed: Of the sizes; that of a batch is a function of (seed, epoch, index).

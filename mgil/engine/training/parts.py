@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,10 +37,10 @@ from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.files.atomic import write_text_atomic
 from mgil.files.recipe import Recipe, load_recipe
+from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.tasks.base import Loading, Loss, Task
 
-Report = Callable[[str], None]
 PICTURED_BATCHES = 3
 STORES: dict[str, StoreName] = {"auto": "auto", "ram": "resident", "none": "streamed"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,7 @@ import torch
 from mgil.engine.distributed import rank, world_size
 from mgil.engine.training.resume import sound_state
 from mgil.engine.weights.checkpoints import Checkpoint
-
-Report = Callable[[str], None]
+from mgil.files.text import Report
 
 
 def seed_everything(seed: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mgil.datasets.reading.config import find_data_yaml
+from mgil.engine.data_of_weights import gone
 from mgil.engine.input_size import round_up
 from mgil.engine.runs import TRAIN_PROJECT, oldest_first, written_at
 from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainFlags, config_from_dict, frozen_rows
@@ -19,9 +20,9 @@ from mgil.engine.training.progress import Progress
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.files.flags import flag_of
 from mgil.files.recipe import load_recipe
+from mgil.files.text import Report
 from mgil.tasks.registry import DEFAULT_TASK, task_named
 
-Report = Callable[[str], None]
 TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights"}
 FINAL_TABLE = "per_class.csv"  # written last of all: a run that has it is complete
 # What a change does to a run that would else be, bit by bit, the one that was never interrupted.
@@ -37,7 +38,8 @@ def find_resume(given: str, project: str = TRAIN_PROJECT) -> Path:
     """The checkpoint that `--resume` means.
 
     Args:
-        given: The file itself, a run's folder, or "latest": the last.pt that was written last in `project`.
+        given: The file itself, a run's folder, or "latest": that of the run in `project` which was begun, resumed or
+            saved last.
         project: Parent folder of the runs.
 
     Raises:
@@ -55,9 +57,10 @@ def find_resume(given: str, project: str = TRAIN_PROJECT) -> Path:
     found, begun = oldest_first(project, "weights/last.pt"), oldest_first(project, "opt.yaml")
     if begun and (not found or written_at(begun[-1]) > written_at(found[-1])):
         newest = begun[-1].parent / "weights" / "last.pt"
+        if newest.exists():  # perhaps older than another run's: a resumed run writes opt.yaml first
+            return newest
         hint = f", or name an older run: --resume {found[-1].parents[1]}" if found else ""
-        if not newest.exists():
-            raise FileNotFoundError(f"--resume: the newest run is {begun[-1].parent}: {_too_early(newest)}{hint}")
+        raise FileNotFoundError(f"--resume: the newest run is {begun[-1].parent}: {_too_early(newest)}{hint}")
     if not found:
         raise FileNotFoundError(
             f"--resume: there is no last.pt in {project}; name the run's folder (--resume FOLDER), or its --project"
@@ -98,7 +101,11 @@ def resumed_config(
     if foreign:
         raise ValueError(f"--resume {checkpoint.path}: its task is {saved.task}, which has no {', '.join(foreign)}")
     changed = [name for name, value in asked.items() if not _is_own(name, value, saved, checkpoint)]
-    refused = [name for name in changed if name not in MAY_CHANGE_ON_RESUME]
+    data = _data_of(checkpoint, saved)
+    if not data and "data" not in changed:
+        raise FileNotFoundError(f"--resume: {gone(str(checkpoint.info.get('data') or saved.data), checkpoint.path)}")
+    may_change = MAY_CHANGE_ON_RESUME if data else (*MAY_CHANGE_ON_RESUME, "data")
+    refused = [name for name in changed if name not in may_change]
     if refused:
         kept = "; ".join(f"{flag_of(name)} {asked[name]!r}: a resumed run keeps its own {getattr(saved, name)!r}"
                          for name in refused)  # fmt: skip
@@ -108,9 +115,19 @@ def resumed_config(
             report(f"{flag_of(name)} {asked[name]} instead of {getattr(saved, name)}: {CONSEQUENCES[name]}")
     merged = replace(saved, **{name: asked[name] for name in changed})
     _check_unfinished(checkpoint, merged)
-    data = checkpoint.info.get("data", "")
     # its full path, so that the run goes on from any folder
-    return replace(merged, data=data) if isinstance(data, str) and os.path.isfile(data) else merged
+    return replace(merged, data=data or str(find_data_yaml(merged.data)))
+
+
+def _data_of(checkpoint: Checkpoint, saved: TrainFlags) -> str:
+    """The path of the run's data set; empty where that is gone."""
+    data = checkpoint.info.get("data", "")
+    if isinstance(data, str) and os.path.isfile(data):
+        return data
+    try:
+        return str(find_data_yaml(saved.data))
+    except FileNotFoundError:
+        return ""
 
 
 def _given_names(config: TrainFlags, given: Collection[str] | None) -> list[str]:

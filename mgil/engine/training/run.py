@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,13 +22,14 @@ from mgil.engine.training.resume import find_resume, patience_is_over, resumed_c
 from mgil.engine.training.state import restore, save
 from mgil.engine.training.trainer import EpochLosses
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.files.text import Report
 from mgil.tasks.base import Loss
 from mgil.tasks.registry import task_named
 
-Report = Callable[[str], None]
 
-
-def run_train(config: TrainFlags, report: Report = print, given: Collection[str] | None = None) -> Path:
+def run_train(
+    config: TrainFlags, report: Report = print, given: Collection[str] | None = None, program: str = "train.py"
+) -> Path:
     """Train a network.
 
     Args:
@@ -36,6 +37,7 @@ def run_train(config: TrainFlags, report: Report = print, given: Collection[str]
         report: Gets the lines for people, in the main process only.
         given: Names of the options that the user gave, which a resumed run is checked for; None: those that differ
             from their defaults.
+        program: How the user calls it, "train.py" or "mgil train"; for messages.
 
     Returns:
         The run's folder.
@@ -65,7 +67,7 @@ def run_train(config: TrainFlags, report: Report = print, given: Collection[str]
             raise FloatingPointError(f"{error}; {last_good(run)}" if run else str(error)) from error
         except KeyboardInterrupt as stop:
             last = run.folder / "weights" / "last.pt" if run else resumed.path if resumed else None
-            raise KeyboardInterrupt(how_to_go_on(last, config.nosave)) from stop
+            raise KeyboardInterrupt(how_to_go_on(last, config.nosave, program)) from stop
     return run.folder
 
 

@@ -20,11 +20,11 @@ from mgil.engine.training.config import TrainFlags, frozen_rows
 from mgil.engine.training.precision import Precision
 from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
 from mgil.files.recipe import load_recipe
+from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.networks.profile import profile
 from mgil.tasks.base import Split, Task
 
-Report = Callable[[str], None]
 DEFAULT_IMGSZ, DEFAULT_EPOCHS, DEFAULT_BATCH = 640, 100, 16
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
 PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, of which BatchNorm cannot take the statistics on a 1x1 map
@@ -54,7 +54,7 @@ def read_named_files(config: TrainFlags, task: Task) -> Checkpoint | None:
         if checkpoint.task != task.name and not config.cfg:  # with a model of its own, a task may take what fits
             raise ValueError(
                 f"--weights {checkpoint.path}: its task is {checkpoint.task}, not {task.name}; "
-                f"train.py {checkpoint.task} goes on with it, or give a --cfg"
+                f"train the task {checkpoint.task} to go on with it, or give a --cfg"
             )
     if config.cfg:
         task.check_architecture(config.cfg)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mgil.engine.distributed import any_process, from_all
 from mgil.engine.training.precision import Precision
-from mgil.files.text import printable
+from mgil.files.text import Report, printable
 
 # A run goes on after a faulty step. It ends after so many in a row, also of several epochs, or when more than this
 # share of an epoch's steps are faulty, if there are at least so many.
@@ -57,7 +57,7 @@ class StepGuard:
         self,
         model: nn.Module,
         lazy: bool,
-        report: Callable[[str], None],
+        report: Report,
         files: Callable[[int, int], Sequence[str]],
     ) -> None:
         self.model = model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -24,6 +24,7 @@ from mgil.engine.training.precision import Precision
 from mgil.engine.training.schedule import Schedule
 from mgil.engine.training.step_guard import StepGuard
 from mgil.engine.training.weight_step import WeightStep
+from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.tasks.base import Loss
 
@@ -58,7 +59,7 @@ class Trainer:
         schedule: Sets the optimizer's rates.
         precision: Number type of the forward pass.
         seed: Of the sizes that `multi_scale` draws.
-        multi_scale: Resize every batch to a random size within +/- 50 %.
+        multi_scale: Resize every batch to a random size of whole strides, see `MultiScale`.
         compiled: Run the forward pass through torch.compile.
         frozen: Modules that stay in evaluation mode, so that their BatchNorm statistics rest too.
         report: Gets a line for people about every step that is skipped.
@@ -81,7 +82,7 @@ class Trainer:
         multi_scale: bool = False,
         compiled: bool = False,
         frozen: tuple[nn.Module, ...] = (),
-        report: Callable[[str], None] = print,
+        report: Report = print,
     ) -> None:
         self.model = model
         self.loader = loader
@@ -139,7 +140,7 @@ class Trainer:
             if not bar.disable and (last or time.perf_counter() - shown >= SHOW_EVERY_S):
                 bar.set_description(f"{title} {_means(names, total)}")
                 shown = time.perf_counter()
-        self._share_left_out()
+        self._share_unreadable()
         means = _means(names, mean_over_processes(total))
         return replace(means, rates=self.schedule.rates(), seconds=time.perf_counter() - started)
 
@@ -152,8 +153,8 @@ class Trainer:
                 batch = next(batches)
             yield batch
 
-    def _share_left_out(self) -> None:
-        """Leave out in every process what one could not read: the main one tells it, and all count it."""
+    def _share_unreadable(self) -> None:
+        """Skip in every process the images that one could not read: the main one tells them, and all count them."""
         unreadable = self.loader.unreadable
         for image, problem in chain.from_iterable(from_all(unreadable.take_new())):
             unreadable.add(image, problem)

@@ -7,8 +7,8 @@ import torch
 
 from mgil.datasets.batches.letterbox import fitted_size_hw
 from mgil.datasets.reading.samples import Samples
+from mgil.files.text import Report
 from mgil.networks.detector import DetectionModel
-from mgil.tasks.base import Report
 from mgil.tasks.detect.anchors import ENOUGH_RECALL, fit_levels, measure_fit
 
 

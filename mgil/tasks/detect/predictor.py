@@ -134,7 +134,9 @@ def check_classes(classes: Sequence[int] | None, count: int) -> tuple[int, ...] 
         return None
     wrong = [index for index in classes if not 0 <= index < count]
     if wrong or not len(classes):
-        raise ValueError(f"classes {list(classes)}: give indices from 0 to {count - 1}, the model has {count} classes")
+        given = f"--classes {' '.join(map(str, classes))}".rstrip()
+        own = "1 class; give 0" if count == 1 else f"{count} classes; give indices from 0 to {count - 1}"
+        raise ValueError(f"{given}: the model has {own}")
     return tuple(int(index) for index in classes)
 
 
@@ -146,11 +148,18 @@ def check_own_suppression(model: Any, options: PredictOptions) -> None:
     if not getattr(model, "has_nms", False):
         return
     info = model.info
-    advice = f"{model.path} suppresses boxes itself; export it again with"
+    what, again = f"{model.path} suppresses boxes itself", "export it again with --nms"
     conf, iou = options.conf_thres, options.iou_thres
     if info.conf_thres is not None and conf < info.conf_thres and conf != DEFAULT_CONF:
-        raise ValueError(f"confidence threshold {conf}: {advice} it (now {info.conf_thres})")
+        raise ValueError(
+            f"--conf-thres {conf}: {what} and keeps none below {info.conf_thres}; "
+            f"give {info.conf_thres} or more, or {again} --conf-thres {conf}"
+        )
     if info.iou_thres is not None and iou not in (info.iou_thres, DEFAULT_IOU):
-        raise ValueError(f"IoU threshold {iou}: {advice} it (now {info.iou_thres})")
+        raise ValueError(
+            f"--iou-thres {iou}: {what}, at {info.iou_thres}; leave the flag out, or {again} --iou-thres {iou}"
+        )
     if options.agnostic_nms and not info.agnostic:
-        raise ValueError(f"suppression across classes: {advice} --agnostic-nms")
+        raise ValueError(
+            f"--agnostic-nms: {what}, each class apart; leave the flag out, or export it again with --agnostic-nms"
+        )

@@ -12,7 +12,7 @@ import numpy as np
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.samples import Samples
 from mgil.files.atomic import write_text_atomic
-from mgil.tasks.base import Report
+from mgil.files.text import Report
 from mgil.tasks.detect.coco import CocoAverages, SizeBin, coco_averages, detections_as_json, score_json
 from mgil.tasks.detect.confusion import confusion_matrix
 from mgil.tasks.detect.curves import Curves, confidence_curves

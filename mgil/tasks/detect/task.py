@@ -16,9 +16,10 @@ from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
 from mgil.files.picture_grid import draw_batch_grid
 from mgil.files.recipe import Recipe
+from mgil.files.text import Report
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import DetectionModel, build_model
-from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Report, Task
+from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Task
 from mgil.tasks.detect.auto_anchor import check_anchors
 from mgil.tasks.detect.batches import DetectComposer, eval_batches
 from mgil.tasks.detect.criterion import Criterion, detect_loss

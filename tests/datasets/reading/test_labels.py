@@ -126,7 +126,7 @@ def test_only_the_bad_line_is_dropped(split: Split, bad: str, reason: str) -> No
     assert reason in split.lines[0]
     assert split.lines[0].endswith("; line dropped")
     assert split.lines[1] == "train: 1 images, 2 boxes, 1 lines or entries dropped"
-    with pytest.raises(ValueError, match=r"train: 1 problems and strict reading; the first: .*a\.txt:3: "):
+    with pytest.raises(ValueError, match=r"train: 1 problem, errors with --strict; the first: .*a\.txt:3: "):
         split.load(strict=True)
 
 
@@ -198,7 +198,7 @@ def test_bad_images_are_reported_and_skipped(
     assert split.lines[0].startswith(f"{path}: ") and reason in split.lines[0]
     assert split.lines[0].endswith("; image skipped")
     assert split.lines[1] == "train: 1 images, 1 boxes, 1 images skipped"
-    with pytest.raises(ValueError, match="strict reading; the first: .*image skipped"):
+    with pytest.raises(ValueError, match="errors with --strict; the first: .*image skipped"):
         split.load(strict=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,26 @@ def test_ensemble_augment_single_class(tmp_path: Path, weights: Path, data: Path
     assert result.scores.instances == 10
     entries = json.loads(next(tmp_path.rglob("*_predictions.json")).read_text())
     assert {entry["category_id"] for entry in entries} == {1}
+
+
+@pytest.mark.usefixtures("no_curves")
+def test_weights_of_one_class_need_single_cls(tmp_path: Path, data: Path) -> None:
+    save_checkpoint(tmp_path / "one.pt", build_model(TINY, names=("item",), imgsz=32), {})
+    config = ValConfig((str(tmp_path / "one.pt"),), str(data), device="cpu", workers=0)
+    said = r"the weights know 1 class \(item\), .*shapes.yaml has 3 classes \(square, disc, bar\); give --single-cls if"
+    with pytest.raises(ValueError, match=said):
+        run_val(config, lambda _: None)
+    result = run_val(replace(config, single_cls=True), lambda _: None)[32]
+    assert [row.name for row in result.scores.per_class] == ["item"]
+
+
+def test_a_moved_training_set_is_said_to_be_gone(tmp_path: Path) -> None:
+    """Not that a file which the user never named is not among the shipped ones."""
+    save_checkpoint(tmp_path / "w.pt", build_model(TINY, names=NAMES, imgsz=32), {"data": "/old/h.yaml"})
+    config = ValConfig((str(tmp_path / "w.pt"),), device="cpu", workers=0)
+    said = r"^\S*w\.pt was trained on /old/h\.yaml, which is not there any more; .* with --data NEW\.yaml$"
+    with pytest.raises(FileNotFoundError, match=said):
+        run_val(config, lambda _: None)
 
 
 @pytest.mark.usefixtures("no_curves")

@@ -186,7 +186,7 @@ BROKEN_FLAGS: dict[str, tuple[int, str]] = {
     "detect --weights best.pt --nosave --imgsz 100000000": (1, "out of memory; use a smaller --batch-size or --imgsz"),
     "detect --weights best.onnx --imgsz 0": (2, "--img-size: '0' is not an integer of 1 or more"),
     "detect --weights best.onnx --imgsz 1 2 3": (2, "--imgsz 1 2 3: give one side, or height and width"),
-    "detect --weights best.onnx --classes 99": (1, "classes [99]: give indices from 0 to 2"),
+    "detect --weights best.onnx --classes 99": (1, "--classes 99: the model has 3 classes; give indices from 0 to 2"),
     "detect --weights best.onnx --device 9": (1, "--device 9: there is no GPU 9 here"),
     "detect --weights best.onnx --batch-size 4": (2, "--batch-size: no such flag"),
 }

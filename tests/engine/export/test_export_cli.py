@@ -346,3 +346,23 @@ def test_help_shows_every_format(capsys: pytest.CaptureFixture[str]) -> None:
     for row in FORMATS.values():
         assert f" {row.argument} " in out
     assert format_table() in out
+
+
+def test_weights_of_one_class_take_the_images_of_any_data_set(tmp_path: Path) -> None:
+    """They may be of --single-cls, for which the set's own YAML has several classes."""
+    data = make_data(tmp_path / "data", random_squares(2, seed=3), random_squares(1, seed=4))
+    save_checkpoint(tmp_path / "one.pt", small_model(names=("item",)), {"data": str(data)})
+    for options in ({"data": str(data)}, {"int8": True}):
+        config = ExportConfig(weights=str(tmp_path / "one.pt"), include=("onnx",), **options)  # type: ignore[arg-type]
+        lines: list[str] = []
+        _, images = prepare(config, check_formats(config.include), lines.append)
+        assert images[0].shape == (1, 3, 64, 64) and not any("warning" in line for line in lines)
+    save_checkpoint(tmp_path / "two.pt", small_model(names=("red", "green")), {"data": "/old/h.yaml"})
+    config = ExportConfig(weights=str(tmp_path / "two.pt"), include=("onnx",), data=str(data))
+    with pytest.raises(
+        ValueError, match=r"know 2 classes \(red, green\), .*squares.yaml has 3 classes \(red, green, blue"
+    ):
+        prepare(config, check_formats(config.include), lambda _line: None)
+    config = ExportConfig(weights=str(tmp_path / "two.pt"), include=("onnx",), int8=True)
+    with pytest.raises(FileNotFoundError, match=r"two\.pt was trained on /old/h\.yaml, .* --data NEW\.yaml"):
+        prepare(config, check_formats(config.include), lambda _line: None)

@@ -17,9 +17,10 @@ from PIL import Image
 
 import detect
 from mgil.engine.cli import parse, run_cli
-from mgil.engine.prediction.config import EXAMPLES, DetectConfig
+from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.run import DetectSummary, check_display, newest_weights, run_detect
 from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.files.shipped import EXAMPLES
 from mgil.files.written_files import LIST_NAME
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.predictor import Detector
@@ -323,7 +324,7 @@ def test_signals_let_the_picture_in_hand_be_finished(
 
 def test_newest_training_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="run train.py first"):
+    with pytest.raises(FileNotFoundError, match=": train first, or give --weights FILE"):
         newest_weights()
     for age, name in enumerate(("exp2", "exp", "exp3")):
         path = tmp_path / "runs/train" / name / "weights/best.pt"

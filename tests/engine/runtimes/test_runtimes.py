@@ -200,9 +200,9 @@ def test_boxes_of_the_file_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch
     assert len(load_model(Path("own.onnx"), device="cpu", max_det=1)(image)) == 1
     assert load_model(Path("own.onnx"), device="cpu", classes=[2])(image).classes.tolist() == [2]
     for options, words in (
-        ({"conf": 0.1}, r"confidence threshold 0\.1.*now 0\.3"),
-        ({"iou": 0.7}, r"IoU threshold 0\.7.*now 0\.45"),
-        ({"agnostic": True}, "--agnostic-nms"),
+        ({"conf": 0.1}, r"^--conf-thres 0\.1: .* none below 0\.3; give 0\.3 or more, or .* --nms --conf-thres 0\.1$"),
+        ({"iou": 0.7}, r"^--iou-thres 0\.7: .*, at 0\.45; leave the flag out, or .* --nms --iou-thres 0\.7$"),
+        ({"agnostic": True}, "^--agnostic-nms: .*, each class apart; leave the flag out, or .* with --agnostic-nms$"),
     ):
         with pytest.raises(ValueError, match=words):
             load_model(Path("own.onnx"), device="cpu", **options)  # type: ignore[arg-type]
@@ -222,7 +222,7 @@ def test_a_real_file_with_suppression(kind: str, weights: Path, tmp_path: Path) 
     rows, others = (np.column_stack((r.boxes_xyxy, 64 * r.classes)) for r in (found, expected))
     apart = np.abs(rows[:, None] - others[None]).max(axis=2)  # pixels; a whole input for another class
     assert apart.min(axis=0).max() < 0.01 and apart.min(axis=1).max() < 0.01
-    with pytest.raises(ValueError, match=r"confidence threshold 0\.1.*now 0\.45"):
+    with pytest.raises(ValueError, match=r"--conf-thres 0\.1: .* none below 0\.45"):
         load_model(written.path, device="cpu", conf=0.1)
 
 

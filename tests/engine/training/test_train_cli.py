@@ -42,7 +42,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *flags: object) -> None:
 def config_of(monkeypatch: pytest.MonkeyPatch, *flags: str) -> TrainConfig:
     """What the flags become."""
     seen: list[TrainConfig] = []
-    monkeypatch.setattr("mgil.engine.training.run.run_train", lambda config, given: seen.append(config))
+    monkeypatch.setattr("mgil.engine.training.run.run_train", lambda config, **_: seen.append(config))
     call(monkeypatch, *flags)
     return seen[0]
 

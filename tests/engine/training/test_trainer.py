@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mgil.datasets.batches.augment import AugmentConfig
+from mgil.engine import command
 from mgil.engine.training.multi_scale import MultiScale
 from mgil.engine.training.progress import Progress
 from mgil.tasks.detect.batches import DetectComposer
@@ -30,6 +31,15 @@ def test_multi_scale_resizes_pictures_and_boxes_alike() -> None:
         again, _ = resize(images, boxes, 0, index)
         assert again.shape == resized.shape
     assert seen == {32, 64, 96}
+
+
+def test_multi_scale_at_one_stride_is_what_the_help_says(capsys: pytest.CaptureFixture[str]) -> None:
+    resize = MultiScale(0, 32, lambda targets, _factor: targets)
+    small, boxes = torch.zeros(1, 3, 32, 32), torch.zeros(0, 6)
+    assert {resize(small, boxes, 0, index)[0].shape[-1] for index in range(30)} == {32, 64}
+    with pytest.raises(SystemExit):
+        command.train(["--help"])
+    assert "32 or 64 px for --imgsz 32 with a stride of 32" in " ".join(capsys.readouterr().out.split())
 
 
 def test_progress_records_the_best() -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.load import make_generated
-from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Report, Task
+from mgil.files.text import Report
+from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Task
 from tests.tasks.toy.data import ToyComposer, ToyJudge, ToyPredictor, ToySplit, read_split
 from tests.tasks.toy.network import ARCHITECTURES, ToyLoss, ToyNetwork, ToyRecipe
 from tests.tasks.toy.options import ToyOptions
