@@ -197,6 +197,30 @@ def test_load_model_takes_the_size_from_the_checkpoint(checkpoint: Path) -> None
     assert (np.diff(result.scores) <= 0).all()
 
 
+@pytest.mark.parametrize(
+    ("imgsz", "size_hw"),
+    [
+        (None, (64, 64)),
+        (96, (96, 96)),
+        (np.int64(96), (96, 96)),
+        (torch.tensor(96), (96, 96)),
+        ([96], (96, 96)),
+        ([64, 96], (64, 96)),
+        (np.array([64, 96]), (64, 96)),
+        ((np.int32(64), 96), (64, 96)),
+    ],
+)
+def test_load_model_takes_whole_numbers_of_any_library(checkpoint: Path, imgsz: Any, size_hw: tuple[int, int]) -> None:
+    found = load_model(checkpoint, device="cpu", imgsz=imgsz).size_hw
+    assert found == size_hw and {type(side) for side in found} == {int}
+
+
+@pytest.mark.parametrize("imgsz", [64.0, "64", "96", (64, 96, 128), (), [64.0, 96], (64, "96"), np.array([64.0])])
+def test_load_model_refuses_other_sizes(checkpoint: Path, imgsz: Any) -> None:
+    with pytest.raises(ValueError, match=r"^imgsz .*: give a whole number of pixels, or two: \(height, width\)$"):
+        load_model(checkpoint, device="cpu", imgsz=imgsz)
+
+
 def test_load_model_refuses(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="gone.pt"):
         load_model(tmp_path / "gone.pt")
