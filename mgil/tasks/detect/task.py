@@ -27,8 +27,7 @@ from mgil.tasks.detect.exporting import deploy_head, output_problem, suppression
 from mgil.tasks.detect.image_weights import image_difficulty
 from mgil.tasks.detect.judge import DetectJudge
 from mgil.tasks.detect.options import (
-    DEFAULT_CONF,
-    DEFAULT_IOU,
+    SPEED_OPTIONS,
     ExportOptions,
     PredictOptions,
     TrainOptions,
@@ -50,7 +49,7 @@ class DetectTask:
     metrics: tuple[str, ...] = METRICS
     plotted: tuple[str, ...] = ("AP", "AP50", "AP_S", "AP_M", "AP_L")
     last_stage = "NMS"
-    speed_options: Mapping[str, Any] = {"conf_thres": DEFAULT_CONF, "iou_thres": DEFAULT_IOU}
+    speed_options: Mapping[str, Any] = SPEED_OPTIONS
     table_columns: tuple[str, ...] = ("Prediction", "Confidence", "xmin", "ymin", "xmax", "ymax")
 
     def adapted(self, data: DataConfig, options: TrainOptions | ValOptions) -> DataConfig:
