@@ -35,7 +35,7 @@ from mgil.tasks.detect.options import (
 )
 from mgil.tasks.detect.predictor import Detector
 from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
-from mgil.tasks.detect.report import evaluation_files
+from mgil.tasks.detect.report import FINAL_TABLE, evaluation_files
 from mgil.tasks.detect.scores import METRICS, DetectScores
 from mgil.tasks.detect.suppression import Suppression, notes_on_suppression
 
@@ -51,6 +51,7 @@ class DetectTask:
     last_stage = "NMS"
     speed_options: Mapping[str, Any] = SPEED_OPTIONS
     table_columns: tuple[str, ...] = ("Prediction", "Confidence", "xmin", "ymin", "xmax", "ymax")
+    final_table = FINAL_TABLE
 
     def adapted(self, data: DataConfig, options: TrainOptions | ValOptions) -> DataConfig:
         """With --single-cls all objects are of one class."""

@@ -15,7 +15,7 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.load import make_generated
 from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Report, Task
-from tests.tasks.toy.data import ToyComposer, ToyJudge, ToyPredictor, ToySplit, read_split
+from tests.tasks.toy.data import FINAL_TABLE, ToyComposer, ToyJudge, ToyPredictor, ToySplit, read_split
 from tests.tasks.toy.network import ARCHITECTURES, ToyLoss, ToyNetwork, ToyRecipe
 from tests.tasks.toy.options import ToyOptions
 
@@ -31,6 +31,7 @@ class ToyTask:
     speed_options: dict[str, Any] = {}
     last_stage = "mean"
     table_columns = ("Prediction", "Confidence")
+    final_table = FINAL_TABLE
 
     def adapted(self, data: DataConfig, options: ToyOptions) -> DataConfig:
         return data
@@ -97,7 +98,7 @@ class ToyTask:
         return ToyJudge(model, split, options.brightness)
 
     def outputs(self, split: ToySplit, options: ToyOptions, stem: str) -> list[str]:
-        return ["per_class.csv"]
+        return [FINAL_TABLE]
 
     def evaluation_notes(self, model: nn.Module, source: str) -> list[str]:
         return []
