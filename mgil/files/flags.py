@@ -188,7 +188,8 @@ def flags(config: Any) -> Iterator[tuple[Field[Any], Flag]]:
 def check_fields(config: Any) -> None:
     """Hold every field to its flag's kind, for `__post_init__`; a list becomes the tuple that it stands for.
 
-    A method `check_flags` of the config, which holds flags against each other, is called at the end.
+    The methods `check_flags`, which hold flags against each other, are called at the end: that of every class which
+    the config was combined from.
 
     Raises:
         ValueError: A value that no run could have; the flag is named.
@@ -204,8 +205,9 @@ def check_fields(config: Any) -> None:
             raise ValueError(f"{flag_of(item.name)}: give at least one")
         if problem := its.problem(value):
             raise ValueError(f"{flag_of(item.name)} {problem}")
-    if hasattr(config, "check_flags"):
-        config.check_flags()
+    for part in type(config).__mro__:  # by inheritance alone, the last task's would hide those of the others
+        if "check_flags" in vars(part):
+            vars(part)["check_flags"](config)
 
 
 def build(config: type[Config], given: Mapping[str, Any]) -> Config:
@@ -224,15 +226,44 @@ def combined(config: type[Config], options: type, **attributes: Any) -> type[Con
         attributes: Further class attributes.
 
     Raises:
-        ValueError: Both have a flag, with different defaults.
+        ValueError: Both have a flag that is not the same in all but its help, or a word stands for two things.
     """
-    known = {item.name: item.default for item, _ in flags(config)}
-    for item, _ in flags(options):
-        if known.get(item.name, item.default) != item.default:
-            raise ValueError(f"{flag_of(item.name)}: two defaults, {known[item.name]!r} and {item.default!r}")
-    refuses = (*getattr(config, "refuses", ()), *getattr(options, "refuses", ()))
+    _check_shared_fields(config, options)
+    refuses = tuple(dict.fromkeys((*getattr(config, "refuses", ()), *getattr(options, "refuses", ()))))
+    _check_words((config, options), refuses)
     body = {"__doc__": config.__doc__, "__module__": config.__module__, "refuses": refuses, **attributes}
     return dataclass(frozen=True)(type(config.__name__.replace("Flags", "Config"), (options, config), body))
+
+
+def _check_shared_fields(config: type, options: type) -> None:
+    known = {item.name: (item, its) for item, its in flags(config)}
+    for item, its in flags(options):
+        before, theirs = known.get(item.name, (item, its))
+        pairs = {
+            "defaults": (before.default, item.default),
+            "kinds of values": (theirs.kind.wanted, its.kind.wanted),
+            "numbers of values": ((theirs.nargs, theirs.most), (its.nargs, its.most)),
+            "values where none is given": (theirs.const, its.const),
+            "sets of aliases": (theirs.aliases, its.aliases),
+        }
+        for what, (first, second) in pairs.items():
+            if first != second:
+                raise ValueError(f"{flag_of(item.name)}: two {what}, {first!r} and {second!r}")
+
+
+def _check_words(configs: Sequence[type], refuses: Sequence[Refused]) -> None:
+    """A word of the command line stands for one field or one refusal."""
+    meant = [
+        (word, flag_of(item.name))
+        for config in configs
+        for item, its in flags(config)
+        for word in (flag_of(item.name), *its.aliases)
+    ]
+    meant += [(word, f"a refusal ({its.why})") for its in refuses for word in its.names]
+    meanings: dict[str, str] = {}
+    for word, meaning in meant:
+        if meanings.setdefault(word, meaning) != meaning:
+            raise ValueError(f"{word} would be {meanings[word]} and {meaning}; give one of them another name")
 
 
 def check_foreign(config: Any, own: Sequence[type], why: str) -> None:
@@ -256,15 +287,19 @@ def from_keywords(options: type[Config], given: Mapping[str, Any]) -> Config:
     """Options from keywords, which may be a flag's short names: `conf` for conf_thres.
 
     Raises:
-        ValueError: An unknown keyword, for which the nearest known one is named; or a bad value.
+        ValueError: An unknown keyword, for which the nearest known one is named; two keywords for one flag; or a bad
+            value.
     """
     names = {item.name: item.name for item, _ in flags(options)}
     for item, its in flags(options):
         names |= {alias.strip("-").replace("-", "_"): item.name for alias in its.aliases}
+    used: dict[str, str] = {}
     for key in given:
         if key not in names:
             hint = hint_for(key, names) or f"known are {', '.join(names)}"
             raise ValueError(f"unknown option {key!r}; {hint}")
+        if (other := used.setdefault(names[key], key)) != key:
+            raise ValueError(f"{other}={given[other]!r} and {key}={given[key]!r} are the same option; give one of them")
     config = options(**{names[key]: value for key, value in given.items()})
     check_fields(config)
     return config

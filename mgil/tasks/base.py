@@ -67,7 +67,7 @@ class Scores(Protocol):
         """The columns of the table over several input sizes; those that `Task.plotted` names are drawn."""
 
     def write(self, folder: Path, pictures: bool) -> None:
-        """Write the tables and, with `pictures`, the curves."""
+        """Write the tables and, with `pictures`, the curves; `Task.final_table` after all else."""
 
     def save(self, folder: Path, stem: str, report: Report) -> None:
         """Write what the options ask for: label files, results of the weights called `stem`."""
@@ -195,6 +195,7 @@ class Task(Protocol):
     speed_options: Mapping[str, Any]  # options of val.py --task speed
     last_stage: str  # what follows inference, for the line and the columns of times
     table_columns: tuple[str, ...]  # of predictions.csv
+    final_table: str  # the file that `Scores.write` writes last: a training run whose folder has it is complete
 
     # data
     def adapted(self, data: DataConfig, options: Any) -> DataConfig:

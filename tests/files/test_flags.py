@@ -28,6 +28,7 @@ from mgil.files.flags import (
     flag_of,
     flags,
     fraction,
+    from_keywords,
     from_plain,
     natural_int,
     one_of,
@@ -183,6 +184,12 @@ def test_plain_values_and_back() -> None:
         ValueError, match="^unknown toy option 'zzz'; known are colours, depth, shade, sides, loud, python_only$"
     ):
         from_plain(Toy, {"zzz": 1}, "toy option")
+
+
+def test_two_keywords_for_one_option_are_refused() -> None:
+    with pytest.raises(ValueError, match="^deep=1 and depth=2 are the same option; give one of them$"):
+        from_keywords(Toy, {"colours": ("red",), "deep": 1, "depth": 2})
+    assert from_keywords(Toy, {"colours": ("red",), "deep": 1}) == Toy(("red",), depth=1)
 
 
 # Parsers -------------------------------------------------------------------------------------------------------------

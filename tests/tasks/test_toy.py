@@ -115,6 +115,7 @@ def test_resume_knows_the_task_from_the_file(
     shutil.copytree(run, copy)
     monkeypatch.chdir(tmp_path)
     line = line_of(capsys, "train", "--resume", status=1)
+    assert (copy / "error.csv").is_file() and not (copy / "per_class.csv").exists()  # the toy's table, not detection's
     assert line.endswith(f"last.pt: all {EPOCHS} epochs are done; ask for more with --epochs")
     door("train", "--resume", "--epochs", EPOCHS + 2)
     rows = read_results(copy / "results.csv")
@@ -144,7 +145,7 @@ def test_val_measures_it(
     door("val", "--weights", weights, "--data", data, *flags, *COMMON)
     error = np.abs(found_in(weights, pictures) - brightness * colours_of(pictures)).mean()
     assert f"8 images at 32 px: error {error:.4f}\n" in capsys.readouterr().out
-    with (tmp_path / "exp" / "per_class.csv").open(newline="") as file:
+    with (tmp_path / "exp" / "error.csv").open(newline="") as file:
         assert float(list(csv.DictReader(file))[0]["error"]) == pytest.approx(error, rel=1e-4)
 
 

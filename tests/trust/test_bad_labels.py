@@ -7,6 +7,7 @@ of the set must arrive at the loss and at the evaluation.
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_ten_thousand_boxes_in_one_image(recipe: str, tmp_path: Path) -> None:
     check_anchors(model, samples, 64, hyp.anchor_t, 0, lines.append)
     assert "best possible recall" in lines[0]
     loss = make_loss(model.head, hyp.loss_gains(64, 3, model.head.num_levels))
-    with train_loader(samples, 64, 2, AugmentConfig(mixup=1.0), report=quiet) as loader:
+    with closing(train_loader(samples, 64, 2, AugmentConfig(mixup=1.0), report=quiet)) as loader:
         batch = next(iter(loader.epoch(0)))
     total, _ = loss(model(batch.images.float() / 255), batch.targets)
     total.backward()

@@ -51,7 +51,6 @@ class EvalLoader:
         rect: rectangles instead of squares.
         workers: decoding threads; one works even with 0.
         pad: with `rect`, border in strides that is added before rounding up.
-        reduced: decode JPEGs at reduced scale; faster, and hardly different.
         ahead: make the next batches in the background. Otherwise all threads decode a batch when it is asked for:
             on a CPU that runs the network too, the threads of both then do not wait for each other (4,992 images
             at 160 px on two cores: 46 s in place of 55).
@@ -76,7 +75,6 @@ class EvalLoader:
         rect: bool = True,
         workers: int = 0,
         pad: float = 0.0,
-        reduced: bool = False,
         memory_budget: int = 0,
         ahead: bool = True,
         shape_hw: tuple[int, int] | None = None,
@@ -94,7 +92,6 @@ class EvalLoader:
         self.shape_hw = shape_hw or (size, size)
         self.workers = workers
         self.pad = pad
-        self.reduced = reduced
         self.ahead = ahead
         self.unreadable = Unreadable(len(split.image_paths), strict=strict, report=report)
         sizes_hw = np.asarray(split.sizes_hw, np.int64).reshape(-1, 2)
@@ -164,7 +161,7 @@ class EvalLoader:
             return "skipped before"
         path, side, size_hw = self.split.image_paths[image], int(self.sides[image]), self.split.sizes_hw[image]
         try:
-            found = decode_scanned(path, side, size_hw, reduced=self.reduced)
+            found = decode_scanned(path, side, size_hw, reduced=False)  # scores do not depend on shortcuts
         except ValueError as error:
             return str(error)
         if self._kept is not None:

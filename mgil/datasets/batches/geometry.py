@@ -84,11 +84,6 @@ class Plan:
         )
 
     @property
-    def is_plain(self) -> np.ndarray:
-        """(L,) bool: layers that are one image and no mosaic."""
-        return np.all(self.positions[:, :3] < 0, axis=1)
-
-    @property
     def origins_xy(self) -> np.ndarray:
         """(L, 4, 2) int64 canvas position of each tile's top-left corner; meaningless for an empty slot."""
         left_or_above = np.array([[1, 1], [0, 1], [1, 0], [0, 0]])  # does the tile end at the centre, along x and y?

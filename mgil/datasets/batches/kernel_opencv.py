@@ -12,20 +12,6 @@ from mgil.datasets.batches.letterbox import FILL
 GREY = (FILL, FILL, FILL)
 
 
-def render_opencv(plan: Plan, tiles: np.ndarray, slots: np.ndarray) -> torch.Tensor:
-    """Draw the pictures of a plan.
-
-    Args:
-        plan: recipe of the batch.
-        tiles: (K, S, S, 3) uint8 RGB, each image in the top-left corner.
-        slots: (L, 4) int row of `tiles` for each slot of the plan; ignored where the slot is empty.
-
-    Returns:
-        (B, 3, H, W) uint8, contiguous.
-    """
-    return Painter(plan, slots).draw(tiles, 0, plan.picture_count)
-
-
 class Painter:
     """Draws pictures of a plan; everything that can be computed for all layers at once is, before the first.
 

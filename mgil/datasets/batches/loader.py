@@ -101,12 +101,6 @@ class TrainLoader:
         """Batches per epoch."""
         return len(self.order)
 
-    def __enter__(self) -> TrainLoader:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Stop what runs in the background; epochs that were not used up end."""
         for batches in list(self._epochs):

@@ -10,6 +10,13 @@ from mgil.files.flags import Refused, check_fields, flag, natural_int, positive_
 from mgil.tasks.registry import with_options
 
 TASKS = ("train", "val", "test", "speed", "study")
+LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
+HIGH_RESOLUTION_STUDY = tuple(range(256, 1536 + 128, 128))  # YOLOv5's
+TASK_HELP = (
+    "split to use; speed: times only; study: the sizes of --img, if several; else "
+    f"{', '.join(map(str, LOW_RESOLUTION_STUDY))} for one of up to {max(LOW_RESOLUTION_STUDY)}, "
+    f"and {HIGH_RESOLUTION_STUDY[0]}, {HIGH_RESOLUTION_STUDY[1]}, ... {HIGH_RESOLUTION_STUDY[-1]} for a larger one"
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class ValFlags:
         aliases=("--img", "--img-size"),
         help="input size; several give a table, csv and plot; default: the weights' training size",
     )
-    task: str = flag("val", choices=TASKS, help="split to use; speed: times only; study: several sizes")
+    task: str = flag("val", choices=TASKS, help=TASK_HELP)
     device: str = flag("", help="cpu, mps, or a GPU number; default: the first GPU, else the CPU")
     workers: int = flag(8, kind=natural_int, help="threads that load images")
     verbose: bool = flag(False, help="list every class, also when more than 20 have labels")
@@ -48,6 +55,8 @@ class ValFlags:
     def __post_init__(self) -> None:
         check_fields(self)
         check_input_size(self.imgsz)
+        if self.verbose and self.task == "speed":
+            raise ValueError("--verbose lists scores by class, --task speed measures times alone; leave --verbose out")
 
     @property
     def split(self) -> str:

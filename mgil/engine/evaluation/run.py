@@ -14,7 +14,7 @@ import torch
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.download import download_absent
 from mgil.engine.data_of_weights import check_classes, load_trained_on
-from mgil.engine.evaluation.config import ValFlags
+from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.plots import plot_input_sizes
 from mgil.engine.input_size import input_size_hw
@@ -35,8 +35,6 @@ from mgil.files.written_files import WrittenFiles
 from mgil.tasks.base import Loading, Split, Task
 from mgil.tasks.registry import options_of, task_named
 
-LOW_RESOLUTION_STUDY = (64, 96, 160, 320)
-HIGH_RESOLUTION_STUDY = tuple(range(256, 1536 + 128, 128))  # YOLOv5's
 SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
 
 
@@ -61,6 +59,8 @@ class Subject:
 
 def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     """Evaluate weights on a split at one or more input sizes, and write what was found to a new run folder.
+
+    With --task speed and one size there is nothing to write, and no folder.
 
     Returns:
         The result of each input size.
@@ -95,6 +95,8 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         report(line)
     data = seen
     subject = Subject(task, model, data, split, device)
+    if config.task == "speed" and len(sizes) == 1:  # a line on the console is all there is
+        return {size: _measured(config, subject, size, None, report) for size in sizes}
     folder = new_run_folder(config.project, config.name, config.exist_ok)
     folders = {size: folder if len(sizes) == 1 else folder / f"size_{size}" for size in sizes}
     with closing(WrittenFiles(folder)) as written:
@@ -104,7 +106,6 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
             written.check(*(folder / name for name in SIZE_FILES))
         results = {}
         for size, size_folder in folders.items():
-            size_folder.mkdir(exist_ok=True)
             results[size] = _evaluate_size(config, subject, size, size_folder, written, report)
         if len(sizes) > 1:
             _save_sizes(task, results, folder, written, report)
@@ -161,31 +162,38 @@ def _outputs(config: ValFlags, subject: Subject, folder: Path) -> list[Path]:
 def _evaluate_size(
     config: ValFlags, subject: Subject, size: int, folder: Path, written: WrittenFiles, report: Report
 ) -> Evaluation:
+    """Evaluate at one size, and write and report the scores, which --task speed does not ask for."""
+    if config.task == "speed":
+        return _measured(config, subject, size, None, report)
+    folder.mkdir(exist_ok=True)
+    found = _measured(config, subject, size, folder, report)
+    with written.writing(*_outputs(config, subject, folder)):
+        found.scores.write(folder, pictures=True)
+        found.scores.save(folder, Path(config.weights[0]).stem, report)
+    for line in found.scores.lines(size, config.verbose):
+        report(line)
+    return found
+
+
+def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | None, report: Report) -> Evaluation:
+    """Scores and times at one size; the times are reported."""
     task, model, device = subject.task, subject.model, subject.device
-    speed_only = config.task == "speed"
     shape_hw = fixed_size_hw(model)
     loading = Loading(
         config.batch_size,
         workers=config.workers,
         shape_hw=shape_hw,
         ahead=device.type != "cpu",
-        speed_only=speed_only,
+        speed_only=config.task == "speed",
         strict=config.strict,
         report=report,
     )
     loader = task.eval_loader(subject.split, size, model.max_stride, config, loading)
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
-    judge = task.judge(model, subject.split, subject.data, config, None if speed_only else folder)
+    judge = task.judge(model, subject.split, subject.data, config, pictures)
     found = evaluate(model, loader, judge, device=device, half=config.half, progress=True)
     report(found.speed_line(config.batch_size, task.last_stage))
-    if speed_only:
-        return found
-    with written.writing(*_outputs(config, subject, folder)):
-        found.scores.write(folder, pictures=True)
-        found.scores.save(folder, Path(config.weights[0]).stem, report)
-    for line in found.scores.lines(size, config.verbose):
-        report(line)
     return found
 
 

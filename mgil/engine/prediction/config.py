@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mgil.engine.input_size import check_input_size
-from mgil.files.flags import Refused, check_fields, flag, positive_int, refused, whole
+from mgil.files.flags import Refused, check_fields, flag, flag_of, positive_int, refused, whole
 from mgil.files.shipped import EXAMPLES
 from mgil.tasks.registry import with_options
 
@@ -71,6 +71,10 @@ class DetectFlags:
         check_input_size(self.imgsz or ())
         if self.save_conf and not self.save_txt:
             raise ValueError("--save-conf adds scores to the files of --save-txt; give both")
+        if self.nosave and not self.view_img:
+            for name in ("line_thickness", "hide_labels", "hide_conf"):
+                if getattr(self, name) != getattr(type(self), name):  # a dataclass keeps its defaults there
+                    raise ValueError(f"{flag_of(name)} is about pictures, which --nosave leaves out; give one of them")
 
     @property
     def writes(self) -> bool:

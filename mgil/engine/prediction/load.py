@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from mgil.tasks.registry import options_of, task_named
 def load_model(
     weights: str | Path,
     device: str | torch.device = "",
-    imgsz: int | tuple[int, int] | None = None,
+    imgsz: int | Sequence[int] | None = None,
     half: bool = False,
     report: Report = warn,
     **options: Any,
@@ -62,12 +64,25 @@ def load_model(
         ValueError: weights that cannot be used, no such device, a runtime that is not installed, or a parameter out of
             its range.
     """
-    sides = () if imgsz is None else (imgsz,) if isinstance(imgsz, int) else (int(imgsz[0]), int(imgsz[1]))
 
     def own(task: Task) -> Any:
         return from_keywords(options_of(task.name, "detect"), options)
 
-    return open_model(weights, str(device), sides, half, own, report)[1]
+    return open_model(weights, str(device), _sides(imgsz), half, own, report)[1]
+
+
+def _sides(imgsz: Any) -> tuple[int, ...]:
+    """None, one or two sides from whatever Python, NumPy or PyTorch has for whole numbers."""
+    if imgsz is None:
+        return ()
+    with suppress(TypeError):
+        return (operator.index(imgsz),)
+    sides: tuple[int, ...] = ()
+    with suppress(TypeError):
+        sides = tuple(map(operator.index, imgsz))
+    if len(sides) not in (1, 2):
+        raise ValueError(f"imgsz {imgsz!r}: give a whole number of pixels, or two: (height, width)")
+    return sides
 
 
 def open_model(

@@ -30,6 +30,19 @@ class Model:
     def names(self, names: tuple[str, ...]) -> None:
         self.predictor.names = names
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Take `names` alone: who sets `conf`, as with YOLOv5's hub models, should not wait for an effect.
+
+        Raises:
+            AttributeError: Any other name.
+        """
+        if name not in ("names", "predictor"):
+            raise AttributeError(
+                f"{name} cannot be set on a loaded model; options are keywords of load_model: "
+                f"load_model(weights, {name}={value!r})"
+            )
+        super().__setattr__(name, value)
+
     def __getattr__(self, name: str) -> Any:
         if name == "predictor":  # not there yet: asked for by copy or pickle
             raise AttributeError(name)

@@ -24,7 +24,6 @@ from mgil.files.text import Report
 from mgil.tasks.registry import DEFAULT_TASK, task_named
 
 TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights"}
-FINAL_TABLE = "per_class.csv"  # written last of all: a run that has it is complete
 # What a change does to a run that would else be, bit by bit, the one that was never interrupted.
 CONSEQUENCES = {
     "epochs": "the learning rates follow the schedule of that length from here on, not from the start",
@@ -196,7 +195,7 @@ def patience_is_over(progress: Progress, config: TrainFlags) -> bool:
 
 def _check_unfinished(checkpoint: Checkpoint, config: TrainFlags) -> None:
     """Refuse a run with nothing left to do, before any data is read; its final evaluation counts."""
-    table = checkpoint.path.resolve().parents[1] / FINAL_TABLE
+    table = checkpoint.path.resolve().parents[1] / task_named(config.task).final_table
     if not table.exists() or written_at(table) < written_at(
         checkpoint.path
     ):  # older: of another run in the same folder

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mgil.files.flags import Refused, flag, flag_of, fraction, natural_int, positive_int, real, refused
+from mgil.files.flags import Refused, flag, flag_of, flags, fraction, natural_int, positive_int, real, refused
 
 DEFAULT_CONF, DEFAULT_IOU = 0.25, 0.45  # of load_model and detect.py
+SPEED_OPTIONS = {"conf_thres": DEFAULT_CONF, "iou_thres": DEFAULT_IOU}  # of val.py --task speed
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,22 @@ class ValOptions:
     def check_flags(self) -> None:
         """Raise ValueError for flags that do not fit together."""
         joined: Any = self  # with the flags that evaluation has for every task
-        if self.pad and joined.task == "speed":
-            raise ValueError(f"--pad {self.pad}: --task speed times whole squares; leave --pad out")
+        if joined.task == "speed":
+            self._check_speed()
         if self.save_conf and not self.save_txt:
             raise ValueError("--save-conf adds scores to the label files of --save-txt; pass that too")
+
+    def _check_speed(self) -> None:
+        if self.pad:
+            raise ValueError(f"--pad {self.pad}: --task speed times whole squares; leave --pad out")
+        for name in ("save_txt", "save_conf", "save_json"):
+            if getattr(self, name):
+                raise ValueError(f"{flag_of(name)}: --task speed measures times and writes no results; leave it out")
+        for item, _ in flags(self):
+            value, own = getattr(self, item.name), SPEED_OPTIONS.get(item.name)
+            if own is not None and value not in (item.default, own):
+                word = flag_of(item.name)
+                raise ValueError(f"{word} {value}: --task speed measures at {own}, as detect.py; leave {word} out")
 
 
 @dataclass(frozen=True)

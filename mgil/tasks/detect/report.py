@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mgil.tasks.detect.options import ValOptions
     from mgil.tasks.detect.scores import ClassResult, DetectScores
 
+FINAL_TABLE = "per_class.csv"
 _NAME_WIDTH = 22
 _FEW_CLASSES = 20  # more classes with labels than this are listed on request only (val.py --verbose)
 _EXTREMES = 3  # best and worst classes that are named instead
@@ -135,7 +136,7 @@ def evaluation_files(samples: Samples, options: ValOptions, stem: str) -> list[s
     """Paths in the run's folder of the tables, the pictures, and what --save-txt and --save-json ask for."""
     from mgil.tasks.detect.plots import BATCH_PICTURES, RESULT_PICTURES
 
-    names = ["per_class.csv", *RESULT_PICTURES, *BATCH_PICTURES]
+    names = [FINAL_TABLE, *RESULT_PICTURES, *BATCH_PICTURES]
     if options.save_json:
         names.append(f"{stem}_predictions.json")
     labels = label_paths(Path("labels"), samples, range(len(samples))).values() if options.save_txt else ()

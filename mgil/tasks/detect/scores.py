@@ -106,7 +106,7 @@ class DetectScores:
 
     def write(self, folder: Path, pictures: bool) -> None:
         """Write per_class.csv, last; with `pictures` the curves, the confusion matrix and some batches too."""
-        from mgil.tasks.detect.report import write_per_class_csv
+        from mgil.tasks.detect.report import FINAL_TABLE, write_per_class_csv
 
         if pictures:
             from mgil.tasks.detect.plots import plot_result
@@ -114,7 +114,7 @@ class DetectScores:
             if self.batch_pictures:
                 self.batch_pictures.write()
             plot_result(self, self.data.names, folder)
-        write_per_class_csv(folder / "per_class.csv", self)
+        write_per_class_csv(folder / FINAL_TABLE, self)
 
     def save(self, folder: Path, stem: str, report: Report) -> None:
         """Write label files (--save-txt) and COCO results (--save-json), which pycocotools then scores."""

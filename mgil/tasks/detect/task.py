@@ -28,8 +28,7 @@ from mgil.tasks.detect.exporting import deploy_head, output_problem, suppression
 from mgil.tasks.detect.image_weights import image_difficulty
 from mgil.tasks.detect.judge import DetectJudge
 from mgil.tasks.detect.options import (
-    DEFAULT_CONF,
-    DEFAULT_IOU,
+    SPEED_OPTIONS,
     ExportOptions,
     PredictOptions,
     TrainOptions,
@@ -37,7 +36,7 @@ from mgil.tasks.detect.options import (
 )
 from mgil.tasks.detect.predictor import Detector
 from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
-from mgil.tasks.detect.report import evaluation_files
+from mgil.tasks.detect.report import FINAL_TABLE, evaluation_files
 from mgil.tasks.detect.scores import METRICS, DetectScores
 from mgil.tasks.detect.suppression import Suppression, notes_on_suppression
 
@@ -51,8 +50,9 @@ class DetectTask:
     metrics: tuple[str, ...] = METRICS
     plotted: tuple[str, ...] = ("AP", "AP50", "AP_S", "AP_M", "AP_L")
     last_stage = "NMS"
-    speed_options: Mapping[str, Any] = {"conf_thres": DEFAULT_CONF, "iou_thres": DEFAULT_IOU}
+    speed_options: Mapping[str, Any] = SPEED_OPTIONS
     table_columns: tuple[str, ...] = ("Prediction", "Confidence", "xmin", "ymin", "xmax", "ymax")
+    final_table = FINAL_TABLE
 
     def adapted(self, data: DataConfig, options: TrainOptions | ValOptions) -> DataConfig:
         """With --single-cls all objects are of one class."""

@@ -9,7 +9,7 @@ import torch
 
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.geometry import Plan, draw_plan
-from mgil.datasets.batches.kernel_opencv import Painter, render_opencv
+from mgil.datasets.batches.kernel_opencv import Painter
 from mgil.datasets.batches.kernel_torch import render_torch
 from mgil.datasets.batches.letterbox import FILL
 from tests.datasets.scenes import smooth_image
@@ -33,6 +33,10 @@ def draw(config: AugmentConfig, sizes: np.ndarray, count: int = 40, output_hw: t
     rng = np.random.default_rng(7)
     primaries = np.arange(count) % len(sizes)
     return draw_plan(rng, config, primaries, (0, len(sizes)), sizes, output_hw, mosaic=output_hw[0] == output_hw[1])
+
+
+def render_opencv(plan: Plan, tiles: np.ndarray, slots: np.ndarray) -> torch.Tensor:
+    return Painter(plan, slots).draw(tiles, 0, plan.picture_count)
 
 
 def render_both(plan: Plan, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -61,8 +61,8 @@ def small_ring(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_batches_have_the_promised_form(split: Samples) -> None:
-    with make_loader(split) as loader:
-        batches = list(loader.epoch(0))
+    loader = make_loader(split)
+    batches = list(loader.epoch(0))
     assert len(loader) == len(batches) == 5
     for batch in batches:
         assert batch.images.shape == (4, 3, SIZE, SIZE) and batch.images.dtype == torch.uint8

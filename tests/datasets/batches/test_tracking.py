@@ -11,7 +11,7 @@ import torch
 
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.geometry import Plan, draw_plan
-from mgil.datasets.batches.kernel_opencv import render_opencv
+from mgil.datasets.batches.kernel_opencv import Painter
 from mgil.datasets.batches.kernel_torch import render_torch
 from mgil.datasets.batches.letterbox import FILL
 from mgil.datasets.reading.samples import Samples
@@ -25,7 +25,7 @@ Render = Callable[[Plan, np.ndarray, np.ndarray], torch.Tensor]
 
 
 def opencv(plan: Plan, tiles: np.ndarray, slots: np.ndarray) -> torch.Tensor:
-    return render_opencv(plan, tiles, slots)
+    return Painter(plan, slots).draw(tiles, 0, plan.picture_count)
 
 
 def on_torch(plan: Plan, tiles: np.ndarray, slots: np.ndarray) -> torch.Tensor:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import val
-from mgil.engine.cli import run_cli
+from mgil.engine.cli import parse, run_cli
 from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.evaluation.run import run_val
 from mgil.engine.export.config import ExportConfig
@@ -126,11 +126,50 @@ def test_everything_is_written(monkeypatch: Any, capsys: Any, tmp_path: Path, we
     assert result.split()[:3] == ["all", "6", "10"] and place == f"results saved to {folder}"
 
 
-def test_second_run_counts_up(monkeypatch: Any, capsys: Any, tmp_path: Path, weights: Path, data: Path) -> None:
+@pytest.mark.usefixtures("no_curves")
+def test_second_run_counts_up(monkeypatch: Any, tmp_path: Path, weights: Path, data: Path) -> None:
     for _ in range(2):
-        call(monkeypatch, "--weights", weights, "--data", data, "--task", "speed", "--workers", 0)
+        call(monkeypatch, "--weights", weights, "--data", data, "--workers", 0)
     assert sorted(p.name for p in (tmp_path / "runs" / "val").iterdir()) == ["exp", "exp2"]
-    assert "mAP" not in capsys.readouterr().out
+
+
+def test_speed_prints_times_and_leaves_no_folder(
+    monkeypatch: Any, capsys: Any, tmp_path: Path, weights: Path, data: Path
+) -> None:
+    common = ("--weights", weights, "--data", data, "--task", "speed", "--workers", 0)
+    call(monkeypatch, *common, "--conf", 0.25, "--iou", 0.45)  # what it takes anyway
+    out = capsys.readouterr().out
+    assert "Speed:" in out and "mAP" not in out and "results saved" not in out
+    assert not (tmp_path / "runs").exists()
+    call(monkeypatch, *common, "--img", 32, 64)
+    folder = tmp_path / "runs" / "val" / "exp"
+    assert f"results saved to {Path('runs/val/exp')}" in capsys.readouterr().out
+    assert not [path for path in folder.iterdir() if path.is_dir()] and (folder / "ap_vs_input_size.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--save-json", "--save-json: --task speed measures times and writes no results; leave it out"),
+        ("--save-txt", "--save-txt: --task speed measures times and writes no results; leave it out"),
+        ("--conf 0.7", "--conf-thres 0.7: --task speed measures at 0.25, as detect.py; leave --conf-thres out"),
+        ("--iou 0.7", "--iou-thres 0.7: --task speed measures at 0.45, as detect.py; leave --iou-thres out"),
+        ("--verbose", "--verbose lists scores by class, --task speed measures times alone; leave --verbose out"),
+    ],
+)
+def test_speed_refuses_what_it_would_ignore(flags: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse(ValConfig, ["--weights", "w.pt", "--task", "speed", *flags.split()])
+    assert str(caught.value) == message
+    parse(ValConfig, ["--weights", "w.pt", *flags.split()])
+
+
+def test_help_tells_the_sizes_of_a_study(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        parse(ValConfig, ["--help"])
+    out = capsys.readouterr().out
+    assert "64, 96, 160, 320 for one of up to 320, and 256, 384, ... 1536 for a larger one" in out
 
 
 @pytest.mark.usefixtures("no_curves")

@@ -95,6 +95,16 @@ def test_flags_that_make_no_sense_together() -> None:
         parse(DetectConfig, ["--save-conf"])
 
 
+@pytest.mark.parametrize("flags", ["--line-thickness 1", "--hide-labels", "--hide-conf"])
+def test_flags_about_pictures_need_pictures(flags: str) -> None:
+    word = flags.split()[0]
+    with pytest.raises(ValueError, match=f"^{word} is about pictures, which --nosave leaves out; give one of them$"):
+        parse(DetectConfig, ["--nosave", "--save-crop", *flags.split()])
+    parse(DetectConfig, ["--nosave", "--view-img", *flags.split()])
+    parse(DetectConfig, flags.split())
+    parse(DetectConfig, ["--nosave", "--line-thickness", "3"])  # the default
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

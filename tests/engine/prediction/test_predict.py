@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,47 @@ def test_load_model_takes_the_size_from_the_checkpoint(checkpoint: Path) -> None
     assert (result.boxes_xyxy >= 0).all()
     assert (result.boxes_xyxy <= (60, 40, 60, 40)).all()
     assert (np.diff(result.scores) <= 0).all()
+
+
+def test_a_loaded_model_takes_no_options(checkpoint: Path) -> None:
+    """YOLOv5's hub models are told `model.conf = 0.9`; here nobody would read it."""
+    model = load_model(checkpoint, device="cpu", conf=0.1)
+    for name, value in (("conf", 0.9), ("classes", [0]), ("size_hw", (32, 32))):
+        with pytest.raises(AttributeError) as caught:
+            setattr(model, name, value)
+        assert str(caught.value).endswith(f"keywords of load_model: load_model(weights, {name}={value!r})")
+    assert model.size_hw == (64, 64)
+    model.names = ("lion", "wolf")
+    image = np.zeros((40, 60, 3), np.uint8)
+    expected = model(image)
+    assert expected.names == ("lion", "wolf")
+    for other in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.names == ("lion", "wolf")
+        np.testing.assert_array_equal(other(image).boxes_xyxy, expected.boxes_xyxy)
+
+
+@pytest.mark.parametrize(
+    ("imgsz", "size_hw"),
+    [
+        (None, (64, 64)),
+        (96, (96, 96)),
+        (np.int64(96), (96, 96)),
+        (torch.tensor(96), (96, 96)),
+        ([96], (96, 96)),
+        ([64, 96], (64, 96)),
+        (np.array([64, 96]), (64, 96)),
+        ((np.int32(64), 96), (64, 96)),
+    ],
+)
+def test_load_model_takes_whole_numbers_of_any_library(checkpoint: Path, imgsz: Any, size_hw: tuple[int, int]) -> None:
+    found = load_model(checkpoint, device="cpu", imgsz=imgsz).size_hw
+    assert found == size_hw and {type(side) for side in found} == {int}
+
+
+@pytest.mark.parametrize("imgsz", [64.0, "64", "96", (64, 96, 128), (), [64.0, 96], (64, "96"), np.array([64.0])])
+def test_load_model_refuses_other_sizes(checkpoint: Path, imgsz: Any) -> None:
+    with pytest.raises(ValueError, match=r"^imgsz .*: give a whole number of pixels, or two: \(height, width\)$"):
+        load_model(checkpoint, device="cpu", imgsz=imgsz)
 
 
 def test_load_model_refuses(checkpoint: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.geometry import Plan, draw_plan
 from tests.tasks.toy.network import ToyRecipe
 
+FINAL_TABLE = "error.csv"
+
 
 @dataclass(frozen=True)
 class ToySplit:
@@ -117,7 +119,7 @@ class ToyScores:
         return {"error": self.error}
 
     def write(self, folder: Path, pictures: bool) -> None:
-        with (folder / "per_class.csv").open("w", newline="") as file:
+        with (folder / FINAL_TABLE).open("w", newline="") as file:
             csv.writer(file).writerows([["error"], [self.error]])
 
     def save(self, folder: Path, stem: str, report: Any) -> None:

@@ -16,7 +16,7 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.load import make_generated
 from mgil.files.text import Report
 from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Task
-from tests.tasks.toy.data import ToyComposer, ToyJudge, ToyPredictor, ToySplit, read_split
+from tests.tasks.toy.data import FINAL_TABLE, ToyComposer, ToyJudge, ToyPredictor, ToySplit, read_split
 from tests.tasks.toy.network import ARCHITECTURES, ToyLoss, ToyNetwork, ToyRecipe
 from tests.tasks.toy.options import ToyOptions
 
@@ -32,6 +32,7 @@ class ToyTask:
     speed_options: dict[str, Any] = {}
     last_stage = "mean"
     table_columns = ("Prediction", "Confidence")
+    final_table = FINAL_TABLE
 
     def adapted(self, data: DataConfig, options: ToyOptions) -> DataConfig:
         return data
@@ -98,7 +99,7 @@ class ToyTask:
         return ToyJudge(model, split, options.brightness)
 
     def outputs(self, split: ToySplit, options: ToyOptions, stem: str) -> list[str]:
-        return ["per_class.csv"]
+        return [FINAL_TABLE]
 
     def evaluation_notes(self, model: nn.Module, source: str) -> list[str]:
         return []
