@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -54,12 +55,15 @@ def written_at(path: Path) -> int:
 def set_aside(weights: Path) -> list[str]:
     """Rename the last.pt and best.pt that an earlier run left in a folder, so that they are not taken for a new run's.
 
+    Those of runs before that are kept too: a name that is taken gets a number.
+
     Returns:
         Their new names.
     """
     kept = []
-    for name in ("last.pt", "best.pt"):
-        if (weights / name).exists():
-            kept.append(f"previous_{name}")
-            os.replace(weights / name, weights / kept[-1])
+    for name in ("last", "best"):
+        if (weights / f"{name}.pt").exists():
+            free = (f"previous_{name}{number if number > 1 else ''}.pt" for number in itertools.count(1))
+            kept.append(next(file for file in free if not os.path.lexists(weights / file)))
+            os.rename(weights / f"{name}.pt", weights / kept[-1])
     return kept
