@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def written_at(path: Path) -> int:
 
 
 def set_aside(weights: Path) -> list[str]:
-    """Rename the last.pt and best.pt that an earlier run left in a folder, so that they are not taken for a new run's.
+    """Rename the weights that an earlier run left in a folder, so that they are not taken for a new run's.
 
     Those of runs before that are kept too: a name that is taken gets a number.
 
@@ -61,9 +60,11 @@ def set_aside(weights: Path) -> list[str]:
         Their new names.
     """
     kept = []
-    for name in ("last", "best"):
-        if (weights / f"{name}.pt").exists():
-            free = (f"previous_{name}{number if number > 1 else ''}.pt" for number in itertools.count(1))
-            kept.append(next(file for file in free if not os.path.lexists(weights / file)))
-            os.rename(weights / f"{name}.pt", weights / kept[-1])
+    for path in (weights / "last.pt", weights / "best.pt", *sorted(weights.glob("epoch*.pt"))):
+        if path.exists():
+            stem = f"previous_{path.stem}"
+            between = "_" if stem[-1].isdigit() else ""  # epoch1 and a 2 would read epoch12
+            names = (f"{stem}.pt", *(f"{stem}{between}{number}.pt" for number in range(2, MOST_RUNS)))
+            kept.append(next(name for name in names if not os.path.lexists(weights / name)))
+            os.rename(path, weights / kept[-1])
     return kept

@@ -51,9 +51,13 @@ class WrittenFiles:
                 continue
             if not self._is_ours(path, found):
                 raise ValueError(
-                    f"{path}: no file that detect.py or val.py wrote here, or changed since, so it is not overwritten; "
-                    "choose another --project or --name, or move it away"
+                    f"{path}: no file that train.py, val.py or detect.py wrote here, or changed since, "
+                    "so it is not overwritten; choose another --project or --name, or move it away"
                 )
+
+    def lists(self, path: Path) -> bool:
+        """Whether a run noted this file, however it is by now."""
+        return self._name(path) in self._times
 
     @contextmanager
     def writing(self, *paths: Path) -> Iterator[None]:
@@ -122,7 +126,7 @@ class WrittenFiles:
             found = path.lstat().st_mtime_ns if os.path.lexists(path) else 0
             if noted - SAME_TIME_NS <= found <= end:
                 self._times[name] = found
-            self._settled.append((path, self._times.get(name, 0)))
+            self._settled.append((path, self._times.setdefault(name, 0)))
 
     def _finish(self, path: Path, changed: int) -> None:
         name = self._name(path)

@@ -90,7 +90,7 @@ def test_what_no_run_wrote_stays(kind: str, how: str, everything: DetectConfig, 
         os.utime(path, (2_000_000_000, 2_000_000_000))
     for config in (everything, everything):  # the first attempt does not make it ours
         with pytest.raises(
-            ValueError, match=f"{name.rsplit('/')[-1]}: no file that detect.py or val.py wrote .*{STAYS}"
+            ValueError, match=f"{name.rsplit('/')[-1]}: no file that train.py, val.py or detect.py wrote .*{STAYS}"
         ):
             detect(config)
         assert path.read_text() == "the user's own"
