@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mgil.engine.training.log import ResultsCsv
 from mgil.engine.training.run import run_train
-from mgil.files.written_files import LIST_NAME
+from mgil.files.written_files import LIST_NAME, WrittenFiles
 from tests.engine.tiny import Playground
 from tests.engine.training.running import rows_of, train
 
@@ -52,6 +54,23 @@ def test_every_file_of_a_run_may_be_overwritten_until_it_is_changed(ground: Play
     os.utime(run / "hyp.yaml", (2_000_000_000, 2_000_000_000))
     with pytest.raises(ValueError, match=r"hyp\.yaml: .*or changed since"):
         train(config)
+
+
+def test_a_killed_run_can_be_begun_again(ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its list was begun an hour before its last epoch, and nothing is noted as finished."""
+    real = ResultsCsv.add
+
+    def an_hour_later(table: ResultsCsv, *values: Any) -> None:
+        os.utime(tmp_path / "exp" / LIST_NAME, (1_000_000_000, 1_000_000_000))
+        real(table, *values)
+
+    monkeypatch.setattr(ResultsCsv, "add", an_hour_later)
+    monkeypatch.setattr(WrittenFiles, "finish", lambda *_paths: None)
+    monkeypatch.setattr("mgil.engine.training.run.finish", lambda _run: None)
+    config = ground.config(tmp_path, epochs=1, noval=True, exist_ok=True)
+    train(config)
+    monkeypatch.undo()
+    train(config)
 
 
 def test_the_folder_of_a_version_without_the_list(ground: Playground, tmp_path: Path) -> None:
