@@ -52,14 +52,19 @@ def written_at(path: Path) -> int:
 
 
 def set_aside(weights: Path) -> list[str]:
-    """Rename the last.pt and best.pt that an earlier run left in a folder, so that they are not taken for a new run's.
+    """Rename the weights that an earlier run left in a folder, so that they are not taken for a new run's.
+
+    Those of runs before that are kept too: a name that is taken gets a number.
 
     Returns:
         Their new names.
     """
     kept = []
-    for name in ("last.pt", "best.pt"):
-        if (weights / name).exists():
-            kept.append(f"previous_{name}")
-            os.replace(weights / name, weights / kept[-1])
+    for path in (weights / "last.pt", weights / "best.pt", *sorted(weights.glob("epoch*.pt"))):
+        if path.exists():
+            stem = f"previous_{path.stem}"
+            between = "_" if stem[-1].isdigit() else ""  # epoch1 and a 2 would read epoch12
+            names = (f"{stem}.pt", *(f"{stem}{between}{number}.pt" for number in range(2, MOST_RUNS)))
+            kept.append(next(name for name in names if not os.path.lexists(weights / name)))
+            os.rename(path, weights / kept[-1])
     return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.evaluation.run import run_val
 from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.run import run_detect
+from mgil.engine.prediction.writers import ResultWriter
 from mgil.files.written_files import LIST_NAME, WrittenFiles
 from tests.engine.export.exported import save_tiny_detector
 from tests.engine.tiny import make_data, random_squares
@@ -88,7 +90,7 @@ def test_what_no_run_wrote_stays(kind: str, how: str, everything: DetectConfig, 
         os.utime(path, (2_000_000_000, 2_000_000_000))
     for config in (everything, everything):  # the first attempt does not make it ours
         with pytest.raises(
-            ValueError, match=f"{name.rsplit('/')[-1]}: no file that detect.py or val.py wrote .*{STAYS}"
+            ValueError, match=f"{name.rsplit('/')[-1]}: no file that train.py, val.py or detect.py wrote .*{STAYS}"
         ):
             detect(config)
         assert path.read_text() == "the user's own"
@@ -166,6 +168,68 @@ def test_files_of_a_killed_run_are_ours(killed: Callable[[Path], None], tmp_path
     again.check(tmp_path / "a.txt")
     with pytest.raises(ValueError, match=r"b\.txt"):
         again.check(tmp_path / "b.txt")
+
+
+def aged(path: Path, seconds: float) -> None:
+    """Give a file a time of change that is so long after (below 0: before) now."""
+    changed = time.time() + seconds
+    os.utime(path, (changed, changed))
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_file_that_the_user_puts_where_a_killed_run_wrote_none_stays(seconds: float, tmp_path: Path) -> None:
+    """Made an hour after the run, or moved there and an hour older than it; also when another run came between."""
+    killed = WrittenFiles(tmp_path)
+    killed.start(tmp_path / "a.txt", tmp_path / "b.txt")
+    (tmp_path / "a.txt").write_text("the user's own")
+    aged(tmp_path / "a.txt", seconds)
+    for _ in range(2):
+        again = WrittenFiles(tmp_path)
+        with pytest.raises(ValueError, match=r"a\.txt"), again.writing(tmp_path / "b.txt"):
+            again.check(tmp_path / "a.txt")
+        again.close()
+    aged(tmp_path / LIST_NAME, 7200)
+    with pytest.raises(ValueError, match=r"a\.txt"):
+        WrittenFiles(tmp_path).check(tmp_path / "a.txt")
+
+
+def test_a_video_that_grew_for_an_hour_is_ours(
+    everything: DetectConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed at the end of it: nothing is finished, and its list was begun an hour before."""
+    monkeypatch.setattr(WrittenFiles, "finish", lambda *_paths: None)
+    real = ResultWriter._write
+
+    def for_an_hour(writer: ResultWriter, *what: Any) -> None:
+        real(writer, *what)
+        aged(tmp_path / "out" / LIST_NAME, -3600)
+        writer.written._kept_up = 0
+
+    monkeypatch.setattr(ResultWriter, "_write", for_an_hour)
+    detect(replace(everything, save_txt=False, save_csv=False, save_crop=False, visualize=False))
+    monkeypatch.undo()
+    WrittenFiles(tmp_path / "out").check(tmp_path / "out" / "v.mp4")
+
+
+def test_what_a_killed_run_had_not_replaced_yet_is_ours(tmp_path: Path) -> None:
+    written = WrittenFiles(tmp_path)
+    with written.writing(tmp_path / "a.txt"):
+        (tmp_path / "a.txt").write_text("first")
+        aged(tmp_path / "a.txt", -3600)
+    WrittenFiles(tmp_path).start(tmp_path / "a.txt")
+    for _ in range(2):
+        with WrittenFiles(tmp_path).writing(tmp_path / "b.txt"):
+            WrittenFiles(tmp_path).check(tmp_path / "a.txt")
+
+
+def test_a_write_that_failed_gives_no_right_to_a_later_file(tmp_path: Path) -> None:
+    written = WrittenFiles(tmp_path)
+    with pytest.raises(OSError, match="disk"), written.writing(tmp_path / "a.txt"):
+        raise OSError("disk full")
+    (tmp_path / "a.txt").write_text("the user's own")
+    for again in (written, WrittenFiles(tmp_path)):
+        with pytest.raises(ValueError, match=r"a\.txt"):
+            again.check(tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize(

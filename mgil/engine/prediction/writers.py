@@ -74,6 +74,7 @@ class ResultWriter:
         """Write all that is asked for about one frame; `picture` is its drawing, needed for `media` only."""
         try:
             self._write(frame, result, picture)
+            self.written.keep_up()
         except OSError as error:
             if error.strerror and error.filename is None:  # a full disk does not say which
                 error.filename = str(self.folder)

@@ -16,9 +16,10 @@ from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.batches.memory import free_ram_bytes
 from mgil.datasets.batches.stores import StoreName
 from mgil.engine.distributed import all_processes, from_main, is_main, mean_over_processes, rank, world_size
-from mgil.engine.runs import new_run_folder, set_aside
+from mgil.engine.runs import new_run_folder
 from mgil.engine.training.config import TrainFlags
 from mgil.engine.training.log import RunLog, columns
+from mgil.engine.training.own_files import PICTURED_BATCHES, own_files
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.progress import Progress
 from mgil.engine.training.random_state import seed_everything
@@ -38,10 +39,10 @@ from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.files.atomic import write_text_atomic
 from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
+from mgil.files.written_files import WrittenFiles
 from mgil.networks.network import Network
 from mgil.tasks.base import Loading, Loss, Task
 
-PICTURED_BATCHES = 3
 STORES: dict[str, StoreName] = {"auto": "auto", "ram": "resident", "none": "streamed"}
 
 
@@ -61,6 +62,7 @@ class RunParts:
         report: Gets the lines for people.
         progress: Where the run stands.
         log: results.csv and TensorBoard; None in all but the main process.
+        written: The list of the folder's files; None in all but the main process.
         random_states: Of all processes, after an epoch.
     """
 
@@ -76,6 +78,7 @@ class RunParts:
     val_loss: Loss = field(init=False)
     progress: Progress = field(default_factory=Progress)
     log: RunLog | None = None
+    written: WrittenFiles | None = None
     random_states: list[Any] = field(default_factory=list)
 
     @property
@@ -125,8 +128,10 @@ def put_together(
         report(f"batch size {config.batch_size}")
     if config.sync_bn:
         _share_statistics(model, device)
-    folder = _folder(config, resumed, report, closing)  # not before the options are known to be good
+    folder = _folder(config, resumed, closing)  # not before the options are known to be good
     parts = RunParts(config, task, recipe, splits, folder, device, report)
+    if is_main():  # the others may be on another machine
+        parts.written = own_files(folder, config, task, splits.val, resumed is not None, report, closing)
     parts.trainer = _trainer(parts, model, precision, frozen, _store(config, resumed))
     closing.callback(parts.trainer.loader.close)
     parts.eval_loader = _eval_loader(parts, model.max_stride)
@@ -164,7 +169,7 @@ def _store(config: TrainFlags, resumed: Checkpoint | None) -> StoreName:
     return store
 
 
-def _folder(config: TrainFlags, resumed: Checkpoint | None, report: Report, closing: ExitStack) -> Path:
+def _folder(config: TrainFlags, resumed: Checkpoint | None, closing: ExitStack) -> Path:
     """The run's folder, made by the main process and known to all."""
     folder = None
     if resumed:
@@ -176,10 +181,7 @@ def _folder(config: TrainFlags, resumed: Checkpoint | None, report: Report, clos
         folder = str(new_run_folder(config.project, config.name, config.exist_ok))
     path = Path(from_main(folder))
     if is_main():  # the others may be on another machine
-        (path / "weights").mkdir(exist_ok=True)
         closing.callback(RunClaim(path).release)
-    if is_main() and not resumed and (kept := set_aside(path / "weights")):
-        report(f"--exist-ok: the earlier run's weights are now {', '.join(kept)}")
     return path
 
 

@@ -109,8 +109,9 @@ def finish_epoch(run: RunParts, epoch: int, losses: EpochLosses, time_left: Time
             run.trainer.loader.set_image_weights(weights)
     run.report(f"{line}  {losses.seconds:.1f} s{time_left.after_epoch(config.epochs - epoch - 1)}")
     progress.epoch = epoch + 1
-    assert run.log
+    assert run.log and run.written
     run.log.add(values, epoch)
+    run.written.keep_up()
     if good:
         save(run, epoch, best, last or patience_is_over(progress, config))
     else:
@@ -133,6 +134,8 @@ def finish(run: RunParts) -> None:
     run.report(found.speed_line(run.eval_batch, run.task.last_stage))
     for line in found.scores.lines(config.imgsz, verbose=False):
         run.report(line)
+    assert run.written
+    run.written.keep_up()
     if not config.noplots:
         plot_results(run.folder / "results.csv", run.folder / "results.png")
     found.scores.write(run.folder, pictures=not config.noplots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,17 +100,23 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
     write_text_atomic(path, text.getvalue())
 
 
-def label_paths(folder: Path, samples: Samples, images: Iterable[int]) -> dict[int, Path]:
-    """Where `write_label_files` writes about images (by index).
+def label_paths(folder: Path, samples: Samples) -> list[Path]:
+    """Where `write_label_files` writes about each image of a split.
 
-    Images of one name in different folders would overwrite each other; the later ones get a number.
+    Images of one name in different folders would overwrite each other; the later ones get a number that is free.
     """
-    used: dict[str, int] = {}
-    paths = {}
-    for image in images:
-        stem = Path(samples.image_paths[image]).stem
-        used[stem] = used.get(stem, 0) + 1
-        paths[image] = folder / (f"{stem}.txt" if used[stem] == 1 else f"{stem}_{used[stem]}.txt")
+    stems = [Path(path).stem for path in samples.image_paths]
+    taken = set(stems)
+    numbers = dict.fromkeys(stems, 0)
+    paths = []
+    for stem in stems:
+        numbers[stem] += 1
+        name = stem
+        while numbers[stem] > 1 and name in taken:
+            name = f"{stem}_{numbers[stem]}"
+            numbers[stem] += name in taken
+        taken.add(name)
+        paths.append(folder / f"{name}.txt")
     return paths
 
 
@@ -123,13 +129,13 @@ def write_label_files(folder: Path, result: DetectScores, samples: Samples, *, w
     boxes = np.concatenate(((low + high) / 2, high - low), axis=1)
     order = np.lexsort((-found.scores, found.image_index))
     images, starts = np.unique(found.image_index[order], return_index=True)
-    paths = label_paths(folder, samples, images.tolist())
-    for path, members in zip(paths.values(), np.split(order, starts[1:]), strict=True):
+    paths = label_paths(folder, samples)
+    for image, members in zip(images.tolist(), np.split(order, starts[1:]), strict=True):
         lines = []
         for index in members:
             values = [*boxes[index], found.scores[index]] if with_score else boxes[index]
             lines.append(" ".join([str(found.classes[index]), *(f"{value:.6g}" for value in values)]))
-        write_text_atomic(path, "\n".join(lines) + "\n", durable=False)
+        write_text_atomic(paths[image], "\n".join(lines) + "\n", durable=False)
 
 
 def evaluation_files(samples: Samples, options: ValOptions, stem: str) -> list[str]:
@@ -139,5 +145,5 @@ def evaluation_files(samples: Samples, options: ValOptions, stem: str) -> list[s
     names = [FINAL_TABLE, *RESULT_PICTURES, *BATCH_PICTURES]
     if options.save_json:
         names.append(f"{stem}_predictions.json")
-    labels = label_paths(Path("labels"), samples, range(len(samples))).values() if options.save_txt else ()
+    labels = label_paths(Path("labels"), samples) if options.save_txt else ()
     return [*names, *map(str, labels)]

@@ -139,9 +139,9 @@ class DetectTask:
         own = options if isinstance(options, ValOptions) else ValOptions()
         return DetectJudge(model, split, data, own, pictures)
 
-    def outputs(self, split: Samples, options: ValOptions, stem: str) -> list[str]:
-        """Tables, pictures, and what --save-txt and --save-json ask for."""
-        return evaluation_files(split, options, stem)
+    def outputs(self, split: Samples, options: TrainOptions | ValOptions, stem: str) -> list[str]:
+        """Tables, pictures, and what --save-txt and --save-json ask for, which training does not have."""
+        return evaluation_files(split, options if isinstance(options, ValOptions) else ValOptions(), stem)
 
     def evaluation_notes(self, model: nn.Module, source: str) -> list[str]:
         """A file that suppresses boxes itself has a lower AP."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +18,14 @@ from mgil.tasks.detect.augmented import predict_augmented
 from mgil.tasks.detect.ensemble import Ensemble
 from mgil.tasks.detect.judge import DetectJudge, to_original
 from mgil.tasks.detect.options import ValOptions
-from mgil.tasks.detect.report import all_line, header_line, result_lines, write_label_files, write_per_class_csv
+from mgil.tasks.detect.report import (
+    all_line,
+    evaluation_files,
+    header_line,
+    result_lines,
+    write_label_files,
+    write_per_class_csv,
+)
 from mgil.tasks.detect.scores import ClassResult
 from tests.tasks.detect.judging import evaluate
 
@@ -217,6 +224,39 @@ def test_label_files_round_trip(tmp_path: Any) -> None:
     expected = samples.boxes_cxcywh[samples.offsets[2] :]
     np.testing.assert_allclose(sorted(rows[:, 1:5].tolist()), sorted(expected.tolist()), atol=1e-5)
     np.testing.assert_allclose(rows[:, 5], 0.9, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (("a/x.png", "b/x.png", "b/x_2.png"), ["x", "x_3", "x_2"]),
+        (("a/x_2.png", "b/x.png", "c/x.png"), ["x_2", "x", "x_3"]),
+        (("x.png", "x.jpg", "x.bmp"), ["x", "x_2", "x_3"]),
+    ],
+)
+def test_label_files_of_equal_names_get_numbers_that_are_free(
+    paths: tuple[str, ...], names: list[str], tmp_path: Any
+) -> None:
+    samples = replace(make_samples(), image_paths=paths)
+    result = evaluate(Oracle(), LOADER, samples, CONFIG)
+    write_label_files(tmp_path, result, samples, with_score=False)
+    for image, name in enumerate(names):
+        rows = np.loadtxt(tmp_path / f"{name}.txt", ndmin=2)
+        expected = samples.boxes_cxcywh[samples.offsets[image] : samples.offsets[image + 1]]
+        np.testing.assert_allclose(sorted(rows[:, 1:].tolist()), sorted(expected.tolist()), atol=1e-5)
+    listed = evaluation_files(samples, ValOptions(save_txt=True), "best")
+    assert [name for name in listed if name.startswith("labels")] == [f"labels/{name}.txt" for name in names]
+
+
+def test_an_image_without_detections_counts_in_the_numbers_of_label_files(tmp_path: Any) -> None:
+    """The files that are written are those that were checked beforehand, and names do not change with the weights."""
+    samples = replace(make_samples(), image_paths=("a/x.png", "b/x.png", "c/x.png"))
+    result = evaluate(Oracle(), LOADER, samples, CONFIG).scores
+    found = result.detections
+    kept = found.image_index == 2
+    parts = {item.name: getattr(found, item.name)[kept] for item in fields(found)}
+    write_label_files(tmp_path, replace(result, detections=replace(found, **parts)), samples, with_score=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["x_3.txt"]
 
 
 def test_console_rows_align_and_the_row_all_is_last() -> None:

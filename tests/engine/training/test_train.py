@@ -19,6 +19,7 @@ from mgil.engine.training.precision import Precision
 from mgil.engine.training.run import run_train
 from mgil.engine.training.trainer import EpochLosses, Trainer
 from mgil.engine.weights.checkpoints import load_checkpoint
+from mgil.files.written_files import LIST_NAME
 from mgil.tasks.detect.aligned_loss import AlignedLoss
 from mgil.tasks.detect.loss import DetectionLoss
 from mgil.tasks.detect.scores import METRICS
@@ -60,7 +61,7 @@ def test_the_run_folder_holds_what_yolov5s_holds(ground: Playground, tmp_path: P
     for name in pictures:
         picture = cv2.imread(str(run / name))
         assert picture is not None and picture.std() > 1, name
-    texts = {"hyp.yaml", "opt.yaml", "results.csv", "per_class.csv", "weights"}
+    texts = {"hyp.yaml", "opt.yaml", "results.csv", "per_class.csv", "weights", LIST_NAME}
     events = {path.name for path in run.iterdir() if path.name.startswith("events.")}
     assert {path.name for path in run.iterdir()} == {*pictures, *texts, *events}
     assert {path.name for path in (run / "weights").iterdir()} == {"last.pt", "best.pt"}

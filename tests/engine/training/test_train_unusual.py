@@ -66,3 +66,14 @@ def test_exist_ok_keeps_the_earlier_weights_apart(
     assert (run / "weights" / "previous_last.pt").read_bytes() == earlier
     with pytest.raises(FileNotFoundError, match="ended before its first checkpoint"):
         find_resume(str(run))
+
+
+def test_exist_ok_keeps_the_weights_of_all_earlier_runs(ground: Playground, tmp_path: Path) -> None:
+    earlier = []
+    for seed in range(3):
+        run = train(ground.config(tmp_path, epochs=1, seed=seed, exist_ok=True, noval=True))
+        earlier.append((run / "weights" / "last.pt").read_bytes())
+    assert len(set(earlier)) == 3
+    names = ("previous_last.pt", "previous_last2.pt", "last.pt")
+    assert [(run / "weights" / name).read_bytes() for name in names] == earlier
+    assert (run / "weights" / "previous_best2.pt").exists()
