@@ -23,7 +23,12 @@ SLOW = (
     *("engine/evaluation/test_val_cli.py", "engine/prediction/test_detect_cli.py", "engine/test_sets_to_be_made.py"),
     *("block/test_runtimes.py", "files/test_written_files.py", "networks/test_architectures.py"),
     *("tasks/detect/test_official_coco128.py", "tasks/detect/test_aligned_loss.py", "tasks/test_toy.py"),
-    *("datasets/batches/test_loader.py", "datasets/reading/test_digits.py", "engine/weights/test_checkpoints.py"),
+    *(
+        "test_installed.py",
+        "datasets/batches/test_loader.py",
+        "datasets/reading/test_digits.py",
+        "engine/weights/test_checkpoints.py",
+    ),
 )
 
 matplotlib.use("Agg")
