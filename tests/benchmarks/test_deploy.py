@@ -22,6 +22,7 @@ from mgil.tasks.registry import task_named
 
 SIZE = 64
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CELL: Any = SimpleNamespace(size=64, definition={"classes": ["a"], "model": {"cfg": "yolov5n.yaml"}})
 
 
+@pytest.mark.nightly
 def test_the_command_starts_without_it() -> None:
     program = "import sys; sys.modules['onnxruntime'] = None; from benchmarks.study import main; main(['--help'])"
     process = subprocess.run(

@@ -90,7 +90,7 @@ def test_traced_block_takes_other_sizes(blocks: list[nn.Module]) -> None:
 
 @pytest.mark.parametrize("form", [0, 1])
 def test_compiles_in_one_graph_for_any_size(form: int) -> None:
-    # The graph is what can fail on a block; the slow test below also makes machine code of it.
+    # The graph is what can fail on a block; the nightly test below also makes machine code of it.
     block = forms({})[form]
     torch.compiler.reset()
     compiled = torch.compile(block, fullgraph=True, dynamic=True, backend="eager")
@@ -112,7 +112,10 @@ def test_compiles_to_machine_code() -> None:
     torch.testing.assert_close(compiled, block(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("exporter", "options"), [*(("torchscript", options) for options in OPTIONS), ("dynamo", {})])
+DYNAMO = pytest.param("dynamo", {}, marks=pytest.mark.nightly)
+
+
+@pytest.mark.parametrize(("exporter", "options"), [*(("torchscript", options) for options in OPTIONS), DYNAMO])
 def test_onnx_with_dynamic_axes(exporter: str, options: dict[str, Any], tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     if exporter == "dynamo" and (TORCH < (2, 9) or importlib.util.find_spec("onnxscript") is None):

@@ -20,7 +20,7 @@ from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
 from tests.engine.tiny import NAMES, TINY, Playground, make_data, random_squares
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+pytestmark = [pytest.mark.nightly, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")]
 
 EPOCHS, FRAMES = 200, 1000
 # The allocator's own noise over the last three quarters of a run was up to 1 MiB in training, in either direction, and

@@ -279,6 +279,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason=
 
 
 @needs_proc
+@pytest.mark.nightly
 def test_a_killed_rank_ends_the_job_and_two_machines_go_on(
     torchrun: Callable[..., subprocess.Popen[str]],
     pair: tuple[Path, Outcome],

@@ -70,6 +70,7 @@ def test_packets_of_a_large_picture() -> None:
     assert b"".join(pieces) in cv2.imencode(".jpg", image)[1].tobytes()
 
 
+@pytest.mark.nightly
 def test_detect_outlives_a_camera_that_is_killed_and_comes_back(camera: RtspCamera, tmp_path: Path) -> None:
     weights = save_tiny_detector(tmp_path / "random.pt")
     flags = ["--weights", weights, "--source", camera.url(LOGIN), "--project", tmp_path, "--device", "cpu"]
