@@ -43,7 +43,7 @@ class CutPair(NamedTuple):
     fault: str  # that makes its loss draw random numbers
 
 
-@pytest.fixture(scope="module", params=["detect", "toy"])
+@pytest.fixture(scope="module", params=[pytest.param("detect", marks=pytest.mark.nightly), "toy"])
 def cut_pair(
     request: pytest.FixtureRequest,
     launcher: Launcher,

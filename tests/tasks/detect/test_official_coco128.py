@@ -36,7 +36,7 @@ def samples(config: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Sam
     return load_samples(config, "val", cache_dir=tmp_path_factory.mktemp("cache"), report=lambda _: None)
 
 
-@pytest.mark.parametrize("size", UPSTREAM)
+@pytest.mark.parametrize("size", [160, pytest.param(320, marks=pytest.mark.nightly)])
 def test_ap_with_yolov5s_border_is_upstreams(
     size: int, config: DataConfig, samples: Samples, official_weights: Path
 ) -> None:
