@@ -138,6 +138,7 @@ def test_a_small_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert table.read_bytes() == before and "AP 0" not in capsys.readouterr().out.split("| model |")[0]
 
 
+@pytest.mark.nightly
 def test_a_killed_cell_goes_on_from_its_last_epoch(folder: Path) -> None:
     runner = runner_of(folder, [tiny_cell(folder, epochs=15)])
     (cell,) = runner.pending()

@@ -281,7 +281,7 @@ def test_a_folder_in_the_way_of_a_file(weights: Path) -> None:
         run_export(ExportConfig(weights=str(weights), imgsz=(64,)))
 
 
-@pytest.mark.parametrize("name", ["onnx", "openvino"])
+@pytest.mark.parametrize("name", ["onnx", pytest.param("openvino", marks=pytest.mark.nightly)])
 def test_int8_is_close_and_smaller(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("nncf" if name == "openvino" else "onnx")

@@ -202,7 +202,7 @@ def test_half(name: str, model: DetectionModel, tmp_path: Path) -> None:
     assert gap[..., :4].max() < 1.5
 
 
-@pytest.mark.parametrize(("opset", "dynamic"), [(11, False), (20, True)])
+@pytest.mark.parametrize(("opset", "dynamic"), [(11, False), pytest.param(20, True, marks=pytest.mark.nightly)])
 def test_opset_and_simplify_do_something(opset: int, dynamic: bool, model: DetectionModel, tmp_path: Path) -> None:
     need("onnx", "onnxruntime", "onnxslim")
     import onnx

@@ -92,7 +92,7 @@ def test_slow_detector_sees_new_pictures_and_saves_real_time(
     assert video_seconds(video) == pytest.approx(seen_at[-1] - seen_at[0], abs=0.5)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
 def test_signals_end_a_run_on_streams_with_whole_files(
     weights: Path, camera: Camera, tmp_path: Path, number: signal.Signals
 ) -> None:
