@@ -33,9 +33,9 @@ class WrittenFiles:
         self._path = folder / LIST_NAME
         self._times: dict[str, int] = {}
         self._begun: set[str] = set()  # by this run, and not finished
-        self._settled: list[tuple[Path, int]] = []  # what a killed run left: to be noted with the next file
+        self._of_killed: list[tuple[Path, int]] = []  # what a killed run left: to be noted with the next file
         self._kept_up = 0
-        self._settle()
+        self._take_up()
         self._file: BinaryIO | None = None
 
     def check(self, *paths: Path) -> None:
@@ -109,7 +109,7 @@ class WrittenFiles:
             return False
         return name in self._begun or _same_time(found.st_mtime_ns, self._times.get(name, 0))
 
-    def _settle(self) -> None:
+    def _take_up(self) -> None:
         """Take up the list, and decide about the files that a killed run had begun."""
         begun: dict[str, int] = {}
         end = 0
@@ -126,7 +126,7 @@ class WrittenFiles:
             found = path.lstat().st_mtime_ns if os.path.lexists(path) else 0
             if noted - SAME_TIME_NS <= found <= end:
                 self._times[name] = found
-            self._settled.append((path, self._times.setdefault(name, 0)))
+            self._of_killed.append((path, self._times.setdefault(name, 0)))
 
     def _finish(self, path: Path, changed: int) -> None:
         name = self._name(path)
@@ -140,7 +140,7 @@ class WrittenFiles:
             descriptor = os.open(self._path, flags, 0o666)
             self._file = open(descriptor, "ab", buffering=0)  # noqa: SIM115 - until `close`
             self._write(b"\n")  # a killed run may have left half a line
-            for path, changed in self._settled:  # before the list's own time becomes this run's
+            for path, changed in self._of_killed:  # before the list's own time becomes this run's
                 self._finish(path, changed)
         self._write(json.dumps(line).encode() + b"\n")
 

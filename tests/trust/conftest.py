@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from mgil.datasets.reading.samples import Samples
 from tests.engine.tiny import Playground
+from tests.trust.ranks import Launcher
 from tests.trust.spoiling import twelve_batches
 
 
@@ -24,3 +27,11 @@ def samples(private_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Sa
 def playground(tmp_path_factory: pytest.TempPathFactory) -> Playground:
     """A small data set with its options."""
     return Playground(tmp_path_factory.mktemp("playground") / "there")
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """Starts trainings of several processes."""
+    launcher = Launcher(tmp_path_factory.mktemp("ranks"))
+    yield launcher
+    launcher.close()

@@ -38,9 +38,9 @@ from mgil.engine.prediction.writers import TableFile, VideoFile
 from mgil.engine.training.log import ResultsCsv, read_results
 from mgil.engine.weights.checkpoints import load_checkpoint, save_checkpoint
 from mgil.files.atomic import write_text_atomic
+from mgil.files.csv_file import write_csv
 from mgil.files.image_file import save_image
 from mgil.networks.detector import DetectionModel, build_model
-from mgil.tasks.detect.report import write_csv
 from tests.datasets.scenes import make_samples
 from tests.engine.export.exported import save_tiny_detector
 from tests.engine.tiny import NAMES, TINY, Playground

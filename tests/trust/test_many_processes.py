@@ -47,13 +47,6 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    launcher = Launcher(tmp_path_factory.mktemp("ranks"))
-    yield launcher
-    launcher.close()
-
-
-@pytest.fixture(scope="module")
 def pair(launcher: Launcher, options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """An undisturbed run of two processes."""
     folder = tmp_path_factory.mktemp("pair")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,13 +25,6 @@ CPU = torch.device("cpu")
 
 class Stop(Exception):
     """Ends a run, as a power cut would."""
-
-
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    launcher = Launcher(tmp_path_factory.mktemp("ranks"))
-    yield launcher
-    launcher.close()
 
 
 class CutPair(NamedTuple):

@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 
-from mgil.datasets.batches.geometry import Plan
+from mgil.datasets.batches.augment import AugmentConfig
+from mgil.datasets.batches.geometry import Plan, draw_plan
 from mgil.datasets.batches.letterbox import fitted_size_hw, rect_shape_hw
 from mgil.datasets.batches.stores import TileDecoder
 
@@ -22,16 +23,28 @@ class Composer(ABC):
         image_paths: N, by item.
         sizes_hw: (N, 2) pixels of the images.
         size: Side of the square pictures, and of the tiles.
+        augment: Strengths of the augmentation.
+        mosaic: Whether pictures may be mosaics.
         rect: Pictures of like shape share the smallest rectangle that holds them, instead of squares.
         stride: With `rect`, sides are multiples of this.
     """
 
     def __init__(
-        self, image_paths: Sequence[str], sizes_hw: np.ndarray, size: int, *, rect: bool = False, stride: int = 32
+        self,
+        image_paths: Sequence[str],
+        sizes_hw: np.ndarray,
+        size: int,
+        augment: AugmentConfig,
+        *,
+        mosaic: bool,
+        rect: bool = False,
+        stride: int = 32,
     ) -> None:
         sizes_hw = np.asarray(sizes_hw, np.int64).reshape(-1, 2)
         self.image_paths = image_paths
         self.size = size
+        self.augment = augment
+        self.mosaic = mosaic
         self.rect = rect
         self.stride = stride
         self.aspects = sizes_hw[:, 0] / sizes_hw[:, 1]
@@ -48,7 +61,6 @@ class Composer(ABC):
             return rect_shape_hw(self.tile_sizes_hw[items], self.stride)
         return self.size, self.size
 
-    @abstractmethod
     def plan(
         self,
         rng: np.random.Generator,
@@ -58,6 +70,7 @@ class Composer(ABC):
         output_hw: tuple[int, int],
     ) -> Plan:
         """Draw where every pixel comes from; the arguments are those of `geometry.draw_plan`."""
+        return draw_plan(rng, self.augment, primaries, partners, tile_sizes_hw, output_hw, mosaic=self.mosaic)
 
     @abstractmethod
     def targets(self, plan: Plan, items: np.ndarray, skipped: Collection[int]) -> np.ndarray:

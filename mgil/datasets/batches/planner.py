@@ -23,14 +23,14 @@ class PlannedBatches:
 
     Attributes:
         plan: of all of them.
-        targets: (T, 6) targets of all pictures, sorted by picture.
+        targets: (T, C) targets of all pictures, sorted by picture.
     """
 
     plan: Plan
     targets: np.ndarray
 
     def targets_of(self, first: int, stop: int) -> torch.Tensor:
-        """(t, 6) targets of pictures `first` to `stop` - 1, numbered from 0."""
+        """(t, C) targets of pictures `first` to `stop` - 1, numbered from 0."""
         begin, end = np.searchsorted(self.targets[:, 0], [first, stop])
         targets = self.targets[begin:end].copy()
         targets[:, 0] -= first

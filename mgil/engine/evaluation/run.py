@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +26,7 @@ from mgil.engine.runtimes.model import (
     load_exported,
 )
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
-from mgil.files.atomic import write_text_atomic
+from mgil.files.csv_file import write_csv
 from mgil.files.flags import check_foreign
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
@@ -93,8 +91,7 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     sizes = _input_sizes(config, model, report)
     for line in task.evaluation_notes(model, config.weights[0]):
         report(line)
-    data = seen
-    subject = Subject(task, model, data, split, device)
+    subject = Subject(task, model, seen, split, device)
     if config.task == "speed" and len(sizes) == 1:  # a line on the console is all there is
         return {size: _measured(config, subject, size, None, report) for size in sizes}
     folder = new_run_folder(config.project, config.name, config.exist_ok)
@@ -208,11 +205,7 @@ def _save_sizes(
     report("".join(f"{title:>14}" for title in columns))
     for size, *figures in values:
         report(f"{size:>14}" + "".join(f"{figure:>14.3f}" for figure in figures))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in values)
     table, picture = (folder / name for name in SIZE_FILES)
     with written.writing(table, picture):
-        write_text_atomic(table, text.getvalue())
+        write_csv(table, columns, values)
         plot_input_sizes({size: {key: row[key] for key in task.plotted} for size, row in rows.items()}, picture)

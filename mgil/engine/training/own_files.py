@@ -9,8 +9,9 @@ import yaml
 
 from mgil.engine.runs import set_aside
 from mgil.engine.training.config import TrainFlags, config_from_dict
+from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
-from mgil.tasks.base import Report, Split, Task
+from mgil.tasks.base import Split, Task
 
 PICTURED_BATCHES = 3
 _PICTURES = (".jpg", ".png")

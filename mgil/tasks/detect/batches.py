@@ -11,7 +11,7 @@ import torch
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.eval_loader import EvalLoader
-from mgil.datasets.batches.geometry import Plan, draw_plan
+from mgil.datasets.batches.geometry import Plan
 from mgil.datasets.reading.samples import Samples
 from mgil.tasks.base import Loading
 from mgil.tasks.detect.options import TrainOptions, ValOptions
@@ -32,20 +32,10 @@ class DetectComposer(Composer):
     def __init__(
         self, samples: Samples, size: int, augment: AugmentConfig, *, rect: bool = False, stride: int = 32
     ) -> None:
-        super().__init__(samples.image_paths, samples.sizes_hw, size, rect=rect, stride=stride)
-        self.augment = augment
+        super().__init__(
+            samples.image_paths, samples.sizes_hw, size, augment, mosaic=not rect, rect=rect, stride=stride
+        )
         self.labels = samples.without_crowds()
-
-    def plan(
-        self,
-        rng: np.random.Generator,
-        primaries: np.ndarray,
-        partners: tuple[np.ndarray, np.ndarray],
-        tile_sizes_hw: np.ndarray,
-        output_hw: tuple[int, int],
-    ) -> Plan:
-        """See `Composer`."""
-        return draw_plan(rng, self.augment, primaries, partners, tile_sizes_hw, output_hw, mosaic=not self.rect)
 
     def targets(self, plan: Plan, items: np.ndarray, skipped: Collection[int]) -> np.ndarray:
         """See `Composer`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mgil.files.flags import Refused, flag, flag_of, flags, fraction, natural_int, positive_int, real, refused
+from mgil.files.flags import Refused, flag, flag_of, fraction, natural_int, positive_int, real, refused
 
 DEFAULT_CONF, DEFAULT_IOU = 0.25, 0.45  # of load_model and detect.py
 SPEED_OPTIONS = {"conf_thres": DEFAULT_CONF, "iou_thres": DEFAULT_IOU}  # of val.py --task speed
@@ -79,10 +79,10 @@ class ValOptions:
         for name in ("save_txt", "save_conf", "save_json"):
             if getattr(self, name):
                 raise ValueError(f"{flag_of(name)}: --task speed measures times and writes no results; leave it out")
-        for item, _ in flags(self):
-            value, own = getattr(self, item.name), SPEED_OPTIONS.get(item.name)
-            if own is not None and value not in (item.default, own):
-                word = flag_of(item.name)
+        for name, own in SPEED_OPTIONS.items():
+            value = getattr(self, name)
+            if value not in (getattr(ValOptions, name), own):
+                word = flag_of(name)
                 raise ValueError(f"{word} {value}: --task speed measures at {own}, as detect.py; leave {word} out")
 
 

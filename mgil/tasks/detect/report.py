@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mgil.files.atomic import write_text_atomic
+from mgil.files.csv_file import write_csv
 
 if TYPE_CHECKING:
     from mgil.datasets.reading.samples import Samples
@@ -89,15 +88,6 @@ def write_per_class_csv(path: Path, result: DetectScores) -> None:
     """One line per class, every column of ClassResult."""
     columns = [item.name for item in fields(result.per_class[0])]
     write_csv(path, tuple(columns), [[getattr(row, column) for column in columns] for row in result.per_class])
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write rows; floats with six digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
-    write_text_atomic(path, text.getvalue())
 
 
 def label_paths(folder: Path, samples: Samples) -> list[Path]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.batches.composer import Composer
-from mgil.datasets.batches.geometry import Plan, draw_plan
+from mgil.datasets.batches.geometry import Plan
 from tests.tasks.toy.network import ToyRecipe
 
 FINAL_TABLE = "error.csv"
@@ -71,22 +71,11 @@ class ToyComposer(Composer):
     """Plain images, perhaps mirrored, with the mean colour of each."""
 
     def __init__(self, split: ToySplit, recipe: ToyRecipe, size: int, brightness: float) -> None:
-        super().__init__(split.image_paths, split.sizes_hw, size)
-        self.colours = split.colours * brightness
-        self.augment = AugmentConfig(
+        augment = AugmentConfig(
             translate=0.0, scale=0.0, fliplr=recipe.flip, mosaic=0.0, hsv_h=0.0, hsv_s=0.0, hsv_v=0.0
         )
-
-    def plan(
-        self,
-        rng: np.random.Generator,
-        primaries: np.ndarray,
-        partners: tuple[np.ndarray, np.ndarray],
-        tile_sizes_hw: np.ndarray,
-        output_hw: tuple[int, int],
-    ) -> Plan:
-        """See `Composer`."""
-        return draw_plan(rng, self.augment, primaries, partners, tile_sizes_hw, output_hw, mosaic=False)
+        super().__init__(split.image_paths, split.sizes_hw, size, augment, mosaic=False)
+        self.colours = split.colours * brightness
 
     def targets(self, plan: Plan, items: np.ndarray, skipped: Collection[int]) -> np.ndarray:
         """(B, 4): picture, R, G, B; an image that could not be read is grey."""
