@@ -143,6 +143,15 @@ def test_a_kind_refuses_other_types(kind: Kind, value: Any) -> None:
     assert not kind.accepts(value)
 
 
+def test_a_word_that_yolov5_has_is_refused_with_the_reason() -> None:
+    kind = one_of(("ram",), {"disk": "it would fill up"})
+    assert kind.wanted == "one of ram" and kind("ram") == "ram"
+    for given, message in (("disk", "disk is not available: it would fill up"), ("dusk", "'dusk' is not one of ram")):
+        with pytest.raises(argparse.ArgumentTypeError) as caught:
+            kind(given)
+        assert str(caught.value) == message
+
+
 # Configs from Python -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "message"),

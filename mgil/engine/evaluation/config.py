@@ -48,7 +48,9 @@ class ValFlags:
     exist_ok: bool = flag(False, help="write into project/name even when it exists")
     half: bool = flag(False, help="float16, on CUDA")
     strict: bool = flag(False, help="a bad label or image is an error")
-    download: bool = flag(False, help="fetch the data set as its YAML says, when it is not there")
+    download: bool = flag(
+        False, help="fetch what is missing: the data set from the URL in its YAML, YOLOv5's weights by their name"
+    )
 
     refuses: ClassVar[tuple[Refused, ...]] = (refused("--dnn", why="ONNX files are run by ONNX Runtime", nargs=0),)
 

@@ -26,6 +26,7 @@ from mgil.engine.runtimes.model import (
     load_exported,
 )
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.engine.weights.released import fetch_weights
 from mgil.files.csv_file import write_csv
 from mgil.files.flags import check_foreign
 from mgil.files.text import Report
@@ -73,6 +74,8 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         check_pytorch_only(path, half=config.half)
     if config.half and device.type != "cuda":
         raise ValueError(f"--half needs a CUDA device, this run is on {device.type}; leave it out")
+    for path in config.weights if config.download else ():
+        fetch_weights(path, report)
     task, model, trained_on = _load(config.weights, device)
     check_foreign(config, (ValFlags, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
     if config.task == "speed":

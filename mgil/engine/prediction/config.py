@@ -59,6 +59,7 @@ class DetectFlags:
     hide_conf: bool = flag(False, help="text without scores")
     half: bool = flag(False, help="float16 arithmetic (CUDA only)")
     vid_stride: int = flag(1, kind=positive_int, help="take every n-th frame of videos and streams")
+    download: bool = flag(False, help="fetch YOLOv5's weights by their name, when they are missing")
 
     refuses: ClassVar[tuple[Refused, ...]] = (
         refused("--update", why="checkpoints of train.py hold nothing that would need to be stripped", nargs=0),

@@ -21,6 +21,7 @@ from mgil.engine.runtimes.model import (
     load_exported,
 )
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.engine.weights.released import fetch_weights
 from mgil.files.flags import from_keywords
 from mgil.files.text import Report
 from mgil.tasks.base import Task
@@ -33,6 +34,7 @@ def load_model(
     imgsz: int | Sequence[int] | None = None,
     half: bool = False,
     report: Report = warn,
+    download: bool = False,
     **options: Any,
 ) -> Model:
     """Load a trained network.
@@ -51,6 +53,7 @@ def load_model(
             alone.
         half: float16 arithmetic, on CUDA; .pt only.
         report: told when `imgsz` is rounded up; by default that is a Python warning.
+        download: fetch YOLOv5's weights by their name (yolov5n.pt) when they are missing; the URL is printed first.
         options: the task's own, by the names of detect.py's flags. Detection: `conf` (0.25), lowest score that is kept;
             `iou` (0.45), of two boxes of a class that overlap more the lower score goes; `max_det` (1000), boxes kept
             per image; `classes`, keep these class indices only; `agnostic`, boxes suppress each other across classes;
@@ -63,7 +66,10 @@ def load_model(
         FileNotFoundError: no such weights.
         ValueError: weights that cannot be used, no such device, a runtime that is not installed, or a parameter out of
             its range.
+        OSError: weights cannot be fetched.
     """
+    if download:
+        fetch_weights(weights, print)
 
     def own(task: Task) -> Any:
         return from_keywords(options_of(task.name, "detect"), options)

@@ -25,6 +25,7 @@ from mgil.engine.sources.sources import Frame, Source, open_source
 from mgil.engine.sources.streams import StreamsGone
 from mgil.engine.sources.video import quiet_opencv
 from mgil.engine.stopping import StopRequest, stop_requests
+from mgil.engine.weights.released import fetch_weights
 from mgil.files.flags import check_foreign
 from mgil.files.text import Report
 from mgil.networks.network import Network
@@ -57,6 +58,8 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
     if config.view_img:
         check_display()
     weights = config.weights or str(newest_weights())
+    if config.download:
+        fetch_weights(weights, report)
     task, model = _open(config, weights, report)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())

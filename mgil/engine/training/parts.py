@@ -110,7 +110,7 @@ def put_together(
         ValueError: Options that do not fit together.
     """
     seed_everything(config.seed + rank())
-    checkpoint = resumed or read_named_files(config, task)  # before the data, which may take minutes
+    checkpoint = resumed or read_named_files(config, task, report)  # before the data, which may take minutes
     splits = load_splits(config, task, report)
     changes = {} if config.hyp or resumed else splits.data.hyp  # a data set may change the default recipe alone
     config = resolved(config, splits.data, task)
