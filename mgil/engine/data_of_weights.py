@@ -27,6 +27,12 @@ def load_trained_on(data: str, weights: str) -> DataConfig:
         raise FileNotFoundError(gone(data, weights)) from error
 
 
+def default_data(names: tuple[str, ...]) -> DataConfig:
+    """The data set of weights that name none: YOLOv5's default for those with its classes, else the embedded one."""
+    yolov5s = load_data_config("coco128.yaml")
+    return yolov5s if yolov5s.names == names else load_data_config("digits.yaml")
+
+
 def gone(data: str, weights: object) -> str:
     """What to do where the data set YAML that a checkpoint names is not there any more."""
     return f"{weights} was trained on {data}, which is not there any more; give its new place with --data NEW.yaml"

@@ -30,7 +30,11 @@ class ValFlags:
     weights: tuple[str, ...] = flag(
         nargs="+", help="a .pt or exported file, or several whose predictions are pooled before NMS"
     )
-    data: str | None = flag(None, help="data set YAML; default: the one the weights were trained on, else digits.yaml")
+    data: str | None = flag(
+        None,
+        help="data set YAML; default: the one the weights were trained on, coco128.yaml for YOLOv5's own, "
+        "else digits.yaml",
+    )
     batch_size: int = flag(32, kind=positive_int, aliases=("--batch",), help="images per batch")
     imgsz: tuple[int, ...] = flag(
         (),

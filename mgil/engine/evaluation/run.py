@@ -11,7 +11,7 @@ import torch
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.download import download_absent
-from mgil.engine.data_of_weights import check_classes, load_trained_on
+from mgil.engine.data_of_weights import check_classes, default_data, load_trained_on
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.plots import plot_input_sizes
@@ -80,10 +80,10 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     check_foreign(config, (ValFlags, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
     if config.task == "speed":
         config = replace(config, **task.speed_options)
-    if config.data or not trained_on:
-        data = load_data_config(config.data or "digits.yaml")
+    if config.data:
+        data = load_data_config(config.data)
     else:
-        data = load_trained_on(trained_on, config.weights[0])
+        data = load_trained_on(trained_on, config.weights[0]) if trained_on else default_data(model.names)
     if config.download:
         data = download_absent(data, (config.split,), report)
     seen = task.adapted(data, config)

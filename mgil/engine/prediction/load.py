@@ -74,10 +74,10 @@ def load_model(
     def own(task: Task) -> Any:
         return from_keywords(options_of(task.name, "detect"), options)
 
-    return open_model(weights, str(device), _sides(imgsz), half, own, report)[1]
+    return open_model(weights, str(device), sides_of(imgsz), half, own, report)[1]
 
 
-def _sides(imgsz: Any) -> tuple[int, ...]:
+def sides_of(imgsz: Any) -> tuple[int, ...]:
     """None, one or two sides from whatever Python, NumPy or PyTorch has for whole numbers."""
     if imgsz is None:
         return ()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mgil.files.packages import import_package
+
 if TYPE_CHECKING:
     import pandas
 
@@ -134,6 +136,22 @@ class Results:
         columns = dict(zip(("xmin", "ymin", "xmax", "ymax"), self.boxes_xyxy.T, strict=True))
         names = [self.names[index] for index in self.classes]
         return pandas.DataFrame({**columns, "confidence": self.scores, "class": self.classes, "name": names})
+
+    def to_supervision(self) -> Any:
+        """The detections as `supervision.Detections`, for its slicer, zones, lines and annotators.
+
+        It has `xyxy`, `confidence`, `class_id`, `data["class_name"]`, and `tracker_id` where objects are followed.
+
+        Raises:
+            MissingPackage: the package supervision is not installed; a ValueError.
+        """
+        return import_package("supervision").Detections(
+            xyxy=self.boxes_xyxy.copy(),
+            confidence=self.scores.copy(),
+            class_id=self.classes.copy(),
+            tracker_id=getattr(self, "track_ids", None),
+            data={"class_name": np.array([self.names[index] for index in self.classes], dtype=str)},
+        )
 
 
 def count_text(classes: np.ndarray, names: Sequence[str]) -> str:
