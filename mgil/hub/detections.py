@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +132,7 @@ class Detections:
         Returns:
             (H', W', 3) uint8 RGB arrays, which are in `ims` from then on.
         """
-        self.ims = self._drawn(labels)
+        self.ims = list(self._drawn(labels))
         return self.ims
 
     def show(self, labels: bool = True) -> None:
@@ -141,16 +141,7 @@ class Detections:
         Raises:
             ValueError: There is no display here.
         """
-        in_notebook = "ipykernel" in sys.modules
-        if not in_notebook and sys.platform.startswith("linux"):
-            if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-                raise ValueError("show(): there is no display here (DISPLAY is not set); save() writes the pictures")
-        for file, picture in zip(self.files, self._drawn(labels), strict=True):
-            image = Image.fromarray(picture)
-            if in_notebook:
-                import_package("IPython.display", "ipython").display(image)
-            elif not ImageShow.show(image, file):
-                raise ValueError("show(): this system has no program for it; save() writes the pictures")
+        _show(zip(self.files, self._drawn(labels), strict=True))
 
     def save(
         self, labels: bool = True, save_dir: str | os.PathLike[str] = "runs/detect/exp", exist_ok: bool = False
@@ -169,12 +160,7 @@ class Detections:
             ValueError: A file is in the way that no run wrote.
             OSError: The folder or a file cannot be written.
         """
-        with _saving(save_dir, exist_ok) as written:
-            for file, picture in zip(self.files, self._drawn(labels), strict=True):
-                with written.writing(written.folder / file):
-                    save_image(written.folder / file, picture)
-        print(f"Saved {self.n} image{'s' * (self.n != 1)} to {written.folder}")
-        return written.folder
+        return _write(zip(self.files, self._drawn(labels), strict=True), save_dir, exist_ok, "image")
 
     def crop(
         self, save: bool = True, save_dir: str | os.PathLike[str] = "runs/detect/exp", exist_ok: bool = False
@@ -198,12 +184,7 @@ class Detections:
                 crops.append({"box": row[:4], "conf": row[4], "cls": row[5], "label": label, "im": im})
                 paths.append(f"crops/{kind}/{file}")
         if save:
-            with _saving(save_dir, exist_ok) as written:
-                for path, crop in zip(_unique(paths), crops, strict=True):
-                    (written.folder / path).parent.mkdir(parents=True, exist_ok=True)
-                    with written.writing(written.folder / path):
-                        save_image(written.folder / path, crop["im"])
-            print(f"Saved {len(crops)} crop{'s' * (len(crops) != 1)} to {written.folder}")
+            _write(zip(_unique(paths), (crop["im"] for crop in crops), strict=True), save_dir, exist_ok, "crop")
         return crops
 
     def pandas(self) -> Tables:
@@ -213,29 +194,53 @@ class Detections:
             MissingPackage: The package pandas is not installed; a ValueError.
         """
         return Tables(
-            **{kind: [self._table(rows, box) for rows in getattr(self, kind)] for kind, box in COLUMNS.items()}
+            **{kind: [_table(rows, box, self.names) for rows in getattr(self, kind)] for kind, box in COLUMNS.items()}
         )
 
     def tolist(self) -> list[Detections]:
         """The same for each image by itself."""
         return [Detections([result], tuple(self.names.values())) for result in self.results]
 
-    def _drawn(self, labels: bool) -> list[np.ndarray]:
-        return [result.plot(labels=labels) for result in self.results]
-
-    def _table(self, rows: Tensor, box: Sequence[str]) -> pd.DataFrame:
-        columns: dict[str, Any] = dict(zip((*box, "confidence"), rows[:, :5].numpy().T, strict=True))
-        classes = rows[:, 5].long().tolist()
-        names = [self.names[index] for index in classes]
-        frame: pd.DataFrame = import_package("pandas").DataFrame({**columns, "class": classes, "name": names})
-        return frame
+    def _drawn(self, labels: bool) -> Iterator[np.ndarray]:
+        return (result.plot(labels=labels) for result in self.results)
 
 
-@contextmanager
-def _saving(save_dir: str | os.PathLike[str], exist_ok: bool) -> Iterator[WrittenFiles]:
-    place = Path(save_dir)
-    with closing(WrittenFiles(new_run_folder(place.parent, place.name, exist_ok))) as written:
-        yield written
+def _table(rows: Tensor, box: Sequence[str], names: Mapping[int, str]) -> pd.DataFrame:
+    columns: dict[str, Any] = dict(zip((*box, "confidence"), rows[:, :5].numpy().T, strict=True))
+    classes = rows[:, 5].long().tolist()
+    columns |= {"class": classes, "name": [names[index] for index in classes]}
+    frame: pd.DataFrame = import_package("pandas").DataFrame(columns)
+    return frame
+
+
+def _write(
+    pictures: Iterable[tuple[str, np.ndarray]], save_dir: str | os.PathLike[str], exist_ok: bool, what: str
+) -> Path:
+    """Write pictures to their paths in a run folder, and say how many; the folder is returned."""
+    place, count = Path(save_dir), 0
+    folder = new_run_folder(place.parent, place.name, exist_ok)
+    with closing(WrittenFiles(folder)) as written:
+        for file, picture in pictures:
+            path = folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written.writing(path):
+                save_image(path, picture)
+            count += 1
+    print(f"Saved {count} {what}{'s' * (count != 1)} to {folder}")
+    return folder
+
+
+def _show(pictures: Iterable[tuple[str, np.ndarray]]) -> None:
+    in_notebook = "ipykernel" in sys.modules
+    if not in_notebook and sys.platform.startswith("linux"):
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise ValueError("show(): there is no display here (DISPLAY is not set); save() writes the pictures")
+    for file, picture in pictures:
+        image = Image.fromarray(picture)
+        if in_notebook:
+            import_package("IPython.display", "ipython").display(image)
+        elif not ImageShow.show(image, file):
+            raise ValueError("show(): this system has no program for it; save() writes the pictures")
 
 
 def _rows(result: Results) -> Tensor:
