@@ -211,7 +211,7 @@ def check_fields(config: Any) -> None:
             object.__setattr__(config, item.name, value)  # the only way into a frozen dataclass
         if type(value) is type(item.default) and value == item.default:
             continue
-        if value == () and item.default is MISSING:
+        if isinstance(value, tuple) and not value and item.default is MISSING:
             raise ValueError(f"{flag_of(item.name)}: give at least one")
         if problem := its.problem(value):
             raise ValueError(f"{flag_of(item.name)} {problem}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -149,14 +149,13 @@ class HubModel(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HubModel:
         """Move or cast, whichever method was called: where to, a tensor tells that goes the same way."""
         before = torch.zeros(1, dtype=torch.float16 if self._half else torch.float32, device=self._device)
-        after = fn(before)
+        try:
+            after = fn(before)
+        except (RuntimeError, AssertionError) as error:  # no such device
+            raise ValueError(f"{self._source}: stays on {self._device}: {str(error).splitlines()[0]}") from error
         same = (after.dtype, after.device) == (before.dtype, before.device)
-        if not same and not isinstance(self.model, Network):
-            raise ValueError(f"{self._source}: an exported file stays on {self._device}; load it with another device=")
-        if after.dtype not in (torch.float32, torch.float16):
-            raise ValueError(f"{self._source}: the weights are float32 or float16, not {after.dtype}")
-        if after.dtype == torch.float16 and after.device.type != "cuda":
-            raise ValueError(f"half precision needs a CUDA device, not {after.device}; model.float() goes back")
+        if problem := "" if same else _misplaced(after, isinstance(self.model, Network)):
+            raise ValueError(f"{self._source}: stays on {self._device}: {problem}")
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._device, self._half = after.device, after.dtype == torch.float16
         return self
@@ -169,8 +168,7 @@ class HubModel(nn.Module):
             AttributeError: A name that is not set here; says what takes its place.
         """
         if name in SETTINGS:
-            value = tuple(value) if isinstance(value, list) else value
-            options = replace(self._options, **{SETTINGS[name]: value})
+            options = replace(self._options, **{SETTINGS[name]: _plain(value)})
             check_fields(options)
             self._task.predictor(self.model, options, device=self._device, size_hw=(0, 0))  # complains about the value
             self._options = options
@@ -210,12 +208,29 @@ def _instead(name: str) -> str:
     return found or f"there is {', '.join(known)}"
 
 
-def _class_names(given: Mapping[int, str] | Sequence[str], count: int) -> tuple[str, ...]:
+def _plain(value: Any) -> Any:
+    """A value of NumPy or PyTorch as Python's, and a list as the tuple that it stands for."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple | range) else value
+
+
+def _misplaced(tensor: Tensor, is_network: bool) -> str:
+    """Why weights cannot be like this tensor, or nothing."""
+    if not is_network:
+        return "an exported file cannot be moved or cast; load it with another device="
+    if tensor.dtype not in (torch.float32, torch.float16):
+        return f"weights are float32 or float16, not {tensor.dtype}"
+    if tensor.dtype == torch.float16 and tensor.device.type != "cuda":
+        return f"half precision needs a CUDA device, not {tensor.device}; model.float() goes back"
+    return "there is nothing to compute with" if tensor.device.type == "meta" else ""
+
+
+def _class_names(given: Any, count: int) -> tuple[str, ...]:
     """Names for all classes, from a list or by index."""
-    keys = list(given) if isinstance(given, Mapping) else list(range(len(given)))
-    if isinstance(given, str) or sorted(keys) != list(range(count)):
-        raise ValueError(f"names: give {count}, as a list or by the indices 0 to {count - 1}; these are {len(given)}")
-    names = tuple(str(given[index]) for index in range(count))
+    named = dict(given if isinstance(given, Mapping) else enumerate(given if isinstance(given, list | tuple) else ()))
+    if set(named) != set(range(count)):
+        raise ValueError(f"names: give {count}, as a list or by the indices 0 to {count - 1}; not {str(given)[:60]}")
+    names = tuple(str(named[index]) for index in range(count))
     check_class_names(names)
     return names
 

@@ -75,7 +75,12 @@ def test_settings_are_the_options_of_load_model(weights: Path, model: Any) -> No
         assert getattr(model, name) == value
     expected = load_model(weights, device="cpu", **given | {"classes": (0, 2)})(ARRAY)
     assert np.array_equal(model(ARRAY)[0].boxes_xyxy, expected.boxes_xyxy) and len(expected)
-    model.classes, model.multi_label, model.amp = None, False, False
+    for classes in (np.array([0, 2]), torch.tensor([0, 2]), range(0, 3, 2), (np.int64(0), 2)):
+        model.classes = classes
+        assert model.classes == [0, 2]
+    model.conf = np.float32(0.5)
+    assert model.conf == 0.5
+    model.conf, model.classes, model.multi_label, model.amp = 0.01, None, False, False
     assert model.classes is None
     model.names = {2: "c", 0: "a", 1: "b"}
     assert model(ARRAY).names == {0: "a", 1: "b", 2: "c"} and model(ARRAY)[0].names == ("a", "b", "c")
@@ -89,6 +94,10 @@ def test_settings_are_the_options_of_load_model(weights: Path, model: Any) -> No
         ("classes", [99], ValueError, "99: the model has 3 classes"),
         ("classes", [], ValueError, "the model has 3 classes"),
         ("classes", 0, ValueError, "give a tuple"),
+        ("classes", np.array([[1]]), ValueError, "--classes"),
+        ("conf", None, ValueError, "--conf-thres None"),
+        ("conf", np.float32(2), ValueError, "--conf-thres 2.0"),
+        ("names", 5, ValueError, "names: give 3"),
         ("max_det", 0, ValueError, "--max-det 0"),
         ("agnostic", 1, ValueError, "--agnostic-nms 1"),
         ("names", ["a"], ValueError, "names: give 3"),
@@ -179,6 +188,8 @@ def test_moving_and_casting(model: Any) -> None:
         (lambda: model.to(torch.float16), "half precision needs a CUDA device"),
         (lambda: model.double(), "float32 or float16, not torch.float64"),
         (lambda: model.train(), "loaded for inference"),
+        (lambda: model.to("meta"), "nothing to compute with"),
+        (lambda: model.to("cuda:99"), "stays on cpu: "),
     ):
         with pytest.raises(ValueError, match=message):
             act()
@@ -259,6 +270,6 @@ def test_an_exported_file(weights: Path, tmp_path: Path) -> None:
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3 * 84, 8) and model.cpu() is model
     with pytest.raises(ValueError, match="exported for 64x64"):
         model(ARRAY, size=96)
-    with pytest.raises(ValueError, match="an exported file stays on cpu"):
+    with pytest.raises(ValueError, match="stays on cpu: an exported file cannot be moved"):
         model.to("meta")
     assert hub(place.with_suffix(".torchscript"), autoshape=False)(torch.zeros(1, 3, 64, 64)).shape == (1, 252, 8)

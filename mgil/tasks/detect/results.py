@@ -15,6 +15,18 @@ from mgil.files.packages import import_package
 if TYPE_CHECKING:
     import pandas
 
+# What YOLOv5's results have, and what takes its place here; those of hubconf.py have all of it.
+OF_YOLOV5 = {
+    **dict.fromkeys(("xyxy", "pred", "xywh", "xyxyn", "xywhn"), "boxes_xyxy, scores and classes"),
+    **dict.fromkeys(("render", "show", "display"), "plot()"),
+    **dict.fromkeys(("ims", "imgs"), "image"),
+    **dict.fromkeys(("t", "times"), "speed"),
+    "pandas": "to_pandas()",
+    "print": "print(results)",
+    "tolist": "of several images the model gives a list",
+    "files": "path",
+}
+
 
 @dataclass(frozen=True)
 class Results:
@@ -152,6 +164,13 @@ class Results:
             tracker_id=getattr(self, "track_ids", None),
             data={"class_name": np.array([self.names[index] for index in self.classes], dtype=str)},
         )
+
+    if not TYPE_CHECKING:  # which shall go on to know what there is
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what takes the place of a name of YOLOv5's results; AttributeError always."""
+            hint = f": {OF_YOLOV5[name]} (YOLOv5's results are hubconf.py's)" if name in OF_YOLOV5 else ""
+            raise AttributeError(f"results have no {name}{hint}")
 
 
 def count_text(classes: np.ndarray, names: Sequence[str]) -> str:
