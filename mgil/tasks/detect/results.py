@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgil.files.packages import import_package
-
 if TYPE_CHECKING:
     import pandas
 
@@ -150,20 +148,10 @@ class Results:
         return pandas.DataFrame({**columns, "confidence": self.scores, "class": self.classes, "name": names})
 
     def to_supervision(self) -> Any:
-        """The detections as `supervision.Detections`, for its slicer, zones, lines and annotators.
+        """The detections as `supervision.Detections`; see `mgil.tasks.detect.supervised.as_supervision`."""
+        from mgil.tasks.detect.supervised import as_supervision
 
-        It has `xyxy`, `confidence`, `class_id`, `data["class_name"]`, and `tracker_id` where objects are followed.
-
-        Raises:
-            MissingPackage: the package supervision is not installed; a ValueError.
-        """
-        return import_package("supervision").Detections(
-            xyxy=self.boxes_xyxy.copy(),
-            confidence=self.scores.copy(),
-            class_id=self.classes.copy(),
-            tracker_id=getattr(self, "track_ids", None),
-            data={"class_name": np.array([self.names[index] for index in self.classes], dtype=str)},
-        )
+        return as_supervision(self)
 
     if not TYPE_CHECKING:  # which shall go on to know what there is
 
