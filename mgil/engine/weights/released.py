@@ -13,6 +13,7 @@ from mgil.files.text import Report, printable
 
 RELEASE = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 DETECTORS = re.compile(r"yolov5[nsmlx]6?\.pt")
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a path keeps one slash of the two
 OTHERS = re.compile(r"yolov5[nsmlx]-(seg|cls)\.pt")
 # Of the files that this project was tested with. Of the others it is not known before they are fetched.
 SHA256 = {"yolov5n.pt": "4f180cf23ba0717ada0badd6c685026d73d48f184d00fc159c2641284b2ac0a3"}
@@ -21,6 +22,10 @@ SHA256 = {"yolov5n.pt": "4f180cf23ba0717ada0badd6c685026d73d48f184d00fc159c26412
 def absent(path: Path) -> str:
     """What to do about weights that are not there: official ones can be fetched, of others the path is wrong."""
     name, start = path.name, f"weights {printable(str(path))} do not exist"
+    if URL.match(str(path)):
+        return f"{start}: no URL is read; fetch the file and give its path (YOLOv5's by name, with --download)"
+    if DETECTORS.fullmatch(f"{name}.pt"):
+        return f"{start}; did you mean {name}.pt?"
     if DETECTORS.fullmatch(name):
         digest = SHA256.get(name, "not known before it is fetched")
         return (
@@ -46,7 +51,7 @@ def fetch_weights(weights: str | os.PathLike[str], report: Report) -> None:
         OSError: The network failed, or nothing can be written there.
     """
     path = Path(weights)
-    if not DETECTORS.fullmatch(path.name) or os.path.lexists(path):
+    if not DETECTORS.fullmatch(path.name) or URL.match(str(path)) or os.path.lexists(path):
         return
     url = f"{RELEASE}/{path.name}"
     try:

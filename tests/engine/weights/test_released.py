@@ -61,6 +61,18 @@ def test_weights_that_are_not_there(tmp_path: Path, name: str, words: tuple[str,
     assert all(word in str(caught.value) for word in (str(tmp_path / name), *words))
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("https://example.org/yolov5n.pt", "do not exist: no URL is read; fetch the file"),
+        ("yolov5n6", "weights yolov5n6 do not exist; did you mean yolov5n6.pt?"),
+    ],
+)
+def test_what_is_nearly_a_name(given: str, message: str) -> None:
+    with pytest.raises(FileNotFoundError, match=message):
+        load_checkpoint(given)
+
+
 def test_the_known_sha256_is_that_of_the_file(official_weights: Path) -> None:
     assert hashlib.sha256(official_weights.read_bytes()).hexdigest() == OF_N == released.SHA256["yolov5n.pt"]
 
@@ -96,9 +108,10 @@ def test_nothing_is_overwritten(served: Path, made: Path, tmp_path: Path) -> Non
     Path("yolov5s.pt").write_bytes(b"the user's")
     Path("yolov5l.pt").symlink_to(tmp_path / "nowhere")
     Path("other.pt").write_bytes(b"")
-    for name in ("yolov5s.pt", "yolov5l.pt", "other.pt", "yolov5s-seg.pt", ""):
+    before = sorted(Path().iterdir())
+    for name in ("yolov5s.pt", "yolov5l.pt", "other.pt", "yolov5s-seg.pt", "", "https://example.org/yolov5s.pt"):
         fetch_weights(name, lines.append)
-    assert not lines
+    assert not lines and sorted(Path().iterdir()) == before
     assert Path("yolov5s.pt").read_bytes() == b"the user's" and not (tmp_path / "nowhere").exists()
 
 
