@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -26,6 +26,20 @@ NOT_HERE_KEYS = {"anchors": "write as many anchors as you want into the model's 
 
 
 @dataclass(frozen=True)
+class Span:
+    """Where a search looks for a value: from `low` to `high`, evenly or in logarithms."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+def factor(times: float) -> Callable[[float], Span | None]:
+    """From a recipe's own value to the span from a `times`-th of it to `times` as much; 0 stays 0."""
+    return lambda own: Span(own / times, own * times, log=True) if own else None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The part of a recipe that the engine follows; a task's own class adds what its pictures and its loss need.
 
@@ -34,6 +48,7 @@ class Recipe:
     Attributes:
         texts: The fields that are not numbers, and what they may be.
         without_effect: Keys that other projects' files hold and nothing reads.
+        searched: The fields that `train.py --evolve` searches, and where.
 
     Raises:
         ValueError: A value that cannot be right, named.
@@ -41,6 +56,15 @@ class Recipe:
 
     texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS}
     without_effect: ClassVar[frozenset[str]] = frozenset()
+    searched: ClassVar[Mapping[str, Span | Callable[[float], Span | None]]] = {
+        "lr0": factor(10),
+        "lrf": Span(0.01, 1.0),
+        "momentum": Span(0.6, 0.98),
+        "weight_decay": Span(0.0, 0.001),
+        "warmup_epochs": Span(0.0, 5.0),
+        "warmup_momentum": Span(0.0, 0.95),
+        "warmup_bias_lr": Span(0.0, 0.2),
+    }
 
     lr0: float = 0.01  # learning rate after warm-up
     lrf: float = 0.01  # the last epoch's learning rate, as a share of lr0
@@ -82,6 +106,17 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for hyp.yaml and checkpoints."""
         return asdict(self)
+
+    def spans(self) -> dict[str, Span]:
+        """Where a search that starts from this recipe looks, by field; each span holds the recipe's own value."""
+        found = {}
+        for name, wanted in self.searched.items():
+            own = float(getattr(self, name))
+            span = wanted if isinstance(wanted, Span) else wanted(own)
+            if span:
+                low, high = min(span.low, own), max(span.high, own)
+                found[name] = Span(low, min(high, MOST_RATE) if name == "lr0" else high, span.log)
+        return found
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
