@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -16,6 +16,7 @@ FOLDER = shipped("data") / "hyps"
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 # With gradients clipped to a norm of 10, no lower learning rate can make weights Inf in one step.
 MOST_RATE = 10.0
+SEARCHED_FACTOR = 3.0
 # Recipes and keys of YOLOv5 that are not here, and what to do instead.
 NOT_HERE_RECIPES = {
     r"(hyp\.)?(Objects365|VOC)": r"it was tuned for one data set; use hyp.scratch-low.yaml",
@@ -23,20 +24,6 @@ NOT_HERE_RECIPES = {
     "hsv_v, translate, scale, fliplr and mosaic to 0",
 }
 NOT_HERE_KEYS = {"anchors": "write as many anchors as you want into the model's YAML"}
-
-
-@dataclass(frozen=True)
-class Span:
-    """Where a search looks for a value: from `low` to `high`, evenly or in logarithms."""
-
-    low: float
-    high: float
-    log: bool = False
-
-
-def factor(times: float) -> Callable[[float], Span | None]:
-    """From a recipe's own value to the span from a `times`-th of it to `times` as much; 0 stays 0."""
-    return lambda own: Span(own / times, own * times, log=True) if own else None
 
 
 @dataclass(frozen=True)
@@ -48,7 +35,7 @@ class Recipe:
     Attributes:
         texts: The fields that are not numbers, and what they may be.
         without_effect: Keys that other projects' files hold and nothing reads.
-        searched: The fields that `train.py --evolve` searches, and where.
+        searched: The fields that `train.py --evolve` searches, and the limits of each.
 
     Raises:
         ValueError: A value that cannot be right, named.
@@ -56,14 +43,14 @@ class Recipe:
 
     texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS}
     without_effect: ClassVar[frozenset[str]] = frozenset()
-    searched: ClassVar[Mapping[str, Span | Callable[[float], Span | None]]] = {
-        "lr0": factor(10),
-        "lrf": Span(0.01, 1.0),
-        "momentum": Span(0.6, 0.98),
-        "weight_decay": Span(0.0, 0.001),
-        "warmup_epochs": Span(0.0, 5.0),
-        "warmup_momentum": Span(0.0, 0.95),
-        "warmup_bias_lr": Span(0.0, 0.2),
+    searched: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "lr0": (1e-5, 0.1),
+        "lrf": (0.001, 1.0),
+        "momentum": (0.6, 0.98),
+        "weight_decay": (1e-6, 0.01),
+        "warmup_epochs": (0.1, 10.0),
+        "warmup_momentum": (0.1, 0.95),
+        "warmup_bias_lr": (1e-5, 0.2),
     }
 
     lr0: float = 0.01  # learning rate after warm-up
@@ -107,15 +94,17 @@ class Recipe:
         """Plain values, for hyp.yaml and checkpoints."""
         return asdict(self)
 
-    def spans(self) -> dict[str, Span]:
-        """Where a search that starts from this recipe looks, by field; each span holds the recipe's own value."""
+    def spans(self) -> dict[str, tuple[float, float]]:
+        """Where a search that starts from this recipe looks, by field: from a third of its value to three times that.
+
+        As in YOLOv5's --evolve, what is 0 stays 0: a flip that the data does not bear is not tried. A recipe's own
+        value is in the span even where it is beyond the limits of `searched`.
+        """
         found = {}
-        for name, wanted in self.searched.items():
+        for name, (least, most) in self.searched.items():
             own = float(getattr(self, name))
-            span = wanted if isinstance(wanted, Span) else wanted(own)
-            if span:
-                low, high = min(span.low, own), max(span.high, own)
-                found[name] = Span(low, min(high, MOST_RATE) if name == "lr0" else high, span.log)
+            if own:
+                found[name] = min(max(own / SEARCHED_FACTOR, least), own), max(min(own * SEARCHED_FACTOR, most), own)
         return found
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mgil.datasets.batches.augment import AugmentConfig
-from mgil.files.recipe import OPTIMIZERS, Recipe, Span, factor
+from mgil.files.recipe import OPTIMIZERS, Recipe
 from mgil.tasks.detect.loss import ASSIGNMENTS, LossGains
 
 LOW_RESOLUTION_PX = 320  # up to this size hyp.lowres.yaml is the default
@@ -23,16 +23,16 @@ class DetectRecipe(Recipe):
 
     texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS, "assign": ASSIGNMENTS}
     without_effect: ClassVar[frozenset[str]] = frozenset({"iou_t"})
-    searched: ClassVar[Mapping[str, Any]] = {  # the spans of YOLOv5's --evolve, and gains around the recipe's own
+    searched: ClassVar[Mapping[str, tuple[float, float]]] = {
         **Recipe.searched,
-        **dict.fromkeys(("box", "cls", "obj"), factor(3)),
-        **dict.fromkeys(("cls_pw", "obj_pw"), factor(2)),
-        "anchor_t": Span(2.0, 8.0),
-        "hsv_h": Span(0.0, 0.1),
-        **dict.fromkeys(("hsv_s", "hsv_v", "translate", "scale"), Span(0.0, 0.9)),
-        "degrees": Span(0.0, 45.0),
-        "shear": Span(0.0, 10.0),
-        **dict.fromkeys(("flipud", "fliplr", "mosaic", "mixup"), Span(0.0, 1.0)),
+        **dict.fromkeys(("box", "cls", "obj"), (0.01, 20.0)),
+        **dict.fromkeys(("cls_pw", "obj_pw"), (0.5, 2.0)),
+        "anchor_t": (2.0, 8.0),
+        "hsv_h": (0.001, 0.1),
+        **dict.fromkeys(("hsv_s", "hsv_v", "translate", "scale"), (0.01, 0.9)),
+        "degrees": (0.1, 45.0),
+        "shear": (0.1, 10.0),
+        **dict.fromkeys(("flipud", "fliplr", "mosaic", "mixup"), (0.01, 1.0)),
     }
 
     assign: str = "anchor"  # which cells take a box: anchor, YOLOv5's rule; aligned, those that predict it best
