@@ -26,7 +26,7 @@ from mgil.files.csv_file import write_csv
 from mgil.files.figures import new_figure, save_figure
 from mgil.files.flags import flag_of
 from mgil.files.packages import import_package
-from mgil.files.recipe import Recipe, Span, load_recipe
+from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.tasks.registry import task_named
 
@@ -48,14 +48,14 @@ class Search:
         folder: Its own; the study, the table and the trials lie there.
         config: Of each trial, but for its recipe and its folder.
         base: The recipe that the search starts from.
-        spans: Where values are looked for, by field of the recipe.
+        spans: Where values are looked for, by field of the recipe; in logarithms.
         study: Optuna's.
     """
 
     folder: Path
     config: TrainFlags
     base: Recipe
-    spans: Mapping[str, Span]
+    spans: Mapping[str, tuple[float, float]]
     study: Any
 
 
@@ -190,7 +190,7 @@ def _fitness_of(search: Search, trial: Any, wanted: int, optuna: Any, report: Re
     earlier = [other.state.name for other in search.study.get_trials(deepcopy=False) if other.number < trial.number]
     if earlier.count("COMPLETE") + earlier.count("RUNNING") >= wanted:
         raise optuna.TrialPruned("other processes do the last trials")
-    values = {name: trial.suggest_float(name, span.low, span.high, log=span.log) for name, span in search.spans.items()}
+    values = {name: trial.suggest_float(name, *span, log=True) for name, span in search.spans.items()}
     recipe = load_recipe(type(search.base), search.base.as_dict() | values)
     name = f"trial{trial.number + 1}"
     hyp = search.folder / "hyps" / f"{name}.yaml"
@@ -247,11 +247,11 @@ def plot_trials(search: Search, trials: list[Any], best: Any) -> None:
     rows = -(-len(search.spans) // columns)
     figure, axes = new_figure(2.6 * columns, 2.3 * rows, rows=rows, columns=columns, dpi=100)
     flat: Iterator[Any] = iter(axes.flat)
-    for name, span in search.spans.items():
+    for name in search.spans:
         axis = next(flat)
         axis.scatter([trial.params[name] for trial in trials], [trial.value for trial in trials], s=12, alpha=0.6)
         axis.scatter([best.params[name]], [best.value], marker="+", s=90, color="tab:red")
-        axis.set(title=f"{name} = {best.params[name]:.3g}", xscale="log" if span.log else "linear")
+        axis.set(title=f"{name} = {best.params[name]:.3g}", ylabel="fitness")
         axis.grid(alpha=0.3)
     for axis in flat:
         axis.set_axis_off()
