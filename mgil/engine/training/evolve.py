@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -96,11 +97,13 @@ def run_evolve(
                     if not _numbers(search.study, "WAITING"):
                         continue
                 search.study.optimize(lambda trial: _fitness_of(search, trial, wanted, optuna, report), n_trials=1)
-                write_summary(search)
+                write_summary(search)  # for those who look in between
         except KeyboardInterrupt as stop:
             again = f"{program} --evolve {wanted} --resume {search.folder}"
             raise KeyboardInterrupt(f"go on with: {again}") from stop
         write_summary(search)
+        if not search.config.noplots:
+            plot_trials(search)
     best = search.study.best_trial
     report(f"best: trial {best.number + 1}, fitness {best.value:.4g}; train with --hyp {search.folder}/hyp_evolve.yaml")
     return search.folder
@@ -174,8 +177,9 @@ def _study(folder: Path, optuna: Any, seed: int) -> Any:
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(MOST_RETRIES),
         )
         study = optuna.create_study(study_name="evolve", storage=storage, direction="maximize", load_if_exists=True)
-        # each process, and a search that goes on, draws other values than those that were tried
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+        # a search that goes on, and each of several processes, draws other values than those that were tried
+        started = len(study.trials)
+        study.sampler = optuna.samplers.TPESampler(seed=(seed + (started and started + os.getpid())) % 2**32)
     except (DatabaseError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: cannot be used as the database of a search ({error})") from error
     return study
@@ -221,8 +225,8 @@ def _row(path: Path, epoch: int) -> dict[str, float]:
 
 
 def write_summary(search: Search) -> None:
-    """Write what is known so far: evolve.csv, hyp_evolve.yaml and evolve.png."""
-    trials = [trial for trial in search.study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+    """Write what is known so far: evolve.csv and hyp_evolve.yaml."""
+    trials = _complete(search)
     if not trials:
         return
     best = search.study.best_trial
@@ -237,12 +241,15 @@ def write_summary(search: Search) -> None:
     recipe = load_recipe(type(search.base), search.base.as_dict() | best.params)
     said = f"# The best of {len(trials)} trials: trial {best.number + 1}, fitness {best.value:.6g}\n"
     write_text_atomic(search.folder / "hyp_evolve.yaml", said + yaml.safe_dump(recipe.as_dict(), sort_keys=False))
-    if not search.config.noplots:
-        plot_trials(search, trials, best)
 
 
-def plot_trials(search: Search, trials: list[Any], best: Any) -> None:
-    """Draw the fitness over each value; the best trial is marked."""
+def _complete(search: Search) -> list[Any]:
+    return [trial for trial in search.study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
+
+
+def plot_trials(search: Search) -> None:
+    """Draw the fitness over each value (evolve.png); the best trial is marked."""
+    trials, best = _complete(search), search.study.best_trial
     columns = 5
     rows = -(-len(search.spans) // columns)
     figure, axes = new_figure(2.6 * columns, 2.3 * rows, rows=rows, columns=columns, dpi=100)
