@@ -200,11 +200,8 @@ def _fitness_of(search: Search, trial: Any, wanted: int, optuna: Any, report: Re
     hyp = search.folder / "hyps" / f"{name}.yaml"
     hyp.parent.mkdir(exist_ok=True)
     write_text_atomic(hyp, yaml.safe_dump(recipe.as_dict(), sort_keys=False))
-    config = replace(
-        search.config,
-        **{"evolve": 0, "resume": "", "hyp": str(hyp), "project": str(search.folder / "trials"), "name": name},
-        **{"nosave": True, "noplots": True, "exist_ok": False},
-    )
+    own: dict[str, Any] = {"hyp": str(hyp), "project": str(search.folder / "trials"), "name": name, "exist_ok": False}
+    config = replace(search.config, evolve=0, resume="", nosave=True, noplots=True, **own)
     report(f"{name} of {wanted}")
     try:
         folder = run_train(config, report, program="train.py")
