@@ -77,7 +77,7 @@ def load_samples(
 
 def _read_folders(config: DataConfig, split: str, cache: LabelCache) -> tuple[Samples, Findings]:
     sources = config.split(split)
-    paths, problems = list_images(sources, str(config.root))
+    paths, problems = list_images(sources, config.bases)
     if not paths:
         why = f"no images found; the first problem: {problems[0]}" if problems else "no images found"
         raise ValueError(f"{', '.join(map(printable, sources))}: {why} ({split} of {config.yaml_path})")
