@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -26,10 +27,8 @@ def spellings(name: str) -> Iterator[str]:
 def _other_spellings(name: str) -> Iterator[str]:
     texts = [name, os.path.expandvars(os.path.expanduser(name))]
     if not name.isascii():
-        try:
+        with contextlib.suppress(UnicodeError):
             texts.append(os.fsencode(name).decode("cp1252"))
-        except UnicodeError:
-            pass
     for text in texts:
         for slashed in (text, text.replace("\\", "/")):
             yield slashed

@@ -111,8 +111,9 @@ def _read_list(list_path: str, bases: Sequence[str]) -> tuple[list[str], list[st
         problems.append(f"{printable(list_path)}:{number}: {printable(line)}: {reason}; line dropped")
     count = len(problems) + len(paths)
     if len(problems) > max(STRAY_LINES, STRAY_SHARE * count):
+        looked_in = ", ".join(map(printable, folders))
         raise FileNotFoundError(
-            f"{len(problems)} of {count} lines name no image; looked in {', '.join(map(printable, folders))}; the first: {problems[0]}"
+            f"{len(problems)} of {count} lines name no image; looked in {looked_in}; the first: {problems[0]}"
         )
     again = len(paths) - len(set(paths))
     if again:

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+from mgil.engine.sources.files import find_files
 from mgil.engine.sources.names import without_login
-from mgil.engine.sources.sources import Frame, StreamSource, find_files, open_source, unique_stems
+from mgil.engine.sources.sources import Frame, StreamSource, open_source, unique_stems
 
 
 def write_png(path: Path, value: int = 50) -> Path:
