@@ -14,8 +14,8 @@ PLAIN_CHARACTERS = b"0123456789.+-eE"  # what numbers are written with
 PLAIN_GAPS = b"    \n"  # what else a line with five numbers has
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}".encode()
 DECIMAL_COMMA = re.compile(rb"[+-]?\d+,\d+(?:[eE][+-]?\d+)?|[+-]?\d+")
-QUAD_COLUMNS = 9  # a class and four corners: what rotated boxes are written as, and polygons of four points
 MARGIN = 0.01  # of the image: how far a key point may leave its box by rounding
+NEAR = 0.1  # of the image: how far the second point of a small polygon may be from the others
 FITTING = 0.95  # share of the long lines that must look like key points
 MOST_COLUMNS_TOLD = 99  # lines with more columns are counted together
 LEAST_LONG = 10  # long lines from which their look says something, where each point is two numbers
@@ -37,24 +37,29 @@ class LongLines:
     """What the lines with more than five numbers look like, added up over a split.
 
     Polygons and key points may have the same number of columns. Key points are told by all lines together: each has the
-    same number of columns, begins with a box inside the image, and has its points inside that box.
+    same number of columns, begins with a box inside the image, and has its points inside that box. Polygons that lie so
+    by chance are small, and so near to each other that the second is no width and height of the others.
     """
 
     columns: Counter[int] = field(default_factory=Counter)  # lines by their number of columns
     fitting: Counter[tuple[int, int]] = field(default_factory=Counter)  # lines that fit (columns, numbers of a point)
+    polygons: Counter[int] = field(default_factory=Counter)  # those of 2 numbers a point that fit a polygon as well
 
     def add(self, values: tuple[float, ...]) -> None:
         """Look at one line."""
         count = len(values)
         self.columns[count] += 1
-        for numbers in (2, 3):
-            if (count - 5) % numbers == 0 and _fits(values, numbers):
-                self.fitting[count, numbers] += 1
+        if (count - 5) % 3 == 0:
+            self.fitting[count, 3] += _fits(values, 3)
+        if count % 2 and _fits(values, 2):
+            self.fitting[count, 2] += 1
+            self.polygons[count] += _is_polygon(values)
 
     def update(self, other: LongLines) -> None:
         """Add what was seen elsewhere."""
         self.columns.update(other.columns)
         self.fitting.update(other.fitting)
+        self.polygons.update(other.polygons)
 
     def key_point_columns(self) -> int | None:
         """How many columns the lines with key points have; None where long lines are polygons."""
@@ -65,8 +70,8 @@ class LongLines:
             return None
         if self.fitting[count, 3] >= FITTING * lines:
             return count
-        plausible = count != QUAD_COLUMNS and lines >= LEAST_LONG
-        return count if plausible and self.fitting[count, 2] >= FITTING * lines else None
+        told = lines >= LEAST_LONG and 2 * self.polygons[count] < lines
+        return count if told and self.fitting[count, 2] >= FITTING * lines else None
 
 
 def _fits(values: tuple[float, ...], numbers: int) -> bool:
@@ -82,6 +87,17 @@ def _fits(values: tuple[float, ...], numbers: int) -> bool:
     if numbers == 3:
         return 2 * inside >= len(points) and all(flag in (0, 1, 2) for flag in values[7::3])
     return inside == len(points) > 0
+
+
+def _is_polygon(values: tuple[float, ...]) -> bool:
+    """Whether a line that fits key points of 2 numbers may be a polygon: its second point is where the others are."""
+    for column in (1, 2):
+        second, others = values[column + 2], (values[column], *values[column + 4 :: 2])
+        low, high = min(others), max(others)
+        reach = max(high - low, NEAR)
+        if high - low > second / 2 or not low - reach <= second <= high + reach:
+            return False
+    return True
 
 
 def parse_plain_labels(content: bytes) -> list[float] | None:
@@ -135,6 +151,9 @@ def parse_label_file(
             reason = f"expected 5 columns (class cx cy w h) or {others}, found {count}"
             yield number, BadLine(f"columns {min(count, MOST_COLUMNS_TOLD)}", reason)
             continue
+        if count == 7 and key_point_columns is None and values and _ends_in_track_id(values):
+            yield number, BadLine("columns 7", "found 7 columns, the last of them no coordinate but a whole number")
+            continue
         if values is None:
             yield number, BadLine("number", f"{_first_not_a_number(columns)} is not a number")
             continue
@@ -160,7 +179,15 @@ def _columns_of(line: bytes) -> list[bytes]:
         return columns
     if b"." not in line and len(columns) >= 5 and all(map(DECIMAL_COMMA.fullmatch, columns)):
         return [column.replace(b",", b".") for column in columns]
-    return b" ".join(columns).replace(b",", b" ").split()
+    parts = b" ".join(columns).replace(b",", b" ").split()
+    if b"." not in line and len(parts) >= 9 and len(parts) % 2 and set(parts[1::2]) <= {b"0", b"1"}:
+        # 0,0,5,0,5,0,25,0,5: commas between the columns and in them
+        return [parts[0], *(b".".join(pair) for pair in zip(parts[1::2], parts[2::2], strict=True))]
+    return parts
+
+
+def _ends_in_track_id(values: tuple[float, ...]) -> bool:
+    return values[6] > 1 and values[6].is_integer() and 0 <= values[5] <= 1
 
 
 def _numbers_of(columns: list[bytes]) -> tuple[float, ...] | None:

@@ -33,7 +33,8 @@ MISREAD = {
 }
 COLUMNS = {
     "columns 4": "is the class missing?",
-    "columns 6": "is the sixth column a confidence, as detect.py --save-conf writes it? remove it",
+    "columns 6": "is the sixth column a confidence, as detect.py --save-conf writes it, or a track id? remove it",
+    "columns 7": "are the last columns a confidence and a track id? remove them",
 }
 
 
