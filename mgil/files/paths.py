@@ -53,6 +53,11 @@ def find(name: str, folders: Sequence[str] = ("",), there: Callable[[str], bool]
     return None
 
 
+def find_or_match(name: str, folders: Sequence[str] = ("",)) -> str | None:
+    """As `find`, and where nothing has the name, the first path that is a pattern which matches something."""
+    return find(name, folders) or find(name, folders, is_there)
+
+
 def unset_variables(name: str) -> str:
     """A clause about the environment variables in a path that are not set, or ""."""
     unset = sorted({match for match in re.findall(r"\$\{?([A-Za-z_]\w*)", name) if match not in os.environ})

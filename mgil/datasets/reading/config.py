@@ -12,7 +12,7 @@ from mgil.datasets.reading.coco_json import read_categories
 from mgil.datasets.reading.digits import NAMES as DIGITS
 from mgil.datasets.reading.digits import digits_folder
 from mgil.files.names import hint_for
-from mgil.files.paths import find, is_there
+from mgil.files.paths import find, find_or_match
 from mgil.files.shipped import shipped
 from mgil.files.text import check_class_names
 from mgil.files.yaml_file import read_yaml_mapping
@@ -113,7 +113,7 @@ def load_data_config(path: str | Path) -> DataConfig:
     names = _read_names(content, yaml_path) or (DIGITS if generate else None)  # its COCO .json may not be there yet
     names, category_ids = _with_categories(names, content, sources, yaml_path)
     nc = content.get("nc")
-    if nc is not None and str(nc).strip() != str(len(names)):  # nc: "2" is a 2
+    if nc is not None and str(nc).strip() not in (f"{len(names)}", f"{len(names)}.0"):  # nc: "2" is a 2
         raise ValueError(f"{yaml_path}: nc is {nc!r} but there are {len(names)} names")
     return DataConfig(
         yaml_path,
@@ -203,18 +203,19 @@ def _read_split(value: Any, split: str, root: Path, yaml_path: Path) -> tuple[st
                 f"{yaml_path}: {split}: {entry!r} has control characters; in double quotes a backslash begins "
                 "an escape: write / instead, or use single quotes"
             )
-    paths = tuple(_resolve(entry.strip(), root, yaml_path) for entry in entries)
+    paths = tuple(_resolve(entry.strip(), root, yaml_path.parent) for entry in entries)
     if len(paths) > 1 and any(path.lower().endswith(".json") for path in paths):
         raise ValueError(f"{yaml_path}: {split}: a COCO .json must be the split's only entry, found {len(paths)}")
     return paths
 
 
-def _resolve(entry: str, root: Path, yaml_path: Path) -> str:
+def _resolve(entry: str, root: Path, yaml_folder: Path) -> str:
     """The path of a split's entry: where it is, else where it should be."""
-    found = find(entry, (str(root), str(yaml_path.parent)), is_there)
+    found = find_or_match(entry, (str(root),))
     if found is None and entry.startswith("../"):  # Roboflow writes ../train/images for a folder beside the YAML
         found = find(entry[3:], (str(root),))
-    found = found or find(entry, ("",), is_there)  # YOLOv5 and darknet start from the working folder
+    if found is None and root == yaml_folder:  # without `path`, YOLOv5 and darknet start from the working folder
+        found = find_or_match(entry)
     return os.path.abspath(found or root / Path(os.path.expandvars(entry)).expanduser())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -102,12 +103,11 @@ def _read_list(list_path: str, bases: Sequence[str]) -> tuple[list[str], list[st
         line = os.fsdecode(raw.replace(b"\0", b"")).strip()
         if not line:
             continue
-        named = is_image_name(line)
-        found = finder.find(line) if named else None
-        if found is not None:
-            paths.append(found)
+        found = finder.find_all(line)
+        if found:
+            paths.extend(found)
             continue
-        reason = "no such image" if named else "not the name of an image file"
+        reason = "no such image" if is_image_name(line) else "not the name of an image file"
         problems.append(f"{printable(list_path)}:{number}: {printable(line)}: {reason}; line dropped")
     count = len(problems) + len(paths)
     if len(problems) > max(STRAY_LINES, STRAY_SHARE * count):
@@ -128,7 +128,17 @@ class _Finder:
         self.folders = folders
         self._known: dict[tuple[str, str], str | None] = {}
 
-    def find(self, line: str) -> str | None:
+    def find_all(self, line: str) -> list[str]:
+        """The image that a line names, or the images between commas, semicolons and tabs where all are there."""
+        found = [self._find(line)]
+        if found[0] is None:
+            parts = (part.strip().strip("\"'") for part in re.split("[,;\t]", line))
+            found = [self._find(part) for part in parts if part]
+        return [path for path in found if path is not None] if None not in found else []
+
+    def _find(self, line: str) -> str | None:
+        if not is_image_name(line):
+            return None
         for spelling in spellings(line):
             parent, name = os.path.split(spelling)
             for folder in self.folders:

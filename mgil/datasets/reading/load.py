@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -120,9 +119,10 @@ def _check_presence(config: DataConfig, split: str) -> None:
         return
     message = f"data set not found: {printable(absent[0])} ({split} of {config.yaml_path})"
     if config.download is None:
-        bases = ", ".join(dict.fromkeys(printable(os.path.abspath(base)) for base in config.bases))
+        bases = {config.root, Path.cwd()} if config.root == config.yaml_path.parent else {config.root}
+        looked_in = " and ".join(sorted(printable(str(base)) for base in bases))
         hints = bracket_hint(absent[0]) + unset_variables(absent[0])
-        raise FileNotFoundError(f"{message}; a relative path was looked for in {bases}{hints}")
+        raise FileNotFoundError(f"{message}; a relative path is looked for in {looked_in}{hints}")
     entry = " ".join(config.download.split())[:400]
     raise FileNotFoundError(f"{message}; its download entry is: {entry}; pass --download to fetch it")
 

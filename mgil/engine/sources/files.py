@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
 from mgil.engine.sources.names import shown_name
-from mgil.files.paths import bracket_hint, find, glob_paths, is_there, unset_variables
+from mgil.files.paths import bracket_hint, find_or_match, glob_paths, unset_variables
 from mgil.files.text import printable, to_utf8
 
 VIDEO_SUFFIXES = frozenset(
@@ -76,7 +76,7 @@ def _read_list(list_path: str) -> tuple[list[str], list[str]]:
         entry = os.fsdecode(line.replace(b"\0", b"")).strip()
         if not entry:
             continue
-        found = find(entry, folders, is_there)
+        found = find_or_match(entry, folders)
         try:
             if found is None:
                 raise FileNotFoundError("no such file" + bracket_hint(entry))
