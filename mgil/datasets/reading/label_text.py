@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -174,7 +175,9 @@ def _is_expected(count: int, key_point_columns: int | None) -> bool:
 
 def _columns_of(line: bytes) -> list[bytes]:
     """The columns of a line, between blanks, semicolons or commas; a comma within a number is its decimal point."""
-    columns = line.replace(b";", b" ").replace(NO_BREAK_SPACE, b" ").split()
+    if b";" in line or NO_BREAK_SPACE in line:
+        line = line.replace(b";", b" ").replace(NO_BREAK_SPACE, b" ")
+    columns = line.split()
     if b"," not in line:
         return columns
     if b"." not in line and len(columns) >= 5 and all(map(DECIMAL_COMMA.fullmatch, columns)):
@@ -196,7 +199,7 @@ def _numbers_of(columns: list[bytes]) -> tuple[float, ...] | None:
     except ValueError:
         return None
     # Python reads 1_000 as a number; a label file has no such thing.
-    return None if any(b"_" in column for column in columns) else values
+    return None if b"_" in b"".join(columns) else values
 
 
 def _first_not_a_number(columns: list[bytes]) -> str:
@@ -207,6 +210,6 @@ def _first_not_a_number(columns: list[bytes]) -> str:
 def _box_of_polygon(values: tuple[float, ...]) -> tuple[float, ...]:
     x1, x2 = min(values[1::2]), max(values[1::2])
     y1, y2 = min(values[2::2]), max(values[2::2])
-    if any(value != value for value in values):
-        x1 = float("nan")  # min and max may have passed over it
+    if not math.isfinite(sum(values)):
+        x1 = float("nan")  # min and max may have passed over one
     return (values[0], (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
