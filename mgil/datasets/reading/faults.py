@@ -86,6 +86,10 @@ class Faults:
             raise ValueError("a count that is none")
         if not all(isinstance(example, str) and example.isprintable() for example in examples.values()):
             raise ValueError("an example that is no text")
+        if any(lines.get(kind) and kind not in examples for kind in ("bad", "sign cut")):
+            raise ValueError("no example")
+        if not all(kind[6:].isdecimal() and len(kind) < 12 for kind in lines if kind.startswith("class ")):
+            raise ValueError("a class that is no number")
         return cls(Counter(lines), Counter(files), examples)
 
 

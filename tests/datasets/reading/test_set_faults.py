@@ -175,7 +175,19 @@ def test_annotations_of_a_json_are_judged_too(labels: LabelSet) -> None:
         load_json(labels, fractions)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[1, 2, 3]", '[{"a": -1}, {}, {}]', '[{}, {}, {"a": "\\n"}]', "[" * 9999])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"bad": 1}, {}, {}]',
+        '[{"class x": 1}, {}, {}]',
+        "",
+        "[]",
+        "[1, 2, 3]",
+        '[{"a": -1}, {}, {}]',
+        '[{}, {}, {"a": "\\n"}]',
+        "[" * 9999,
+    ],
+)
 def test_what_is_no_record_of_faults_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         Faults.from_json(text)
