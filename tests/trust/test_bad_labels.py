@@ -173,7 +173,7 @@ def test_a_training_split_without_any_box_is_an_error(tmp_path: Path) -> None:
         load(yaml_path)
     assert len(load(yaml_path, split="val")) == 2  # nothing to find is a fair question for an evaluation
     (tmp_path / "set" / "labels" / "b.txt").write_bytes(b"0 32 16 8 8\n")
-    with pytest.raises(ValueError, match=r"pixels or per cent\? 1 of 1 labels .*b\.txt:1: box 32 16 8 8 is not within"):
+    with pytest.raises(ValueError, match=r"pixels or per cent\?; 1 of 1 labels .*b\.txt:1: box 32 16 8 8 is not with"):
         load(yaml_path)
 
 

@@ -17,6 +17,7 @@ from mgil.datasets.reading.image_list import STRAY_SHARE
 from mgil.datasets.reading.samples import Findings, Samples
 
 STRAY_LINES = STRAY_FILES = 3
+STRAY_ENTRIES = 5  # likewise, of a COCO json
 SAME_CLASS_FILES = 10
 ALIKE = 0.99  # share of the lines that a mistake of the whole set must explain
 LEAST_ALIKE = 10  # lines from which this says something
@@ -127,7 +128,7 @@ def _misread(faults: Faults) -> str:
 def fault_of_json(samples: Samples, found: Findings) -> Fault | None:
     """As `fault_of_labels`, for the annotations of a COCO json."""
     dropped, rows = found.counts.dropped, found.counts.dropped + len(samples.classes)
-    if dropped and (dropped == rows or dropped > max(STRAY_LINES - 1, STRAY_SHARE * rows)):
+    if dropped >= STRAY_ENTRIES and dropped > STRAY_SHARE * rows:
         first = next(problem for problem in found.problems if problem.endswith("; dropped"))
         evidence = f"{dropped} of {rows} annotations cannot be used; the first: {first}"
         return Fault("more annotations are bad than stray ones", evidence)
