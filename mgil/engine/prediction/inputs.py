@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from mgil.datasets.batches.decode import decode_image
+from mgil.files.paths import find, glob_paths
 
 
 def is_many(images: Any) -> bool:
@@ -39,11 +40,14 @@ def as_images(images: Any) -> Iterator[tuple[np.ndarray, str]]:
 
 
 def _from_file(path: str) -> np.ndarray:
-    if os.path.isdir(path):
-        raise ValueError(f"{path} is a folder; give a list of its files, or use detect.py --source")
-    if not os.path.exists(path):
+    found = find(path)
+    if found is None and glob_paths(path):
+        raise ValueError(f"{path} is a pattern; give a list of its files, or use detect.py --source")
+    if found is None:
         raise FileNotFoundError(f"{path}: no such file")
-    return decode_image(path)
+    if os.path.isdir(found):
+        raise ValueError(f"{path} is a folder; give a list of its files, or use detect.py --source")
+    return decode_image(found)
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
