@@ -11,6 +11,7 @@ from typing import Any
 from mgil.datasets.reading.coco_json import read_categories
 from mgil.datasets.reading.digits import NAMES as DIGITS
 from mgil.datasets.reading.digits import digits_folder
+from mgil.datasets.reading.pixels import ValueRange, range_of
 from mgil.files.names import hint_for
 from mgil.files.shipped import shipped
 from mgil.files.text import check_class_names
@@ -20,7 +21,10 @@ SHIPPED_FOLDER = shipped("data")
 MOST_COUNT = 1_000_000  # pixels, epochs or images
 SPLITS = ("train", "val", "test")
 TRAINING_KEYS = ("imgsz", "epochs", "batch_size", "hyp")
-KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", *TRAINING_KEYS)
+KEYS = (
+    *(*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", "bits", "range"),
+    *TRAINING_KEYS,
+)
 # Written by other tools for people to read; they change nothing here.
 INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
 # Data sets of YOLOv5 that are not here, and what to do instead.
@@ -49,6 +53,7 @@ class DataConfig:
     epochs: int | None = None  # length of training that suits the set, where the user gives none
     batch_size: int | None = None  # images per batch that suit the set, where the user gives none
     hyp: Mapping[str, Any] = field(default_factory=dict)  # changes to the default recipe that the set needs
+    values: ValueRange | None = None  # what the values of pictures of more than 8 bits mean; None: all 16 bits
     merged_ids: tuple[int, ...] = ()  # the category ids of the files, where `as_one_class` made one class of them
 
     def split(self, name: str) -> tuple[str, ...]:
@@ -78,6 +83,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         generate: optional; `digits` is made when a split is first read, in `path` or, where that cannot be written,
             in the user's cache folder.
         imgsz, epochs, batch_size: optional, what to train with unless the user says otherwise.
+        bits, range: optional, what 16-bit images use of their values: 8 to 16 bits, or `[lowest, highest]`.
         hyp: optional, values of the default recipe that the set needs otherwise, e.g. `{fliplr: 0.0}` for text.
 
     Args:
@@ -118,6 +124,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         epochs=_read_count(content, "epochs", yaml_path),
         batch_size=_read_count(content, "batch_size", yaml_path),
         hyp=_read_hyp(content, yaml_path),
+        values=_read_values(content, yaml_path),
     )
 
 
@@ -159,6 +166,13 @@ def _read_hyp(content: dict[str, Any], yaml_path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{yaml_path}: hyp is {value!r}, must be a mapping such as {{fliplr: 0.0}}")
     return value
+
+
+def _read_values(content: dict[str, Any], yaml_path: Path) -> ValueRange | None:
+    try:
+        return range_of(content.get("bits"), content.get("range"))
+    except ValueError as error:
+        raise ValueError(f"{yaml_path}: {error}") from error
 
 
 def _read_root(content: dict[str, Any], yaml_path: Path) -> Path:

@@ -61,7 +61,9 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
         stop = stack.enter_context(stop_requests())
-        source = stack.enter_context(closing(open_source(config.source, vid_stride=config.vid_stride, report=report)))
+        values = model.depths.values
+        source = open_source(config.source, vid_stride=config.vid_stride, report=report, values=values)
+        stack.enter_context(closing(source))
         run = stack.enter_context(closing(_Run(config, task, model, source, report, stop)))
         height, width = model.size_hw
         report(f"{weights}: {len(model.names)} classes, input up to {height}x{width} pixels, on {model.device}")
@@ -109,14 +111,17 @@ def _open(config: DetectFlags, weights: str, report: Report) -> tuple[Task, Mode
         check_foreign(config, parts, f"{weights} is of the task {task.name}")
         return config
 
-    task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report)
+    data = None if config.data is None else load_data_config(config.data)
+    values = config.values or (data.values if data else None)
+    task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report, values)
     if config.visualize and not isinstance(model.model, Network):
         raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
-    if config.data is not None:
-        names = load_data_config(config.data).names
-        if len(names) != len(model.names):
-            raise ValueError(f"{config.data} has {len(names)} class names, {weights} has {len(model.names)} classes")
-        model.names = names
+    if data is not None:
+        if len(data.names) != len(model.names):
+            raise ValueError(
+                f"{config.data} has {len(data.names)} class names, {weights} has {len(model.names)} classes"
+            )
+        model.names = data.names
     return task, model
 
 
