@@ -11,9 +11,7 @@ from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
 from mgil.files.text import printable
 
 # Pictures of these kinds are not read, and people should not miss them without a word.
-OTHER_PICTURE_SUFFIXES = frozenset(
-    {".avif", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".pfm", ".pgm", ".ppm"}
-)
+OTHER_PICTURE_SUFFIXES = frozenset({".avif", ".dng", ".gif", ".heic", ".heif", ".jxl", ".pfm"})
 
 
 def is_image_name(path: str) -> bool:

@@ -15,7 +15,7 @@ from mgil.datasets.reading.pixels import no_brightness, no_pixels
 from mgil.files.regular import open_regular
 
 IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".jp2", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+    {".bmp", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 # What may be inside, whatever the suffix says. Pillow knows more, but some of those run other programs to decode.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -34,6 +34,8 @@ KNOWN_STARTS = (
     (4, b"ftyphei", "HEIC"),
     (4, b"ftypmif1", "HEIC"),
     (4, b"jP  ", "JPEG 2000"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
     (0, b"%PDF", "PDF"),
     (0, b"<", "HTML or XML"),
 )
@@ -156,6 +158,8 @@ def why_unidentified(head: bytes) -> str:
     kind = next((name for offset, start, name in KNOWN_STARTS if head[offset:].startswith(start)), None)
     if kind in ("JPEG", "PNG", "GIF", "JPEG 2000"):
         return f"cannot be decoded (damaged {kind} header)"
+    if kind == "TIFF":
+        return "cannot be decoded (a damaged header, or a kind of TIFF that is not read; save it anew)"
     hint = f"; it looks like {kind}" if kind else ""
     return f"cannot be read (not a JPEG, PNG, BMP, TIFF, WebP, GIF, JPEG 2000 or PNM file{hint})"
 
