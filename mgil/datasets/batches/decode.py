@@ -221,9 +221,9 @@ def _decode_pillow(image: Image.Image, values: ValueRange | None, seen: Seen | N
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip at 255 instead of scaling
         stated = max(_bits_of(image))
         if image.format == "JPEG2000" or (image.format == "PPM" and not _is_raw(image)):
-            values = None  # the file says where white is, and Pillow has scaled to it
+            values = seen = None  # the file says where white is, and Pillow has scaled to it
         elif values is None and 8 < stated < 16:
-            values = ValueRange.of_bits(stated)
+            values, seen = ValueRange.of_bits(stated), None
         grey = rgb_of(np.asarray(image).astype(np.uint16), values, seen)
         return 255 - grey if _tag(image, PHOTOMETRIC_TAG) == WHITE_IS_ZERO else grey
     if image.mode in ("La", "RGBa"):

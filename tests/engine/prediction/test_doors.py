@@ -156,7 +156,7 @@ def test_a_picture_is_the_same_through_every_door(values: ValueRange | None, tmp
     files = {name: content for name, (content, _) in SHALLOW.items()}
     expected = {name: pixels for name, (_, pixels) in SHALLOW.items()}
     if values is not None:
-        files, expected = dict(list(files.items())[:4]), expected  # a range changes no 8 bits, whatever holds them
+        files = dict(list(files.items())[:4])  # a range changes no 8 bits, whatever holds them
     files |= {name: content for name, (content, _, _) in DEEPER.items()}
     expected |= {name: in_8_bits(deep, values if has else None) for name, (_, deep, has) in DEEPER.items()}
     yaml_path = write_set(tmp_path / "set", files)
@@ -170,6 +170,21 @@ def test_a_picture_is_the_same_through_every_door(values: ValueRange | None, tmp
         doors[name].add(door)
     usual = {"resident", "streamed", "evaluation", "export", "folder", "list", "reduced", "opened"}
     assert all(usual <= used for used in doors.values())
+    assert all("loaded" in doors[name] for name in files if name in SHALLOW)
+
+
+@pytest.mark.parametrize(("store", "workers"), [("resident", 0), ("streamed", 0), ("streamed", 1)])
+def test_training_counts_what_it_decodes_once(store: str, workers: int, tmp_path: Path) -> None:
+    contents = {f"{number}.png": png(DEEP[:, :, :3] >> 4) for number in range(3)}
+    samples = load(write_set(tmp_path / "set", {**contents, "8.png": encoded(Image.fromarray(RGB), "PNG")}))
+    lines: list[str] = []
+    options: dict[str, Any] = {"store": store, "workers": workers, "report": lines.append}
+    loader = train_loader(samples, SIDE, 2, AugmentConfig.none(), **options)
+    loader.batch(0, 0)  # as for a picture of it
+    for epoch in range(2):
+        assert len(list(loader.epoch(epoch))) == 2
+    (line,) = [line for line in lines if line.startswith("warning: ")]
+    assert "3 of 3 pictures of more than 8 bits use only 12 of their 16 bits (values " in line
 
 
 @pytest.mark.parametrize("mode", ["HSV", "YCbCr", "CMYK", "RGBX", "RGBa", "La", "PA", "LAB", "P", "I;16B"])
@@ -207,7 +222,10 @@ def test_a_file_that_says_how_many_bits_it_has_is_scaled_by_them(tmp_path: Path)
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         for values in (None, ValueRange.of_bits(12)):
-            found = decode_image(str(tmp_path / name), values)
+            tally, lines = DepthTally(values), list[str]()
+            found = decode_image(str(tmp_path / name), values, tally.add)
+            tally.close(lines.append)
+            assert lines == []
             assert np.abs(found.astype(int) - expected).max() <= 1, name  # Pillow scales a PGM by itself
     (tmp_path / "c.tif").write_bytes(tiff(65535 - DEEP[..., 0], photometric=0))
     np.testing.assert_array_equal(decode_image(str(tmp_path / "c.tif")), three(DEEP[..., 0] >> 8))
