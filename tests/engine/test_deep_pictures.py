@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mgil.datasets.reading.config import load_data_config
-from mgil.datasets.reading.pixels import ValueRange
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.evaluation.run import run_val
 from mgil.engine.export.job import ExportJob

@@ -21,7 +21,8 @@ from mgil.datasets.reading.image_probe import (
     why_unidentified,
     why_unreadable,
 )
-from mgil.datasets.reading.pixels import Seen, ValueRange, no_pixels, rgb_of
+from mgil.datasets.reading.pixels import Seen, no_pixels, rgb_of
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.files.regular import open_regular
 from mgil.files.text import printable
 

@@ -19,7 +19,7 @@ from mgil.datasets.batches.prefetch import prefetched
 from mgil.datasets.batches.stores import StoreName, TileReader, Tiles, TileStore, make_store
 from mgil.datasets.batches.unreadable import Unreadable
 from mgil.datasets.reading.depths import DepthTally
-from mgil.datasets.reading.pixels import ValueRange
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.files.text import Report
 
 

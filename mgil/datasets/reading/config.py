@@ -11,7 +11,7 @@ from typing import Any
 from mgil.datasets.reading.coco_json import read_categories
 from mgil.datasets.reading.digits import NAMES as DIGITS
 from mgil.datasets.reading.digits import digits_folder
-from mgil.datasets.reading.pixels import ValueRange, range_of
+from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.files.names import hint_for
 from mgil.files.shipped import shipped
 from mgil.files.text import check_class_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import NamedTuple
 
-from mgil.datasets.reading.pixels import DEEPEST, ValueRange
+from mgil.datasets.reading.value_range import DEEPEST, ValueRange
 from mgil.files.text import Report
 
 

@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 # What may be inside, whatever the suffix says. Pillow knows more, but some of those run other programs to decode.
-FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 ORIENTATION_TAG = 274  # EXIF: values 5 to 8 show the picture with width and height exchanged
 # What Pillow's readers raise on damaged headers and data.
 READER_ERRORS = (

@@ -12,7 +12,7 @@ import torch
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.depths import DepthTally
 from mgil.datasets.reading.download import download_absent
-from mgil.datasets.reading.pixels import ValueRange
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.data_of_weights import check_classes, load_trained_on
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import mgil
-from mgil.datasets.reading.pixels import ValueRange
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.networks.network import Network
 from mgil.tasks.base import Inside, Task
 from mgil.tasks.registry import DEFAULT_TASK, task_named

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mgil.datasets.reading.pixels import BITS, DEEPEST, ValueRange, range_of
+from mgil.datasets.reading.value_range import BITS, DEEPEST, ValueRange, range_of
 from mgil.engine.input_size import check_input_size
 from mgil.files.flags import Refused, check_fields, flag, flag_of, positive_int, refused, whole
 from mgil.files.shipped import EXAMPLES

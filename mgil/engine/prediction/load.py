@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mgil.datasets.reading.pixels import ValueRange, range_of
+from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.engine.input_size import check_input_size, input_size_hw, warn
 from mgil.engine.prediction.predictor import Model
 from mgil.engine.runtimes.model import (

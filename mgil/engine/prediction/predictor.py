@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from mgil.datasets.reading.depths import Advice, DepthTally
-from mgil.datasets.reading.pixels import ValueRange
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.input_size import warn
 from mgil.engine.prediction.inputs import as_images, is_many
 from mgil.files.text import Report

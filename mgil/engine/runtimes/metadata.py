@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgil.datasets.reading.pixels import ValueRange, range_of
+from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.files.limits import MOST_SIDE
 from mgil.tasks.registry import DEFAULT_TASK, check_task
 

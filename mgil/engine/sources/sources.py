@@ -21,7 +21,7 @@ import numpy as np
 from mgil.datasets.batches.decode import decode_image
 from mgil.datasets.reading.depths import Advice, DepthTally
 from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
-from mgil.datasets.reading.pixels import ValueRange
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.sources.names import shown_name, stream_stem
 from mgil.engine.sources.screen import parse_screen, read_screen
 from mgil.engine.sources.stream_state import Patience, Picture

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from mgil.datasets.reading.pixels import ValueRange, range_from_file
+from mgil.datasets.reading.value_range import ValueRange, range_from_file
 from mgil.engine.weights.archive import check_archive, check_values, is_old_format, load_plain
 from mgil.engine.weights.finite import first_not_finite
 from mgil.engine.weights.official import read_official

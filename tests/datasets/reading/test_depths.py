@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from mgil.datasets.reading.depths import DepthTally
-from mgil.datasets.reading.pixels import ValueRange
+from mgil.datasets.reading.value_range import ValueRange
 
 FULL = (0, 65535)
 DEEP = "pictures of more than 8 bits"

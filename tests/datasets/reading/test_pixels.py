@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mgil.datasets.reading.pixels import ValueRange, range_of, rgb_of
+from mgil.datasets.reading.pixels import rgb_of
+from mgil.datasets.reading.value_range import ValueRange, range_of
 
 GREY = np.array([[0, 1, 127], [128, 254, 255]], np.uint8)
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
