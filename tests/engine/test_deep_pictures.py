@@ -136,6 +136,8 @@ def test_detection_takes_the_weights_range_and_others(
     assert found(shallow, "kelvin", range=(29000, 29255)) == expected
     assert found(shallow, "kelvin", data=sets["kelvin"]) == expected
     assert found(kelvin, "8 of 16", bits=8) == expected
+    _, (line,) = found(shallow, "shallow", bits=12)
+    assert line == "warning: `bits: 12` changed nothing: no picture has more than 8 bits"
     other, (line,) = found(shallow, "12 of 16")
     assert other != expected[0]
     assert re.search(r"4 of 4 pictures .* use only 12 of their 16 bits .*; give --bits 12, unless the weights", line)

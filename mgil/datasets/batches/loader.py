@@ -83,7 +83,7 @@ class TrainLoader:
         self.device = torch.device(device)
         self.image_weights: np.ndarray | None = None
         self.unreadable = Unreadable(len(composer), strict=strict, report=report)
-        composer.decoder.depths = DepthTally(values)
+        composer.decoder.depths = DepthTally(values, chosen=True)
         self.store: TileStore = make_store(
             composer.decoder,
             name=store,

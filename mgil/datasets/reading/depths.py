@@ -33,11 +33,13 @@ class DepthTally:
     Args:
         values: What the values mean; None: all 16 bits.
         advice: What the user may do.
+        chosen: The user said what the values mean for these pictures, and is told where that changed nothing.
     """
 
-    def __init__(self, values: ValueRange | None = None, advice: Advice = IN_YAML) -> None:
+    def __init__(self, values: ValueRange | None = None, advice: Advice = IN_YAML, *, chosen: bool = False) -> None:
         self.values = values
         self.advice = advice
+        self.chosen = chosen
         self._new = array("Q")  # lowest and highest value of the pictures that are not summed up yet
         self._deep = self._few = self._cut = 0  # pictures
         self._low, self._high = DEEPEST, 0  # of the few
@@ -69,6 +71,8 @@ class DepthTally:
         """Say what there is to say: every picture was counted."""
         if not self._closed:
             self.tell(report)
+            if self.chosen and self.values is not None and not self._deep:
+                report(f"warning: `{self.values}` changed nothing: no picture has more than 8 bits")
         self._closed = True
 
     @property

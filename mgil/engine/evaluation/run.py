@@ -85,7 +85,8 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         data = load_data_config(config.data or "digits.yaml")
     else:
         data = load_trained_on(trained_on, config.weights[0])
-    data = replace(data, values=data.values or values)
+    depths = DepthTally(data.values or values, chosen=data.values is not None)
+    data = replace(data, values=depths.values)
     if config.download:
         data = download_absent(data, (config.split,), report)
     seen = task.adapted(data, config)
@@ -96,7 +97,7 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     sizes = _input_sizes(config, model, report)
     for line in task.evaluation_notes(model, config.weights[0]):
         report(line)
-    subject = Subject(task, model, seen, split, device, DepthTally(data.values))
+    subject = Subject(task, model, seen, split, device, depths)
     if config.task == "speed" and len(sizes) == 1:  # a line on the console is all there is
         return {size: _measured(config, subject, size, None, report) for size in sizes}
     folder = new_run_folder(config.project, config.name, config.exist_ok)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.depths import Advice, DepthTally
 from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
 from mgil.engine.prediction.load import open_model
@@ -30,6 +31,8 @@ from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.tasks.base import Result, Task
 from mgil.tasks.registry import options_of
+
+BY_FLAG = Advice(*(f"give {flag}, unless the weights learned from the like" for flag in ("--bits {}", "--range {} {}")))
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
         stop = stack.enter_context(stop_requests())
-        values = model.depths.values
-        source = open_source(config.source, vid_stride=config.vid_stride, report=report, values=values)
+        model.depths = DepthTally(model.depths.values, BY_FLAG, chosen=config.values is not None)
+        source = open_source(config.source, vid_stride=config.vid_stride, report=report, depths=model.depths)
         stack.enter_context(closing(source))
         run = stack.enter_context(closing(_Run(config, task, model, source, report, stop)))
         height, width = model.size_hw
@@ -182,6 +185,8 @@ class _Run:
             labels = self._writer.labels_written if self._writer is not None and self.config.save_txt else None
             written = "" if labels is None else f"; {labels} label files in {self.folder / 'labels'}"
             self.report(f"Results saved to {self.folder}{written}")
+        if self.frames:
+            self.model.depths.close(self.report)
         for line in self.source.sums():
             self.report(line)
 

@@ -19,9 +19,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mgil.datasets.batches.decode import decode_image
-from mgil.datasets.reading.depths import Advice, DepthTally
+from mgil.datasets.reading.depths import DepthTally
 from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
-from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.sources.names import shown_name, stream_stem
 from mgil.engine.sources.screen import parse_screen, read_screen
 from mgil.engine.sources.stream_state import Patience, Picture
@@ -35,7 +34,6 @@ VIDEO_SUFFIXES = frozenset(
 MOST_STEM_BYTES = 200  # file systems take 255 for a name, and numbers and suffixes are added
 _URL_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "tcp", "udp")
 _VIDEO_SITES = ("youtube.com", "youtu.be")  # their pages are no streams
-BY_FLAG = Advice(*(f"give {flag}, unless the weights learned from the like" for flag in ("--bits {}", "--range {} {}")))
 LAST_CAMERA = 99  # OpenCV takes the hundreds for the kind of driver
 
 
@@ -90,7 +88,7 @@ def open_source(
     vid_stride: int = 1,
     report: Report = print,
     patience: Patience | None = None,
-    values: ValueRange | None = None,
+    depths: DepthTally | None = None,
 ) -> Source:
     """Open whatever `--source` names (YOLOv5's kinds).
 
@@ -101,7 +99,7 @@ def open_source(
         vid_stride: take every n-th frame of a video or stream.
         report: gets a line for each file that is skipped, and for each stream that is lost, back, or given up.
         patience: how long to wait for streams; see there for what is usual.
-        values: what the values of pictures of more than 8 bits mean; None: all 16 bits. Videos and streams have 8.
+        depths: says what the values of pictures of more than 8 bits mean, and counts these. Videos and streams have 8.
 
     Raises:
         FileNotFoundError: there is no such file, or no picture or video in the folder, glob or list.
@@ -118,7 +116,6 @@ def open_source(
     if source.isdecimal() or source.lower().endswith(".streams") or _is_url(source):
         return StreamSource(source, vid_stride=vid_stride, patience=patience, report=report)
     paths, problems = find_files(source)
-    depths = DepthTally(values, BY_FLAG)
     return FileSource(
         paths, vid_stride=vid_stride, report=report, problems=problems, must_read=_is_file(source), depths=depths
     )
@@ -254,7 +251,6 @@ class FileSource:
                 if self._must_read:
                     raise
                 self._skip(str(error))
-        self._depths.close(self._report)
 
     def close(self) -> None:
         """Nothing stays open between frames of different files."""

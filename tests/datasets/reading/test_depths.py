@@ -78,6 +78,18 @@ def test_a_setting_that_is_too_wide_or_too_narrow_is_told() -> None:
     assert f"1 of 2 {DEEP} have values outside `range: [3, 9]`" in line
 
 
+def test_a_choice_without_effect_is_told() -> None:
+    for chosen, expected in (
+        (True, ["warning: `bits: 12` changed nothing: no picture has more than 8 bits"]),
+        (False, []),
+    ):
+        lines: list[str] = []
+        DepthTally(ValueRange.of_bits(12), chosen=chosen).close(lines.append)
+        assert lines == expected
+    DepthTally(chosen=True).close(lines.append)
+    assert lines == []
+
+
 def test_it_is_told_once_and_counted_over_processes() -> None:
     tally, lines = DepthTally(), list[str]()
     tally.tell(lines.append)

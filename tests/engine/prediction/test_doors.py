@@ -127,7 +127,7 @@ def seen_by_loaders(yaml_path: Path, values: ValueRange | None) -> Iterator[tupl
 def seen_by_models(folder: Path, values: ValueRange | None) -> Iterator[tuple[str, str, np.ndarray]]:
     """Door, file name and pixels of detect.py's folders and of everything that a loaded model takes."""
     paths = sorted(folder.iterdir())
-    for (frame,) in open_source(str(folder), values=values, report=print):
+    for (frame,) in open_source(str(folder), depths=DepthTally(values), report=print):
         yield "folder", os.path.basename(frame.path), frame.image
     tally = DepthTally(values)
     for path, (image, _) in zip(paths, as_images(list(map(str, paths)), tally), strict=True):
