@@ -129,17 +129,23 @@ def decode_opened(
         content = _undecoded(image)
         if content is not None:
             return _decode_content(content, None, values, seen)[0]
+        try:
+            image.load()
+        except AssertionError as error:  # Pillow's way to say so, for some formats
+            raise ValueError("its file is closed") from error
         pixels = _decode_pillow(image, values, seen)
         return _upright(pixels, _orientation(image))
 
 
 @contextmanager
-def _named(name: str, content: bytes = b"") -> Iterator[None]:
+def _named(name: str) -> Iterator[None]:
     """Say what is wrong with an image together with its name."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise ValueError(f"{printable(name)}: image not found") from error
     except UnidentifiedImageError as error:
-        raise ValueError(f"{printable(name)}: image {why_unidentified(content[:16])}") from error
+        raise ValueError(f"{printable(name)}: image {error}") from error
     except (Image.DecompressionBombError, cv2.error, *READER_ERRORS) as error:
         raise ValueError(f"{printable(name)}: image {why_unreadable(error)}") from error
 
@@ -147,22 +153,25 @@ def _named(name: str, content: bytes = b"") -> Iterator[None]:
 def _decode(
     path: str, needed: int | None, values: ValueRange | None, seen: Seen | None
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    try:
-        with _named(path), open_regular(path) as file:
+    with _named(path):
+        with open_regular(path) as file:
             content = file.read()
-    except ValueError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise ValueError(f"{printable(path)}: image not found") from error.__cause__
-        raise
-    with _named(path, content):
         return _decode_content(content, needed, values, seen)
+
+
+def _open(content: bytes) -> Image.Image:
+    """The header of a file; what is wrong with one that is no image is said."""
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise UnidentifiedImageError(why_unidentified(content[:16])) from error
 
 
 def _decode_content(
     content: bytes, needed: int | None, values: ValueRange | None, seen: Seen | None
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Pixels, upright, and (height, width) before a reduction."""
-    with Image.open(io.BytesIO(content), formats=FORMATS) as header:
+    with _open(content) as header:
         check_brightness(header)
         width, height = header.size
         orientation = _orientation(header)
@@ -187,7 +196,7 @@ def _undecoded(image: Image.Image) -> bytes | None:
         content: bytes = file.read()
     finally:
         file.seek(place)
-    with Image.open(io.BytesIO(content), formats=FORMATS) as header:
+    with _open(content) as header:
         return content if (header.size, header.mode) == (image.size, image.mode) else None
 
 

@@ -21,10 +21,8 @@ SHIPPED_FOLDER = shipped("data")
 MOST_COUNT = 1_000_000  # pixels, epochs or images
 SPLITS = ("train", "val", "test")
 TRAINING_KEYS = ("imgsz", "epochs", "batch_size", "hyp")
-KEYS = (
-    *(*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", "bits", "range"),
-    *TRAINING_KEYS,
-)
+VALUE_KEYS = ("bits", "range")
+KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", *VALUE_KEYS, *TRAINING_KEYS)
 # Written by other tools for people to read; they change nothing here.
 INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
 # Data sets of YOLOv5 that are not here, and what to do instead.

@@ -31,7 +31,8 @@ def rgb_of(array: np.ndarray, values: ValueRange | None = None, seen: Seen | Non
     Raises:
         ValueError: A shape that is no picture, no pixels, or values of which nobody knows how bright white is.
     """
-    check_shape(array.shape)
+    array = np.asarray(array)  # nothing that is called an array and works differently, as a matrix
+    _check_shape(array.shape)
     if array.ndim == 2:
         array = array[..., None]
     array = array[..., : 1 if array.shape[2] < 3 else 3]
@@ -47,9 +48,9 @@ def rgb_of(array: np.ndarray, values: ValueRange | None = None, seen: Seen | Non
     return array if array.shape[2] == 3 else cv2.cvtColor(array, cv2.COLOR_GRAY2RGB)
 
 
-def check_shape(shape: tuple[int, ...], what: str = "array") -> None:
+def _check_shape(shape: tuple[int, ...]) -> None:
     """Raise ValueError for the shape of an array that is no picture."""
-    of_shape = f"{what} of shape {shape}"
+    of_shape = f"array of shape {shape}"
     if len(shape) in (2, 3) and 0 in shape:
         raise ValueError(f"{of_shape} {no_pixels(*shape[:2])}")
     if len(shape) in (2, 3) and (len(shape) == 2 or shape[2] <= 4):

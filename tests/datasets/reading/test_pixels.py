@@ -31,17 +31,18 @@ THREE = np.stack([GREY] * 3, axis=2)
         (GREY > 127, np.where(THREE > 127, 255, 0)),
         (RGB[::-1, ::2], RGB[::-1, ::2].copy()),
         (np.asfortranarray(RGB), RGB),
+        (np.ma.masked_array(RGB, RGB > 9), RGB),
         (np.broadcast_to(RGB[:1], (4, 7, 3)), np.repeat(RGB[:1], 4, axis=0)),
         (RGB[:1, :1], RGB[:1, :1]),
         (np.arange(24, dtype=np.uint8).reshape(3, 4, 2), np.arange(0, 24, 2).reshape(3, 4, 1).repeat(3, axis=2)),
     ],
 )
 def test_an_array_is_the_picture_that_it_holds(array: np.ndarray, expected: np.ndarray) -> None:
-    before = array.copy()
+    before = np.array(array)
     found = rgb_of(array)
     assert found.dtype == np.uint8 and found.flags.c_contiguous
     np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(array, before)
+    np.testing.assert_array_equal(np.asarray(array), before)
 
 
 @pytest.mark.parametrize(

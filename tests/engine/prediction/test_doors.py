@@ -301,6 +301,11 @@ def test_an_image_of_pillow_that_cannot_be_decoded_is_named(tmp_path: Path) -> N
     for image in (opened, Image.open(io.BytesIO(content[:3000]))):
         with pytest.raises(ValueError, match="image cannot be decoded"):
             list(as_images([image], DepthTally()))
+    Image.fromarray(RGB).save(tmp_path / "closed.ppm")
+    with Image.open(tmp_path / "closed.ppm") as opened:
+        pass
+    with pytest.raises(ValueError, match=r"closed.ppm: image cannot be decoded \("):
+        list(as_images(opened, DepthTally()))
     with pytest.raises(ValueError, match=r"image1: image cannot be decoded \(has no pixels \(0x5\)\)"):
         list(as_images([Image.fromarray(RGB), Image.new("RGB", (5, 0))], DepthTally()))
 
