@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -75,7 +76,7 @@ class HubModel(nn.Module):
 
     def __init__(self, task: Task, model: Model, source: str) -> None:
         super().__init__()
-        self._task, self._source = task, source
+        self._task, self._opened, self._source = task, model, source
         self._options, self._names = model.options, tuple(model.names)
         self._device, self._half = model.device, model.half
         self.model: Any = model.model
@@ -104,7 +105,9 @@ class HubModel(nn.Module):
         images = list(ims) if isinstance(ims, list | tuple) else [ims]
         for image in images:
             _refuse_url(image)
-        return Detections(Model(self._predictor(size, augment))(images), self._names)
+        at_work = copy(self._opened)  # calls at the same time in other threads have predictors of their own
+        at_work.predictor = self._predictor(size, augment)
+        return Detections(at_work(images), self._names)
 
     def train(self, mode: bool = True) -> HubModel:
         """Take evaluation mode alone.
