@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from mgil.datasets.reading.image_ids import ids_of
 from mgil.datasets.reading.image_probe import ImageProblem, map_chunks, probe_image
 from mgil.datasets.reading.samples import Findings, Samples, join_parts
 from mgil.files.regular import open_at_once
@@ -44,23 +45,13 @@ def scan_yolo(image_paths: Sequence[str], num_classes: int | None) -> tuple[Samp
         num_classes: class ids must be below this; None accepts every id.
 
     Returns:
-        The images that can be used, with their labels, and what there is to tell. Image ids are the file names where
-        all are different whole numbers, else 1 to N.
+        The images that can be used, with their labels, and what there is to tell.
     """
     # The parts have no name, so that their memory is free before the ids are made.
     samples, found = join_parts(
         map_chunks(lambda paths: _scan_chunk(paths, num_classes), image_paths) or [_scan_chunk((), num_classes)]
     )
-    return replace(samples, image_ids=_ids_of(samples)), found
-
-
-def _ids_of(samples: Samples) -> np.ndarray:
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in samples.image_paths]
-    if all(stem.isascii() and stem.isdigit() and len(stem) <= 18 for stem in stems):
-        ids = np.array(list(map(int, stems)), np.int64)
-        if len(np.unique(ids)) == len(ids):
-            return ids
-    return samples.image_ids
+    return replace(samples, image_ids=ids_of(image_paths, samples.image_paths)), found
 
 
 def parse_plain_labels(content: bytes) -> list[float] | None:

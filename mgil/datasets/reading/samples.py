@@ -9,6 +9,16 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class JsonKeys:
+    """How a COCO json calls what was read from it."""
+
+    path: str
+    image_folder: str  # that its file names start from
+    category_ids: tuple[int, ...]  # by class index
+    lacking: tuple[int, ...]  # classes that it has no category of; their ids are no category's of it
+
+
+@dataclass(frozen=True)
 class Samples:
     """A split with N images and M labelled boxes.
 
@@ -24,6 +34,7 @@ class Samples:
     iscrowd: np.ndarray  # (M,) bool: a region of many objects; for evaluation, where hits in it do not count
     offsets: np.ndarray  # (N+1,) int64: the labels of image i are [offsets[i]:offsets[i+1]]
     image_ids: np.ndarray  # (N,) int64
+    json: JsonKeys | None = None  # None: from label files
 
     @classmethod
     def from_rows(
@@ -130,7 +141,7 @@ class Findings:
 
 
 def join_parts(parts: Sequence[tuple[Samples, Findings]]) -> tuple[Samples, Findings]:
-    """Consecutive parts of a split, one after the other; image ids are 1 to N."""
+    """Consecutive parts of a split of label files, one after the other; image ids are 1 to N."""
     samples = [part for part, _ in parts]
     found = [told for _, told in parts]
     ends = np.cumsum([0] + [len(part.classes) for part in samples])

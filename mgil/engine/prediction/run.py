@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mgil.datasets.reading.config import load_data_config
+from mgil.engine.data_of_weights import has_other_order
 from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
 from mgil.engine.prediction.load import open_model
@@ -113,10 +114,14 @@ def _open(config: DetectFlags, weights: str, report: Report) -> tuple[Task, Mode
     if config.visualize and not isinstance(model.model, Network):
         raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
     if config.data is not None:
-        names = load_data_config(config.data).names
-        if len(names) != len(model.names):
-            raise ValueError(f"{config.data} has {len(names)} class names, {weights} has {len(model.names)} classes")
-        model.names = names
+        data = load_data_config(config.data)
+        if len(data.names) != len(model.names):
+            count = len(data.names)
+            raise ValueError(f"{config.data} has {count} class names, {weights} has {len(model.names)} classes")
+        if has_other_order(model.names, data):
+            report(f"{config.data} has the classes of {weights} in another order; the names of the weights are used")
+        else:
+            model.names = data.names
     return task, model
 
 

@@ -196,6 +196,24 @@ def test_weights_for_an_architecture_of_ones_own_leave_its_anchors(model: Detect
     assert torch.equal(found.head.m[0].weight, model.head.m[0].weight)
 
 
+def test_outputs_of_a_class_go_to_the_class_of_that_name(model: DetectionModel) -> None:
+    config, lines = TrainConfig(imgsz=64), []
+    images = torch.rand(2, 3, 64, 64)
+    torch.nn.init.normal_(model.head.m[1].bias)
+    found = make_model(config, DETECT, ("blue", "Red", "green"), _checkpoint(model), lines.append)
+    assert lines[0] == "w.pt: has its classes in another order; what is a class's goes to that of its name"
+    assert "not loaded" not in lines[1]
+    before, after = model.eval()(images), found.eval()(images)
+    assert NAMES == ("red", "green", "blue") and not torch.equal(before, after)
+    assert torch.equal(after, before[..., [0, 1, 2, 3, 4, 7, 5, 6]])
+    lines.clear()
+    other = make_model(config, DETECT, ("blue", "pink", "grey"), _checkpoint(model), lines.append)
+    assert torch.equal(other.eval()(images), before[..., [0, 1, 2, 3, 4, 7, 5, 6]])
+    lines.clear()
+    renamed = make_model(config, DETECT, ("a", "b", "c"), _checkpoint(model), lines.append)
+    assert torch.equal(renamed.eval()(images), before) and "order" not in lines[0]
+
+
 def test_weights_of_another_network_are_refused(model: DetectionModel, tmp_path: Path) -> None:
     other = {**TINY, "backbone": [[-1, 1, "Conv", [24, 3, 2]]] * 5}
     config = TrainConfig(cfg=write_yaml(tmp_path / "other.yaml", other), imgsz=64)
