@@ -112,11 +112,11 @@ def match_categories(content: dict[str, Any], json_path: str, config: DataConfig
 def _contradiction(number: int, categories: Mapping[int, str], json_path: str, config: DataConfig) -> str:
     """What is wrong with a category that no class is called like: what its id means elsewhere, and what to do."""
     name, source = categories[number], printable(config.names_from or str(config.yaml_path))
-    meanings = [(source, dict(zip(config.category_ids, config.names, strict=True)))]
-    for path in {paths[0] for paths in (config.train, config.val, config.test) if paths} - {json_path}:
-        if is_json(path) and os.path.isfile(path):
-            meanings.insert(0, (printable(path), read_categories(path)))
-    other = next((f"; in {path} {number} is {ids[number]!r}" for path, ids in meanings if number in ids), "")
+    jsons = [paths[0] for paths in (config.train, config.val, config.test) if paths and is_json(paths[0])]
+    meanings = {printable(path): read_categories(path) for path in jsons if os.path.isfile(path)}
+    meanings.setdefault(source, dict(zip(config.category_ids, config.names, strict=True)))
+    others = [(path, ids[number]) for path, ids in meanings.items() if ids.get(number, name) != name]
+    other = f"; in {others[0][0]} {number} is {others[0][1]!r}" if others else ""
     listed = ", ".join(map(repr, config.names[:MOST_LISTED])) + (", ..." if len(config.names) > MOST_LISTED else "")
     hint = hint_for(name, config.names) or f"the classes are {listed}"
     return (

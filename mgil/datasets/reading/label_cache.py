@@ -131,9 +131,11 @@ def _to_arrays(samples: Samples, found: Findings) -> dict[str, Any]:
 
 
 def _from_arrays(content: Mapping[str, np.ndarray], num_classes: int | None) -> tuple[Samples, Findings]:
-    json = unpack_texts(content["json"])
-    ids, lacking = (tuple(map(int, content[name])) for name in ("category_ids", "lacking"))
-    keys = JsonKeys(*json, category_ids=ids, lacking=lacking) if json else None
+    keys = None
+    if len(content["json"]):
+        path, image_folder = unpack_texts(content["json"])
+        ids, lacking = (tuple(map(int, content[name])) for name in ("category_ids", "lacking"))
+        keys = JsonKeys(path, image_folder, ids, lacking)
     samples = Samples(PathList(content["image_paths"]), **{name: content[name] for name in ARRAYS}, json=keys)
     if not _is_consistent(samples, num_classes):
         raise ValueError("its arrays do not belong together")
@@ -159,7 +161,10 @@ def _is_consistent(samples: Samples, num_classes: int | None) -> bool:
             return False
     ends = (int(samples.offsets[0]), int(samples.offsets[-1]))
     below = samples.classes < (2**31 - 1 if num_classes is None else num_classes)
-    if samples.json and not len(samples.json.category_ids) == len(set(samples.json.category_ids)) == num_classes:
+    ids = samples.json.category_ids if samples.json else ()
+    if samples.json and (len(ids) != num_classes or len(set(ids)) != len(ids)):
+        return False
+    if samples.json and not set(samples.json.lacking) <= set(range(len(ids))):
         return False
     return bool(
         ends == (0, boxes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -147,9 +148,10 @@ def join_parts(parts: Sequence[tuple[Samples, Findings]]) -> tuple[Samples, Find
     ends = np.cumsum([0] + [len(part.classes) for part in samples])
     paths = [path for part in samples for path in part.image_paths]
     flat = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd")
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in samples]) for name in flat}
     joined = Samples(
         image_paths=paths,
-        **{name: np.concatenate([getattr(part, name) for part in samples]) for name in flat},
+        **arrays,
         offsets=np.concatenate([[0], *(part.offsets[1:] + end for part, end in zip(samples, ends[:-1], strict=True))]),
         image_ids=np.arange(1, len(paths) + 1, dtype=np.int64),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -134,7 +134,7 @@ def make_model(
     if checkpoint:
         check_weights(checkpoint)
         # with an architecture of one's own, its anchors are meant
-        tensors = checkpoint.state_dict
+        tensors: Mapping[str, torch.Tensor] = checkpoint.state_dict
         if len(checkpoint.names) == len(names) and first_moved(checkpoint.names, names) is not None:
             tensors = model.in_class_order(tensors, checkpoint.names)
             report(f"{checkpoint.path}: has its classes in another order; what is a class's goes to that of its name")

@@ -87,8 +87,9 @@ class DetectJudge:
         """Keep a batch's boxes in original pixels."""
         for boxes in found if self.one_class else ():
             boxes[:, 5] = 0
-        for boxes in found if self.class_of_output is not None else ():
-            boxes[:, 5] = self.class_of_output.to(boxes.device)[boxes[:, 5].long()].to(boxes)
+        if self.class_of_output is not None:
+            for boxes in found:
+                boxes[:, 5] = self.class_of_output.to(boxes.device)[boxes[:, 5].long()].to(boxes)
         self.parts.append(to_original(found, batch, self.samples.sizes_hw))
         if self.pictures is not None:
             self.pictures.add(batch, found)
