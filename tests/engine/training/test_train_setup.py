@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from mgil.datasets.reading.samples import Samples
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.setup import fill_memory, freeze_rows, make_model, wasted_dilations
+from mgil.engine.training.state import restore
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.detect.anchors import measure_fit
@@ -239,3 +242,10 @@ def test_a_size_that_the_deepest_stride_does_not_divide_is_rounded_up(tmp_path: 
     asked = make_model(TrainConfig(cfg=cfg, imgsz=128), DETECT, NAMES, None, lambda _line: None)
     assert asked.max_stride == 64 and rounded.imgsz == asked.imgsz == 128
     assert same_tensors(dict(rounded.state_dict()), dict(asked.state_dict()))
+
+
+def test_a_run_that_is_resumed_on_classes_in_another_order_is_refused() -> None:
+    run: Any = SimpleNamespace(splits=SimpleNamespace(data=data_of(("green", "red", "blue"))))
+    saved = Checkpoint(Path("last.pt"), TINY, NAMES, 64, {}, training={"progress": {}})
+    with pytest.raises(ValueError, match=r"last\.pt: .* has 3, or others: class 0 was 'red', now it is 'green'"):
+        restore(run, saved)
