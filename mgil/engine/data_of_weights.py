@@ -49,6 +49,8 @@ def check_classes(names: tuple[str, ...], data: DataConfig, report: Report, one_
         advice = "give weights and data that belong together"
         if len(names) == 1 and one_class_flag:
             advice = f"give {one_class_flag} if the weights were trained with it, else weights that belong to the data"
+        elif data.names_from and -1 not in places_in(names, data.names):
+            advice = f"{data.names_from} has some of them only; give the names of all in the YAML"
         raise ValueError(f"the weights know {_counted(names)}, {data.yaml_path} has {_counted(data.names)}; {advice}")
     if has_other_order(names, data):
         report(f"{_first_other(names, data)}; the classes are the same and matched by name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_classes_that_changed_places_with_others_are_an_error(names: tuple[str, 
         ValueError, match=r"is class \d in the weights and class \d in d\.yaml, and not all .*red, green"
     ):
         said_of(*names)
+
+
+def test_a_json_with_some_of_the_classes_is_told_to_be_that() -> None:
+    some = DataConfig(Path("d.yaml"), Path("."), (), ("v.json",), (), names=("blue",), category_ids=(1,))
+    with pytest.raises(ValueError, match=r"d\.yaml has 1 class \(blue\); give weights and data that belong together"):
+        check_classes(WEIGHTS, some, print)
+    with pytest.raises(ValueError, match=r"v\.json has some of them only; give the names of all in the YAML"):
+        check_classes(WEIGHTS, replace(some, names_from="v.json"), print)
 
 
 def test_detect_renames_classes_and_never_swaps_them(tmp_path: Path) -> None:

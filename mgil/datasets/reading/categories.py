@@ -40,7 +40,7 @@ class Matched:
     """The categories of one json as classes of the data set."""
 
     class_of_category: Mapping[int, int]
-    category_ids: tuple[int, ...]  # by class index; a class that the json lacks has one that no category of it has
+    category_ids: tuple[int, ...]  # by class index; one of several that the json lacks has one that no category has
     lacking: tuple[int, ...]  # those classes
 
 
@@ -91,7 +91,8 @@ def match_categories(content: dict[str, Any], json_path: str, config: DataConfig
     own = {number: places[name_key(name)] for number, name in categories.items() if name_key(name) in places}
     ids = {index: number for number, index in own.items()}
     if config.one_class:
-        return Matched(dict.fromkeys(categories, 0), (ids.get(0, config.category_ids[0]),), ())
+        number = ids.get(0, config.category_ids[0])
+        return Matched(dict.fromkeys(categories, 0), (number,), () if 0 in ids else (0,))
     double = first_double(config.names)
     if double:
         raise ValueError(

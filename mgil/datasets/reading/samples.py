@@ -16,7 +16,7 @@ class JsonKeys:
     path: str
     image_folder: str  # that its file names start from
     category_ids: tuple[int, ...]  # by class index
-    lacking: tuple[int, ...]  # classes that it has no category of; their ids are no category's of it
+    lacking: tuple[int, ...]  # classes that it has no category of
 
 
 @dataclass(frozen=True)

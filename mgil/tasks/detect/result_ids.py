@@ -34,15 +34,17 @@ def file_names(samples: Samples, images: np.ndarray) -> list[str]:
 def notes_on_ids(samples: Samples, names: Sequence[str], category_ids: Sequence[int]) -> list[str]:
     """How the ids of images and classes were given, a line each."""
     listed = [f"{number} {printable(name)}" for number, name in zip(category_ids, names, strict=True)]
-    shown = ", ".join(listed[:MOST_LISTED] + ["..."] * (len(listed) > MOST_LISTED))
     if not samples.json:
-        return [_image_line(samples), f"category ids: {shown}"]
-    path = printable(samples.json.path)
-    lines = [f"image ids and category ids: those of {path}: {shown}"]
-    if samples.json.lacking:
-        lacking = ", ".join(listed[index] for index in samples.json.lacking[:MOST_LISTED])
-        lines.append(f"category ids that {path} does not have: {lacking}")
-    return lines
+        return [_image_line(samples), f"category ids: {_some(listed)}"]
+    path, lacking = printable(samples.json.path), samples.json.lacking
+    own = [text for index, text in enumerate(listed) if index not in lacking]
+    parts = [f"those of {path}: {_some(own)}"] if own else []
+    parts += [f"no category there: {_some([listed[index] for index in lacking])}"] if lacking else []
+    return [f"image ids: those of {path}", f"category ids: {'; '.join(parts)}"]
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join([*texts[:MOST_LISTED], *["..."] * (len(texts) > MOST_LISTED)])
 
 
 def _image_line(samples: Samples) -> str:

@@ -95,10 +95,11 @@ def test_pycocotools_finds_the_same_ap_by_the_json_of_the_split(
     }
     names = {entry["id"]: entry["file_name"] for entry in truth.dataset["images"]}
     assert all(entry["file_name"] == names[entry["image_id"]] for entry in entries)
-    assert f"image ids and category ids: those of {tmp_path / 'val.json'}: " in lines[0]
+    assert lines[0] == f"image ids: those of {tmp_path / 'val.json'}"
+    assert lines[1].startswith(f"category ids: those of {tmp_path / 'val.json'}: ")
     if len(categories) < 3:
         strange = {entry["category_id"] for entry in entries}.difference(categories)
-        assert strange == {3} and lines[1].endswith("does not have: 3 green")
+        assert strange == {3} and lines[1].endswith("; no category there: 3 green")
 
 
 def label_files(folder: Path, *names: str) -> Path:
@@ -145,3 +146,13 @@ def test_label_files_with_the_names_of_coco_have_its_category_ids(tmp_path: Path
     found = Detections(np.zeros(2, int), np.array([[0, 0, 9, 9.0]] * 2), np.ones(2), np.array([79, 12]))
     entries = saved(tmp_path, samples, data, found)[1]
     assert [(entry["category_id"], entry["bbox"]) for entry in entries] == [(90, [0, 0, 9, 9]), (14, [0, 0, 9, 9])]
+
+
+def test_as_one_class_all_have_the_id_of_the_data_set(tmp_path: Path) -> None:
+    write_json(tmp_path / "val.json", {7: "red", 1: "blue"}, 2)
+    (tmp_path / "set.yaml").write_text("val: val.json\n")
+    data = load_data_config(tmp_path / "set.yaml").as_one_class()
+    samples = load_samples(data, "val", cache_dir=tmp_path / "cache", report=lambda _: None)
+    _, entries, lines = saved(tmp_path, samples, data, guess(samples, 1))
+    assert {entry["category_id"] for entry in entries} == {1} and len(entries) == 78
+    assert lines[1] == "category ids: no category there: 1 item"
