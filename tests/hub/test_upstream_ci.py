@@ -62,6 +62,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1200)  # eight programs, one of which trains
 def test_every_line_runs(checkout: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "MGIL_CACHE": str(tmp_path / "cache"), "PYTHONPATH": ""}
     for line in [*COMMANDS, "python -"]:

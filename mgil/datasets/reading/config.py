@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mgil.datasets.reading.coco_json import read_categories
+from mgil.datasets.reading.categories import classes_of
 from mgil.datasets.reading.digits import NAMES as DIGITS
 from mgil.datasets.reading.digits import digits_folder
 from mgil.datasets.reading.value_range import ValueRange, range_of
@@ -50,7 +50,8 @@ class DataConfig:
     val: tuple[str, ...]
     test: tuple[str, ...]
     names: tuple[str, ...]  # by class index
-    category_ids: tuple[int, ...]  # the COCO category id of each class
+    category_ids: tuple[int, ...]  # the COCO category id of each class; a split's json may have others
+    names_from: str = ""  # the file that the names are from; "": the YAML
     generate: str | None = None  # 'digits': `mgil.datasets.reading.load.make_generated` makes the set in `root`
     download: str | None = None  # the YAML's `download` entry as text for people; never executed
     imgsz: int | None = None  # training size in pixels that suits the images, where the user gives none
@@ -58,7 +59,7 @@ class DataConfig:
     batch_size: int | None = None  # images per batch that suit the set, where the user gives none
     hyp: Mapping[str, Any] = field(default_factory=dict)  # changes to the default recipe that the set needs
     values: ValueRange | None = None  # what the values of pictures of more than 8 bits mean; None: all 16 bits
-    merged_ids: tuple[int, ...] = ()  # the category ids of the files, where `as_one_class` made one class of them
+    one_class: bool = False  # every object is of the only class, whatever the files say
     kpt_shape: tuple[int, int] | None = None  # key points of a label line and numbers of each; None: as the lines look
 
     def split(self, name: str) -> tuple[str, ...]:
@@ -76,7 +77,7 @@ class DataConfig:
     def as_one_class(self) -> DataConfig:
         """The same data set with one class for every object: its only one, or `item` with category id 1."""
         names, ids = (self.names, self.category_ids) if len(self.names) == 1 else (("item",), (1,))
-        return replace(self, names=names, category_ids=ids, merged_ids=self.merged_ids or self.category_ids)
+        return replace(self, names=names, category_ids=ids, one_class=True)
 
 
 def load_data_config(path: str | Path) -> DataConfig:
@@ -86,10 +87,11 @@ def load_data_config(path: str | Path) -> DataConfig:
         path: the data set's folder, relative to the YAML's own folder, which is also the default.
         train, val, test: each a folder of images, a .txt list of images, a pattern with * and such, a list of these, or
             one COCO .json file; relative to `path`.
-        names: a list, or a mapping from 0 upwards; optional when a split is a COCO .json.
+        names: a list, or a mapping from 0 upwards; optional when train is a COCO .json, or where only val or test are.
         nc: optional; must equal the number of names.
         kpt_shape: optional; the shape of the key points that follow the box on a label line, e.g. [17, 3].
-        category_ids: optional, the COCO category id of each class; else a COCO .json's, else 1 to nc.
+        category_ids: optional, the COCO category id of each class; else a COCO .json's, else COCO's where the names are
+            COCO's 80, else 1 to nc. A COCO .json is read by the names of its categories, whatever their ids.
         download, convert: optional, what `mgil.datasets.reading.download` fetches and how it is rewritten after.
         generate: optional; `digits` is made when a split is first read, in `path` or, where that cannot be written,
             in the user's cache folder.
@@ -118,18 +120,19 @@ def load_data_config(path: str | Path) -> DataConfig:
     if not any(sources.values()):
         raise ValueError(f"{yaml_path}: gives neither train, val nor test")
     names = _read_names(content, yaml_path) or (DIGITS if generate else None)  # its COCO .json may not be there yet
-    names, category_ids = _with_categories(names, content, sources, yaml_path)
+    classes = classes_of(names, content.get("category_ids"), sources, yaml_path)
     nc = content.get("nc")
-    if nc is not None and str(nc).strip() not in (f"{len(names)}", f"{len(names)}.0"):  # nc: "2" is a 2
-        raise ValueError(f"{yaml_path}: nc is {nc!r} but there are {len(names)} names")
+    if nc is not None and str(nc).strip() not in (f"{len(classes.names)}", f"{len(classes.names)}.0"):  # nc: "2" is a 2
+        raise ValueError(f"{yaml_path}: nc is {nc!r} but there are {len(classes.names)} names")
     return DataConfig(
         yaml_path,
         root,
         sources["train"],
         sources["val"],
         sources["test"],
-        names=names,
-        category_ids=category_ids,
+        names=classes.names,
+        category_ids=classes.category_ids,
+        names_from=classes.source,
         generate=generate,
         download=_describe(content.get("download")),
         imgsz=_read_count(content, "imgsz", yaml_path),
@@ -278,37 +281,6 @@ def _as_index(key: Any) -> int | None:
     """A class index that is written as a number or as its text."""
     text = str(key).strip()
     return int(text) if type(key) in (int, str) and text.isascii() and text.isdigit() and len(text) < 9 else None
-
-
-def _with_categories(
-    names: tuple[str, ...] | None, content: dict[str, Any], sources: dict[str, tuple[str, ...]], yaml_path: Path
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and category ids from the YAML, completed from a COCO .json where the YAML leaves them out."""
-    ids = content.get("category_ids")
-    if ids is not None and (
-        not isinstance(ids, list) or any(type(number) is not int for number in ids) or len(set(ids)) != len(ids)
-    ):
-        raise ValueError(f"{yaml_path}: category_ids must be a list of different whole numbers")
-    # The smallest of the files is enough: reading a split checks that its categories are the same.
-    json_paths = [paths[0] for paths in sources.values() if paths and paths[0].lower().endswith(".json")]
-    missing = [path for path in json_paths if not os.path.isfile(path)]
-    json_paths = sorted(set(json_paths).difference(missing), key=os.path.getsize)
-    if names is None and missing and not json_paths:
-        raise FileNotFoundError(
-            f"data set not found: {missing[0]} ({yaml_path} takes the names of the classes from it)"
-        )
-    if json_paths and (names is None or ids is None):
-        categories = read_categories(json_paths[0])
-        if names is not None and len(names) != len(categories):
-            raise ValueError(f"{yaml_path}: {len(names)} names but {json_paths[0]} has {len(categories)} categories")
-        names = names or tuple(categories.values())
-        ids = ids or list(categories)
-    if names is None:
-        raise ValueError(f"{yaml_path}: has no names; add 'names:' with one name per class")
-    ids = ids or list(range(1, len(names) + 1))
-    if len(ids) != len(names):
-        raise ValueError(f"{yaml_path}: has {len(names)} names but {len(ids)} category_ids")
-    return names, tuple(ids)
 
 
 def _describe(download: Any) -> str | None:

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from mgil.datasets.reading.image_ids import ids_of
 from mgil.datasets.reading.image_probe import ImageProblem, map_chunks, probe_image
 from mgil.datasets.reading.label_text import BadLine, LongLines, LongRow, parse_label_file, parse_plain_labels
 from mgil.datasets.reading.samples import Findings, Samples, join_parts
@@ -49,15 +50,14 @@ def scan_yolo(
             lines of the split look like a box and key points they are read as such, else as polygons.
 
     Returns:
-        The images that can be used, with their labels, and what there is to tell. Image ids are the file names where
-        all are different whole numbers, else 1 to N.
+        The images that can be used, with their labels, and what there is to tell.
     """
     columns = None if kpt_shape is None else 5 + kpt_shape[0] * kpt_shape[1]
     samples, found, long_lines = _scan(image_paths, num_classes, columns)
     if columns is None and (columns := long_lines.key_point_columns()) is not None:
         del samples, found  # there may be no room for two of them
         samples, found, _ = _scan(image_paths, num_classes, columns)
-    return replace(samples, image_ids=_ids_of(samples)), found
+    return replace(samples, image_ids=ids_of(image_paths, samples.image_paths)), found
 
 
 def _scan(
@@ -74,15 +74,6 @@ def _scan(
     for _, _, seen in parts:
         long_lines.update(seen)
     return *join_parts([(samples, found) for samples, found, _ in parts]), long_lines
-
-
-def _ids_of(samples: Samples) -> np.ndarray:
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in samples.image_paths]
-    if all(stem.isascii() and stem.isdigit() and len(stem) <= 18 for stem in stems):
-        ids = np.array(list(map(int, stems)), np.int64)
-        if len(np.unique(ids)) == len(ids):
-            return ids
-    return samples.image_ids
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mgil.datasets.reading.categories import is_json, match_categories
 from mgil.datasets.reading.coco_json import find_image_folder, image_paths_of, read_json, scan_coco
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.digits import make_digits
@@ -15,7 +16,7 @@ from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.label_cache import LabelCache, sign_files
 from mgil.datasets.reading.labels import label_path_of, scan_yolo
 from mgil.datasets.reading.path_list import PathList
-from mgil.datasets.reading.samples import Findings, Samples
+from mgil.datasets.reading.samples import Findings, JsonKeys, Samples
 from mgil.datasets.reading.set_faults import fault_of_json, fault_of_labels
 from mgil.files.paths import bracket_hint, is_there, unset_variables
 from mgil.files.text import Report, printable
@@ -46,7 +47,7 @@ def load_samples(
 
     A set that the YAML says to generate is made here, where it is not there yet.
 
-    Image ids are a COCO json's; else the file names where all are different whole numbers; else 1 to N.
+    Image ids are a COCO json's; else the numbers that files are named by; other files have the ids that are left.
 
     Args:
         config: from `load_data_config`; after `as_one_class` every class id is taken and becomes 0.
@@ -66,13 +67,14 @@ def load_samples(
     make_generated(config)
     _check_presence(config, split)
     cache = LabelCache(cache_dir, report)
-    if sources[0].lower().endswith(".json"):
+    if is_json(sources[0]):
         samples, found = _read_json(config, split, cache)
     else:
         samples, found = _read_folders(config, split, cache)
     _tell(samples, found, split, report)
+    _tell_other_ids(samples, config, report)
     _refuse(samples, found, config, split, strict, report)
-    classes = np.zeros_like(samples.classes) if config.merged_ids else samples.classes
+    classes = np.zeros_like(samples.classes) if config.one_class else samples.classes
     return replace(samples, classes=classes, image_paths=PathList(samples.image_paths))
 
 
@@ -82,7 +84,7 @@ def _read_folders(config: DataConfig, split: str, cache: LabelCache) -> tuple[Sa
     if not paths:
         why = f"no images found; the first problem: {problems[0]}" if problems else "no images found"
         raise ValueError(f"{', '.join(map(printable, sources))}: {why} ({split} of {config.yaml_path})")
-    num_classes = None if config.merged_ids else len(config.names)
+    num_classes = None if config.one_class else len(config.names)
     key = f"yolo {num_classes} {config.kpt_shape} {config.root} {sources}"
     signature = sign_files(chain(paths, map(label_path_of, paths)))
     cached = cache.load(key, signature, num_classes)
@@ -99,16 +101,18 @@ def _read_folders(config: DataConfig, split: str, cache: LabelCache) -> tuple[Sa
 
 def _read_json(config: DataConfig, split: str, cache: LabelCache) -> tuple[Samples, Findings]:
     json_path = config.split(split)[0]
-    category_ids = config.merged_ids or config.category_ids
-    key = f"coco {category_ids} {config.root} {split} {json_path}"
-    cached = cache.load(key, None, len(category_ids))
+    classes = tuple(zip(config.names, config.category_ids, strict=True))
+    key = f"coco {classes} {config.one_class} {config.root} {split} {json_path}"
+    cached = cache.load(key, None, len(classes))
     if cached is not None:
         return cached
     content = read_json(json_path)
+    matched = match_categories(content, json_path, config)
     folder = find_image_folder(content, json_path, str(config.root), split)
     watched = [json_path, *image_paths_of(content, folder)]
     signature = sign_files(watched)
-    samples, found = scan_coco(content, json_path, folder, category_ids)
+    samples, found = scan_coco(content, json_path, folder, matched.class_of_category)
+    samples = replace(samples, json=JsonKeys(json_path, folder, matched.category_ids, matched.lacking))
     cache.save(key, signature, samples, found, watched)
     return samples, found
 
@@ -146,6 +150,18 @@ def _tell(samples: Samples, found: Findings, split: str, report: Report) -> None
     report(f"{split}: {', '.join(parts + [f'{count} {what}' for what, count in counts.items() if count])}")
 
 
+def _tell_other_ids(samples: Samples, config: DataConfig, report: Report) -> None:
+    if not samples.json or config.one_class:
+        return
+    for index, number in enumerate(samples.json.category_ids):
+        if number != config.category_ids[index] and index not in samples.json.lacking:
+            report(
+                f"{printable(samples.json.path)}: category {number} is {config.names[index]!r}, elsewhere in "
+                f"{config.yaml_path} that is {config.category_ids[index]}; categories are matched by name"
+            )
+            return
+
+
 def _refuse(samples: Samples, found: Findings, config: DataConfig, split: str, strict: bool, report: Report) -> None:
     if not len(samples):
         sources = ", ".join(map(printable, config.split(split)))
@@ -154,7 +170,7 @@ def _refuse(samples: Samples, found: Findings, config: DataConfig, split: str, s
     if config.split(split)[0].lower().endswith(".json"):
         fault = fault_of_json(samples, found)
     else:
-        fault = fault_of_labels(samples, found, None if config.merged_ids else len(config.names), config.yaml_path)
+        fault = fault_of_labels(samples, found, None if config.one_class else len(config.names), config.yaml_path)
     if fault is not None:
         report(f"{split}: {fault.reason}")
         raise ValueError(f"{split}: {fault.reason}; {fault.evidence}")

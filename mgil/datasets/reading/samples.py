@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from mgil.datasets.reading.faults import Faults
+
+
+@dataclass(frozen=True)
+class JsonKeys:
+    """How a COCO json calls what was read from it."""
+
+    path: str
+    image_folder: str  # that its file names start from
+    category_ids: tuple[int, ...]  # by class index
+    lacking: tuple[int, ...]  # classes that it has no category of
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,7 @@ class Samples:
     iscrowd: np.ndarray  # (M,) bool: a region of many objects; for evaluation, where hits in it do not count
     offsets: np.ndarray  # (N+1,) int64: the labels of image i are [offsets[i]:offsets[i+1]]
     image_ids: np.ndarray  # (N,) int64
+    json: JsonKeys | None = None  # None: from label files
 
     @classmethod
     def from_rows(
@@ -133,7 +145,7 @@ class Findings:
 
 
 def join_parts(parts: Sequence[tuple[Samples, Findings]]) -> tuple[Samples, Findings]:
-    """Consecutive parts of a split, one after the other; image ids are 1 to N."""
+    """Consecutive parts of a split of label files, one after the other; image ids are 1 to N."""
     samples = [part for part, _ in parts]
     found = [told for _, told in parts]
     ends = np.cumsum([0] + [len(part.classes) for part in samples])
@@ -142,9 +154,10 @@ def join_parts(parts: Sequence[tuple[Samples, Findings]]) -> tuple[Samples, Find
     faults = Faults()
     for told in found:
         faults.update(told.faults)
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in samples]) for name in flat}
     joined = Samples(
         image_paths=paths,
-        **{name: np.concatenate([getattr(part, name) for part in samples]) for name in flat},
+        **arrays,
         offsets=np.concatenate([[0], *(part.offsets[1:] + end for part, end in zip(samples, ends[:-1], strict=True))]),
         image_ids=np.arange(1, len(paths) + 1, dtype=np.int64),
     )

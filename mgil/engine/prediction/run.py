@@ -16,6 +16,7 @@ import torch
 
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.depths import Advice, DepthTally
+from mgil.engine.data_of_weights import has_other_order
 from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
 from mgil.engine.prediction.load import open_model
@@ -124,10 +125,12 @@ def _open(config: DetectFlags, weights: str, report: Report) -> tuple[Task, Mode
         raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
     if data is not None:
         if len(data.names) != len(model.names):
-            raise ValueError(
-                f"{config.data} has {len(data.names)} class names, {weights} has {len(model.names)} classes"
-            )
-        model.names = data.names
+            count = len(data.names)
+            raise ValueError(f"{config.data} has {count} class names, {weights} has {len(model.names)} classes")
+        if has_other_order(model.names, data):
+            report(f"{config.data} has the classes of {weights} in another order; the names of the weights are used")
+        else:
+            model.names = data.names
     return task, model
 
 

@@ -11,6 +11,7 @@ from mgil.engine.training.parts import RunParts
 from mgil.engine.training.random_state import random_state, restore_random_state
 from mgil.engine.training.resume import patience_is_over, read_progress, sound_state
 from mgil.engine.weights.checkpoints import Checkpoint, save_checkpoint
+from mgil.files.class_names import first_difference
 from mgil.networks.network import Network
 
 
@@ -63,9 +64,10 @@ def restore(run: RunParts, checkpoint: Checkpoint) -> None:
     state = checkpoint.training
     names = run.splits.data.names
     if checkpoint.names != names:
+        index, name, other = first_difference(checkpoint.names, names)
         raise ValueError(
-            f"--resume {checkpoint.path}: trained on {len(checkpoint.names)} classes, "
-            f"{run.splits.data.yaml_path} has {len(names)}, or others; restore the data set"
+            f"--resume {checkpoint.path}: trained on {len(checkpoint.names)} classes, {run.splits.data.yaml_path} has "
+            f"{len(names)}, or others: class {index} was {name!r}, now it is {other!r}; restore the data set"
         )
     if from_main(state["progress"]) != state["progress"]:
         raise ValueError(f"--resume {checkpoint.path}: not the one that the main process has; copy that here")

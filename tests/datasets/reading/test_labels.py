@@ -307,14 +307,6 @@ def test_lists_folders_and_both_together(split: Split) -> None:
     assert len(split.load()) == 5  # an image that is named twice is one image
 
 
-def test_image_ids_are_the_file_names_when_all_are_different_numbers(split: Split) -> None:
-    for name in ("000139.png", "12.png"):
-        split.add(name)
-    assert split.load().image_ids.tolist() == [139, 12]
-    split.add("012.png")  # the same number as 12
-    assert split.load().image_ids.tolist() == [1, 2, 3]
-
-
 def test_names_that_are_not_utf8_and_links_are_read(split: Split) -> None:
     source = split.add("plain.png")
     folder = os.fsencode(split.root / "images" / "train")
