@@ -146,15 +146,6 @@ def test_a_tensor_gives_what_the_network_gives(weights: Path, model: Any) -> Non
     assert nothing is None and augmented.shape[1] > predictions.shape[1]
 
 
-def test_it_can_be_traced(model: Any) -> None:
-    traced = torch.jit.trace(model, [torch.zeros(1, 3, 64, 64)])
-    images = torch.rand(1, 3, 64, 64)
-    for ours, theirs in zip(
-        (model(images)[0], *model(images)[1]), (traced(images)[0], *traced(images)[1]), strict=True
-    ):
-        assert torch.allclose(ours, theirs, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("images", "call", "message"),
     [

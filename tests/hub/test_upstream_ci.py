@@ -86,7 +86,9 @@ def test_the_hub_part_in_this_process(
     model = torch.hub.load(".", "custom", path="yolov5n.pt", source="local", device="cpu")
     print(model("data/images/digits1.png"))
     assert "\nimage 1/1: 64x64 " in capsys.readouterr().out
-    predictions, maps = model(images)
-    assert predictions.shape == (1, 252, 85) and [tuple(one.shape) for one in maps][0] == (1, 3, 8, 8, 85)
+    assert model(images)[0].shape == (1, 252, 85)
     traced = torch.jit.trace(model, [images], check_trace=False)
-    assert torch.allclose(traced(images)[0], predictions, atol=1e-4)
+    images = torch.rand(1, 3, 64, 64)
+    (predictions, maps), (again, maps_again) = model(images), traced(images)
+    for ours, theirs in zip((predictions, *maps), (again, *maps_again), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3)
