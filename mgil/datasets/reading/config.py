@@ -11,6 +11,7 @@ from typing import Any
 from mgil.datasets.reading.coco_json import read_categories
 from mgil.datasets.reading.digits import NAMES as DIGITS
 from mgil.datasets.reading.digits import digits_folder
+from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.files.names import hint_for
 from mgil.files.paths import find, find_or_match
 from mgil.files.shipped import shipped
@@ -21,7 +22,11 @@ SHIPPED_FOLDER = shipped("data")
 MOST_COUNT = 1_000_000  # pixels, epochs or images
 SPLITS = ("train", "val", "test")
 TRAINING_KEYS = ("imgsz", "epochs", "batch_size", "hyp")
-KEYS = (*SPLITS, "path", "names", "nc", "kpt_shape", "category_ids", "download", "generate", "convert", *TRAINING_KEYS)
+VALUE_KEYS = ("bits", "range")
+KEYS = (
+    *(*SPLITS, "path", "names", "nc", "kpt_shape", "category_ids", "download", "generate", "convert"),
+    *(*VALUE_KEYS, *TRAINING_KEYS),
+)
 # Written by other tools for people to read; they change nothing here.
 INFORMATION_KEYS = frozenset(
     {"author", "date", "description", "flip_idx", "info", "kpt_names", "license", "roboflow", "url", "version"}
@@ -52,6 +57,7 @@ class DataConfig:
     epochs: int | None = None  # length of training that suits the set, where the user gives none
     batch_size: int | None = None  # images per batch that suit the set, where the user gives none
     hyp: Mapping[str, Any] = field(default_factory=dict)  # changes to the default recipe that the set needs
+    values: ValueRange | None = None  # what the values of pictures of more than 8 bits mean; None: all 16 bits
     merged_ids: tuple[int, ...] = ()  # the category ids of the files, where `as_one_class` made one class of them
     kpt_shape: tuple[int, int] | None = None  # key points of a label line and numbers of each; None: as the lines look
 
@@ -88,6 +94,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         generate: optional; `digits` is made when a split is first read, in `path` or, where that cannot be written,
             in the user's cache folder.
         imgsz, epochs, batch_size: optional, what to train with unless the user says otherwise.
+        bits, range: optional, what 16-bit images use of their values: 8 to 16 bits, or `[lowest, highest]`.
         hyp: optional, values of the default recipe that the set needs otherwise, e.g. `{fliplr: 0.0}` for text.
 
     Args:
@@ -130,6 +137,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         batch_size=_read_count(content, "batch_size", yaml_path),
         hyp=_read_hyp(content, yaml_path),
         kpt_shape=_read_kpt_shape(content.get("kpt_shape"), yaml_path),
+        values=_read_values(content, yaml_path),
     )
 
 
@@ -181,6 +189,13 @@ def _read_kpt_shape(value: Any, yaml_path: Path) -> tuple[int, int] | None:
     if not whole or not 1 <= value[0] <= MOST_COUNT or value[1] not in (2, 3):
         raise ValueError(f"{yaml_path}: kpt_shape is {value!r}, must be [points, 2 or 3], such as [17, 3]")
     return value[0], value[1]
+
+
+def _read_values(content: dict[str, Any], yaml_path: Path) -> ValueRange | None:
+    try:
+        return range_of(content.get("bits"), content.get("range"))
+    except ValueError as error:
+        raise ValueError(f"{yaml_path}: {error}") from error
 
 
 def _read_root(content: dict[str, Any], yaml_path: Path) -> Path:

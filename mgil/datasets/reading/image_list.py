@@ -15,9 +15,7 @@ from mgil.files.text import printable, to_utf8
 STRAY_SHARE, STRAY_LINES = 0.05, 2
 
 # Pictures of these kinds are not read, and people should not miss them without a word.
-OTHER_PICTURE_SUFFIXES = frozenset(
-    {".avif", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".pfm", ".pgm", ".ppm"}
-)
+OTHER_PICTURE_SUFFIXES = frozenset({".avif", ".dng", ".gif", ".heic", ".heif", ".jxl", ".pfm"})
 
 
 def is_image_name(path: str) -> bool:

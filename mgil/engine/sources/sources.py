@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mgil.datasets.batches.decode import decode_image
+from mgil.datasets.reading.depths import DepthTally
 from mgil.engine.sources.files import VIDEO_SUFFIXES, find_files, suffix_of
 from mgil.engine.sources.names import shown_name, stream_stem
 from mgil.engine.sources.screen import parse_screen, read_screen
@@ -84,6 +85,7 @@ def open_source(
     vid_stride: int = 1,
     report: Report = print,
     patience: Patience | None = None,
+    depths: DepthTally | None = None,
 ) -> Source:
     """Open whatever `--source` names (YOLOv5's kinds).
 
@@ -94,6 +96,7 @@ def open_source(
         vid_stride: take every n-th frame of a video or stream.
         report: gets a line for each file that is skipped, and for each stream that is lost, back, or given up.
         patience: how long to wait for streams; see there for what is usual.
+        depths: says what the values of pictures of more than 8 bits mean, and counts these. Videos and streams have 8.
 
     Raises:
         FileNotFoundError: there is no such file, or no picture or video in the folder, glob or list.
@@ -112,7 +115,9 @@ def open_source(
     source = find(source) or source
     paths, problems = find_files(source)
     must_read = os.path.isfile(source) and suffix_of(source) != ".txt"
-    return FileSource(paths, vid_stride=vid_stride, report=report, problems=problems, must_read=must_read)
+    return FileSource(
+        paths, vid_stride=vid_stride, report=report, problems=problems, must_read=must_read, depths=depths
+    )
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
@@ -154,6 +159,7 @@ class FileSource:
         report: Report = print,
         problems: Sequence[str] = (),
         must_read: bool = False,
+        depths: DepthTally | None = None,
     ) -> None:
         self.paths = list(paths)
         self.stems = unique_stems(self.paths)
@@ -161,6 +167,7 @@ class FileSource:
         self._vid_stride = vid_stride
         self._report = report
         self._must_read = must_read
+        self._depths = depths or DepthTally()
         for problem in problems:
             self._skip(problem)
 
@@ -191,7 +198,7 @@ class FileSource:
 
     def _picture(self, path: str) -> np.ndarray:
         try:
-            return decode_image(path)
+            return decode_image(path, self._depths.values, self._depths.add)
         except ValueError as error:
             raise UnreadableFile(str(error)) from error
 

@@ -178,7 +178,7 @@ def cut_tail(path: Path) -> None:
         (lambda path: path.write_bytes(b""), "is empty (0 bytes)"),
         (
             lambda path: path.write_bytes(b"not an image at all"),
-            "cannot be read (not a JPEG, PNG, BMP, TIFF or WebP file)",
+            "cannot be read (not a JPEG, PNG, BMP, TIFF, WebP, GIF, JPEG 2000 or PNM file)",
         ),
         (lambda path: path.write_bytes(path.read_bytes()[:9]), ""),
         (lambda path: (path.unlink(), path.symlink_to("nowhere")), "no such file"),
