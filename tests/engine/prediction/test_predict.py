@@ -149,6 +149,10 @@ def test_missing_corrupt_and_folder_paths(tmp_path: Path) -> None:
         red_finder()(tmp_path / "bad.jpg")
     with pytest.raises(ValueError, match="is a folder"):
         red_finder()(tmp_path)
+    with pytest.raises(ValueError, match="is a pattern; give a list of its files"):
+        red_finder()(str(tmp_path / "*.jpg"))
+    with pytest.raises(ValueError, match="bad.jpg.* cannot be"):
+        red_finder()(f"{tmp_path}\\bad.jpg")
 
 
 @pytest.mark.parametrize(
