@@ -36,12 +36,13 @@ def with_options(name: str, **options: Any) -> dict[str, Any]:
         ("yolov5n.yaml", "1.87", 2, "4.5"),
         ("yolov5s.yaml", "7.24", 2, "16.5"),
         ("yolov5n-spd.yaml", "3.60", 2, "8.0"),
+        ("yolov5n-p6.yaml", "3.25", 2, "4.6"),
         (with_options("yolov5n-mgil.yaml", fusion="none"), "4.57", 2, "10.6"),
         ("yolov5n-mgil.yaml", "7.5", 1, "18.4"),
         (with_options("yolov5n-mgil.yaml", mrie="sum"), "9.5", 1, "23.6"),
         (with_options("yolov5n-mgil.yaml", mrie="concat"), "11.4", 1, "28.8"),
     ],
-    ids=["n", "s", "spd", "flie", "mgil", "mgil-sum", "mgil-concat"],
+    ids=["n", "s", "spd", "p6", "flie", "mgil", "mgil-sum", "mgil-concat"],
 )
 def test_parameters_and_operations(cfg: str | dict[str, Any], millions: str, digits: int, gflops: str) -> None:
     measured = profile(build_model(cfg))

@@ -20,7 +20,9 @@ class TrainOptions:
     """Flags of training."""
 
     rect: bool = flag(False, help="batches of like aspect ratio in rectangles, without mosaic")
-    noautoanchor: bool = flag(False, help="keep the model's anchors")
+    noautoanchor: bool = flag(
+        False, help="keep the model's anchors; those of `anchors: 3` stay squares of 1, 2 and 4 strides"
+    )
     image_weights: bool = flag(False, help="draw images with rare and hard classes more often")
     single_cls: bool = flag(False, help="treat all classes as one")
     label_smoothing: float = flag(
