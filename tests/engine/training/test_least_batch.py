@@ -14,7 +14,7 @@ from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.detect.recipe import DetectRecipe
 from mgil.tasks.registry import task_named
 from tests.datasets.scenes import make_samples
-from tests.engine.tiny import NAMES, TINY, Playground
+from tests.engine.tiny import ANCHOR, NAMES, RECIPE, TINY, Playground, write_yaml
 from tests.engine.training.running import train
 
 # Classic layers alone; an upsampling head, whose finest level is the only one, does not hide the coarsest map.
@@ -112,6 +112,11 @@ def test_frozen_rows_need_no_second_image() -> None:
 
 
 def test_nothing_is_written(ground: Playground, tmp_path: Path) -> None:
+    """Nor where the loss has no weights for so many levels."""
     with pytest.raises(ValueError, match="--batch-size 1 at --imgsz 32"):
         train(ground.config(tmp_path / "runs", batch_size=1))
+    levels = {"anchors": 1, "head": [[[0, 1, 2, 3, 4, 4], 1, "Detect", ["nc", "anchors"]]]}
+    cfg = write_yaml(tmp_path / "levels.yaml", TINY | levels)
+    with pytest.raises(ValueError, match="6 feature levels"):
+        train(ground.config(tmp_path / "runs", cfg=cfg, hyp=write_yaml(tmp_path / "anchor.yaml", RECIPE | ANCHOR)))
     assert not (tmp_path / "runs").exists()
