@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import nn
 
+from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.batches.memory import free_ram_bytes
@@ -19,6 +20,7 @@ from mgil.datasets.reading.depths import DepthTally
 from mgil.engine.distributed import all_processes, from_main, is_main, mean_over_processes, rank, world_size
 from mgil.engine.runs import new_run_folder
 from mgil.engine.training.config import TrainFlags
+from mgil.engine.training.least_batch import check_least_batch
 from mgil.engine.training.log import RunLog, columns
 from mgil.engine.training.own_files import PICTURED_BATCHES, own_files
 from mgil.engine.training.precision import Precision
@@ -129,14 +131,17 @@ def put_together(
         report(f"batch size {config.batch_size}")
     if config.sync_bn:
         _share_statistics(model, device)
+    composer = task.composer(splits.train, recipe, config.imgsz, model.max_stride, config)
+    check_least_batch(model, frozen, composer, config)
+    val_loss = task.loss(model, recipe, config.imgsz, config)
     folder = _folder(config, resumed, closing)  # not before the options are known to be good
     parts = RunParts(config, task, recipe, splits, folder, device, report)
     if is_main():  # the others may be on another machine
         parts.written = own_files(folder, config, task, splits.val, resumed is not None, report, closing)
-    parts.trainer = _trainer(parts, model, precision, frozen, _store(config, resumed))
+    parts.trainer = _trainer(parts, model, composer, precision, frozen, _store(config, resumed))
     closing.callback(parts.trainer.loader.close)
     parts.eval_loader = _eval_loader(parts, model.max_stride)
-    parts.val_loss = task.loss(model, recipe, config.imgsz, config)
+    parts.val_loss = val_loss
     return parts
 
 
@@ -187,11 +192,16 @@ def _folder(config: TrainFlags, resumed: Checkpoint | None, closing: ExitStack) 
 
 
 def _trainer(
-    parts: RunParts, model: Network, precision: Precision, frozen: tuple[nn.Module, ...], store: StoreName
+    parts: RunParts,
+    model: Network,
+    composer: Composer,
+    precision: Precision,
+    frozen: tuple[nn.Module, ...],
+    store: StoreName,
 ) -> Trainer:
     config, recipe, task = parts.config, parts.recipe, parts.task
     loader = TrainLoader(
-        task.composer(parts.splits.train, recipe, config.imgsz, model.max_stride, config),
+        composer,
         config.batch_size // world_size(),
         seed=config.seed,
         workers=config.workers,

@@ -28,7 +28,7 @@ from mgil.tasks.base import Split, Task
 
 DEFAULT_IMGSZ, DEFAULT_EPOCHS, DEFAULT_BATCH = 640, 100, 16
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
-PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, of which BatchNorm cannot take the statistics on a 1x1 map
+PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, which BatchNorm may refuse: see least_batch.py
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,9 @@ class DetectJudge:
         return replace(scores, batch_pictures=self.pictures)
 
 
-def augment_geometry(model: Any) -> dict[str, int]:
-    """The largest stride and the number of levels of a model, for predict_augmented."""
-    return {"stride": model.max_stride, "levels": len(model.stride)}
+def augment_geometry(model: Any) -> dict[str, Any]:
+    """The largest stride of a model and those of its levels, for predict_augmented."""
+    return {"stride": model.max_stride, "level_strides": model.stride.tolist()}
 
 
 def to_original(found: Sequence[Tensor], batch: EvalBatch, sizes_hw: np.ndarray) -> Detections:

@@ -80,8 +80,8 @@ class Detector:
         batch = (batch.half() if self.half else batch.float()).div_(255)
         clock.append(self._now())
         if self.options.augment:
-            levels = len(self.model.stride)
-            predictions = predict_augmented(self.model, batch, stride=self.stride, levels=levels)
+            strides = self.model.stride.tolist()
+            predictions = predict_augmented(self.model, batch, stride=self.stride, level_strides=strides)
         else:
             predictions = self.model(batch)
         clock.append(self._now())

@@ -346,6 +346,24 @@ def test_augmented_drops_coarsest_and_finest() -> None:
     assert predictions.shape == (2, full * 20 + smaller * 21 + smallest * 5, 8)
 
 
+@pytest.mark.parametrize("strides", [[4, 16], [32, 8, 16], [8.0], [4, 8, 16, 32]])
+def test_augmented_drops_the_coarsest_and_finest_of_any_levels(strides: list[float]) -> None:
+    """Each prediction tells its level by its class score; sides of 256, 224 and 192 px."""
+
+    def model(images: torch.Tensor) -> torch.Tensor:
+        cells = [images.shape[2] * images.shape[3] // int(stride) ** 2 for stride in strides]
+        return torch.cat(
+            [torch.full((1, count, 6), float(stride)) for count, stride in zip(cells, strides, strict=True)], 1
+        )
+
+    kept = predict_augmented(model, torch.ones(1, 3, 256, 256), level_strides=strides)[0, :, 5]
+    for stride in strides:
+        views = [(side // int(stride)) ** 2 for side in (256, 224, 192)]
+        views[0] *= stride != max(strides) or len(strides) == 1
+        views[2] *= stride != min(strides) or len(strides) == 1
+        assert (kept == stride).sum() == sum(views)
+
+
 def test_augmented_evaluation_finds_the_spot() -> None:
     batch = make_batch([0])
     batch.images[:] = 20
