@@ -16,7 +16,7 @@ class Painter:
     """Draws pictures of a plan; everything that can be computed for all layers at once is, before the first.
 
     What is seen of the tiles is copied side by side and resampled once: by a resize where the plan shows a window of
-    whole pixels, else by an affine warp. Warping tile after tile into the output would save the copy, but OpenCV leaves
+    whole pixels, else by a warp. Warping tile after tile into the output would save the copy, but OpenCV leaves
     every pixel whose neighbours are partly outside a tile untouched, which shows as grey seams.
 
     Args:
@@ -48,9 +48,11 @@ class Painter:
         self.pastes = pastes[seen].tolist()
         self.paste_ends = np.cumsum(seen.sum(axis=1)).tolist()
         # OpenCV counts from pixel centres: shift by half a pixel on both sides of the map.
-        linear = plan.matrices[:, :, :2] * steps[..., None]
-        offset = plan.matrices[:, :, 2] + linear.sum(axis=2) / 2 - 0.5
-        self.matrices = np.concatenate([linear, offset[..., None]], axis=2)
+        linear = plan.maps[:, :, :2] * steps[..., None]
+        offset = plan.maps[:, :, 2] + linear.sum(axis=2) / 2
+        self.maps = np.concatenate([linear, offset[..., None]], axis=2)
+        self.maps[:, :2] -= self.maps[:, 2:] / 2
+        self.is_affine = plan.perspectives is None
 
     def draw(self, tiles: np.ndarray, first: int, stop: int) -> torch.Tensor:
         """Pictures `first` to `stop` - 1 from (K, S, S, 3) uint8 tiles: (stop - first, 3, H, W) uint8, contiguous."""
@@ -85,9 +87,10 @@ class Painter:
             if mirrored or upside_down:
                 cv2.flip(picture, (-1 if upside_down else 1) if mirrored else 0, dst=picture)
             return
-        cv2.warpAffine(
+        warp = cv2.warpAffine if self.is_affine else cv2.warpPerspective
+        warp(
             source,
-            self.matrices[layer],
+            self.maps[layer, :2] if self.is_affine else self.maps[layer],
             output_wh,
             dst=picture,
             flags=cv2.INTER_LINEAR,

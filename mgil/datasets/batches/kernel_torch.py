@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mgil.datasets.batches.geometry import Plan
 from mgil.datasets.batches.letterbox import FILL
 
+FAR = 100.0  # half sides of a source: well outside of it
 CANVAS_PIXELS_AT_ONCE = 1 << 24  # bounds the memory that indices and floating point copies take
 
 
@@ -81,23 +82,37 @@ def _compose(
     return torch.where(inside[..., None], pixels, FILL)
 
 
+def _inverse(plan: Plan, layers: np.ndarray) -> np.ndarray:
+    """(l, 3, 3) maps of some layers from output pixels to canvas pixels."""
+    if plan.perspectives is not None:
+        return np.linalg.inv(plan.maps[layers])
+    inverse = plan.maps[layers]
+    inverse[:, :2, :2] = np.linalg.inv(plan.matrices[layers, :, :2])
+    inverse[:, :2, 2] = -np.einsum("lij,lj->li", inverse[:, :2, :2], plan.matrices[layers, :, 2])
+    return inverse
+
+
 def _warp(sources: torch.Tensor, plan: Plan, layers: np.ndarray, step: int) -> torch.Tensor:
     """Resample what some layers are drawn from, (l, 3, h, w) float, shrunk by `step`: (l, 3, *output_hw)."""
     device = sources.device
     corners, opposite = plan.sources_xyxy[layers, :2], plan.sources_xyxy[layers, 2:]
-    matrices = plan.matrices[layers]
-    inverse = np.linalg.inv(matrices[:, :, :2])
-    offset = -np.einsum("lij,lj->li", inverse, matrices[:, :, 2]) - corners
     # From output pixels straight to grid_sample's coordinates, where the source reaches from -1 to 1.
     side_xy = step * np.array(sources.shape[:1:-1], float)
-    theta = np.concatenate([inverse, offset[..., None]], axis=2) * (2 / side_xy)[:, None]
-    theta[:, :, 2] -= 1
+    theta = _inverse(plan, layers)
+    theta[:, :2] -= corners[..., None] * theta[:, 2:]
+    theta[:, :2] *= (2 / side_xy)[:, None]
+    theta[:, :2] -= theta[:, 2:]
     height, width = plan.output_hw
     y = torch.arange(height, device=device, dtype=torch.float32) + 0.5
     x = torch.arange(width, device=device, dtype=torch.float32) + 0.5
     ones = torch.ones(height, width, device=device)
     points = torch.stack([x.expand(height, width), y[:, None].expand(height, width), ones], dim=-1)  # (H, W, 3)
-    grid = torch.einsum("lij,hwj->lhwi", torch.from_numpy(theta).to(device, torch.float32), points)
+    rows = torch.from_numpy(theta).to(device, torch.float32)
+    grid = torch.einsum("lij,hwj->lhwi", rows[:, :2], points)
+    if plan.perspectives is not None:
+        depth = torch.einsum("lj,hwj->lhw", rows[:, 2], points)[..., None]
+        # Zero is the horizon, behind which no canvas reaches: there all is outside, by as much as can be counted.
+        grid = (grid / torch.where(depth == 0, 1e-6, depth)).clamp(-FAR, FAR)
     # A window ends with its last pixel, as in a resize; beyond a canvas lies the fill colour.
     ends = np.where(plan.is_window[layers, None], (2 * (opposite - corners) - step) / side_xy - 1, np.inf)
     starts = np.where(plan.is_window[layers, None], step / side_xy - 1, -np.inf)

@@ -25,14 +25,16 @@ def xyxy_to_cxcywh(boxes: np.ndarray) -> np.ndarray:
 
 
 def transform_boxes(boxes_xyxy: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """The upright boxes around affinely mapped boxes.
+    """The upright boxes around mapped boxes.
 
     Args:
         boxes_xyxy: (T, 4).
-        matrices: (T, 2, 3) one map per box.
+        matrices: (T, 2, 3) one affine map per box, or (T, 3, 3) with a perspective.
     """
     corners_x, corners_y = boxes_xyxy[:, [0, 2, 2, 0]], boxes_xyxy[:, [1, 1, 3, 3]]
-    moved = [row[:, :1] * corners_x + row[:, 1:2] * corners_y + row[:, 2:] for row in (matrices[:, 0], matrices[:, 1])]
+    moved = [row[:, :1] * corners_x + row[:, 1:2] * corners_y + row[:, 2:] for row in np.moveaxis(matrices, 1, 0)]
+    if len(moved) == 3:
+        moved = [axis / moved[2] for axis in moved[:2]]
     lowest_and_highest = [axis.min(axis=1) for axis in moved] + [axis.max(axis=1) for axis in moved]
     return np.stack(lowest_and_highest, axis=1)
 
@@ -73,8 +75,12 @@ def plan_targets(plan: Plan, samples: Samples, images: np.ndarray, config: Augme
 
     boxes = cxcywh_to_xyxy(samples.boxes_cxcywh[rows].astype(np.float64)) * tile_hw[:, [1, 0, 1, 0]]
     boxes += origins[:, [0, 1, 0, 1]]
-    matrices = plan.matrices[layers]
     full_area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * plan.area_factors[layers]
+    matrices = plan.matrices[layers]
+    if plan.perspectives is not None:  # what is nearer is larger
+        matrices = plan.maps[layers]
+        middles = np.column_stack([(boxes[:, :2] + boxes[:, 2:]) / 2, np.ones(len(boxes))])
+        full_area /= np.abs((matrices[:, 2] * middles).sum(axis=1)) ** 3
     boxes = transform_boxes(clip_boxes(boxes, plan.canvas_sizes_hw[layers]), matrices)
     boxes = clip_boxes(boxes, np.array(plan.output_hw))
 
