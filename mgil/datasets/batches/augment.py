@@ -28,6 +28,7 @@ class AugmentConfig:
     fliplr: float = 0.5  # probability of a left-right flip
     mosaic: float = 1.0  # probability that an image is a mosaic of four
     mixup: float = 0.0  # probability that a second mosaic is blended into a mosaic
+    copy_paste: float = 0.0  # share of a mosaic's outlined objects that are tried to be pasted mirrored
     hsv_h: float = 0.015  # hue gain
     hsv_s: float = 0.7  # saturation gain, uniform in 1 +- hsv_s
     hsv_v: float = 0.4  # value (brightness) gain, uniform in 1 +- hsv_v

@@ -22,6 +22,7 @@ from functools import cached_property
 import numpy as np
 
 from mgil.datasets.batches.augment import AugmentConfig, draw_colours
+from mgil.datasets.batches.pastes import Pastes
 
 # Below this scale bilinear sampling skips source pixels; the canvas is then halved by area until it no longer does.
 MIN_BILINEAR_SCALE = 0.6
@@ -47,6 +48,7 @@ class Plan:
         weights: (L,) float64 share of each layer in its picture.
         colours: (B, 3, 3) float64 colour map per picture, None for none.
         perspectives: (L, 3) float64 third rows of the maps, by which the other two are divided; None: all are affine.
+        pastes: objects that are shown a second time, mirrored; None for none.
     """
 
     output_hw: tuple[int, int]
@@ -60,6 +62,7 @@ class Plan:
     weights: np.ndarray
     colours: np.ndarray | None
     perspectives: np.ndarray | None = None
+    pastes: Pastes | None = None
 
     @property
     def picture_count(self) -> int:
@@ -85,6 +88,7 @@ class Plan:
             weights=self.weights[layers],
             colours=None if self.colours is None else self.colours[first:stop],
             perspectives=None if self.perspectives is None else self.perspectives[layers],
+            pastes=None if self.pastes is None else self.pastes.of_layers(layers),
         )
 
     @property

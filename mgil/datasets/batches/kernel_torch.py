@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from mgil.datasets.batches.geometry import Plan
 from mgil.datasets.batches.letterbox import FILL
+from mgil.datasets.batches.pastes import mirrored_sources
 
 FAR = 100.0  # half sides of a source: well outside of it
 CANVAS_PIXELS_AT_ONCE = 1 << 24  # bounds the memory that indices and floating point copies take
@@ -35,7 +36,10 @@ def render_torch(plan: Plan, tiles: torch.Tensor, slots: np.ndarray) -> torch.Te
         at_once = max(1, CANVAS_PIXELS_AT_ONCE // (height * width))
         for start in range(0, len(layers), at_once):
             part = layers[start : start + at_once]
-            drawn_from = _compose(plan, tiles, slots, part, (height, width)).permute(0, 3, 1, 2).float()
+            drawn_from = _compose(plan, tiles, slots, part, plan.sources_xyxy[part, :2], (height, width))
+            if plan.pastes is not None:
+                drawn_from = _pasted(plan, tiles, slots, part, drawn_from)
+            drawn_from = drawn_from.permute(0, 3, 1, 2).float()
             if step > 1:
                 drawn_from = F.avg_pool2d(drawn_from, step)
             drawn = _warp(drawn_from, plan, part, step)
@@ -51,15 +55,20 @@ def render_torch(plan: Plan, tiles: torch.Tensor, slots: np.ndarray) -> torch.Te
 
 
 def _compose(
-    plan: Plan, tiles: torch.Tensor, slots: np.ndarray, layers: np.ndarray, source_hw: tuple[int, int]
+    plan: Plan,
+    tiles: torch.Tensor,
+    slots: np.ndarray,
+    layers: np.ndarray,
+    corners_xy: np.ndarray,
+    source_hw: tuple[int, int],
 ) -> torch.Tensor:
-    """What some layers are drawn from, (l, *source_hw, 3) uint8; each pixel comes from the tile of its quadrant."""
+    """Parts of canvases from their corners on, (l, *source_hw, 3) uint8; each pixel comes from its quadrant's tile."""
     device = tiles.device
 
     def per_slot(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
-    corners = per_slot(plan.sources_xyxy[layers, :2])[:, :, None, None]
+    corners = per_slot(corners_xy)[:, :, None, None]
     y = torch.arange(source_hw[0], device=device).view(1, -1, 1) + corners[:, 1]  # (l, SH, 1) canvas coordinates
     x = torch.arange(source_hw[1], device=device).view(1, 1, -1) + corners[:, 0]
     centres = per_slot(plan.centres_xy[layers])[:, :, None, None]
@@ -80,6 +89,23 @@ def _compose(
     side = tiles.shape[1] - 1
     pixels = tiles[tile, tile_y.clamp(0, side), tile_x.clamp(0, side)]
     return torch.where(inside[..., None], pixels, FILL)
+
+
+def _pasted(
+    plan: Plan, tiles: torch.Tensor, slots: np.ndarray, layers: np.ndarray, sources: torch.Tensor
+) -> torch.Tensor:
+    """What some layers are drawn from, (l, h, w, 3), with their mirrored objects pasted."""
+    assert plan.pastes is not None
+    height, width = sources.shape[1:3]
+    corners = plan.sources_xyxy[layers]
+    masks = np.zeros((len(layers), height, width), bool)
+    for place, layer in enumerate(layers.tolist()):
+        mask = plan.pastes.mask(layer, corners[place, :2], (height, width))
+        if mask is not None:
+            masks[place] = mask
+    mirrored = mirrored_sources(corners, np.full(len(layers), width), plan.canvas_sizes_hw[layers, 1])
+    copies = _compose(plan, tiles, slots, layers, mirrored[:, :2], (height, width)).flip(2)
+    return torch.where(torch.from_numpy(masks).to(sources.device)[..., None], copies, sources)
 
 
 def _inverse(plan: Plan, layers: np.ndarray) -> np.ndarray:

@@ -44,15 +44,15 @@ class DetectRecipe(Recipe):
     fliplr: float = 0.5  # probability of a left-right flip
     mosaic: float = 1.0  # probability of four images in one
     mixup: float = 0.0  # probability of two images blended
-    copy_paste: float = 0.0  # only 0: it needs polygon labels
+    copy_paste: float = 0.0  # share of a mosaic's objects that are pasted mirrored; it needs polygon labels
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_most_one("flipud", "fliplr", "mosaic", "mixup", "hsv_h", "hsv_s", "hsv_v", "translate", "scale")
+        self.at_most_one(
+            "flipud", "fliplr", "mosaic", "mixup", "copy_paste", "hsv_h", "hsv_s", "hsv_v", "translate", "scale"
+        )
         if self.anchor_t <= 1:
             raise ValueError(f"hyp anchor_t: {self.anchor_t!r} must be above 1")
-        if self.copy_paste:
-            raise ValueError(f"hyp copy_paste: {self.copy_paste!r}; only 0 is supported, it needs polygon labels")
         self.augment()  # which has limits of its own, on degrees, shear, scale and perspective
 
     def augment(self) -> AugmentConfig:

@@ -50,6 +50,25 @@ def clip_boxes(boxes_xyxy: np.ndarray, size_hw: np.ndarray) -> np.ndarray:
     return np.clip(boxes_xyxy, 0, limits)
 
 
+def canvas_boxes(plan: Plan, samples: Samples, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The labels of all tiles of a plan, where they are on their canvases.
+
+    Args:
+        plan: recipe of the batch.
+        samples: the split.
+        images: (L, 4) data set index of the tile in each slot; ignored where the slot is empty.
+
+    Returns:
+        (T,) rows of the label arrays, (T,) slots counted through all layers, and (T, 4) corners in canvas pixels.
+    """
+    slots = np.flatnonzero(plan.positions.reshape(-1) >= 0)
+    rows, owners = samples.rows_of(images.reshape(-1)[slots])
+    slots = slots[owners]
+    tile_hw = plan.tile_sizes_hw.reshape(-1, 2)[slots]
+    boxes = cxcywh_to_xyxy(samples.boxes_cxcywh[rows].astype(np.float64)) * tile_hw[:, [1, 0, 1, 0]]
+    return rows, slots, boxes + plan.origins_xy.reshape(-1, 2)[slots][:, [0, 1, 0, 1]]
+
+
 def plan_targets(plan: Plan, samples: Samples, images: np.ndarray, config: AugmentConfig) -> np.ndarray:
     """The labels of an augmented batch.
 
@@ -66,15 +85,12 @@ def plan_targets(plan: Plan, samples: Samples, images: np.ndarray, config: Augme
     Returns:
         (T, 6) float32: picture, class, cx, cy, w, h in output pixels; sorted by picture.
     """
-    slots = np.flatnonzero(plan.positions.reshape(-1) >= 0)
-    rows, owners = samples.rows_of(images.reshape(-1)[slots])
-    slots = slots[owners]
-    layers = slots // 4
-    tile_hw = plan.tile_sizes_hw.reshape(-1, 2)[slots]
-    origins = plan.origins_xy.reshape(-1, 2)[slots]
-
-    boxes = cxcywh_to_xyxy(samples.boxes_cxcywh[rows].astype(np.float64)) * tile_hw[:, [1, 0, 1, 0]]
-    boxes += origins[:, [0, 1, 0, 1]]
+    rows, slots, boxes = canvas_boxes(plan, samples, images)
+    layers, classes = slots // 4, samples.classes[rows]
+    if plan.pastes is not None:
+        layers = np.concatenate([layers, plan.pastes.layers])
+        classes = np.concatenate([classes, plan.pastes.classes])
+        boxes = np.concatenate([boxes, plan.pastes.boxes_xyxy])
     full_area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * plan.area_factors[layers]
     matrices = plan.matrices[layers]
     if plan.perspectives is not None:  # what is nearer is larger
@@ -90,6 +106,6 @@ def plan_targets(plan: Plan, samples: Samples, images: np.ndarray, config: Augme
     kept &= width * height > config.min_area_ratio * full_area
     pictures = plan.pictures[layers][kept]
     targets = np.concatenate(
-        [pictures[:, None], samples.classes[rows][kept, None], xyxy_to_cxcywh(boxes[kept])], axis=1, dtype=np.float32
+        [pictures[:, None], classes[kept, None], xyxy_to_cxcywh(boxes[kept])], axis=1, dtype=np.float32
     )
     return targets[np.argsort(pictures, kind="stable")]

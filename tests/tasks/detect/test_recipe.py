@@ -110,7 +110,7 @@ def test_a_key_of_yolov5_that_nothing_reads_is_taken() -> None:
         ("nbs", 12.5, ["nbs", "12.5"]),
         ("perspective", 0.2, ["perspective", "0.2", "between 0 and 0.1"]),
         ("perspective", -0.001, ["perspective", "-0.001", "negative"]),
-        ("copy_paste", 0.1, ["copy_paste", "polygon"]),
+        ("copy_paste", 1.1, ["copy_paste", "1.1", "at most 1"]),
         ("optimizer", "Adamw", ["optimizer", "Adamw", "AdamW"]),
         ("assign", "tal", ["assign", "tal", "anchor, aligned"]),
         ("assign", 1, ["assign", "1", "anchor, aligned"]),
