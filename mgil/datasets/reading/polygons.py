@@ -1,4 +1,4 @@
-"""The outlines of objects, from label files that have polygons; only pasting objects needs them."""
+"""The outlines of objects, from label files that have polygons; only perspective and copy_paste need them."""
 
 from __future__ import annotations
 

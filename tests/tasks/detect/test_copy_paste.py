@@ -146,6 +146,27 @@ def hidden(boxes: list[np.ndarray], cover: np.ndarray) -> np.ndarray:
     return np.array(shares)
 
 
+def test_boxes_enclose_mapped_outlines(samples: Samples) -> None:
+    """A triangle's hull, which is smaller than that of its box's corners when it is turned."""
+    augment = replace(STILL, mosaic=0.0, copy_paste=0.0, perspective=0.004, degrees=90, translate=0.0, min_area_ratio=0)
+    composer = DetectComposer(samples, SIZE, augment)
+    plan = plan_of(composer)
+    assert plan.pastes is None
+    targets = composer.targets(plan, plan.positions, ())
+    triangles = targets[targets[:, 1] == 2]
+    assert len(triangles) == 20
+    smaller = 0
+    for picture, _, cx, cy, w, h in triangles.tolist():
+        hulls = []
+        for corners in ([[32, 32], [60, 32], [32, 60]], [[32, 32], [60, 32], [60, 60], [32, 60]]):
+            x, y, depth = plan.maps[int(picture)] @ np.column_stack([corners, np.ones(len(corners))]).T
+            ends = np.array([[x / depth, y / depth]]).clip(0, SIZE)
+            hulls.append(np.concatenate([ends.min(axis=2)[0], ends.max(axis=2)[0]]))
+        np.testing.assert_allclose([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], hulls[0], atol=1e-3)
+        smaller += not np.allclose(hulls[0], hulls[1], atol=1)
+    assert smaller > 10
+
+
 @pytest.mark.parametrize(
     "augment",
     [
