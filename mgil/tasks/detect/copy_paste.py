@@ -35,24 +35,27 @@ def draw_pastes(
     outlined = visible & (polygons.ends[rows + 1] > polygons.ends[rows])
     is_mosaic = np.any(plan.positions[:, :3] >= 0, axis=1)
     ends = np.searchsorted(slots, 4 * np.arange(len(is_mosaic) + 1))  # of each layer among the labels
-    chosen: list[int] = []
+    found: list[int] = []
     for layer in np.flatnonzero(is_mosaic):
         labels = slice(ends[layer], ends[layer + 1])
         tried = rng.permutation(ends[layer] + np.flatnonzero(outlined[labels]))
-        there = shown[labels][visible[labels]]
-        for label in tried[: round(share * len(tried))]:
-            box = _mirrored(shown[label], plan.canvas_sizes_hw[layer, 1])
-            if (_hidden(there, box) < MOST_HIDDEN).all():
-                chosen.append(label)
-                there = np.concatenate([there, box[None]])
-    pasted = np.array(chosen, np.int64)
-    layers = slots[pasted] // 4
+        tried = tried[: round(share * len(tried))]
+        covers = _mirrored(shown[tried], plan.canvas_sizes_hw[layer, 1])
+        free = (_hidden(shown[labels][visible[labels]], covers) < MOST_HIDDEN).all(axis=1)
+        spares = _hidden(covers, covers) < MOST_HIDDEN
+        pasted: list[int] = []
+        for number in np.flatnonzero(free).tolist():
+            if spares[number, pasted].all():
+                pasted.append(number)
+        found += tried[pasted].tolist()
+    chosen = np.array(found, np.int64)
+    layers, origins = slots[chosen] // 4, plan.origins_xy.reshape(-1, 2)
     return Pastes(
         layers=layers,
-        slots=slots[pasted] % 4,
-        classes=samples.classes[rows[pasted]].astype(np.int64),
-        boxes_xyxy=_mirrored(boxes[pasted], plan.canvas_sizes_hw[layers, 1]),
-        outlines=[_outline(plan, slots[label], polygons.of(rows[label])) for label in chosen],
+        slots=slots[chosen] % 4,
+        classes=samples.classes[rows[chosen]].astype(np.int64),
+        boxes_xyxy=_mirrored(boxes[chosen], plan.canvas_sizes_hw[layers, 1]),
+        outlines=[_outline(plan, slots[label], origins[slots[label]], polygons.of(rows[label])) for label in found],
     )
 
 
@@ -61,16 +64,17 @@ def _mirrored(boxes_xyxy: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return np.stack([widths - x2, y1, widths - x1, y2], axis=-1)
 
 
-def _hidden(boxes_xyxy: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """The share of each box, (T, 4), that lies under another one, (4,)."""
-    sides = np.minimum(boxes_xyxy[:, 2:], cover[2:]) - np.maximum(boxes_xyxy[:, :2], cover[:2])
-    return sides.clip(0).prod(axis=1) / (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
+def _hidden(boxes_xyxy: np.ndarray, covers: np.ndarray) -> np.ndarray:
+    """The share of each box, (T, 4), that lies under each of others, (K, 4): (K, T)."""
+    low = np.maximum(boxes_xyxy[:, :2], covers[:, None, :2])
+    high = np.minimum(boxes_xyxy[:, 2:], covers[:, None, 2:])
+    return (high - low).clip(0).prod(axis=2) / (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
 
 
-def _outline(plan: Plan, slot: int, points: np.ndarray) -> np.ndarray:
+def _outline(plan: Plan, slot: int, origin: np.ndarray, points: np.ndarray) -> np.ndarray:
     """(n, 2) int32 canvas pixels at the corners of a pasted object."""
     tile_wh = plan.tile_sizes_hw.reshape(-1, 2)[slot, ::-1]
     height, width = plan.canvas_sizes_hw[slot // 4]
-    on_canvas = (points * tile_wh + plan.origins_xy.reshape(-1, 2)[slot]).clip(0, [width, height])
+    on_canvas = (points * tile_wh + origin).clip(0, [width, height])
     on_canvas[:, 0] = width - on_canvas[:, 0]
     return np.rint(on_canvas - 0.5).astype(np.int32)  # OpenCV counts from pixel centres
