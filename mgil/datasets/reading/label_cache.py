@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import PIL
 
+from mgil.datasets.reading.faults import Faults
 from mgil.datasets.reading.npz import read_npz
 from mgil.datasets.reading.path_list import PathList, pack_texts, unpack_texts
 from mgil.datasets.reading.samples import Counts, Findings, Samples
 from mgil.files.atomic import write_atomic
 from mgil.files.text import Report
 
-FORMAT = 3  # raise it when reading changes what it finds: older caches are then made anew
+FORMAT = 4  # raise it when reading changes what it finds: older caches are then made anew
 ARRAYS = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd", "offsets", "image_ids")
 SIGNED_AT_ONCE = 4096  # files
 
@@ -121,7 +122,7 @@ def _to_arrays(samples: Samples, found: Findings) -> dict[str, Any]:
     arrays: dict[str, Any] = {name: getattr(samples, name) for name in ARRAYS}
     arrays["image_paths"] = pack_texts(samples.image_paths)
     arrays["problems"] = pack_texts(found.problems)
-    arrays["unknown_classes"] = pack_texts(found.unknown_classes)
+    arrays["faults"] = pack_texts([found.faults.to_json()])
     arrays["counts"] = np.array(astuple(found.counts), np.int64)
     return arrays
 
@@ -130,8 +131,9 @@ def _from_arrays(content: Mapping[str, np.ndarray], num_classes: int | None) -> 
     samples = Samples(PathList(content["image_paths"]), **{name: content[name] for name in ARRAYS})
     if not _is_consistent(samples, num_classes):
         raise ValueError("its arrays do not belong together")
-    texts = (unpack_texts(content[name]) for name in ("problems", "unknown_classes"))
-    return samples, Findings(Counts(*map(int, content["counts"])), *texts)
+    counts = Counts(*map(int, content["counts"]))
+    faults = Faults.from_json("".join(unpack_texts(content["faults"])))
+    return samples, Findings(counts, unpack_texts(content["problems"]), faults)
 
 
 def _is_consistent(samples: Samples, num_classes: int | None) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mgil.datasets.reading.label_text import parse_polygons
 from mgil.datasets.reading.labels import label_path_of
 from mgil.datasets.reading.samples import Samples
 from mgil.files.regular import open_regular
@@ -70,18 +71,8 @@ def _outlines_in(label_path: str) -> list[np.ndarray]:
     """The polygons of a label file, cut at the image's edge."""
     try:
         with open_regular(label_path) as file:
-            lines = file.read().removeprefix(b"\xef\xbb\xbf").splitlines()
+            content = file.read()
     except OSError:
         return []
-    outlines = []
-    for line in lines:
-        columns = line.split()
-        if len(columns) < 7 or len(columns) % 2 == 0:
-            continue
-        try:
-            outline = np.array(columns[1:], np.float64).reshape(-1, 2)
-        except ValueError:
-            continue
-        if np.isfinite(outline).all():
-            outlines.append(outline.clip(0, 1))
-    return outlines
+    outlines = [np.array(values[1:], np.float64).reshape(-1, 2) for values in parse_polygons(content)]
+    return [outline.clip(0, 1) for outline in outlines if np.isfinite(outline).all()]

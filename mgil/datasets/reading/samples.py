@@ -7,6 +7,8 @@ from dataclasses import astuple, dataclass, field, replace
 
 import numpy as np
 
+from mgil.datasets.reading.faults import Faults
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -117,7 +119,8 @@ class Counts:
     dropped: int = 0  # bad lines of label files and lists, bad entries of a COCO json
     bad_images: int = 0  # images that cannot be used
     clipped: int = 0  # boxes cut at the image's edge by more than rounding
-    unknown_class: int = 0  # lines dropped since their class id is not in the data set
+    polygons: int = 0  # lines of label files that are polygons
+    key_points: int = 0  # lines of label files that have key points behind the box
 
 
 @dataclass
@@ -126,7 +129,7 @@ class Findings:
 
     counts: Counts = field(default_factory=Counts)
     problems: list[str] = field(default_factory=list)  # a line for people each
-    unknown_classes: list[str] = field(default_factory=list)  # the first of the problems that are unknown class ids
+    faults: Faults = field(default_factory=Faults)  # of label files
 
 
 def join_parts(parts: Sequence[tuple[Samples, Findings]]) -> tuple[Samples, Findings]:
@@ -136,6 +139,9 @@ def join_parts(parts: Sequence[tuple[Samples, Findings]]) -> tuple[Samples, Find
     ends = np.cumsum([0] + [len(part.classes) for part in samples])
     paths = [path for part in samples for path in part.image_paths]
     flat = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd")
+    faults = Faults()
+    for told in found:
+        faults.update(told.faults)
     joined = Samples(
         image_paths=paths,
         **{name: np.concatenate([getattr(part, name) for part in samples]) for name in flat},
@@ -145,5 +151,5 @@ def join_parts(parts: Sequence[tuple[Samples, Findings]]) -> tuple[Samples, Find
     return joined, Findings(
         Counts(*map(sum, zip(*(astuple(told.counts) for told in found), strict=True))),
         [problem for told in found for problem in told.problems],
-        [problem for told in found for problem in told.unknown_classes][:1],
+        faults,
     )

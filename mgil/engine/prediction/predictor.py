@@ -5,9 +5,15 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
+from mgil.datasets.reading.depths import Advice, DepthTally
+from mgil.datasets.reading.value_range import ValueRange
+from mgil.engine.input_size import warn
 from mgil.engine.prediction.inputs import as_images, is_many
+from mgil.files.text import Report
 from mgil.tasks.base import Predictor
 
+UNLESS = "to load_model, unless the weights learned from the like"
+BY_KEYWORD = Advice(f"give bits={{}} {UNLESS}", f"give range=({{}}, {{}}) {UNLESS}")
 BATCH_SIZE = 16  # images of one list that go through the network together
 
 
@@ -16,10 +22,14 @@ class Model:
 
     Args:
         predictor: The task's own part; its attributes (`names`, `size_hw`, `device`, `model`) are at hand here.
+        values: What the values of pictures of more than 8 bits mean; None: all 16 bits.
+        report: Told once where pictures use few of their values.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, values: ValueRange | None = None, report: Report = warn) -> None:
         self.predictor = predictor
+        self.depths = DepthTally(values, BY_KEYWORD)
+        self.report = report
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -36,7 +46,7 @@ class Model:
         Raises:
             AttributeError: Any other name.
         """
-        if name not in ("names", "predictor"):
+        if name not in ("names", "predictor", "depths", "report"):
             raise AttributeError(
                 f"{name} cannot be set on a loaded model; options are keywords of load_model: "
                 f"load_model(weights, {name}={value!r})"
@@ -52,9 +62,10 @@ class Model:
         """Look at one image or several.
 
         Args:
-            images: a path; a (H, W, 3) or (H, W) uint8 NumPy array, **RGB** as everywhere in this project (an array of
-                cv2.imread must be turned round: `image[..., ::-1]`); a PIL image; a (3, H, W) tensor, RGB, float 0..1
-                or uint8; or a list or tuple of these, or a (B, 3, H, W) tensor.
+            images: a path; a (H, W, 3) or (H, W) NumPy array, **RGB** as everywhere in this project (an array of
+                cv2.imread must be turned round: `image[..., ::-1]`), of uint8, uint16 or bool; a PIL image; a (3, H, W)
+                tensor, RGB, float 0..1, uint8 or uint16; or a list or tuple of these, or a (B, 3, H, W) tensor. Alpha
+                as a fourth channel is left out. `mgil.datasets.reading.pixels.rgb_of` says what values mean.
 
         Returns:
             The task's result for one image (detection: `Results`), a list of them in the same order for several.
@@ -63,8 +74,9 @@ class Model:
             ValueError: an array, tensor or file that is no such image.
             FileNotFoundError: no such file.
         """
-        stream = as_images(images)
+        stream = as_images(images, self.depths)
         results: list[Any] = []
         while chunk := list(islice(stream, BATCH_SIZE)):
             results += self.predictor([image for image, _ in chunk], [path for _, path in chunk])
+        self.depths.tell(self.report)
         return results if is_many(images) else results[0]

@@ -27,6 +27,8 @@ def save(run: RunParts, epoch: int, best: bool, last: bool) -> None:
     model = run.trainer.ema.model
     assert isinstance(model, Network)
     info = {"epoch": epoch, "fitness": run.progress.best_fitness, "data": str(run.splits.data.yaml_path)}
+    if values := run.splits.data.values:
+        info["range"] = list(values.ends)
     name = run.task.name
     if best and not config.nosave:
         save_checkpoint(weights / "best.pt", model, info, task=name)
@@ -70,6 +72,9 @@ def restore(run: RunParts, checkpoint: Checkpoint) -> None:
     found = len(run.splits.train)
     if state.get("images", found) != found:
         run.report(f"train: {found} images, the run had {state['images']}: from here on it is another run")
+    if checkpoint.values != run.splits.data.values:
+        now, before = (values or "neither bits nor range" for values in (run.splits.data.values, checkpoint.values))
+        run.report(f"{run.splits.data.yaml_path} has {now}, the run had {before}: from here on it is another run")
     run.progress = read_progress(checkpoint)
     with sound_state(checkpoint):
         run.trainer.restore(state["trainer"], checkpoint.state_dict)

@@ -70,6 +70,8 @@ def test_every_label_finds_its_outline(tmp_path: Path) -> None:
     assert len(polygons) == 3 and np.diff(polygons.ends).tolist() == [0, 3, 4, 3, 0]
     np.testing.assert_allclose(polygons.of(1), [[0.5, 0.5], [0.9375, 0.5], [0.5, 0.9375]])
     np.testing.assert_allclose(polygons.of(3), [[0.5, 0.5], [1, 0.5], [0.75, 0.8]])
+    (tmp_path / "labels" / "1.txt").write_bytes(beyond.replace(" ", ";").encode("utf-16"))
+    assert len(read_polygons(split)) == 3
     (tmp_path / "labels" / "0.txt").unlink()
     assert len(read_polygons(split)) == 1
 
