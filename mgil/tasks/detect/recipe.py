@@ -32,7 +32,8 @@ class DetectRecipe(Recipe):
         **dict.fromkeys(("hsv_s", "hsv_v", "translate", "scale"), (0.01, 0.9)),
         "degrees": (0.1, 45.0),
         "shear": (0.1, 10.0),
-        **dict.fromkeys(("flipud", "fliplr", "mosaic", "mixup"), (0.01, 1.0)),
+        "perspective": (1e-5, 0.01),
+        **dict.fromkeys(("flipud", "fliplr", "mosaic", "mixup", "copy_paste"), (0.01, 1.0)),
     }
 
     assign: str = "anchor"  # which cells take a box: anchor, YOLOv5's rule; aligned, those that predict it best
