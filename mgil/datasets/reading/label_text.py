@@ -167,6 +167,14 @@ def parse_label_file(
         yield number, values
 
 
+def parse_polygons(content: bytes) -> Iterator[tuple[float, ...]]:
+    """Yield class and x1 y1 x2 y2 x3 y3 ... of the lines of a label file that may be polygons."""
+    for line in to_utf8(content).splitlines():
+        values = _numbers_of(_columns_of(line))
+        if values is not None and len(values) > 6 and len(values) % 2:
+            yield values
+
+
 def _is_expected(count: int, key_point_columns: int | None) -> bool:
     if key_point_columns is not None:
         return count in (5, key_point_columns)
