@@ -28,6 +28,8 @@ from mgil.engine.runtimes.model import (
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.csv_file import write_csv
 from mgil.files.flags import check_foreign
+from mgil.files.fonts import tell_missing_letters
+from mgil.files.matplotlib_import import load_matplotlib
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.tasks.base import Loading, Split, Task
@@ -94,6 +96,8 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     subject = Subject(task, model, seen, split, device)
     if config.task == "speed" and len(sizes) == 1:  # a line on the console is all there is
         return {size: _measured(config, subject, size, None, report) for size in sizes}
+    load_matplotlib()  # before the work: pictures are part of the results
+    tell_missing_letters(seen.names, report)
     folder = new_run_folder(config.project, config.name, config.exist_ok)
     folders = {size: folder if len(sizes) == 1 else folder / f"size_{size}" for size in sizes}
     with closing(WrittenFiles(folder)) as written:

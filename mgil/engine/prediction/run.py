@@ -26,6 +26,7 @@ from mgil.engine.sources.streams import StreamsGone
 from mgil.engine.sources.video import quiet_opencv
 from mgil.engine.stopping import StopRequest, stop_requests
 from mgil.files.flags import check_foreign
+from mgil.files.fonts import tell_missing_letters
 from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.tasks.base import Result, Task
@@ -63,6 +64,8 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
         stop = stack.enter_context(stop_requests())
         source = stack.enter_context(closing(open_source(config.source, vid_stride=config.vid_stride, report=report)))
         run = stack.enter_context(closing(_Run(config, task, model, source, report, stop)))
+        if (config.view_img or not config.nosave) and not config.hide_labels:
+            tell_missing_letters(model.names, report)
         height, width = model.size_hw
         report(f"{weights}: {len(model.names)} classes, input up to {height}x{width} pixels, on {model.device}")
         try:

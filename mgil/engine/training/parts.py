@@ -20,6 +20,7 @@ from mgil.engine.runs import new_run_folder
 from mgil.engine.training.config import TrainFlags
 from mgil.engine.training.log import RunLog, columns
 from mgil.engine.training.own_files import PICTURED_BATCHES, own_files
+from mgil.engine.training.plots import check_plots
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.progress import Progress
 from mgil.engine.training.random_state import seed_everything
@@ -37,6 +38,7 @@ from mgil.engine.training.setup import (
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.files.atomic import write_text_atomic
+from mgil.files.fonts import tell_missing_letters
 from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
@@ -109,6 +111,8 @@ def put_together(
         FileNotFoundError: Data, weights, model or recipe that are not there.
         ValueError: Options that do not fit together.
     """
+    if not config.noplots and is_main():
+        check_plots()
     seed_everything(config.seed + rank())
     checkpoint = resumed or read_named_files(config, task)  # before the data, which may take minutes
     splits = load_splits(config, task, report)
@@ -147,6 +151,7 @@ def open_log(parts: RunParts, closing: ExitStack) -> None:
     parts.log = RunLog(folder, columns(parts.val_loss.terms, parts.task.metrics), parts.progress.epoch)
     closing.callback(parts.log.close)
     if not config.noplots:
+        tell_missing_letters(parts.splits.data.names, parts.report)
         names = parts.splits.data.names
         parts.task.draw_labels(parts.splits.train, names, folder / "labels.jpg")
         loader = parts.trainer.loader
