@@ -228,8 +228,7 @@ class _Run:
         if not maps or self.folder is None or self._writer is None:
             return
         for index, frame in enumerate(frames):
-            name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
-            save_feature_maps(maps, index, self.folder / "features" / name, self._writer.written)
+            save_feature_maps(maps, index, self.folder / "features" / frame.name, self._writer.written)
 
     def _clock(self, frames: list[Frame]) -> None:
         now = time.monotonic()
