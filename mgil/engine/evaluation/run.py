@@ -11,7 +11,7 @@ import torch
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.download import download_absent
-from mgil.engine.data_of_weights import check_classes, load_trained_on
+from mgil.engine.data_of_weights import check_classes, data_named_by, load_trained_on
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.plots import plot_input_sizes
@@ -79,17 +79,19 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     check_foreign(config, (ValFlags, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
     if config.task == "speed":
         config = replace(config, **task.speed_options)
-    if config.data or not trained_on:
-        data = load_data_config(config.data or "digits.yaml")
-    else:
-        data = load_trained_on(trained_on, config.weights[0])
-    if config.download:
-        data = download_absent(data, (config.split,), report)
+    named_by = config.weights[0] if trained_on and not config.data else None
+    with data_named_by(named_by):
+        data = (
+            load_trained_on(str(trained_on), named_by) if named_by else load_data_config(config.data or "digits.yaml")
+        )
+        if config.download:
+            data = download_absent(data, (config.split,), report)
     seen = task.adapted(data, config)
     if seen is data:
         has_one_class_flag = hasattr(options_of(task.name, "val"), "single_cls")
         check_classes(model.names, data, report, "--single-cls" if has_one_class_flag else "")
-    split = task.read(seen, config.split, strict=config.strict, report=report)
+    with data_named_by(named_by):
+        split = task.read(seen, config.split, strict=config.strict, report=report)
     sizes = _input_sizes(config, model, report)
     for line in task.evaluation_notes(model, config.weights[0]):
         report(line)

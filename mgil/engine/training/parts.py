@@ -15,9 +15,11 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.batches.memory import free_ram_bytes
 from mgil.datasets.batches.stores import StoreName
+from mgil.engine.data_of_weights import data_named_by
 from mgil.engine.distributed import all_processes, from_main, is_main, mean_over_processes, rank, world_size
 from mgil.engine.runs import new_run_folder
 from mgil.engine.training.config import TrainFlags
+from mgil.engine.training.content import content_of
 from mgil.engine.training.log import RunLog, columns
 from mgil.engine.training.own_files import PICTURED_BATCHES, own_files
 from mgil.engine.training.plots import check_plots
@@ -43,7 +45,7 @@ from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.networks.network import Network
-from mgil.tasks.base import Loading, Loss, Task
+from mgil.tasks.base import Loading, Loss, Split, Task
 
 STORES: dict[str, StoreName] = {"auto": "auto", "ram": "resident", "none": "streamed"}
 
@@ -59,7 +61,9 @@ class RunParts:
         splits: The data set.
         folder: Where results go.
         trainer: Model, loader, loss, optimizer.
-        eval_loader: Validation batches; the resized images stay in memory between epochs where they fit.
+        content: What the data set holds, see `training.content`.
+        eval_loader: Validation batches; the resized images stay in memory between epochs where they fit. None: there
+            is no val split.
         val_loss: The loss of validation, which the main process alone runs.
         report: Gets the lines for people.
         progress: Where the run stands.
@@ -76,7 +80,8 @@ class RunParts:
     device: torch.device
     report: Report
     trainer: Trainer = field(init=False)
-    eval_loader: EvalLoader = field(init=False)
+    content: dict[str, Any] = field(init=False)
+    eval_loader: EvalLoader | None = field(init=False)
     val_loss: Loss = field(init=False)
     progress: Progress = field(default_factory=Progress)
     log: RunLog | None = None
@@ -115,7 +120,8 @@ def put_together(
         check_plots()
     seed_everything(config.seed + rank())
     checkpoint = resumed or read_named_files(config, task)  # before the data, which may take minutes
-    splits = load_splits(config, task, report)
+    with data_named_by(resumed.path if resumed else None):
+        splits = load_splits(config, task, report)
     changes = {} if config.hyp or resumed else splits.data.hyp  # a data set may change the default recipe alone
     config = resolved(config, splits.data, task)
     recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
@@ -138,7 +144,8 @@ def put_together(
         parts.written = own_files(folder, config, task, splits.val, resumed is not None, report, closing)
     parts.trainer = _trainer(parts, model, precision, frozen, _store(config, resumed))
     closing.callback(parts.trainer.loader.close)
-    parts.eval_loader = _eval_loader(parts, model.max_stride)
+    parts.content = content_of(splits)
+    parts.eval_loader = _eval_loader(parts, splits.val, model.max_stride) if splits.val is not None else None
     parts.val_loss = task.loss(model, recipe, config.imgsz, config)
     return parts
 
@@ -224,7 +231,7 @@ def _trainer(
     )
 
 
-def _eval_loader(parts: RunParts, stride: int) -> EvalLoader:
+def _eval_loader(parts: RunParts, val: Split, stride: int) -> EvalLoader:
     config = parts.config
     loading = Loading(
         parts.eval_batch,
@@ -234,4 +241,4 @@ def _eval_loader(parts: RunParts, stride: int) -> EvalLoader:
         strict=config.strict,
         report=parts.report,
     )
-    return parts.task.eval_loader(parts.splits.val, config.imgsz, stride, config, loading)
+    return parts.task.eval_loader(val, config.imgsz, stride, config, loading)

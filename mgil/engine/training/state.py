@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mgil.engine.distributed import from_main
+from mgil.engine.training.content import differences, summary
 from mgil.engine.training.parts import RunParts
 from mgil.engine.training.random_state import random_state, restore_random_state
 from mgil.engine.training.resume import patience_is_over, read_progress, sound_state
@@ -44,12 +45,31 @@ def training_state(run: RunParts) -> dict[str, Any]:
         "config": run.config.as_dict(),
         "hyp": run.recipe.as_dict(),
         "progress": vars(run.progress),
-        "images": len(run.splits.train),
+        "content": run.content,
         "store": "resident" if loader.store.window is None else "streamed",
         "trainer": run.trainer.state(),
         "image_weights": None if weights is None else weights.tolist(),
         "random": [random_state(run.device), *run.random_states[1:]],  # validation may have moved this process's
     }
+
+
+def _check_content(run: RunParts, checkpoint: Checkpoint) -> None:
+    """Refuse other classes, and other images and labels at another place; at the same place these are told."""
+    state, data = checkpoint.training, run.splits.data.yaml_path
+    with sound_state(checkpoint):
+        earlier = {"names": list(checkpoint.names), **state.get("content", {"train": {"images": state.get("images")}})}
+        changed = differences(run.content, earlier)
+    moved = str(data) != checkpoint.info.get("data")
+    if changed and (moved or checkpoint.names != run.splits.data.names):
+        raise ValueError(
+            f"--resume {checkpoint.path}: {data} is not what it was trained on; {'; '.join(changed)}. A run goes on "
+            f"with the same names, images and labels alone; to train on others, begin anew with --weights "
+            f"{checkpoint.path}"
+        )
+    for line in changed:
+        run.report(f"{line}: from here on it is another run")
+    if moved:
+        run.report(f"--data {data} instead of {checkpoint.info.get('data')}: the same content ({summary(run.content)})")
 
 
 def restore(run: RunParts, checkpoint: Checkpoint) -> None:
@@ -59,17 +79,9 @@ def restore(run: RunParts, checkpoint: Checkpoint) -> None:
         ValueError: It is of other classes, damaged, or not the one that the main process has.
     """
     state = checkpoint.training
-    names = run.splits.data.names
-    if checkpoint.names != names:
-        raise ValueError(
-            f"--resume {checkpoint.path}: trained on {len(checkpoint.names)} classes, "
-            f"{run.splits.data.yaml_path} has {len(names)}, or others; restore the data set"
-        )
+    _check_content(run, checkpoint)
     if from_main(state["progress"]) != state["progress"]:
         raise ValueError(f"--resume {checkpoint.path}: not the one that the main process has; copy that here")
-    found = len(run.splits.train)
-    if state.get("images", found) != found:
-        run.report(f"train: {found} images, the run had {state['images']}: from here on it is another run")
     run.progress = read_progress(checkpoint)
     with sound_state(checkpoint):
         run.trainer.restore(state["trainer"], checkpoint.state_dict)
