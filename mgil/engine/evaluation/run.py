@@ -17,15 +17,8 @@ from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.plots import plot_input_sizes
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.runs import new_run_folder
-from mgil.engine.runtimes.model import (
-    check_fixed_size,
-    check_pytorch_only,
-    device_for,
-    fixed_size_hw,
-    is_exported,
-    load_exported,
-)
-from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.engine.runtimes.load import check_half, load_networks
+from mgil.engine.runtimes.model import check_fixed_size, device_for, fixed_size_hw
 from mgil.files.csv_file import write_csv
 from mgil.files.flags import check_foreign
 from mgil.files.fonts import tell_missing_letters
@@ -33,7 +26,7 @@ from mgil.files.matplotlib_import import load_matplotlib
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.tasks.base import Loading, Split, Task
-from mgil.tasks.registry import options_of, task_named
+from mgil.tasks.registry import options_of
 
 SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
 
@@ -71,11 +64,9 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
             that would be overwritten.
     """
     device = device_for(config.weights, config.device)
-    for path in filter(is_exported, config.weights):
-        check_pytorch_only(path, half=config.half)
-    if config.half and device.type != "cuda":
-        raise ValueError(f"--half needs a CUDA device, this run is on {device.type}; leave it out")
-    task, model, trained_on = _load(config.weights, device)
+    if config.half:
+        check_half(config.weights, device)
+    task, model, trained_on = load_networks(config.weights, device)
     check_foreign(config, (ValFlags, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
     if config.task == "speed":
         config = replace(config, **task.speed_options)
@@ -114,29 +105,6 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
             _save_sizes(task, results, folder, written, report)
     report(f"results saved to {folder}")
     return results
-
-
-def _load(weights: tuple[str, ...], device: torch.device) -> tuple[Task, Any, str | None]:
-    """The task and the model of the weights, and the data set that the first of them name."""
-    models: list[Any] = []
-    tasks: list[str] = []
-    trained_on: list[Any] = []
-    for path in weights:
-        if is_exported(path):
-            models.append(load_exported(path, device))
-            tasks.append(models[-1].task.name)
-            trained_on.append(None)
-        else:
-            checkpoint = load_checkpoint(path)
-            models.append(model_from_checkpoint(checkpoint, device))
-            tasks.append(checkpoint.task)
-            trained_on.append(checkpoint.info.get("data"))
-    other = next((i for i, name in enumerate(tasks) if name != tasks[0]), None)
-    if other is not None:
-        raise ValueError(f"{weights[other]} is of the task {tasks[other]}, {weights[0]} of {tasks[0]}; give one task's")
-    task = task_named(tasks[0])
-    model = models[0] if len(models) == 1 else task.pooled(models, weights)
-    return task, model, str(trained_on[0]) if trained_on[0] else None
 
 
 def _input_sizes(config: ValFlags, model: Any, report: Report) -> tuple[int, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from mgil.engine.prediction.inputs import as_images, is_many
+from mgil.files.text import check_class_names
 from mgil.tasks.base import Predictor
 
 BATCH_SIZE = 16  # images of one list that go through the network together
@@ -23,12 +25,12 @@ class Model:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names by index; assigning others renames the classes."""
+        """Class names by index; assigning others renames the classes. ValueError: not as many, or not to be shown."""
         return self.predictor.names
 
     @names.setter
-    def names(self, names: tuple[str, ...]) -> None:
-        self.predictor.names = names
+    def names(self, names: Sequence[str]) -> None:
+        self.predictor.names = _class_names(names, len(self.names))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Take `names` alone: who sets `conf`, as with YOLOv5's hub models, should not wait for an effect.
@@ -68,3 +70,15 @@ class Model:
         while chunk := list(islice(stream, BATCH_SIZE)):
             results += self.predictor([image for image, _ in chunk], [path for _, path in chunk])
         return results if is_many(images) else results[0]
+
+
+def _class_names(names: Any, count: int) -> tuple[str, ...]:
+    """Names that a model's classes can have; a mapping from 0 upwards is YOLOv5's way to write them."""
+    if isinstance(names, Mapping) and list(names) == list(range(len(names))):
+        names = tuple(names.values())
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"names {names!r}: give the name of each class, as ('cat', 'dog')")
+    if len(names) != count:
+        raise ValueError(f"names {names!r}: {len(names)} for the model's {count} classes")
+    check_class_names(names)
+    return tuple(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
     """
     if config.view_img:
         check_display()
-    weights = config.weights or str(newest_weights())
+    weights = config.weights or (str(newest_weights()),)
     task, model = _open(config, weights, report)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
@@ -67,7 +68,8 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
         if (config.view_img or not config.nosave) and not config.hide_labels:
             tell_missing_letters(model.names, report)
         height, width = model.size_hw
-        report(f"{weights}: {len(model.names)} classes, input up to {height}x{width} pixels, on {model.device}")
+        room = f"input up to {height}x{width} pixels, on {model.device}"
+        report(f"{' + '.join(weights)}: {len(model.names)} classes, {room}")
         try:
             run.everything()
         except (KeyboardInterrupt, StreamsGone) as end:
@@ -106,19 +108,22 @@ def check_display() -> None:
         raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
 
 
-def _open(config: DetectFlags, weights: str, report: Report) -> tuple[Task, Model]:
+def _open(config: DetectFlags, weights: Sequence[str], report: Report) -> tuple[Task, Model]:
+    source = " + ".join(weights)
+
     def own(task: Task) -> Any:
         parts = (DetectFlags, options_of(task.name, "detect"))
-        check_foreign(config, parts, f"{weights} is of the task {task.name}")
+        check_foreign(config, parts, f"{source} is of the task {task.name}")
         return config
 
     task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report)
     if config.visualize and not isinstance(model.model, Network):
-        raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
+        one = "one file of " if len(weights) > 1 else ""
+        raise ValueError(f"--visualize needs {one}PyTorch weights (.pt), whose layers can be looked into")
     if config.data is not None:
         names = load_data_config(config.data).names
         if len(names) != len(model.names):
-            raise ValueError(f"{config.data} has {len(names)} class names, {weights} has {len(model.names)} classes")
+            raise ValueError(f"{config.data} has {len(names)} class names, {source} has {len(model.names)} classes")
         model.names = names
     return task, model
 

@@ -108,7 +108,6 @@ def test_flags_about_pictures_need_pictures(flags: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--weights a.pt b.pt", "--weights a.pt b.pt: give one file: ensembles are not available"),
         ("--img 1 2 3", "--img 1 2 3: give one side, or height and width"),
     ],
 )

@@ -207,7 +207,12 @@ def test_a_loaded_model_takes_no_options(checkpoint: Path) -> None:
             setattr(model, name, value)
         assert str(caught.value).endswith(f"keywords of load_model: load_model(weights, {name}={value!r})")
     assert model.size_hw == (64, 64)
-    model.names = ("lion", "wolf")
+    for names, said in ((("lion",), "1 for the model's 2 classes"), ("ab", "give the name of each class"),
+                        ([1, 2], "give the name of each class"), (("a", "b\n"), "class 1 .* cannot be printed"),
+                        ({1: "a", 2: "b"}, "give the name of each class"), (None, "names None")):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            model.names = names  # type: ignore[assignment]
+    model.names = {0: "lion", 1: "wolf"}  # type: ignore[assignment]  # YOLOv5's way
     image = np.zeros((40, 60, 3), np.uint8)
     expected = model(image)
     assert expected.names == ("lion", "wolf")
