@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mgil.files.atomic import write_bytes_atomic
-from mgil.files.fonts import drawable_names, family_of, fonts_beside
+from mgil.files.fonts import drawable_names, families_of, fonts_beside
 from mgil.files.matplotlib_import import load_matplotlib
 
 
@@ -48,5 +48,5 @@ def literal(names: Sequence[str]) -> tuple[str, ...]:
     """
     names = drawable_names(tuple(names))
     if beside := fonts_beside(names):
-        load_matplotlib().rcParams["font.family"] = ["DejaVu Sans", *dict.fromkeys(map(family_of, beside))]
+        load_matplotlib().rcParams["font.family"] = ["DejaVu Sans", *families_of(beside)]
     return tuple(name.replace("$", r"\$") for name in names)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from contextlib import suppress
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from PIL import ImageFont
@@ -24,16 +25,20 @@ class Letters:
     """Which font draws which letter.
 
     Attributes:
-        base: Path of the font for all that it has letters for; None: Pillow's own.
-        others: For letters that it lacks, the path of another one; None: no font has it.
+        others: For letters that the base font lacks, the path of another one; None: no font has it.
+        in_base: Letters that the base font is known to have, beside ASCII.
     """
 
     def __init__(self) -> None:
-        data = matplotlib_data()
-        path = data / "fonts" / "ttf" / "DejaVuSans.ttf" if data else None
-        self.base = str(path) if path and path.is_file() else None
         self.others: dict[str, str | None] = {}
         self.in_base: set[str] = set()
+
+    @cached_property
+    def base(self) -> str | None:
+        """Path of the font for all that it has letters for; None: Pillow's own."""
+        data = matplotlib_data()
+        path = data / "fonts" / "ttf" / "DejaVuSans.ttf" if data else None
+        return str(path) if path and path.is_file() else None
 
     def learn(self, texts: Iterable[str]) -> None:
         """Find fonts for the letters of texts, for all of them together the same one where there is such a font."""
@@ -142,14 +147,18 @@ def fonts_beside(names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def family_of(path: str) -> str:
-    """The name by which matplotlib takes a font's file."""
+def families_of(paths: Iterable[str]) -> list[str]:
+    """The names by which matplotlib takes fonts' files, without those that it cannot read."""
     load_matplotlib()
     from matplotlib.font_manager import fontManager
 
-    if not any(entry.fname == path for entry in fontManager.ttflist):
-        fontManager.addfont(path)
-    return next(entry.name for entry in fontManager.ttflist if entry.fname == path)
+    known = {entry.fname for entry in fontManager.ttflist}
+    for path in paths:
+        if path not in known:
+            with suppress(OSError, RuntimeError, KeyError, ValueError):
+                fontManager.addfont(path)
+    names = {entry.fname: entry.name for entry in reversed(fontManager.ttflist)}  # of a collection the first font's
+    return list(dict.fromkeys(names[path] for path in paths if path in names))
 
 
 _told: set[tuple[str, ...]] = set()

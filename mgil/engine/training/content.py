@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from mgil.engine.training.setup import Splits
@@ -62,10 +61,12 @@ def _facts(images: Split | None) -> dict[str, Any] | None:
 
 
 def _names_digest(paths: Sequence[str]) -> str:
-    folders = {os.path.dirname(os.path.abspath(path)) for path in paths}
-    common = len(os.path.commonpath(folders)) if folders else 0
+    places = [os.path.abspath(path) for path in paths]
+    try:
+        common = len(os.path.commonpath({os.path.dirname(place) for place in places}))
+    except ValueError:  # no image, or several drives
+        common = 0
     digest = hashlib.sha256()
-    for path in paths:
-        relative = os.path.abspath(path)[common:].strip(os.sep)
-        digest.update(os.fsencode(Path(relative).as_posix()) + b"\0")
+    for place in places:
+        digest.update(os.fsencode(place[common:].replace(os.sep, "/").strip("/")) + b"\0")
     return digest.hexdigest()

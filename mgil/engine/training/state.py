@@ -57,7 +57,8 @@ def _check_content(run: RunParts, checkpoint: Checkpoint) -> None:
     """Refuse other classes, and other images and labels at another place; at the same place these are told."""
     state, data = checkpoint.training, run.splits.data.yaml_path
     with sound_state(checkpoint):
-        earlier = {"names": list(checkpoint.names), **state.get("content", {"train": {"images": state.get("images")}})}
+        older = {"train": {"images": state["images"]}} if "images" in state else {}  # versions that kept no more
+        earlier = {"names": list(checkpoint.names), **state.get("content", older)}
         changed = differences(run.content, earlier)
     moved = str(data) != checkpoint.info.get("data")
     if changed and (moved or checkpoint.names != run.splits.data.names):
