@@ -50,7 +50,8 @@ def draw_detections(
         picture = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     else:
         picture = image.copy()
-    tell_missing_letters(names, lambda line: warnings.warn(line, stacklevel=4), again=False)
+    if labels:
+        tell_missing_letters(names, lambda line: warnings.warn(line, stacklevel=4), again=False)
     names = drawable_names(tuple(names))
     texts = [
         _label(names[int(class_index)], float(score), confidences)
