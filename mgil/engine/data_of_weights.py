@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.files.class_names import first_difference, first_moved, places_in, same_classes
@@ -32,6 +34,23 @@ def default_data(names: tuple[str, ...]) -> DataConfig:
     """The data set of weights that name none: YOLOv5's default for those with its classes, else the embedded one."""
     yolov5s = load_data_config("coco128.yaml")
     return yolov5s if yolov5s.names == names else load_data_config("digits.yaml")
+
+
+@contextmanager
+def data_named_by(weights: object) -> Iterator[None]:
+    """Say of files that are missing in the block what named them, and what to do.
+
+    Args:
+        weights: Checkpoint that the data set's place comes from; None: the user gave it.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if weights is None or "--data NEW.yaml" in str(error):
+            raise
+        raise FileNotFoundError(
+            f"{error}; the data set is the one named in {weights}: give its new place with --data NEW.yaml"
+        ) from error
 
 
 def gone(data: str, weights: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from types import MappingProxyType
@@ -19,11 +19,10 @@ from mgil.engine.prediction.predictor import Model
 from mgil.engine.runtimes.model import check_fixed_size, fixed_size_hw
 from mgil.files.flags import check_fields
 from mgil.files.names import hint_for
-from mgil.files.text import check_class_names
 from mgil.hub.detections import Detections
 from mgil.networks.network import Network
 from mgil.tasks.base import Predictor, Task
-from mgil.tasks.detect.augmented import check_augment, predict_augmented
+from mgil.tasks.detect.augmented import check_augment, predict_views
 
 # YOLOv5's names for what may be set on a loaded model, and the options of detect.py that they are.
 SETTINGS = {
@@ -131,8 +130,7 @@ class HubModel(nn.Module):
         if not isinstance(self.model, Network):
             return self.model(images)
         if augment:
-            stride, levels = self.model.max_stride, len(self.model.stride)
-            return predict_augmented(self.model, images, stride=stride, levels=levels), None
+            return predict_views(self.model, images), None
         network: Any = self.model
         maps = network.raw(images)
         return network.head.decode(maps), tuple(maps)
@@ -176,7 +174,8 @@ class HubModel(nn.Module):
             self._task.predictor(self.model, options, device=self._device, size_hw=(0, 0))  # complains about the value
             self._options = options
         elif name == "names":
-            self._names = _class_names(value, len(self._names))
+            self._opened.names = value
+            self._names = self._opened.names
         elif name in ALWAYS_OFF and value is False:
             pass
         elif name.startswith("_") or name in ("training", "model"):
@@ -226,16 +225,6 @@ def _misplaced(tensor: Tensor, is_network: bool) -> str:
     if tensor.dtype == torch.float16 and tensor.device.type != "cuda":
         return f"half precision needs a CUDA device, not {tensor.device}; model.float() goes back"
     return "there is nothing to compute with" if tensor.device.type == "meta" else ""
-
-
-def _class_names(given: Any, count: int) -> tuple[str, ...]:
-    """Names for all classes, from a list or by index."""
-    named = dict(given if isinstance(given, Mapping) else enumerate(given if isinstance(given, list | tuple) else ()))
-    if set(named) != set(range(count)):
-        raise ValueError(f"names: give {count}, as a list or by the indices 0 to {count - 1}; not {str(given)[:60]}")
-    names = tuple(str(named[index]) for index in range(count))
-    check_class_names(names)
-    return names
 
 
 def _refuse_url(image: Any) -> None:

@@ -90,7 +90,7 @@ def test_settings_are_the_options_of_load_model(weights: Path, model: Any) -> No
     assert model.conf == 0.5
     model.conf, model.classes, model.multi_label, model.amp = 0.01, None, False, False
     assert model.classes is None
-    model.names = {2: "c", 0: "a", 1: "b"}
+    model.names = {0: "a", 1: "b", 2: "c"}
     assert model(ARRAY).names == {0: "a", 1: "b", 2: "c"} and model(ARRAY)[0].names == ("a", "b", "c")
 
 
@@ -105,12 +105,12 @@ def test_settings_are_the_options_of_load_model(weights: Path, model: Any) -> No
         ("classes", np.array([[1]]), ValueError, "--classes"),
         ("conf", None, ValueError, "--conf-thres None"),
         ("conf", np.float32(2), ValueError, "--conf-thres 2.0"),
-        ("names", 5, ValueError, "names: give 3"),
+        ("names", 5, ValueError, "give the name of each class"),
         ("max_det", 0, ValueError, "--max-det 0"),
         ("agnostic", 1, ValueError, "--agnostic-nms 1"),
-        ("names", ["a"], ValueError, "names: give 3"),
-        ("names", {1: "a", 2: "b", 3: "c"}, ValueError, "indices 0 to 2"),
-        ("names", "abc", ValueError, "names: give 3"),
+        ("names", ["a"], ValueError, "1 for the model's 3 classes"),
+        ("names", {1: "a", 2: "b", 3: "c"}, ValueError, "give the name of each class"),
+        ("names", "abc", ValueError, "give the name of each class"),
         ("names", ["a", "b", "\n"], ValueError, "cannot be printed"),
         ("multi_label", True, AttributeError, "its best class alone"),
         ("amp", True, AttributeError, r"model\.half\(\)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -9,7 +10,7 @@ from mgil.datasets.reading.depths import Advice, DepthTally
 from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.input_size import warn
 from mgil.engine.prediction.inputs import as_images, is_many
-from mgil.files.text import Report
+from mgil.files.text import Report, check_class_names
 from mgil.tasks.base import Predictor
 
 UNLESS = "to load_model, unless the weights learned from the like"
@@ -33,12 +34,12 @@ class Model:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names by index; assigning others renames the classes."""
+        """Class names by index; assigning others renames the classes. ValueError: not as many, or not to be shown."""
         return self.predictor.names
 
     @names.setter
-    def names(self, names: tuple[str, ...]) -> None:
-        self.predictor.names = names
+    def names(self, names: Sequence[str]) -> None:
+        self.predictor.names = _class_names(names, len(self.names))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Take `names` alone: who sets `conf`, as with YOLOv5's hub models, should not wait for an effect.
@@ -80,3 +81,15 @@ class Model:
             results += self.predictor([image for image, _ in chunk], [path for _, path in chunk])
         self.depths.tell(self.report)
         return results if is_many(images) else results[0]
+
+
+def _class_names(names: Any, count: int) -> tuple[str, ...]:
+    """Names that a model's classes can have; a mapping from 0 upwards is YOLOv5's way to write them."""
+    if isinstance(names, Mapping) and list(names) == list(range(len(names))):
+        names = tuple(names.values())
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"names {names!r}: give the name of each class, as ('cat', 'dog')")
+    if len(names) != count:
+        raise ValueError(f"names {names!r}: {len(names)} for the model's {count} classes")
+    check_class_names(names)
+    return tuple(names)

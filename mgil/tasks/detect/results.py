@@ -162,11 +162,17 @@ class Results:
 
 
 def count_text(classes: np.ndarray, names: Sequence[str]) -> str:
-    """How many of each class, in class order, as YOLOv5 prints it: "2 persons, 1 dog"; empty for none."""
+    """How many of each class, in class order, as YOLOv5 prints it: "2 persons, 1 dog"; empty for none.
+
+    Only names that are ASCII and end in a letter or digit take an s: "2 红色", "2 truck (red)".
+    """
     found, counts = np.unique(classes, return_counts=True)
-    return ", ".join(
-        f"{count} {names[index]}{'s' if count > 1 else ''}" for index, count in zip(found, counts, strict=True)
-    )
+    counted = ((names[index], count) for index, count in zip(found, counts, strict=True))
+    return ", ".join(f"{count} {name}{_plural(name) if count > 1 else ''}" for name, count in counted)
+
+
+def _plural(name: str) -> str:
+    return "s" if name.isascii() and name[-1:].isalnum() else ""
 
 
 def folder_name(class_name: str) -> str:
