@@ -93,7 +93,8 @@ def open_named(
     weights = os.fspath(path) or f"{name}.pt"
     if pretrained and (channels, classes) == (OFFICIAL_CHANNELS, OFFICIAL_CLASSES):
         return open_weights(weights, autoshape, verbose, device, download)
-    network = build_model(f"{name}.yaml", num_classes=classes, channels=channels).eval()
+    cfg = f"{name[:-1]}-p6.yaml" if name.endswith("6") else f"{name}.yaml"
+    network = build_model(cfg, num_classes=classes, channels=channels).eval()
     if pretrained:
         if download:
             fetch_weights(weights, print)

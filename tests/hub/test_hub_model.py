@@ -220,6 +220,7 @@ def test_models_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     save_checkpoint("own.pt", expected, {})
     fresh = hub(Path(), "yolov5n", pretrained=False, classes=5, channels=1)
     assert fresh(torch.zeros(1, 1, 64, 64)).shape == (1, 3 * 84, 10)
+    assert hub(Path(), "yolov5n6", pretrained=False, classes=5).stride.tolist() == [8, 16, 32, 64]
     capsys.readouterr()
     found = hub(Path("own.pt"), "yolov5n")
     assert capsys.readouterr().out == "own.pt: 80 classes, input up to 640x640 pixels, on cpu\n" and found.nc == 80
