@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
 from mgil.engine.prediction.load import open_model
 from mgil.engine.prediction.predictor import Model
+from mgil.engine.prediction.trackers import tracker_classes
+from mgil.engine.prediction.tracking import Trackers, check_sequence, following
 from mgil.engine.prediction.writers import ResultWriter
 from mgil.engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from mgil.engine.sources.sources import Frame, Source, open_source
@@ -56,6 +59,8 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
     """
     if config.view_img:
         check_display()
+    if config.track is not None:
+        tracker_classes()  # a missing package ends the run before anything is read
     weights = config.weights or str(newest_weights())
     task, model = _open(config, weights, report)
     with ExitStack() as stack:
@@ -63,6 +68,8 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
         stop = stack.enter_context(stop_requests())
         source = stack.enter_context(closing(open_source(config.source, vid_stride=config.vid_stride, report=report)))
         run = stack.enter_context(closing(_Run(config, task, model, source, report, stop)))
+        if config.track is not None:
+            check_sequence(source, report)
         height, width = model.size_hw
         report(f"{weights}: {len(model.names)} classes, input up to {height}x{width} pixels, on {model.device}")
         try:
@@ -112,6 +119,8 @@ def _open(config: DetectFlags, weights: str, report: Report) -> tuple[Task, Mode
     task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report)
     if config.visualize and not isinstance(model.model, Network):
         raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
+    if config.track is not None:
+        following(model.predictor)
     if config.data is not None:
         names = load_data_config(config.data).names
         if len(names) != len(model.names):
@@ -140,6 +149,7 @@ class _Run:
         self.detections = 0
         self.last_input_hw = (0, 0)
         self._writer: ResultWriter | None = None
+        self._trackers = None if config.track is None else Trackers(model.predictor, config.track, source)
         self._spent: dict[str, float] = {}  # milliseconds by stage
         self._live, self._latency_s, self._longest_latency_s = 0, 0.0, 0.0  # frames, their sum and their worst
 
@@ -177,7 +187,7 @@ class _Run:
             labels = self._writer.labels_written if self._writer is not None and self.config.save_txt else None
             written = "" if labels is None else f"; {labels} label files in {self.folder / 'labels'}"
             self.report(f"Results saved to {self.folder}{written}")
-        for line in self.source.sums():
+        for line in (*self.source.sums(), *(self._trackers.sums() if self._trackers is not None else ())):
             self.report(line)
 
     def _moment(self, frames: list[Frame]) -> bool:
@@ -185,7 +195,7 @@ class _Run:
         self._open_outputs()
         with ExitStack() as stack:
             maps = stack.enter_context(recorded_maps(self.model.model)) if self.config.visualize else {}
-            found = self.model.predictor([frame.image for frame in frames], [frame.path for frame in frames])
+            found = self._look(frames)
         self._clock(frames)
         self._save_maps(maps, frames)
         go_on = True
@@ -198,6 +208,11 @@ class _Run:
                 go_on = _show(frame, picture, self.stop) and go_on
         return go_on
 
+    def _look(self, frames: list[Frame]) -> Sequence[Result]:
+        if self._trackers is not None:
+            return self._trackers(frames)
+        return self.model.predictor([frame.image for frame in frames], [frame.path for frame in frames])
+
     def _open_outputs(self) -> None:
         # made with the first frame, so that a source that gives none leaves no empty folder
         if self._writer is not None or not self.config.writes:
@@ -206,7 +221,7 @@ class _Run:
         self.folder = new_run_folder(config.project, config.name, config.exist_ok)
         self._writer = ResultWriter(
             self.folder,
-            self.task.table_columns,
+            (*self.task.table_columns, *(() if self._trackers is None else ("Track",))),
             media=not config.nosave,
             txt=config.save_txt,
             conf=config.save_conf,

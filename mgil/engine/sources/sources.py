@@ -145,11 +145,16 @@ def find_files(source: str) -> tuple[list[str], list[str]]:
             raise FileNotFoundError(f"{source}: matches no picture or video ({len(found)} other files)")
     else:
         raise FileNotFoundError(f"{shown_name(source)}: no such file or folder")
-    return sorted(paths, key=lambda path: _suffix(path) in VIDEO_SUFFIXES), problems
+    return sorted(paths, key=is_video), problems
 
 
 def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
+
+
+def is_video(path: str) -> bool:
+    """Whether a file's name is a video's."""
+    return _suffix(path) in VIDEO_SUFFIXES
 
 
 def _is_file(source: str) -> bool:
@@ -195,7 +200,7 @@ def unique_stems(paths: Sequence[str]) -> list[str]:
         while len(os.fsencode(base)) > MOST_STEM_BYTES:
             base = base[:-1]
         stem, count = base, 1
-        while stem.lower() in taken or (_suffix(path) in VIDEO_SUFFIXES and _has_numbered(taken, stem.lower())):
+        while stem.lower() in taken or (is_video(path) and _has_numbered(taken, stem.lower())):
             count += 1
             stem = f"{base}-{count}"
         taken.add(stem.lower())  # lower case, as some file systems do not tell A from a
@@ -235,7 +240,7 @@ class FileSource:
         for index, (path, stem) in enumerate(zip(self.paths, self.stems, strict=True), start=1):
             place = f"{index}/{len(self.paths)}"
             try:
-                if _suffix(path) in VIDEO_SUFFIXES:
+                if is_video(path):
                     yield from self._video(path, stem, place)
                 else:
                     image = self._picture(path)
