@@ -8,8 +8,8 @@ missed, scores are noisy and fall where an object is half hidden, every tenth fr
 is the sum over all seeds. "default" is what detect.py --track does, "original" ultralytics' own settings, in which
 boxes are compared as they are and their overlap is multiplied with the score.
 
-Frames per second are those of decoded frames through yolov5n (random weights, but the same detections for all), on this
-machine, with and without following.
+Frames per second are those of decoded frames through yolov5n (random weights, but the same detections for all), one
+thread, by the CPU time of the process, with and without following.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -95,7 +96,7 @@ def _sums(counts: Sequence[Identity]) -> Row:
 
 
 def speed(size: int, predictor: FollowingPredictor) -> Row:
-    """Frames per second without following and with each tracker, in turn; the median of five rounds."""
+    """Frames a second of CPU time, without following and with each tracker in turn; the median of five rounds."""
     side = SIDES.get(size, size / 8)
     clip = make_clip("apart", size, side, 0.2 * side, frames=60)
     images, results = list(clip.images()), list(found(clip, 0))
@@ -103,14 +104,14 @@ def speed(size: int, predictor: FollowingPredictor) -> Row:
     for _ in range(5):
         for kind in ("none", *TRACKERS):
             tracker = None if kind == "none" else Tracker(predictor, kind)
-            start = time.perf_counter()
+            start = time.process_time()
             for image, result in zip(images, results, strict=True):
                 if tracker is None:
                     predictor([image], [""])
                 else:
                     predictor.candidates([image], [""])
                     tracker.follow(result)
-            spent.setdefault(kind, []).append(time.perf_counter() - start)
+            spent.setdefault(kind, []).append(time.process_time() - start)
     rates = {f"frames/s, {kind}": round(len(images) / float(np.median(times))) for kind, times in spent.items()}
     return {"pixels": size, "boxes a frame": round(float(np.mean([len(result) for result in results])), 1), **rates}
 
@@ -128,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     torch.manual_seed(0)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     model = build_model("yolov5n.yaml", names=NAMES, imgsz=max(options.sizes)).eval()
     rows: list[Row] = []
     rates: list[Row] = []

@@ -13,8 +13,10 @@ from contextlib import ExitStack, contextmanager
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 
-_PATCHED = ((torch, "save"), (torch, "load"), (cv2, "imread"), (cv2, "imwrite"), (cv2, "imshow"))
+# Functions that ultralytics replaces, on some systems or on all.
+_PATCHED = ((torch, "save"), (Image, "open"), (cv2, "imread"), (cv2, "imwrite"), (cv2, "imshow"))
 
 
 @contextmanager

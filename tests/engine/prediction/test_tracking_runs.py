@@ -195,6 +195,28 @@ def test_video_with_a_stride_and_classes(squares: None, stride: int, tmp_path: P
     assert (tmp_path / "out/exp/a.mp4").stat().st_size
 
 
+def test_streams_of_a_list_have_numbers_of_their_own(squares: None, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_video(tmp_path / f"{name}.avi", frames=16)
+    (tmp_path / "all.streams").write_text(f"{tmp_path / 'a.avi'}\n{tmp_path / 'b.avi'}\n")
+    lines, rows = detect(tmp_path / "all.streams", tmp_path / "out", "--track", "--nosave")
+    shown = {name: [row["Track"] for row in rows if row["Image Name"] == f"{name}.avi"] for name in ("a", "b")}
+    assert shown["a"] == shown["b"] != []
+    assert {line.rpartition(":")[2] for line in lines[-2:]} == {f" {len(set(shown['a']))} objects followed"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"), [([], None), (["--track"], "bytetrack"), (["--track", "bytetrack"], "bytetrack")]
+)
+def test_flag_alone_is_bytetrack(flags: list[str], kind: str | None) -> None:
+    assert parse(DetectConfig, flags).track == kind
+
+
+def test_tracker_that_is_none_is_named() -> None:
+    with pytest.raises(ValueError, match="'sort' is not one of bytetrack, botsort"):
+        DetectConfig(track="sort")
+
+
 def test_model_follows_a_source(tmp_path: Path) -> None:
     write_video(tmp_path / "a.avi", frames=20)
     results = list(Model(detector()).track(tmp_path / "a.avi"))
@@ -213,8 +235,9 @@ def test_one_picture_is_no_sequence(squares: None, tmp_path: Path) -> None:
 
 # The process ---------------------------------------------------------------------------------------------------------
 GUARDED = """
-import json, logging, os, sys, types, warnings
-import cv2, numpy as np, torch
+import builtins, io, json, logging, os, pathlib, shutil, socket, subprocess, sys, threading, time, warnings
+import cv2, numpy as np, torch, yaml
+from PIL import Image, ImageFile
 from mgil.engine.prediction.tracking import Tracker
 from mgil.tasks.detect.results import Results
 
@@ -229,12 +252,18 @@ def files():
     return [os.path.join(*place) for top in (os.environ["HOME"], os.environ["TMPDIR"]) for place in os.walk(top)
             for place in [(place[0], name) for name in place[1] + place[2]]]
 
+MODULES = (builtins, io, json, logging, os, pathlib, shutil, socket, subprocess, sys, threading, time, warnings, cv2,
+    np, torch, torch.nn, torch.jit, torch.backends.cudnn, yaml, Image, ImageFile)
+
+def functions():
+    return {f"{module.__name__}.{name}": id(value) for module in MODULES for name, value in vars(module).items()
+            if callable(value)}
+
 def state():
     return dict(
         environment=dict(os.environ), threads=[torch.get_num_threads(), torch.get_num_interop_threads()],
         opencv=cv2.getNumThreads(), warnings=[str(rule) for rule in warnings.filters], numpy=str(np.get_printoptions()),
         torch=str(torch._tensor_str.PRINT_OPTS),
-        functions=[id(f) for f in (torch.save, torch.load, cv2.imread, cv2.imshow)],
         loggers=[(name, one.level, len(one.handlers), one.propagate, one.disabled)
             for name in ("", "ultralytics", "coremltools", "sentry_sdk") for one in [logging.getLogger(name)]],
         streams=[id(sys.stdout), id(sys.stderr)], hooks=[id(sys.excepthook)], folder=os.getcwd(), path=list(sys.path),
@@ -250,12 +279,13 @@ def watch(event, arguments):
 
 torch.set_num_threads(2); cv2.setNumThreads(2); torch.set_printoptions(precision=3); np.set_printoptions(precision=5)
 sys.addaudithook(watch)
-before = state()
+before, first = state(), functions()
 for kind in ("bytetrack", "botsort"):
     tracker = Tracker(Given(), kind)
     shown = [tracker(np.zeros((64, 64, 3), np.uint8)) for _ in range(3)]
 after = state()
 changed = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
+changed |= {name: "replaced" for name, value in functions().items() if first.get(name, value) != value}
 print(json.dumps([changed, events, shown[-1].track_ids.tolist()]))
 """
 
