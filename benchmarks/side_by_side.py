@@ -189,7 +189,7 @@ def yolo_copy(data: str, folder: Path, copies: int = 1) -> Path:
     for split, sources in splits.items():
         for kind in ("images", "labels"):
             (target / kind / split).mkdir(parents=True, exist_ok=True)
-        for number, image in enumerate(map(Path, list_images(sources, str(config.root))[0])):
+        for number, image in enumerate(map(Path, list_images(sources, config.bases)[0])):
             label = Path(label_path_of(str(image)))
             for copy in range(copies):
                 name = f"{number:06d}_{copy}"  # numbered: folders may hold files of one name

@@ -86,7 +86,7 @@ def listed(config: DataConfig, split: str) -> list[str]:
     if any(source.lower().endswith(".json") for source in sources):
         raise ValueError(f"{config.yaml_path}: {split} is a COCO .json; holdout and images need text labels")
     make_generated(config)
-    return list_images(sources, str(config.root))[0]
+    return list_images(sources, config.bases)[0]
 
 
 def peer_copy(data_yaml: Path, folder: Path) -> Path:

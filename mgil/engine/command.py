@@ -46,9 +46,12 @@ def train(arguments: Arguments = None, prog: str | None = None) -> None:
         kind = train_config(task)
         given = parser_for(kind, description=DESCRIPTIONS["train"], prog=prog).given(words)
         config = build(kind, given)
-        from mgil.engine.training.run import run_train
+        if config.evolve:
+            from mgil.engine.training.evolve import run_evolve as run
+        else:
+            from mgil.engine.training.run import run_train as run
 
-        run_cli(lambda: run_train(config, given=given, program=prog or "train.py"))
+        run_cli(lambda: run(config, given=given, program=prog or "train.py"))
 
 
 def val(arguments: Arguments = None, prog: str | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.files.class_names import first_difference, first_moved, places_in, same_classes
 from mgil.files.text import Report
 
 
@@ -33,25 +34,51 @@ def gone(data: str, weights: object) -> str:
 
 
 def check_classes(names: tuple[str, ...], data: DataConfig, report: Report, one_class_flag: str = "") -> None:
-    """Hold the classes of weights against a data set's.
+    """Hold the classes of weights against a data set's; the same in another order are matched by name (`Task.judge`).
 
     Args:
         names: Of the classes in the weights.
         data: The data set.
-        report: Told where the classes are called otherwise.
+        report: Told where the classes are called otherwise, or have another order.
         one_class_flag: Makes one class of the data set's, where the command has such a flag.
 
     Raises:
-        ValueError: There are not as many.
+        ValueError: There are not as many, or some of them have changed places with others.
     """
     if len(names) != len(data.names):
         advice = "give weights and data that belong together"
         if len(names) == 1 and one_class_flag:
             advice = f"give {one_class_flag} if the weights were trained with it, else weights that belong to the data"
+        elif data.names_from and -1 not in places_in(names, data.names):
+            advice = f"{data.names_from} has some of them only; give the names of all in the YAML"
         raise ValueError(f"the weights know {_counted(names)}, {data.yaml_path} has {_counted(data.names)}; {advice}")
-    if names != data.names:
-        index = next(i for i, pair in enumerate(zip(names, data.names, strict=True)) if pair[0] != pair[1])
-        report(f"warning: class {index} is {names[index]!r} in the weights, {data.names[index]!r} in {data.yaml_path}")
+    if has_other_order(names, data):
+        report(f"{_first_other(names, data)}; the classes are the same and matched by name")
+    elif names != data.names:
+        report(f"warning: {_first_other(names, data)}")
+
+
+def has_other_order(names: tuple[str, ...], data: DataConfig) -> bool:
+    """Whether weights have a data set's classes in another order.
+
+    Raises:
+        ValueError: Some classes have other places, and others are not there at all: nobody can say what is meant.
+    """
+    moved = first_moved(data.names, names)
+    if moved is not None and not same_classes(data.names, names):
+        place = places_in(data.names, names)[moved]
+        raise ValueError(
+            f"{names[moved]!r} is class {moved} in the weights and class {place} in {data.yaml_path}, and not all "
+            f"classes are in both; the weights know {_counted(names)}, the data set has {_counted(data.names)}; "
+            "give weights and data that belong together"
+        )
+    return moved is not None
+
+
+def _first_other(names: tuple[str, ...], data: DataConfig) -> str:
+    """The first class that weights and data set call otherwise."""
+    index, name, other = first_difference(names, data.names)
+    return f"class {index} is {name!r} in the weights, {other!r} in {data.yaml_path}"
 
 
 def _counted(names: tuple[str, ...]) -> str:

@@ -16,6 +16,7 @@ FOLDER = shipped("data") / "hyps"
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 # With gradients clipped to a norm of 10, no lower learning rate can make weights Inf in one step.
 MOST_RATE = 10.0
+SEARCHED_FACTOR = 3.0
 # Recipes and keys of YOLOv5 that are not here, and what to do instead.
 NOT_HERE_RECIPES = {
     r"(hyp\.)?(Objects365|VOC)": r"it was tuned for one data set; use hyp.scratch-low.yaml",
@@ -34,6 +35,7 @@ class Recipe:
     Attributes:
         texts: The fields that are not numbers, and what they may be.
         without_effect: Keys that other projects' files hold and nothing reads.
+        searched: The fields that `train.py --evolve` searches, and the limits of each.
 
     Raises:
         ValueError: A value that cannot be right, named.
@@ -41,6 +43,15 @@ class Recipe:
 
     texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS}
     without_effect: ClassVar[frozenset[str]] = frozenset()
+    searched: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "lr0": (1e-5, 0.1),
+        "lrf": (0.001, 1.0),
+        "momentum": (0.6, 0.98),
+        "weight_decay": (1e-6, 0.01),
+        "warmup_epochs": (0.1, 10.0),
+        "warmup_momentum": (0.1, 0.95),
+        "warmup_bias_lr": (1e-5, 0.2),
+    }
 
     lr0: float = 0.01  # learning rate after warm-up
     lrf: float = 0.01  # the last epoch's learning rate, as a share of lr0
@@ -82,6 +93,19 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for hyp.yaml and checkpoints."""
         return asdict(self)
+
+    def spans(self) -> dict[str, tuple[float, float]]:
+        """Where a search that starts from this recipe looks, by field: from a third of its value to three times that.
+
+        As in YOLOv5's --evolve, what is 0 stays 0: a flip that the data does not bear is not tried. A recipe's own
+        value is in the span even where it is beyond the limits of `searched`.
+        """
+        found = {}
+        for name, (least, most) in self.searched.items():
+            own = float(getattr(self, name))
+            if own:
+                found[name] = min(max(own / SEARCHED_FACTOR, least), own), max(min(own * SEARCHED_FACTOR, most), own)
+        return found
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)

@@ -9,11 +9,14 @@ from typing import Any
 import yaml
 
 from mgil.files.plain import check_bounded
+from mgil.files.text import to_utf8
 
 MOST_BYTES = 1 << 18  # more than ten thousand class names
 MOST_VALUES = 100_000
 MOST_DIGITS = 100  # of a number
 MERGE_TAG = "tag:yaml.org,2002:merge"
+TEXT_TAG = "tag:yaml.org,2002:str"
+_NUMBER_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp")}
 # What PyYAML's constructors raise for a scalar that its tag does not fit, besides its own errors.
 _SCALAR_ERRORS = (ValueError, OverflowError, KeyError, AttributeError, IndexError, TypeError)
 
@@ -42,11 +45,15 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_scalar(node)
 
 
-def read_yaml_mapping(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file whose top level is `key: value` lines.
+def read_yaml_mapping(path: str | Path, text_under: str | None = None) -> dict[str, Any]:
+    """Read a YAML file whose top level is `key: value` lines, in UTF-8 or UTF-16.
 
     Tags that would build Python objects are refused; nothing in the file is executed. Aliases are allowed as long as
     what they spell out stays small.
+
+    Args:
+        path: the file.
+        text_under: a key whose numbers and dates are texts as they are written: the name 010 is not 8, nor 1.10 1.1.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -61,9 +68,12 @@ def read_yaml_mapping(path: str | Path) -> dict[str, Any]:
     if len(content) > MOST_BYTES:
         raise ValueError(f"{path}: larger than {MOST_BYTES >> 10} KiB, which is no configuration file")
     try:
-        mapping = _load(content.decode("utf-8-sig"))
+        mapping = _load(to_utf8(content).decode(), text_under)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a UTF-8 text file (byte {error.start})") from error
+        raise ValueError(
+            f"{path}: not a UTF-8 text file (byte {error.start}); "
+            "an editor may have saved it in Latin-1 or another code page: save it as UTF-8"
+        ) from error
     except yaml.YAMLError as error:
         raise ValueError(f"{path}{_line_of(error)}: {_reason_of(error)}") from error
     except RecursionError as error:
@@ -80,16 +90,27 @@ def read_yaml_mapping(path: str | Path) -> dict[str, Any]:
     return mapping
 
 
-def _load(text: str) -> Any:
+def _load(text: str, text_under: str | None) -> Any:
     loader = _PlainLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:
             return None
         check_bounded(node, MOST_VALUES, _nodes_in)  # before it is built: merging (<<) writes repetitions out
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if text_under is not None and key.value == text_under:
+                    _keep_text(value)
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _keep_text(node: yaml.Node) -> None:
+    """Make texts of the numbers and dates that are items of a list or values of a mapping."""
+    for value in [pair[1] for pair in node.value] if isinstance(node, yaml.MappingNode) else _nodes_in(node):
+        if isinstance(value, yaml.ScalarNode) and value.tag in _NUMBER_TAGS:
+            value.tag = TEXT_TAG
 
 
 def _nodes_in(node: yaml.Node) -> Iterable[yaml.Node]:
@@ -105,4 +126,6 @@ def _line_of(error: yaml.YAMLError) -> str:
 
 def _reason_of(error: Exception) -> str:
     reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    return " ".join(str(reason).split()) or type(error).__name__
+    text = " ".join(str(reason).split()) or type(error).__name__
+    hint = "; in double quotes a backslash begins an escape: write / instead, or use single quotes"
+    return text + hint if "unknown escape character" in text else text

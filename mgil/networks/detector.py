@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mgil.block.flie import FLIE
 from mgil.block.reparameterise import reparameterise
+from mgil.files.class_names import rows_by_name
 from mgil.networks.config import load_architecture
 from mgil.networks.head import Detect
 from mgil.networks.layers import Conv
@@ -104,6 +105,16 @@ class DetectionModel(Network):
             if index in self.needed_later:
                 kept[index] = x
         return x  # type: ignore[return-value]  # the last layer is the head, which returns a list
+
+    def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
+        """The rows of the head that are a class's, in the order of the names."""
+        head, start = self.head, f"model.{len(self.model) - 1}."
+        rows = [*range(5), *(5 + index for index in rows_by_name(names, self.names))]
+        changed = dict(state_dict)
+        for key, own in head.m.state_dict(prefix=f"{start}m.").items():
+            if key in changed and changed[key].shape == own.shape:
+                changed[key] = changed[key].unflatten(0, (head.num_anchors, -1))[:, rows].flatten(0, 1)
+        return changed
 
     @torch.no_grad()
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> DetectionModel:

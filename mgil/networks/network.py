@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,15 @@ class Network(nn.Module, ABC):
     def stride(self) -> Tensor:
         """Stride of each output level in pixels, (levels,)."""
         return torch.tensor([float(self.max_stride)])
+
+    def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
+        """Tensors of a network of as many classes, put in the order of this one's.
+
+        Args:
+            state_dict: Its tensors; without outputs by class they stay as they are.
+            names: Its class names.
+        """
+        return state_dict
 
     @abstractmethod
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> Network:

@@ -276,7 +276,10 @@ class Task(Protocol):
     def judge(
         self, model: nn.Module, split: Any, data: DataConfig, options: Any, pictures: Path | None = None
     ) -> Judge:
-        """The judge of a network on a split; `pictures` is the folder for pictures of batches."""
+        """The judge of a network on a split; `pictures` is the folder for pictures of batches.
+
+        The network may have the data set's classes in another order: they are matched by name.
+        """
 
     def outputs(self, split: Any, options: Any, stem: str) -> list[str]:
         """Paths in the run's folder of all files that `Scores.write` and `Scores.save` may write."""

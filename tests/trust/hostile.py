@@ -284,7 +284,7 @@ def hostile_yamls() -> dict[str, bytes]:
         "no time": b"train: !!timestamp now\n",
         "large": b"# " + b"x" * (1 << 19),
         "bytes": bytes(range(256)),
-        "UTF-16": "nc: 1".encode("utf-16"),
+        "UTF-16, cut": "nc: 1".encode("utf-16")[:-1],
         "NUL": b"train: \x00\n",
         "list": b"- nc\n",
         "key of a list": b"? [a, b]\n: 1\n",

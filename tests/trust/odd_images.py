@@ -115,6 +115,7 @@ LEGAL: dict[str, tuple[Callable[[], bytes], Callable[[bytes], np.ndarray]]] = {
     "moving.webp": (lambda: moving("WEBP", lossless=True), high_byte),
     "pages.tif": (lambda: moving("TIFF"), high_byte),
     "two-pictures.jpg": (lambda: moving("MPO", quality=95), as_pillow_shows),
+    "moving.jpg": (lambda: moving("GIF"), as_pillow_shows),
     "png-inside.jpg": (lambda: in_mode("RGB"), high_byte),
     "without-its-end.png": (lambda: in_mode("RGB")[:-12], high_byte),
     "jpeg-inside.png": (lambda: in_mode("RGB", "JPEG", quality=95), as_pillow_shows),
@@ -123,14 +124,13 @@ LEGAL: dict[str, tuple[Callable[[], bytes], Callable[[bytes], np.ndarray]]] = {
 
 JPEG, PNG, WEBP = in_mode("RGB", "JPEG"), in_mode("RGB"), in_mode("RGB", "WEBP", lossless=True)
 TOO_LARGE = "has more than 178,956,970 pixels, too many to be decoded safely; cut it into tiles"
-NO_IMAGE = "cannot be read (not a JPEG, PNG, BMP, TIFF or WebP file"
+NO_IMAGE = "cannot be read (not a JPEG, PNG, BMP, TIFF, WebP, GIF, JPEG 2000 or PNM file"
 
 # What no run can use, and the reason that is told.
 REFUSED: dict[str, tuple[bytes, str]] = {
     "empty.jpg": (b"", "is empty (0 bytes)"),
     "text.jpg": (b"not found", f"{NO_IMAGE})"),
     "page.jpg": (b"<html>not found</html>", f"{NO_IMAGE}; it looks like HTML or XML)"),
-    "moving.jpg": (moving("GIF"), f"{NO_IMAGE}; it looks like GIF)"),
     "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", f"{NO_IMAGE}; it looks like HEIC)"),
     "new.jpg": (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", f"{NO_IMAGE}; it looks like AVIF)"),
     "cut-2.jpg": (JPEG[:2], f"{NO_IMAGE})"),

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgil.datasets.reading.coco_json import categories_of, find_image_folder, read_json, scan_coco
+from mgil.datasets.reading.coco_json import annotated_categories, categories_of, find_image_folder, read_json, scan_coco
 from mgil.datasets.reading.config import SHIPPED_FOLDER, load_data_config
 from mgil.datasets.reading.digits import NAMES as DIGITS
 from mgil.datasets.reading.download import read_sources
@@ -142,8 +142,9 @@ COCO = {
 
 def read_coco(path: Path) -> None:
     content = read_json(str(path))
-    ids = tuple(categories_of(content, str(path)))
-    _, found = scan_coco(content, str(path), find_image_folder(content, str(path), str(path.parent), "train"), ids)
+    classes = {number: index for index, number in enumerate(categories_of(content, str(path)))}
+    annotated_categories(content)
+    _, found = scan_coco(content, str(path), find_image_folder(content, str(path), str(path.parent), "train"), classes)
     assert all(line.isprintable() for line in found.problems), found.problems
 
 

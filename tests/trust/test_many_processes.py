@@ -225,10 +225,11 @@ def torchrun() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     jobs = []
 
     def start(*arguments: str, fault: str = "") -> subprocess.Popen[str]:
+        settings = {"OMP_NUM_THREADS": "1", "FAULT": fault, "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1"}
         job = subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", *arguments],
             cwd=REPOSITORY,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "FAULT": fault, "PYTHONPATH": str(REPOSITORY)},
+            env=os.environ | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -240,8 +241,17 @@ def torchrun() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield start
     for job in jobs:
         if job.poll() is None:
-            job.terminate()  # and torchrun ends its processes
-            job.communicate()
+            print(stacks_of(job))
+
+
+def stacks_of(job: subprocess.Popen[str]) -> str:
+    """End a job that hangs; the stacks of all its processes, which they print when they are aborted."""
+    os.killpg(job.pid, signal.SIGABRT)
+    try:
+        return job.communicate(timeout=20)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(job.pid, signal.SIGKILL)
+        return job.communicate()[1]
 
 
 def flags_of(options: dict[str, Any], project: Path) -> list[str]:
@@ -305,6 +315,7 @@ def test_a_killed_rank_ends_the_job_and_two_machines_go_on(
 
 
 @needs_proc
+@pytest.mark.nightly
 def test_ctrl_c_ends_all_processes(
     torchrun: Callable[..., subprocess.Popen[str]], options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -312,7 +323,10 @@ def test_ctrl_c_ends_all_processes(
     flags = flags_of(options | {"epochs": 100_000}, tmp_path)
     job = torchrun("--standalone", "--nproc_per_node", "2", "train.py", *flags)
     last = tmp_path / "exp" / "weights" / "last.pt"
+    deadline = time.monotonic() + 2 * MINUTE
     while not last.exists() and job.poll() is None:
+        if time.monotonic() > deadline:
+            pytest.fail(f"no checkpoint within two minutes: {stacks_of(job)}")
         time.sleep(0.1)
     os.killpg(job.pid, signal.SIGINT)
     _, errors = job.communicate(timeout=MINUTE)

@@ -15,6 +15,7 @@ from mgil.datasets.batches.decode import decode_scanned
 from mgil.datasets.batches.letterbox import FILL, fitted_size_hw, longer_side_within, place_planar, rect_shape_hw
 from mgil.datasets.batches.prefetch import prefetched
 from mgil.datasets.batches.unreadable import Unreadable
+from mgil.datasets.reading.depths import DepthTally
 from mgil.files.text import Report
 
 # From data set indices, (B, 2) sizes (width, height) and (B, 2) pads (x, y) in the input, all in pixels, to targets.
@@ -58,7 +59,11 @@ class EvalLoader:
         shape_hw: the one height and width of every batch, for networks that take no other; every image is made as
             large as fits, and `size` and `rect` have no say.
         strict: make an image that cannot be read an error.
-        report: told which images are skipped.
+        report: told which images are skipped, and after the first pass of values that are not used well.
+
+    Attributes:
+        depths: says what the values of images of more than 8 bits mean; another one may be put in its place before the
+            first batch.
 
     Raises:
         ValueError: size or batch size below 1.
@@ -94,6 +99,7 @@ class EvalLoader:
         self.pad = pad
         self.ahead = ahead
         self.unreadable = Unreadable(len(split.image_paths), strict=strict, report=report)
+        self.depths = DepthTally()
         sizes_hw = np.asarray(split.sizes_hw, np.int64).reshape(-1, 2)
         self.sides = longer_side_within(sizes_hw, self.shape_hw)
         self.fitted_hw = fitted_size_hw(sizes_hw, self.sides[:, None]) if len(sizes_hw) else sizes_hw
@@ -112,7 +118,13 @@ class EvalLoader:
             ValueError: see `Unreadable.add`.
         """
         made = prefetched(self.batch, range(len(self)), threads=max(self.workers, 1)) if self.ahead else self._in_turn()
-        return (batch for batch in made if len(batch.indices))
+        return self._to_the_end(made)
+
+    def _to_the_end(self, made: Iterable[EvalBatch]) -> Iterator[EvalBatch]:
+        for batch in made:
+            if len(batch.indices):
+                yield batch
+        self.depths.close(self.unreadable.report)
 
     def _in_turn(self) -> Iterator[EvalBatch]:
         with ThreadPoolExecutor(max(1, min(self.workers, os.cpu_count() or 1))) as executor:
@@ -161,7 +173,9 @@ class EvalLoader:
             return "skipped before"
         path, side, size_hw = self.split.image_paths[image], int(self.sides[image]), self.split.sizes_hw[image]
         try:
-            found = decode_scanned(path, side, size_hw, reduced=False)  # scores do not depend on shortcuts
+            found = decode_scanned(  # scores do not depend on shortcuts
+                path, side, size_hw, reduced=False, values=self.depths.values, seen=self.depths.add
+            )
         except ValueError as error:
             return str(error)
         if self._kept is not None:

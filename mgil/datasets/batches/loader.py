@@ -18,6 +18,8 @@ from mgil.datasets.batches.planner import BatchPlanner, images_of
 from mgil.datasets.batches.prefetch import prefetched
 from mgil.datasets.batches.stores import StoreName, TileReader, Tiles, TileStore, make_store
 from mgil.datasets.batches.unreadable import Unreadable
+from mgil.datasets.reading.depths import DepthTally
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.files.text import Report
 
 
@@ -45,7 +47,8 @@ class TrainLoader:
         device: where batches are made; a CUDA device augments there.
         drop_last: leave out the incomplete last batch (a set smaller than one batch is one smaller batch).
         strict: make an image that cannot be read an error.
-        report: told which store was chosen and why, and which images are skipped.
+        values: what the values of images of more than 8 bits mean; None: all 16 bits.
+        report: told which store was chosen and why, which images are skipped, and of values that are not used well.
 
     Raises:
         ValueError: no images, an impossible argument, or see `Unreadable.add`.
@@ -66,6 +69,7 @@ class TrainLoader:
         device: torch.device | str = "cpu",
         drop_last: bool = True,
         strict: bool = False,
+        values: ValueRange | None = None,
         report: Report = print,
     ) -> None:
         if composer.size < 1 or batch_size < 1 or not 0 <= rank < world_size:
@@ -79,6 +83,7 @@ class TrainLoader:
         self.device = torch.device(device)
         self.image_weights: np.ndarray | None = None
         self.unreadable = Unreadable(len(composer), strict=strict, report=report)
+        composer.decoder.depths = DepthTally(values, chosen=True)
         self.store: TileStore = make_store(
             composer.decoder,
             name=store,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, Protocol
@@ -23,10 +24,12 @@ from mgil.datasets.batches.interrupts import interrupts_held
 from mgil.datasets.batches.letterbox import FILL, fitted_size_hw
 from mgil.datasets.batches.memory import free_ram_bytes
 from mgil.datasets.batches.unreadable import Unreadable
+from mgil.datasets.reading.depths import DepthTally
 from mgil.files.text import Report
 
 Tiles = np.ndarray | torch.Tensor
 Problems = list[tuple[int, str]]  # data set index, what is wrong with the image
+Arrival = tuple[torch.Tensor, Problems, array]  # tiles, and what `DepthTally.take` gives of them
 StoreName = Literal["auto", "resident", "streamed"]
 
 RING_BYTES = 256 << 20  # the ring holds at most this much, and at most RING_TILES images
@@ -93,6 +96,7 @@ class TileDecoder:
         self.sizes_hw = fitted_size_hw(self.image_sizes_hw, size) if len(self.image_sizes_hw) else self.image_sizes_hw
         self.size = size
         self.skipped: frozenset[int] = frozenset()  # images that are grey without a look at the file
+        self.depths = DepthTally()  # says what values of more than 8 bits mean, and counts such images
 
     def __len__(self) -> int:
         return len(self.image_paths)
@@ -113,7 +117,8 @@ class TileDecoder:
             tile[...] = FILL
             return None
         try:
-            image, _ = decode_scanned(self.image_paths[index], self.size, self.image_sizes_hw[index])
+            path, size_hw = self.image_paths[index], self.image_sizes_hw[index]
+            image, _ = decode_scanned(path, self.size, size_hw, values=self.depths.values, seen=self.depths.add)
         except ValueError as error:
             tile[...] = FILL
             return str(error)
@@ -161,6 +166,7 @@ class ResidentStore:
                     host = np.empty((len(indices), *shape[1:]), np.uint8)
                     _decode_in_threads(decoder, unreadable, indices, host, bar)
                     self.pixels[start : start + part] = torch.from_numpy(host).to(device)
+        decoder.depths.close(unreadable.report)
 
     def tiles_of(self, images: np.ndarray) -> tuple[Tiles, np.ndarray]:
         """See `TileStore`."""
@@ -223,6 +229,7 @@ class StreamedStore:
         """See `TileStore`."""
         used = np.unique(images[images >= 0])
         tiles, problems = self.decoder.decode_many(used)
+        self.decoder.depths.take()  # an epoch counts them
         for problem in problems:
             self.unreadable.add(*problem)
         return tiles, np.searchsorted(used, images)
@@ -232,7 +239,7 @@ class StreamedStore:
         ring = min(self.window, max(len(sequence) - first, 1))
         self.decoder.skipped = frozenset(self.unreadable.images)
         arrivals = _arrivals(self.decoder, sequence[first:], self.workers)
-        return _RingReader(arrivals, self.unreadable, ring, self.decoder.size, first)
+        return _RingReader(arrivals, self.unreadable, ring, self.decoder, first)
 
 
 class _RingReader:
@@ -240,16 +247,17 @@ class _RingReader:
 
     def __init__(
         self,
-        arrivals: Iterator[tuple[torch.Tensor, Problems]],
+        arrivals: Iterator[Arrival],
         unreadable: Unreadable,
         ring: int,
-        size: int,
+        decoder: TileDecoder,
         first: int,
     ) -> None:
         self.arrivals = arrivals
         self.unreadable = unreadable
-        self.ring = np.empty((ring, size, size, 3), np.uint8)
-        self.arrived = np.empty((0, size, size, 3), np.uint8)  # what has no place in the ring yet
+        self.depths = decoder.depths
+        self.ring = np.empty((ring, decoder.size, decoder.size, 3), np.uint8)
+        self.arrived = np.empty((0, decoder.size, decoder.size, 3), np.uint8)  # what has no place in the ring yet
         self.decoded = first  # positions below this are or were in the ring
 
     def rows(self, positions: np.ndarray) -> np.ndarray:
@@ -258,7 +266,8 @@ class _RingReader:
     def tiles(self, stop: int) -> Tiles:
         while self.decoded < stop:
             if not len(self.arrived):
-                chunk, problems = next(self.arrivals)
+                chunk, problems, extents = next(self.arrivals)
+                self.depths.join(extents)
                 for problem in problems:
                     self.unreadable.add(*problem)
                 self.arrived = chunk.numpy()
@@ -270,10 +279,11 @@ class _RingReader:
 
     def close(self) -> None:
         self.arrivals = iter(())  # the worker processes end with their iterator
+        self.depths.close(self.unreadable.report)
 
 
-def _arrivals(decoder: TileDecoder, sequence: np.ndarray, workers: int) -> Iterator[tuple[torch.Tensor, Problems]]:
-    """Chunks of decoded tiles of a sequence, in order, and what is wrong with which image."""
+def _arrivals(decoder: TileDecoder, sequence: np.ndarray, workers: int) -> Iterator[Arrival]:
+    """Chunks of decoded tiles of a sequence, in order."""
     chunk = max(1, min(16, CHUNK_BYTES // decoder.tile_bytes))
     chunks = [sequence[start : start + chunk] for start in range(0, len(sequence), chunk)]
     dataset = _TileDataset(decoder)
@@ -300,9 +310,9 @@ class _TileDataset(Dataset):
     def __len__(self) -> int:
         return len(self.decoder)
 
-    def __getitem__(self, indices: np.ndarray) -> tuple[torch.Tensor, Problems]:
+    def __getitem__(self, indices: np.ndarray) -> Arrival:
         tiles, problems = self.decoder.decode_many(indices)
-        return torch.from_numpy(tiles), problems
+        return torch.from_numpy(tiles), problems, self.decoder.depths.take()
 
 
 def _start_worker(worker: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from mgil.datasets.reading.image_probe import probe_images
 from mgil.datasets.reading.samples import Findings, Samples
+from mgil.files.class_names import name_key
 from mgil.files.text import printable
 
 FOLDER_CHECKS = 20  # images that are looked for in each folder
@@ -44,7 +46,7 @@ def read_categories(json_path: str) -> dict[int, str]:
     """Category id -> name, sorted by id: the order of the class indices.
 
     Raises:
-        ValueError: no categories, one without id or name, or an id used twice.
+        ValueError: no categories, one without id or name, or an id or a name used twice.
     """
     return categories_of(read_json(json_path), json_path)
 
@@ -52,15 +54,30 @@ def read_categories(json_path: str) -> dict[int, str]:
 def categories_of(content: dict[str, Any], json_path: str) -> dict[int, str]:
     """As `read_categories`, from content that was read already."""
     categories: dict[int, str] = {}
+    ids: dict[str, int] = {}
     for entry in content["categories"]:
         number = entry.get("id") if isinstance(entry, dict) else None
         name = str(entry.get("name") or "").strip() if isinstance(entry, dict) else ""
-        if type(number) is not int or number in categories or not name or not name.isprintable():
+        if not isinstance(number, int) or not is_id(number) or not name or not name.isprintable():
             raise ValueError(f"{printable(json_path)}: category {_shown(entry)} needs a name and an id of its own")
+        if number in categories:
+            both = f"{categories[number]!r} and {name!r}"
+            raise ValueError(f"{printable(json_path)}: id {number} is that of {both}; each needs an id of its own")
+        if ids.setdefault(name_key(name), number) != number:
+            raise ValueError(
+                f"{printable(json_path)}: the categories {ids[name_key(name)]} and {number} are both called {name!r}; "
+                "they are matched by name, so each needs one of its own"
+            )
         categories[number] = name
     if not categories:
         raise ValueError(f"{printable(json_path)}: has no categories")
     return dict(sorted(categories.items()))
+
+
+def annotated_categories(content: dict[str, Any]) -> list[Any]:
+    """The category ids of all annotations, each once, as they come."""
+    entries = (entry.get("category_id") for entry in content["annotations"] if isinstance(entry, dict))
+    return list(dict.fromkeys(number for number in entries if is_id(number)))
 
 
 def find_image_folder(content: dict[str, Any], json_path: str, root: str, split: str) -> str:
@@ -98,25 +115,19 @@ def image_paths_of(content: dict[str, Any], folder: str) -> list[str]:
 
 
 def scan_coco(
-    content: dict[str, Any], json_path: str, folder: str, category_ids: tuple[int, ...]
+    content: dict[str, Any], json_path: str, folder: str, class_of_category: Mapping[int, int]
 ) -> tuple[Samples, Findings]:
     """Read sizes of images and the annotations; entries that make no sense are reported and dropped.
 
     Boxes are cut at the image's edge; a missing `area` is the box's.
-
-    Raises:
-        ValueError: the categories are not those of the data set.
     """
-    if tuple(categories_of(content, json_path)) != category_ids:
-        raise ValueError(f"{printable(json_path)}: its category ids are not the data set's {list(category_ids)[:9]}...")
     found = Findings()
     index_of_id, image_paths, sizes_hw = _scan_images(content, json_path, folder, found)
-    class_of_category = {number: index for index, number in enumerate(category_ids)}
-    skipped = {entry.get("id") for entry in content["images"] if isinstance(entry, dict) and _is_id(entry.get("id"))}
+    skipped = {entry.get("id") for entry in content["images"] if isinstance(entry, dict) and is_id(entry.get("id"))}
     skipped -= index_of_id.keys()
     rows: list[tuple[float, ...]] = []
     for position, entry in enumerate(content["annotations"]):
-        if isinstance(entry, dict) and _is_id(entry.get("image_id")) and entry["image_id"] in skipped:
+        if isinstance(entry, dict) and is_id(entry.get("image_id")) and entry["image_id"] in skipped:
             continue  # its image was reported
         row = _read_annotation(entry, index_of_id, class_of_category, sizes_hw)
         if isinstance(row, str):
@@ -136,7 +147,8 @@ def scan_coco(
     return Samples.from_rows(image_paths, sizes_hw, images, **columns, image_ids=ids), found
 
 
-def _is_id(value: Any) -> bool:
+def is_id(value: Any) -> bool:
+    """Whether a value can be the id of an image or a category."""
     return type(value) is int and abs(value) < 2**63
 
 
@@ -166,7 +178,7 @@ def _scan_images(
     for entry, name, size in zip(entries, names, probed, strict=True):
         number = entry.get("id") if isinstance(entry, dict) else None
         problem = ""
-        if not isinstance(number, int) or not _is_id(number) or number in index_of_id:
+        if not isinstance(number, int) or not is_id(number) or number in index_of_id:
             problem = f"id {_shown(number)} is not a whole number of its own"
         elif not name:
             problem = f"file_name {_shown(entry.get('file_name'))} does not name a file inside the image folder"
@@ -199,13 +211,13 @@ def _shown(value: Any) -> str:
 
 
 def _read_annotation(
-    entry: Any, index_of_id: dict[int, int], class_of_category: dict[int, int], sizes_hw: np.ndarray
+    entry: Any, index_of_id: dict[int, int], class_of_category: Mapping[int, int], sizes_hw: np.ndarray
 ) -> tuple[float, ...] | str:
     """(image index, class, cx, cy, w, h normalised, area, iscrowd), or what is wrong."""
     if not isinstance(entry, dict):
         return "is not an object"
     image_id, category, bbox = entry.get("image_id"), entry.get("category_id"), entry.get("bbox")
-    if not _is_id(image_id) or image_id not in index_of_id:
+    if not is_id(image_id) or image_id not in index_of_id:
         return f"image_id {_shown(image_id)} is no image of this file"
     if type(category) is not int or category not in class_of_category:
         return f"category_id {_shown(category)} is no category of this file"

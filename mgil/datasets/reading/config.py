@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mgil.datasets.reading.coco_json import read_categories
+from mgil.datasets.reading.categories import classes_of
 from mgil.datasets.reading.digits import NAMES as DIGITS
 from mgil.datasets.reading.digits import digits_folder
+from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.files.names import hint_for
+from mgil.files.paths import find, find_or_match
 from mgil.files.shipped import shipped
 from mgil.files.text import check_class_names
 from mgil.files.yaml_file import read_yaml_mapping
@@ -20,9 +22,15 @@ SHIPPED_FOLDER = shipped("data")
 MOST_COUNT = 1_000_000  # pixels, epochs or images
 SPLITS = ("train", "val", "test")
 TRAINING_KEYS = ("imgsz", "epochs", "batch_size", "hyp")
-KEYS = (*SPLITS, "path", "names", "nc", "category_ids", "download", "generate", "convert", *TRAINING_KEYS)
+VALUE_KEYS = ("bits", "range")
+KEYS = (
+    *(*SPLITS, "path", "names", "nc", "kpt_shape", "category_ids", "download", "generate", "convert"),
+    *(*VALUE_KEYS, *TRAINING_KEYS),
+)
 # Written by other tools for people to read; they change nothing here.
-INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
+INFORMATION_KEYS = frozenset(
+    {"author", "date", "description", "flip_idx", "info", "kpt_names", "license", "roboflow", "url", "version"}
+)
 # Data sets of YOLOv5 that are not here, and what to do instead.
 NOT_HERE = {
     r"Argoverse|GlobalWheat2020|Objects365|SKU-110K|VisDrone|xView":
@@ -42,14 +50,17 @@ class DataConfig:
     val: tuple[str, ...]
     test: tuple[str, ...]
     names: tuple[str, ...]  # by class index
-    category_ids: tuple[int, ...]  # the COCO category id of each class
+    category_ids: tuple[int, ...]  # the COCO category id of each class; a split's json may have others
+    names_from: str = ""  # the file that the names are from; "": the YAML
     generate: str | None = None  # 'digits': `mgil.datasets.reading.load.make_generated` makes the set in `root`
     download: str | None = None  # the YAML's `download` entry as text for people; never executed
     imgsz: int | None = None  # training size in pixels that suits the images, where the user gives none
     epochs: int | None = None  # length of training that suits the set, where the user gives none
     batch_size: int | None = None  # images per batch that suit the set, where the user gives none
     hyp: Mapping[str, Any] = field(default_factory=dict)  # changes to the default recipe that the set needs
-    merged_ids: tuple[int, ...] = ()  # the category ids of the files, where `as_one_class` made one class of them
+    values: ValueRange | None = None  # what the values of pictures of more than 8 bits mean; None: all 16 bits
+    one_class: bool = False  # every object is of the only class, whatever the files say
+    kpt_shape: tuple[int, int] | None = None  # key points of a label line and numbers of each; None: as the lines look
 
     def split(self, name: str) -> tuple[str, ...]:
         """The sources of split `name`, which is 'train', 'val' or 'test'."""
@@ -58,10 +69,15 @@ class DataConfig:
         sources: tuple[str, ...] = getattr(self, name)
         return sources
 
+    @property
+    def bases(self) -> tuple[str, str, str]:
+        """The folders that a line of a list may be relative to, behind the list's own; "" is the working folder."""
+        return str(self.root), str(self.yaml_path.parent), ""
+
     def as_one_class(self) -> DataConfig:
         """The same data set with one class for every object: its only one, or `item` with category id 1."""
         names, ids = (self.names, self.category_ids) if len(self.names) == 1 else (("item",), (1,))
-        return replace(self, names=names, category_ids=ids, merged_ids=self.merged_ids or self.category_ids)
+        return replace(self, names=names, category_ids=ids, one_class=True)
 
 
 def load_data_config(path: str | Path) -> DataConfig:
@@ -69,15 +85,18 @@ def load_data_config(path: str | Path) -> DataConfig:
 
     Keys:
         path: the data set's folder, relative to the YAML's own folder, which is also the default.
-        train, val, test: each a folder of images, a .txt list of images, a list of these, or one COCO .json file;
-            relative to `path`.
-        names: a list, or a mapping from 0 upwards; optional when a split is a COCO .json.
+        train, val, test: each a folder of images, a .txt list of images, a pattern with * and such, a list of these, or
+            one COCO .json file; relative to `path`.
+        names: a list, or a mapping from 0 upwards; optional when train is a COCO .json, or where only val or test are.
         nc: optional; must equal the number of names.
-        category_ids: optional, the COCO category id of each class; else a COCO .json's, else 1 to nc.
+        kpt_shape: optional; the shape of the key points that follow the box on a label line, e.g. [17, 3].
+        category_ids: optional, the COCO category id of each class; else a COCO .json's, else COCO's where the names are
+            COCO's 80, else 1 to nc. A COCO .json is read by the names of its categories, whatever their ids.
         download, convert: optional, what `mgil.datasets.reading.download` fetches and how it is rewritten after.
         generate: optional; `digits` is made when a split is first read, in `path` or, where that cannot be written,
             in the user's cache folder.
         imgsz, epochs, batch_size: optional, what to train with unless the user says otherwise.
+        bits, range: optional, what 16-bit images use of their values: 8 to 16 bits, or `[lowest, highest]`.
         hyp: optional, values of the default recipe that the set needs otherwise, e.g. `{fliplr: 0.0}` for text.
 
     Args:
@@ -89,7 +108,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         ValueError: a key that is not known, or a value that makes no sense; names the file and the value.
     """
     yaml_path = find_data_yaml(path)
-    content = read_yaml_mapping(yaml_path)
+    content = read_yaml_mapping(yaml_path, text_under="names")
     _check_keys(content, yaml_path)
     root = _read_root(content, yaml_path)
     generate = content.get("generate")
@@ -101,23 +120,27 @@ def load_data_config(path: str | Path) -> DataConfig:
     if not any(sources.values()):
         raise ValueError(f"{yaml_path}: gives neither train, val nor test")
     names = _read_names(content, yaml_path) or (DIGITS if generate else None)  # its COCO .json may not be there yet
-    names, category_ids = _with_categories(names, content, sources, yaml_path)
-    if "nc" in content and content["nc"] != len(names):
-        raise ValueError(f"{yaml_path}: nc is {content['nc']!r} but there are {len(names)} names")
+    classes = classes_of(names, content.get("category_ids"), sources, yaml_path)
+    nc = content.get("nc")
+    if nc is not None and str(nc).strip() not in (f"{len(classes.names)}", f"{len(classes.names)}.0"):  # nc: "2" is a 2
+        raise ValueError(f"{yaml_path}: nc is {nc!r} but there are {len(classes.names)} names")
     return DataConfig(
         yaml_path,
         root,
         sources["train"],
         sources["val"],
         sources["test"],
-        names=names,
-        category_ids=category_ids,
+        names=classes.names,
+        category_ids=classes.category_ids,
+        names_from=classes.source,
         generate=generate,
         download=_describe(content.get("download")),
         imgsz=_read_count(content, "imgsz", yaml_path),
         epochs=_read_count(content, "epochs", yaml_path),
         batch_size=_read_count(content, "batch_size", yaml_path),
         hyp=_read_hyp(content, yaml_path),
+        kpt_shape=_read_kpt_shape(content.get("kpt_shape"), yaml_path),
+        values=_read_values(content, yaml_path),
     )
 
 
@@ -128,8 +151,9 @@ def find_data_yaml(path: str | Path) -> Path:
         FileNotFoundError: neither is there; names the nearest shipped one.
     """
     path = Path(path)
-    if path.is_file():
-        return Path(os.path.abspath(path))
+    found = find(str(path), there=os.path.isfile)
+    if found is not None:
+        return Path(os.path.abspath(found))
     shipped = {file.name.lower(): file for file in SHIPPED_FOLDER.glob("*.yaml")}
     if path.parent == Path(".") and path.name:
         for name in (path.name.lower(), f"{path.name.lower()}.yaml"):
@@ -161,13 +185,30 @@ def _read_hyp(content: dict[str, Any], yaml_path: Path) -> dict[str, Any]:
     return value
 
 
+def _read_kpt_shape(value: Any, yaml_path: Path) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    whole = isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value)
+    if not whole or not 1 <= value[0] <= MOST_COUNT or value[1] not in (2, 3):
+        raise ValueError(f"{yaml_path}: kpt_shape is {value!r}, must be [points, 2 or 3], such as [17, 3]")
+    return value[0], value[1]
+
+
+def _read_values(content: dict[str, Any], yaml_path: Path) -> ValueRange | None:
+    try:
+        return range_of(content.get("bits"), content.get("range"))
+    except ValueError as error:
+        raise ValueError(f"{yaml_path}: {error}") from error
+
+
 def _read_root(content: dict[str, Any], yaml_path: Path) -> Path:
     value = content.get("path")
     if value is None:
         value = "."
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError(f"{yaml_path}: path {value!r} is not the name of a folder")
-    return Path(os.path.normpath(yaml_path.parent / Path(value).expanduser()))
+    found = find(value, (str(yaml_path.parent), ""))
+    return Path(os.path.abspath(found or yaml_path.parent / Path(os.path.expandvars(value)).expanduser()))
 
 
 def _read_split(value: Any, split: str, root: Path, yaml_path: Path) -> tuple[str, ...]:
@@ -175,17 +216,25 @@ def _read_split(value: Any, split: str, root: Path, yaml_path: Path) -> tuple[st
     for entry in entries:
         if not isinstance(entry, str) or not entry.strip() or "\0" in entry:
             raise ValueError(f"{yaml_path}: {split}: {entry!r} is not the name of a folder or file")
-    paths = tuple(_resolve(entry.strip(), root) for entry in entries)
+        if min(entry.strip()) < " ":
+            raise ValueError(
+                f"{yaml_path}: {split}: {entry!r} has control characters; in double quotes a backslash begins "
+                "an escape: write / instead, or use single quotes"
+            )
+    paths = tuple(_resolve(entry.strip(), root, yaml_path.parent) for entry in entries)
     if len(paths) > 1 and any(path.lower().endswith(".json") for path in paths):
         raise ValueError(f"{yaml_path}: {split}: a COCO .json must be the split's only entry, found {len(paths)}")
     return paths
 
 
-def _resolve(entry: str, root: Path) -> str:
-    path = os.path.normpath(root / Path(entry).expanduser())
-    if entry.startswith("../") and not os.path.exists(path) and os.path.exists(root / entry[3:]):
-        return os.path.normpath(root / entry[3:])  # Roboflow writes ../train/images for a folder beside the YAML
-    return path
+def _resolve(entry: str, root: Path, yaml_folder: Path) -> str:
+    """The path of a split's entry: where it is, else where it should be."""
+    found = find_or_match(entry, (str(root),))
+    if found is None and entry.startswith("../"):  # Roboflow writes ../train/images for a folder beside the YAML
+        found = find(entry[3:], (str(root),))
+    if found is None and root == yaml_folder:  # without `path`, YOLOv5 and darknet start from the working folder
+        found = find_or_match(entry)
+    return os.path.abspath(found or root / Path(os.path.expandvars(entry)).expanduser())
 
 
 def _read_names(content: dict[str, Any], yaml_path: Path) -> tuple[str, ...] | None:
@@ -193,15 +242,17 @@ def _read_names(content: dict[str, Any], yaml_path: Path) -> tuple[str, ...] | N
     if value is None:
         return None
     if isinstance(value, dict):
-        if sorted(key for key in value if type(key) is int) != list(range(len(value))):
-            raise ValueError(f"{yaml_path}: the keys of names must be 0 to {len(value) - 1}, each once")
-        value = [value[index] for index in range(len(value))]
+        value = _names_in_order(value, yaml_path)
     if not isinstance(value, list) or not value:
         raise ValueError(f"{yaml_path}: names must be a list or a mapping from class index to name, found {value!r}")
+    index_of: dict[str, int] = {}
     for index, name in enumerate(value):
-        if isinstance(name, bool) or not isinstance(name, (str, int, float)) or not str(name).strip():
+        if not isinstance(name, str) or not name.strip():
             raise ValueError(f"{yaml_path}: name of class {index} is {name!r}, not text; put it in quotes")
-    names = tuple(str(name) for name in value)
+        first = index_of.setdefault(name, index)
+        if first != index:
+            raise ValueError(f"{yaml_path}: class {first} and class {index} are both called {name!r}; rename one")
+    names = tuple(value)
     try:
         check_class_names(names)
     except ValueError as error:
@@ -209,35 +260,27 @@ def _read_names(content: dict[str, Any], yaml_path: Path) -> tuple[str, ...] | N
     return names
 
 
-def _with_categories(
-    names: tuple[str, ...] | None, content: dict[str, Any], sources: dict[str, tuple[str, ...]], yaml_path: Path
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and category ids from the YAML, completed from a COCO .json where the YAML leaves them out."""
-    ids = content.get("category_ids")
-    if ids is not None and (
-        not isinstance(ids, list) or any(type(number) is not int for number in ids) or len(set(ids)) != len(ids)
-    ):
-        raise ValueError(f"{yaml_path}: category_ids must be a list of different whole numbers")
-    # The smallest of the files is enough: reading a split checks that its categories are the same.
-    json_paths = [paths[0] for paths in sources.values() if paths and paths[0].lower().endswith(".json")]
-    missing = [path for path in json_paths if not os.path.isfile(path)]
-    json_paths = sorted(set(json_paths).difference(missing), key=os.path.getsize)
-    if names is None and missing and not json_paths:
-        raise FileNotFoundError(
-            f"data set not found: {missing[0]} ({yaml_path} takes the names of the classes from it)"
-        )
-    if json_paths and (names is None or ids is None):
-        categories = read_categories(json_paths[0])
-        if names is not None and len(names) != len(categories):
-            raise ValueError(f"{yaml_path}: {len(names)} names but {json_paths[0]} has {len(categories)} categories")
-        names = names or tuple(categories.values())
-        ids = ids or list(categories)
-    if names is None:
-        raise ValueError(f"{yaml_path}: has no names; add 'names:' with one name per class")
-    ids = ids or list(range(1, len(names) + 1))
-    if len(ids) != len(names):
-        raise ValueError(f"{yaml_path}: has {len(names)} names but {len(ids)} category_ids")
-    return names, tuple(ids)
+def _names_in_order(value: dict[Any, Any], yaml_path: Path) -> list[Any]:
+    """The names of a mapping from class index to name, or from name to class index."""
+    indexed = {_as_index(key): name for key, name in value.items()}
+    wanted = set(range(len(value)))
+    if indexed.keys() == wanted:
+        return [indexed[index] for index in range(len(value))]
+    reversed_ = {_as_index(index): name for name, index in value.items()}
+    if reversed_.keys() == wanted and all(isinstance(name, str) for name in value):
+        return [reversed_[index] for index in range(len(value))]
+    reason = ""
+    numbers = sorted(key for key in indexed if key is not None)
+    if len(numbers) == len(value):
+        missing = min(wanted.difference(numbers))
+        reason = f"; they start at {numbers[0]}" if numbers[0] else f"; {missing} is missing, {numbers[-1]} is there"
+    raise ValueError(f"{yaml_path}: the keys of names must be 0 to {len(value) - 1}, each once{reason}")
+
+
+def _as_index(key: Any) -> int | None:
+    """A class index that is written as a number or as its text."""
+    text = str(key).strip()
+    return int(text) if type(key) in (int, str) and text.isascii() and text.isdigit() and len(text) < 9 else None
 
 
 def _describe(download: Any) -> str | None:

@@ -29,6 +29,7 @@ from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
 from mgil.datasets.reading.load import make_generated
 from mgil.datasets.reading.voc import convert_voc
 from mgil.files.atomic import write_atomic
+from mgil.files.paths import is_there
 from mgil.files.text import Report
 from mgil.files.yaml_file import read_yaml_mapping
 
@@ -68,7 +69,7 @@ class Member:
 def download_absent(config: DataConfig, splits: Iterable[str], report: Report = print) -> DataConfig:
     """`download` where a file or folder of the splits is not there; else the configuration as it is."""
     make_generated(config)
-    if all(os.path.exists(source) for split in splits for source in config.split(split)):
+    if all(is_there(source) for split in splits for source in config.split(split)):
         return config
     return download(config, report)
 

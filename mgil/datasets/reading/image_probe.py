@@ -11,10 +11,14 @@ from typing import BinaryIO, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
+from mgil.datasets.reading.pixels import no_brightness, no_pixels
 from mgil.files.regular import open_regular
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
-FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # what may be inside, whatever the suffix says
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".jfif", ".jp2", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+# What may be inside, whatever the suffix says. Pillow knows more, but some of those run other programs to decode.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 ORIENTATION_TAG = 274  # EXIF: values 5 to 8 show the picture with width and height exchanged
 # What Pillow's readers raise on damaged headers and data.
 READER_ERRORS = (
@@ -30,6 +34,8 @@ KNOWN_STARTS = (
     (4, b"ftyphei", "HEIC"),
     (4, b"ftypmif1", "HEIC"),
     (4, b"jP  ", "JPEG 2000"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
     (0, b"%PDF", "PDF"),
     (0, b"<", "HTML or XML"),
 )
@@ -71,7 +77,7 @@ def probe_image(path: str) -> tuple[int, int]:
     except (Image.DecompressionBombError, *READER_ERRORS) as error:
         raise ImageProblem(why_unreadable(error)) from error
     if width < 1 or height < 1:
-        raise ImageProblem(f"has no pixels ({height}x{width})")
+        raise ImageProblem(no_pixels(height, width))
     return (width, height) if turned else (height, width)
 
 
@@ -123,9 +129,8 @@ def check_brightness(image: Image.Image) -> None:
     Raises:
         ValueError: floating point or 32-bit pixels.
     """
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):  # a PNG's I has 16 bits
-        kind = "floating point" if image.mode == "F" else "32-bit"
-        raise ValueError(f"{kind} pixels have no fixed brightness; convert the image to 8 or 16 bits")
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):  # whose I has 16 bits
+        raise ValueError(no_brightness("floating point" if image.mode == "F" else "32-bit"))
 
 
 def _ends_well(file: BinaryIO, image_format: str) -> bool:
@@ -151,10 +156,12 @@ def why_unidentified(head: bytes) -> str:
     if not head:
         return "is empty (0 bytes)"
     kind = next((name for offset, start, name in KNOWN_STARTS if head[offset:].startswith(start)), None)
-    if kind in ("JPEG", "PNG"):
+    if kind in ("JPEG", "PNG", "GIF", "JPEG 2000"):
         return f"cannot be decoded (damaged {kind} header)"
+    if kind == "TIFF":
+        return "cannot be decoded (a damaged header, or a kind of TIFF that is not read; save it anew)"
     hint = f"; it looks like {kind}" if kind else ""
-    return f"cannot be read (not a JPEG, PNG, BMP, TIFF or WebP file{hint})"
+    return f"cannot be read (not a JPEG, PNG, BMP, TIFF, WebP, GIF, JPEG 2000 or PNM file{hint})"
 
 
 def why_unreadable(error: BaseException) -> str:

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import PIL
 
+from mgil.datasets.reading.faults import Faults
 from mgil.datasets.reading.npz import read_npz
 from mgil.datasets.reading.path_list import PathList, pack_texts, unpack_texts
-from mgil.datasets.reading.samples import Counts, Findings, Samples
+from mgil.datasets.reading.samples import Counts, Findings, JsonKeys, Samples
 from mgil.files.atomic import write_atomic
 from mgil.files.text import Report
 
-FORMAT = 3  # raise it when reading changes what it finds: older caches are then made anew
+FORMAT = 4  # raise it when reading changes what it finds: older caches are then made anew
 ARRAYS = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd", "offsets", "image_ids")
 SIGNED_AT_ONCE = 4096  # files
 
@@ -121,17 +122,27 @@ def _to_arrays(samples: Samples, found: Findings) -> dict[str, Any]:
     arrays: dict[str, Any] = {name: getattr(samples, name) for name in ARRAYS}
     arrays["image_paths"] = pack_texts(samples.image_paths)
     arrays["problems"] = pack_texts(found.problems)
-    arrays["unknown_classes"] = pack_texts(found.unknown_classes)
+    arrays["faults"] = pack_texts([found.faults.to_json()])
+    keys = samples.json
+    arrays["json"] = pack_texts([keys.path, keys.image_folder] if keys else [])
+    arrays["category_ids"] = np.array(keys.category_ids if keys else (), np.int64)
+    arrays["lacking"] = np.array(keys.lacking if keys else (), np.int64)
     arrays["counts"] = np.array(astuple(found.counts), np.int64)
     return arrays
 
 
 def _from_arrays(content: Mapping[str, np.ndarray], num_classes: int | None) -> tuple[Samples, Findings]:
-    samples = Samples(PathList(content["image_paths"]), **{name: content[name] for name in ARRAYS})
+    keys = None
+    if len(content["json"]):
+        path, image_folder = unpack_texts(content["json"])
+        ids, lacking = (tuple(map(int, content[name])) for name in ("category_ids", "lacking"))
+        keys = JsonKeys(path, image_folder, ids, lacking)
+    samples = Samples(PathList(content["image_paths"]), **{name: content[name] for name in ARRAYS}, json=keys)
     if not _is_consistent(samples, num_classes):
         raise ValueError("its arrays do not belong together")
-    texts = (unpack_texts(content[name]) for name in ("problems", "unknown_classes"))
-    return samples, Findings(Counts(*map(int, content["counts"])), *texts)
+    counts = Counts(*map(int, content["counts"]))
+    faults = Faults.from_json("".join(unpack_texts(content["faults"])))
+    return samples, Findings(counts, unpack_texts(content["problems"]), faults)
 
 
 def _is_consistent(samples: Samples, num_classes: int | None) -> bool:
@@ -152,6 +163,11 @@ def _is_consistent(samples: Samples, num_classes: int | None) -> bool:
             return False
     ends = (int(samples.offsets[0]), int(samples.offsets[-1]))
     below = samples.classes < (2**31 - 1 if num_classes is None else num_classes)
+    ids = samples.json.category_ids if samples.json else ()
+    if samples.json and (len(ids) != num_classes or len(set(ids)) != len(ids)):
+        return False
+    if samples.json and not set(samples.json.lacking) <= set(range(len(ids))):
+        return False
     return bool(
         ends == (0, boxes)
         and (np.diff(samples.offsets) >= 0).all()

@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import stat
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
+from mgil.datasets.reading.image_ids import ids_of
 from mgil.datasets.reading.image_probe import ImageProblem, map_chunks, probe_image
+from mgil.datasets.reading.label_text import BadLine, LongLines, LongRow, parse_label_file, parse_plain_labels
 from mgil.datasets.reading.samples import Findings, Samples, join_parts
 from mgil.files.regular import open_at_once
 from mgil.files.text import printable
 
 TOLERANCE = 0.01  # of the image's side: how far a centre or a size may leave 0..1 by rounding
 MAX_LABEL_BYTES = 64 << 20  # a larger file is no label file
-PLAIN_CHARACTERS = b"0123456789.+-eE"  # what numbers are written with
-PLAIN_GAPS = b"    \n"  # what else a line with five numbers has
-UNKNOWN_CLASS_CHECK = 2  # which of the checks of a row that is
+GROSS = 0.1  # of the image's side: how far a box reaches out of it by no slip of the hand
+MOST_CLASSES_TOLD = 10_000  # class ids above this are counted, but not each
 MOST_TOLD = 100  # bad lines of a file that are told one by one
 
 
@@ -36,137 +38,98 @@ def _label_folder(image_folder: str) -> str:
     return labels.join(image_folder.rsplit(images, 1))
 
 
-def scan_yolo(image_paths: Sequence[str], num_classes: int | None) -> tuple[Samples, Findings]:
+def scan_yolo(
+    image_paths: Sequence[str], num_classes: int | None, kpt_shape: tuple[int, int] | None = None
+) -> tuple[Samples, Findings]:
     """Read sizes and labels of images.
 
     Args:
         image_paths: absolute paths.
         num_classes: class ids must be below this; None accepts every id.
+        kpt_shape: how many key points follow the box on a line, and of how many numbers each is; None: where all long
+            lines of the split look like a box and key points they are read as such, else as polygons.
 
     Returns:
-        The images that can be used, with their labels, and what there is to tell. Image ids are the file names where
-        all are different whole numbers, else 1 to N.
+        The images that can be used, with their labels, and what there is to tell.
     """
-    # The parts have no name, so that their memory is free before the ids are made.
-    samples, found = join_parts(
-        map_chunks(lambda paths: _scan_chunk(paths, num_classes), image_paths) or [_scan_chunk((), num_classes)]
-    )
-    return replace(samples, image_ids=_ids_of(samples)), found
+    columns = None if kpt_shape is None else 5 + kpt_shape[0] * kpt_shape[1]
+    samples, found, long_lines = _scan(image_paths, num_classes, columns)
+    if columns is None and (columns := long_lines.key_point_columns()) is not None:
+        del samples, found  # there may be no room for two of them
+        samples, found, _ = _scan(image_paths, num_classes, columns)
+    return replace(samples, image_ids=ids_of(image_paths, samples.image_paths)), found
 
 
-def _ids_of(samples: Samples) -> np.ndarray:
-    stems = [os.path.splitext(os.path.basename(path))[0] for path in samples.image_paths]
-    if all(stem.isascii() and stem.isdigit() and len(stem) <= 18 for stem in stems):
-        ids = np.array(list(map(int, stems)), np.int64)
-        if len(np.unique(ids)) == len(ids):
-            return ids
-    return samples.image_ids
+def _scan(
+    image_paths: Sequence[str], num_classes: int | None, key_point_columns: int | None
+) -> tuple[Samples, Findings, LongLines]:
+    def scan(paths: Sequence[str]) -> tuple[Samples, Findings, LongLines]:
+        chunk = _Chunk(key_point_columns)
+        for path in paths:
+            chunk.read(path)
+        return _good_rows(chunk, num_classes), chunk.found, chunk.long_lines
+
+    parts = map_chunks(scan, image_paths) or [scan(())]
+    long_lines = LongLines()
+    for _, _, seen in parts:
+        long_lines.update(seen)
+    return *join_parts([(samples, found) for samples, found, _ in parts]), long_lines
 
 
-def parse_plain_labels(content: bytes) -> list[float] | None:
-    """Parse a label file with nothing unusual in it, three times as fast as `parse_label_file`.
+@dataclass
+class _Chunk:
+    """Some images of a split and the rows of their labels, as they are read."""
 
-    Returns:
-        The five numbers of each line, one line after the other; None if `parse_label_file` must look at it: another
-        layout than five numbers between single spaces per line, or two equal lines.
-    """
-    gaps = content.translate(None, PLAIN_CHARACTERS)
-    lines = (len(gaps) + 1) // len(PLAIN_GAPS)
-    if gaps != (PLAIN_GAPS * lines)[: len(gaps)]:
-        return None
-    try:
-        values = list(map(float, content.split()))
-    except ValueError:
-        return None
-    columns = iter(values)
-    if len(values) != 5 * lines or len(set(zip(columns, columns, columns, columns, columns, strict=True))) != lines:
-        return None
-    return values
+    key_point_columns: int | None
+    found: Findings = field(default_factory=Findings)
+    long_lines: LongLines = field(default_factory=LongLines)
+    image_paths: list[str] = field(default_factory=list)  # those that can be used
+    sizes: array[int] = field(default_factory=lambda: array("i"))  # height and width of each
+    rows: array[float] = field(default_factory=lambda: array("d"))  # five numbers of each line
+    numbers: array[int] = field(default_factory=lambda: array("q"))  # the line that each row is from
+    ends: array[int] = field(default_factory=lambda: array("q", [0]))  # where the rows of each image end
+    long_rows: list[int] = field(default_factory=list)  # rows from lines with more numbers
+    bad_files: set[int] = field(default_factory=set)  # images with a line that is no row
 
-
-def parse_label_file(content: bytes) -> Iterator[tuple[int, tuple[float, ...] | str]]:
-    """Parse `class cx cy w h` lines, and `class x1 y1 x2 y2 x3 y3 ...` polygons, which become their box.
-
-    Yields:
-        (line number, numbers) or (line number, what is wrong with the line); empty lines are passed over.
-    """
-    seen: set[tuple[float, ...]] = set()
-    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
-        columns = line.split()
-        if not columns:
-            continue
-        if len(columns) != 5 and (len(columns) < 7 or len(columns) % 2 == 0):
-            yield number, f"expected 5 columns (class cx cy w h) or a polygon, found {len(columns)}"
-            continue
+    def read(self, image_path: str) -> None:
+        """Read an image's size and its labels."""
         try:
-            values = tuple(map(float, columns))
-        except ValueError:
-            values = None
-        if values is None or b"_" in line:  # Python reads 1_000 as a number; a label file has no such thing
-            yield number, f"{_first_not_a_number(columns)} is not a number"
-            continue
-        if len(values) > 5:
-            values = _box_of_polygon(values)
-        if values in seen:
-            yield number, "the same box as on an earlier line"
-            continue
-        seen.add(values)
-        yield number, values
-
-
-def _first_not_a_number(columns: list[bytes]) -> str:
-    for column in columns:
-        try:
-            float(column)
-        except ValueError:
-            break
-        if b"_" in column:
-            break
-    return repr(column[:20].decode("utf-8", "backslashreplace"))
-
-
-def _box_of_polygon(values: tuple[float, ...]) -> tuple[float, ...]:
-    x1, x2 = min(values[1::2]), max(values[1::2])
-    y1, y2 = min(values[2::2]), max(values[2::2])
-    if any(value != value for value in values):
-        x1 = float("nan")  # min and max may have passed over it
-    return (values[0], (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
-
-
-def _scan_chunk(image_paths: Sequence[str], num_classes: int | None) -> tuple[Samples, Findings]:
-    found = Findings()
-    sizes, numbers, ends, rows = array("i"), array("q"), array("q", [0]), array("d")
-    usable: list[str] = []
-    for image_path in image_paths:
-        try:
-            sizes.extend(probe_image(image_path))
+            self.sizes.extend(probe_image(image_path))
         except ImageProblem as problem:
-            found.counts.bad_images += 1
-            found.problems.append(f"{printable(image_path)}: {problem}; image skipped")
-            continue
+            self.found.counts.bad_images += 1
+            self.found.problems.append(f"{printable(image_path)}: {problem}; image skipped")
+            return
         label_path = label_path_of(image_path)
-        content = _read_label_file(label_path, found)
+        content = _read_label_file(label_path, self.found)
         values = parse_plain_labels(content)
         if values is not None:
-            rows.extend(values)
-            numbers.extend(range(1, len(values) // 5 + 1))
+            self.rows.extend(values)
+            self.numbers.extend(range(1, len(values) // 5 + 1))
         else:
-            bad_lines = 0
-            for number, line in parse_label_file(content):
-                if isinstance(line, str):
-                    bad_lines += 1
-                    _drop(found, label_path, number, line, told=bad_lines <= MOST_TOLD)
-                else:
-                    rows.extend(line)
-                    numbers.append(number)
-            if bad_lines > MOST_TOLD:
-                found.problems.append(f"{printable(label_path)}: {bad_lines - MOST_TOLD} more lines dropped")
-        ends.append(len(numbers))
-        usable.append(image_path)
-    table = np.array(rows, np.float64).reshape(-1, 5)
-    images = np.repeat(np.arange(len(usable)), np.diff(ends))
-    sizes_hw = np.array(sizes, np.int32).reshape(-1, 2)
-    return _good_rows(found, table, images, np.array(numbers, np.int64), usable, sizes_hw, num_classes), found
+            self._read_lines(content, label_path)
+        self.ends.append(len(self.numbers))
+        self.image_paths.append(image_path)
+
+    def _read_lines(self, content: bytes, label_path: str) -> None:
+        kinds: Counter[str] = Counter()
+        for number, line in parse_label_file(content, self.key_point_columns, self.long_lines):
+            if isinstance(line, BadLine):
+                kinds[line.kind] += 1
+                _drop(self.found, label_path, number, line, told=kinds.total() <= MOST_TOLD)
+            else:
+                if isinstance(line, LongRow):
+                    self.long_rows.append(len(self.numbers))
+                self.rows.extend(line)
+                self.numbers.append(number)
+        if kinds.total() > MOST_TOLD:
+            self.found.problems.append(f"{printable(label_path)}: {kinds.total() - MOST_TOLD} more lines dropped")
+        for kind, count in kinds.items():
+            self.found.faults.add(kind, count, 1)
+        del kinds["twice"]  # nothing is lost with them
+        if kinds:
+            self.bad_files.add(len(self.image_paths))
+            self.found.faults.add("bad", kinds.total(), 0)
+            self.found.faults.add("all", kinds.total(), 0)
 
 
 def _read_label_file(label_path: str, found: Findings) -> bytes:
@@ -176,8 +139,7 @@ def _read_label_file(label_path: str, found: Findings) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_LABEL_BYTES:
                 found.counts.empty += 1
-                found.counts.dropped += 1
-                found.problems.append(f"{printable(label_path)}: is not a label file; its image has no labels")
+                _lose_file(found, f"{printable(label_path)}: is not a label file")
                 return b""
             content = file.read()
     except FileNotFoundError:
@@ -185,8 +147,7 @@ def _read_label_file(label_path: str, found: Findings) -> bytes:
         return b""
     except OSError as error:
         found.counts.missing += 1
-        found.counts.dropped += 1
-        found.problems.append(f"{printable(label_path)}: cannot be read ({error.strerror}); its image has no labels")
+        _lose_file(found, f"{printable(label_path)}: cannot be read ({error.strerror})")
         return b""
     if content.strip():
         found.counts.labelled += 1
@@ -195,73 +156,126 @@ def _read_label_file(label_path: str, found: Findings) -> bytes:
     return content
 
 
-def _drop(found: Findings, label_path: str, number: int, reason: str, *, told: bool = True) -> None:
+def _lose_file(found: Findings, text: str) -> None:
+    found.counts.dropped += 1
+    found.problems.append(f"{text}; its image has no labels")
+    for kind in ("file", "bad", "all"):
+        found.faults.add(kind, 1, 1, text)
+
+
+def _drop(found: Findings, label_path: str, number: int, line: BadLine, *, told: bool = True) -> None:
     found.counts.dropped += 1
     if told:
-        found.problems.append(f"{printable(label_path)}:{number}: {reason}; line dropped")
+        text = f"{printable(label_path)}:{number}: {line.reason}"
+        found.problems.append(f"{text}; line dropped")
+        found.faults.examples.setdefault(line.kind, text)
+        if line.kind != "twice":
+            found.faults.examples.setdefault("bad", text)
 
 
-def _tell_bad_rows(
-    found: Findings,
-    checks: dict[str, np.ndarray],
-    good: np.ndarray,
-    table: np.ndarray,
-    images: np.ndarray,
-    numbers: np.ndarray,
-    image_paths: list[str],
-) -> None:
-    bad = np.flatnonzero(~good)
-    in_file = np.arange(len(bad)) - np.searchsorted(images[bad], images[bad])  # how many before it in its file
-    for row, before in zip(bad.tolist(), in_file.tolist(), strict=True):
-        failed = next(index for index, passed in enumerate(checks.values()) if not passed[row])
-        path = label_path_of(image_paths[images[row]])
-        if before < MOST_TOLD:
-            _drop(found, path, int(numbers[row]), list(checks)[failed].format(*table[row]))
-        else:
-            found.counts.dropped += 1
-        if before == MOST_TOLD:
-            more = np.count_nonzero(images[bad] == images[row]) - MOST_TOLD
-            found.problems.append(f"{printable(path)}: {more} more lines dropped")
-        if failed == UNKNOWN_CLASS_CHECK:
-            found.counts.unknown_class += 1
-            found.unknown_classes = found.unknown_classes or found.problems[-1:]
-
-
-def _good_rows(
-    found: Findings,
-    table: np.ndarray,
-    images: np.ndarray,
-    numbers: np.ndarray,
-    image_paths: list[str],
-    sizes_hw: np.ndarray,
-    num_classes: int | None,
-) -> Samples:
-    """Check all (class, cx, cy, w, h) rows of a chunk at once, report the bad ones and keep the others.
-
-    Args:
-        images: the index of each row's image, ascending.
-        numbers: the line that each row is from.
-    """
+def _good_rows(chunk: _Chunk, num_classes: int | None) -> Samples:
+    """Check all (class, cx, cy, w, h) rows of a chunk at once, report the bad ones and keep the others."""
+    table = np.array(chunk.rows, np.float64).reshape(-1, 5)
+    images = np.repeat(np.arange(len(chunk.image_paths)), np.diff(chunk.ends))  # of each row
+    sizes_hw = np.array(chunk.sizes, np.int32).reshape(-1, 2)
     class_ids, boxes = table[:, 0], table[:, 1:]
     with np.errstate(invalid="ignore", over="ignore"):  # nan and inf are found by the checks
         corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
         clipped = corners.clip(0, 1)
         sides = clipped[:, 2:] - clipped[:, :2]
-        overshoot = np.abs(clipped - corners).max(1, initial=0) > TOLERANCE
+        overshoot = np.abs(clipped - corners).max(1, initial=0)
+    top_class = 2**31 if num_classes is None else num_classes
     checks = {
-        "nan and inf are not coordinates": np.isfinite(table).all(1),
-        "class id {0:g} is not a whole number from 0": (class_ids == np.floor(class_ids)) & (class_ids >= 0),
-        f"class id {{0:.0f}} is not one of the {num_classes} classes, 0 to {(num_classes or 0) - 1}": class_ids
-        < (2**31 if num_classes is None else num_classes),
-        "box {1:g} {2:g} {3:g} {4:g} has no width or no height": (boxes[:, 2:] > 0).all(1),
-        "box {1:g} {2:g} {3:g} {4:g} is not within 0..1 of the image": (
+        BadLine("finite", "nan and inf are not coordinates"): np.isfinite(table).all(1),
+        BadLine("class", "class id {0:g} is not a whole number from 0"): (class_ids == np.floor(class_ids))
+        & (class_ids >= 0),
+        BadLine(
+            "unknown", f"class id {{0:.0f}} is not one of the {num_classes} classes, 0 to {top_class - 1}"
+        ): class_ids < top_class,
+        BadLine("size", "box {1:g} {2:g} {3:g} {4:g} has no width or no height"): (boxes[:, 2:] > 0).all(1),
+        BadLine("outside", "box {1:g} {2:g} {3:g} {4:g} is not within 0..1 of the image"): (
             (boxes >= -TOLERANCE) & (boxes <= 1 + TOLERANCE) & (sides.astype(np.float32) > 0).all(1, keepdims=True)
         ).all(1),
     }
     good = np.all(list(checks.values()), axis=0)
-    _tell_bad_rows(found, checks, good, table, images, numbers, image_paths)
-    found.counts.clipped = int(np.count_nonzero(overshoot & good))
+    _tell_bad_rows(chunk, checks, good, table, images)
+    _look_for_signs(chunk, table, images, overshoot, top_class)
+    chunk.found.counts.clipped = int(np.count_nonzero((overshoot > TOLERANCE) & good))
+    long_rows = int(np.count_nonzero(good[chunk.long_rows]))
+    if chunk.key_point_columns is None:
+        chunk.found.counts.polygons = long_rows
+    else:
+        chunk.found.counts.key_points = long_rows
     cut = (clipped != corners).any(1)[:, None]  # other boxes keep the numbers that the file gives
     boxes = np.where(cut, np.concatenate([(clipped[:, :2] + clipped[:, 2:]) / 2, sides], 1), boxes)[good]
     areas = boxes[:, 2] * boxes[:, 3] * sizes_hw[images[good]].prod(1, dtype=np.float64)
-    return Samples.from_rows(image_paths, sizes_hw, images[good], boxes, class_ids[good], areas)
+    return Samples.from_rows(chunk.image_paths, sizes_hw, images[good], boxes, class_ids[good], areas)
+
+
+def _tell_bad_rows(
+    chunk: _Chunk, checks: dict[BadLine, np.ndarray], good: np.ndarray, table: np.ndarray, images: np.ndarray
+) -> None:
+    """Report the rows that fail a check; `images` has the index of each row's image."""
+    found, kinds = chunk.found, list(checks)
+    failed = np.argmin([*checks.values(), good], axis=0)  # the first check that a bad row fails
+    bad = np.flatnonzero(~good)
+    in_file = np.arange(len(bad)) - np.searchsorted(images[bad], images[bad])  # how many before it in its file
+    for row, before in zip(bad.tolist(), in_file.tolist(), strict=True):
+        kind, text = kinds[failed[row]]
+        path = label_path_of(chunk.image_paths[images[row]])
+        line = BadLine(kind, text.format(*table[row]))
+        _drop(found, path, chunk.numbers[row], line, told=before < MOST_TOLD)
+        if before == MOST_TOLD:
+            more = np.count_nonzero(images[bad] == images[row]) - MOST_TOLD
+            found.problems.append(f"{printable(path)}: {more} more lines dropped")
+    for index, line in enumerate(kinds):
+        found.faults.add_rows(line.kind, ~good & (failed == index), images)
+    unknown = ~good & (failed == [line.kind for line in kinds].index("unknown")) & (table[:, 0] < MOST_CLASSES_TOLD)
+    for number in np.unique(table[unknown, 0]).astype(int).tolist():
+        found.faults.add_rows(f"class {number}", unknown & (table[:, 0] == number), images)
+    bad_files = chunk.bad_files.union(images[bad].tolist())
+    found.faults.lines["bad"] += len(bad)
+    found.faults.files["bad"] += len(bad_files)
+    found.faults.lines["all"] += len(table)
+    found.faults.files["all"] += len(chunk.bad_files.union(images.tolist()))
+
+
+def _look_for_signs(
+    chunk: _Chunk, table: np.ndarray, images: np.ndarray, overshoot: np.ndarray, top_class: int
+) -> None:
+    """Count the rows that a mistake of the whole set would explain; `mgil.datasets.reading.set_faults` weighs them.
+
+    Args:
+        chunk: where they are counted.
+        table: (M, 5), the rows.
+        images: (M,), the index of each row's image.
+        overshoot: (M,), how far its box reaches out of the image.
+        top_class: class ids must be below this.
+    """
+    first, a, b, c, d = table.T
+    with np.errstate(invalid="ignore", over="ignore"):
+        largest = table[:, 1:].max(1, initial=0)
+        inside = ((table[:, 1:] >= -TOLERANCE) & (table[:, 1:] <= 1 + TOLERANCE)).all(1)
+        whole_first, whole_last = first == np.floor(first), (d == np.floor(d)) & (d >= 0)
+        edge = 1 + TOLERANCE
+        signs = {
+            "class last": np.isfinite(d)
+            & whole_last
+            & (~whole_first | ((first >= top_class) & (table[:, 1:4].max(1, initial=0) > edge))),
+            "pixels": np.isfinite(largest) & (largest > 2),
+            "inside": inside,
+            "corners": inside & (a < c) & (b < d),
+            "spans": inside & (a < b) & (c < d),
+            "top left": inside & (a + c <= edge) & (b + d <= edge),
+            "size first": inside
+            & (np.minimum(c - a / 2, d - b / 2) >= -TOLERANCE)
+            & (np.maximum(c + a / 2, d + b / 2) <= edge),
+            "cut": inside & (overshoot > TOLERANCE),
+            "far cut": inside & (overshoot > GROSS),
+        }
+    for name, rows in signs.items():
+        chunk.found.faults.add_rows(f"sign {name}", rows, images)
+    if signs["cut"].any():
+        row = int(np.argmax(signs["cut"]))
+        where = f"{printable(label_path_of(chunk.image_paths[images[row]]))}:{chunk.numbers[row]}"
+        chunk.found.faults.examples.setdefault("sign cut", f"{where}: box {' '.join(f'{x:g}' for x in table[row, 1:])}")

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from typing import Any
 
 import numpy as np
+
+from mgil.datasets.reading.faults import Faults
+
+
+@dataclass(frozen=True)
+class JsonKeys:
+    """How a COCO json calls what was read from it."""
+
+    path: str
+    image_folder: str  # that its file names start from
+    category_ids: tuple[int, ...]  # by class index
+    lacking: tuple[int, ...]  # classes that it has no category of
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,7 @@ class Samples:
     iscrowd: np.ndarray  # (M,) bool: a region of many objects; for evaluation, where hits in it do not count
     offsets: np.ndarray  # (N+1,) int64: the labels of image i are [offsets[i]:offsets[i+1]]
     image_ids: np.ndarray  # (N,) int64
+    json: JsonKeys | None = None  # None: from label files
 
     @classmethod
     def from_rows(
@@ -117,7 +131,8 @@ class Counts:
     dropped: int = 0  # bad lines of label files and lists, bad entries of a COCO json
     bad_images: int = 0  # images that cannot be used
     clipped: int = 0  # boxes cut at the image's edge by more than rounding
-    unknown_class: int = 0  # lines dropped since their class id is not in the data set
+    polygons: int = 0  # lines of label files that are polygons
+    key_points: int = 0  # lines of label files that have key points behind the box
 
 
 @dataclass
@@ -126,24 +141,28 @@ class Findings:
 
     counts: Counts = field(default_factory=Counts)
     problems: list[str] = field(default_factory=list)  # a line for people each
-    unknown_classes: list[str] = field(default_factory=list)  # the first of the problems that are unknown class ids
+    faults: Faults = field(default_factory=Faults)  # of label files
 
 
 def join_parts(parts: Sequence[tuple[Samples, Findings]]) -> tuple[Samples, Findings]:
-    """Consecutive parts of a split, one after the other; image ids are 1 to N."""
+    """Consecutive parts of a split of label files, one after the other; image ids are 1 to N."""
     samples = [part for part, _ in parts]
     found = [told for _, told in parts]
     ends = np.cumsum([0] + [len(part.classes) for part in samples])
     paths = [path for part in samples for path in part.image_paths]
     flat = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd")
+    faults = Faults()
+    for told in found:
+        faults.update(told.faults)
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in samples]) for name in flat}
     joined = Samples(
         image_paths=paths,
-        **{name: np.concatenate([getattr(part, name) for part in samples]) for name in flat},
+        **arrays,
         offsets=np.concatenate([[0], *(part.offsets[1:] + end for part, end in zip(samples, ends[:-1], strict=True))]),
         image_ids=np.arange(1, len(paths) + 1, dtype=np.int64),
     )
     return joined, Findings(
         Counts(*map(sum, zip(*(astuple(told.counts) for told in found), strict=True))),
         [problem for told in found for problem in told.problems],
-        [problem for told in found for problem in told.unknown_classes][:1],
+        faults,
     )

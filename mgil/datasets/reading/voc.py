@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from mgil.files.atomic import write_text_atomic
+from mgil.files.text import printable
 
 # File name -> the (year, image set) pairs in it: the usual "07+12" training set, and the test set with public labels.
 SETS = {
@@ -21,24 +22,37 @@ def convert_voc(root: Path, names: Sequence[str]) -> None:
     """Write annotations/voc_train.json and annotations/voc_test.json from root/VOCdevkit.
 
     Objects marked difficult become crowds, which are neither trained on nor counted as missed, as VOC's rules have it.
+    `names` may be some of the names in the files; objects of the others are left out.
 
     Raises:
         FileNotFoundError: a part of VOCdevkit is not there.
-        ValueError: an XML file is damaged.
+        ValueError: an XML file is damaged, or no object has one of `names`, perhaps for another spelling.
     """
     (root / "annotations").mkdir(exist_ok=True)
     categories = [{"id": index, "name": name} for index, name in enumerate(names, start=1)]
     category_of_name = {name: index for index, name in enumerate(names, start=1)}
+    found: set[str] = set()
+    contents: dict[str, str] = {}
     for file_name, parts in SETS.items():
         content: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": categories}
         for year, image_set in parts:
             folder = root / "VOCdevkit" / f"VOC{year}"
-            for stem in (folder / "ImageSets" / "Main" / f"{image_set}.txt").read_text(encoding="utf-8").split():
-                _add_image(content, folder / "Annotations" / f"{stem}.xml", f"VOCdevkit/VOC{year}", category_of_name)
-        write_text_atomic(root / "annotations" / file_name, json.dumps(content))
+            for stem in (folder / "ImageSets" / "Main" / f"{image_set}.txt").read_text(encoding="utf-8-sig").split():
+                xml_path = folder / "Annotations" / f"{stem}.xml"
+                found |= _add_image(content, xml_path, f"VOCdevkit/VOC{year}", category_of_name)
+        contents[file_name] = json.dumps(content)
+    absent = sorted(set(names) - found)
+    if absent and found - set(names):
+        others = ", ".join(map(printable, sorted(found - set(names))[:20]))
+        raise ValueError(f"{root / 'VOCdevkit'}: no object is called {absent[0]!r}; names that are not used: {others}")
+    for file_name, text in contents.items():
+        write_text_atomic(root / "annotations" / file_name, text)
 
 
-def _add_image(content: dict[str, list[Any]], xml_path: Path, folder: str, category_of_name: dict[str, int]) -> None:
+def _add_image(
+    content: dict[str, list[Any]], xml_path: Path, folder: str, category_of_name: dict[str, int]
+) -> set[str]:
+    """Add an image and its objects of the wanted names; returns the names of all its objects."""
     try:
         tree = ElementTree.parse(xml_path).getroot()
         width, height = (int(tree.findtext(f"size/{side}", "")) for side in ("width", "height"))
@@ -62,6 +76,7 @@ def _add_image(content: dict[str, list[Any]], xml_path: Path, folder: str, categ
                     "iscrowd": int(difficult),
                 }
             )
+    return {name for name, _, _ in objects}
 
 
 def _read_object(node: ElementTree.Element) -> tuple[str, bool, list[float]]:

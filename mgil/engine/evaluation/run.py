@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.datasets.reading.depths import DepthTally
 from mgil.datasets.reading.download import download_absent
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.data_of_weights import check_classes, load_trained_on
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
@@ -46,6 +48,7 @@ class Subject:
         data: The data set, as the options want it seen.
         split: Its labels.
         device: Of the model.
+        depths: Counts pictures that use few of their values, over all sizes.
     """
 
     task: Task
@@ -53,6 +56,7 @@ class Subject:
     data: DataConfig
     split: Split
     device: torch.device
+    depths: DepthTally
 
 
 def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
@@ -73,7 +77,7 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         check_pytorch_only(path, half=config.half)
     if config.half and device.type != "cuda":
         raise ValueError(f"--half needs a CUDA device, this run is on {device.type}; leave it out")
-    task, model, trained_on = _load(config.weights, device)
+    task, model, trained_on, values = _load(config.weights, device)
     check_foreign(config, (ValFlags, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
     if config.task == "speed":
         config = replace(config, **task.speed_options)
@@ -81,6 +85,8 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         data = load_data_config(config.data or "digits.yaml")
     else:
         data = load_trained_on(trained_on, config.weights[0])
+    depths = DepthTally(data.values or values, chosen=data.values is not None)
+    data = replace(data, values=depths.values)
     if config.download:
         data = download_absent(data, (config.split,), report)
     seen = task.adapted(data, config)
@@ -91,7 +97,7 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     sizes = _input_sizes(config, model, report)
     for line in task.evaluation_notes(model, config.weights[0]):
         report(line)
-    subject = Subject(task, model, seen, split, device)
+    subject = Subject(task, model, seen, split, device, depths)
     if config.task == "speed" and len(sizes) == 1:  # a line on the console is all there is
         return {size: _measured(config, subject, size, None, report) for size in sizes}
     folder = new_run_folder(config.project, config.name, config.exist_ok)
@@ -110,27 +116,30 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     return results
 
 
-def _load(weights: tuple[str, ...], device: torch.device) -> tuple[Task, Any, str | None]:
-    """The task and the model of the weights, and the data set that the first of them name."""
+def _load(weights: tuple[str, ...], device: torch.device) -> tuple[Task, Any, str | None, ValueRange | None]:
+    """The task and the model of the weights, and of the first of them their data set and the meaning of its values."""
     models: list[Any] = []
     tasks: list[str] = []
     trained_on: list[Any] = []
+    values: list[ValueRange | None] = []
     for path in weights:
         if is_exported(path):
             models.append(load_exported(path, device))
             tasks.append(models[-1].task.name)
             trained_on.append(None)
+            values.append(models[-1].info.values)
         else:
             checkpoint = load_checkpoint(path)
             models.append(model_from_checkpoint(checkpoint, device))
             tasks.append(checkpoint.task)
             trained_on.append(checkpoint.info.get("data"))
+            values.append(checkpoint.values)
     other = next((i for i, name in enumerate(tasks) if name != tasks[0]), None)
     if other is not None:
         raise ValueError(f"{weights[other]} is of the task {tasks[other]}, {weights[0]} of {tasks[0]}; give one task's")
     task = task_named(tasks[0])
     model = models[0] if len(models) == 1 else task.pooled(models, weights)
-    return task, model, str(trained_on[0]) if trained_on[0] else None
+    return task, model, str(trained_on[0]) if trained_on[0] else None, values[0]
 
 
 def _input_sizes(config: ValFlags, model: Any, report: Report) -> tuple[int, ...]:
@@ -186,6 +195,7 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
         report=report,
     )
     loader = task.eval_loader(subject.split, size, model.max_stride, config, loading)
+    loader.depths = subject.depths
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
     judge = task.judge(model, subject.split, subject.data, config, pictures)

@@ -12,6 +12,7 @@ from mgil.datasets.batches.decode import decode_image
 from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.letterbox import letterbox_image
 from mgil.datasets.reading.config import DataConfig
+from mgil.datasets.reading.depths import DepthTally
 from mgil.files.shipped import EXAMPLES
 from mgil.files.text import Report
 from mgil.tasks.base import Task
@@ -57,6 +58,7 @@ def data_inputs(
         raise ValueError(f"{data.yaml_path} has none of {', '.join(splits)}, so it gives no images")
     images = task.read(data, split, strict=False, report=_ignore)
     loader = EvalLoader(images, max(size_hw), batch_size=1, shape_hw=size_hw, report=report)
+    loader.depths = DepthTally(data.values)
     if not len(loader):
         raise ValueError(f"{data.yaml_path}: its {split} split holds no images")
     wanted = min(count, len(loader))

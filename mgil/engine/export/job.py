@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import mgil
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.networks.network import Network
 from mgil.tasks.base import Inside, Task
 from mgil.tasks.registry import DEFAULT_TASK, task_named
@@ -35,6 +36,7 @@ class ExportJob:
         inside: What the file does after the network, e.g. suppression; None leaves it to the consumer.
         workspace: GiB that TensorRT may use while it builds; None: all there is.
         verbose: Say more.
+        values: What the values of pictures of more than 8 bits meant in training; None: all 16 bits.
         calibration: Makes the float32 batches, each (batch_size, 3, H, W), that INT8 ranges are read from.
     """
 
@@ -52,6 +54,7 @@ class ExportJob:
     inside: Inside | None = None
     workspace: float | None = None
     verbose: bool = False
+    values: ValueRange | None = None
     calibration: Callable[[], list[Tensor]] = list
 
     @property
@@ -76,6 +79,7 @@ class ExportJob:
             "nms": json.dumps(self.inside is not None),
             "int8": json.dumps(self.int8),
             **(self.inside.notes() if self.inside else {}),
+            **({"range": json.dumps(self.values.ends)} if self.values else {}),
             "version": mgil.__version__,
             "description": f"MGIL-YOLOv5 {self.stem}",
         }

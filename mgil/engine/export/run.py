@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -122,6 +122,7 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
     data = None
     if source:
         data = load_data_config(config.data) if config.data else load_trained_on(str(source), config.weights)
+        data = replace(data, values=data.values or checkpoint.values)
         if len(model.names) > 1:  # those of one class may be of --single-cls, and images are all that is taken
             check_classes(model.names, data, report)
     job = ExportJob(
@@ -139,6 +140,7 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
         inside=task.inside(config),
         workspace=config.workspace,
         verbose=config.verbose,
+        values=checkpoint.values,
         calibration=lambda: _calibration(task, data, size_hw, config.batch_size, report),
     )
     check_opset(job)

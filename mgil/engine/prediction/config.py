@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mgil.datasets.reading.value_range import BITS, DEEPEST, ValueRange, range_of
 from mgil.engine.input_size import check_input_size
 from mgil.files.flags import Refused, check_fields, flag, flag_of, positive_int, refused, whole
 from mgil.files.shipped import EXAMPLES
@@ -34,7 +35,7 @@ class DetectFlags:
         help="picture, video, folder, glob, .txt list, webcam number, rtsp/http URL, .streams list, "
         "or 'screen [number] [left top width height]'",
     )
-    data: str | None = flag(None, help="data set YAML whose class names replace those in the weights")
+    data: str | None = flag(None, help="data set YAML whose class names, bits and range replace those in the weights")
     imgsz: tuple[int, ...] | None = flag(
         None,
         kind=positive_int,
@@ -68,6 +69,19 @@ class DetectFlags:
     hide_conf: bool = flag(False, help="text without scores")
     half: bool = flag(False, help="float16 arithmetic (CUDA only)")
     vid_stride: int = flag(1, kind=positive_int, help="take every n-th frame of videos and streams")
+    bits: int | None = flag(
+        None,
+        kind=whole(BITS[0], BITS[-1]),
+        help="how many of their 16 bits pictures use; default: what --data or the weights' training said",
+    )
+    range: tuple[int, ...] = flag(
+        (),
+        kind=whole(0, DEEPEST),
+        nargs="+",
+        most=2,
+        together="the lowest and the highest",
+        help="in place of --bits, the values of 16-bit pictures that are black and white",
+    )
 
     refuses: ClassVar[tuple[Refused, ...]] = (
         refused("--update", why="checkpoints of train.py hold nothing that would need to be stripped", nargs=0),
@@ -75,8 +89,14 @@ class DetectFlags:
         refused("--save-format", why="label files have YOLO's format, class x y w h in 0..1"),
     )
 
+    @property
+    def values(self) -> ValueRange | None:
+        """What --bits or --range say."""
+        return range_of(self.bits, self.range or None, ("--bits", "--range"))
+
     def __post_init__(self) -> None:
         check_fields(self)
+        _ = self.values  # which raises where they make no sense
         check_input_size(self.imgsz or ())
         if self.save_conf and not self.save_txt:
             raise ValueError("--save-conf adds scores to the files of --save-txt; give both")

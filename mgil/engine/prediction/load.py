@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.engine.input_size import check_input_size, input_size_hw, warn
 from mgil.engine.prediction.predictor import Model
 from mgil.engine.runtimes.model import (
@@ -33,6 +34,8 @@ def load_model(
     imgsz: int | Sequence[int] | None = None,
     half: bool = False,
     report: Report = warn,
+    bits: int | None = None,
+    range: Sequence[int] | None = None,
     **options: Any,
 ) -> Model:
     """Load a trained network.
@@ -50,7 +53,11 @@ def load_model(
             model's stride; None takes the size it was trained at. A file that was exported for one size takes that
             alone.
         half: float16 arithmetic, on CUDA; .pt only.
-        report: told when `imgsz` is rounded up; by default that is a Python warning.
+        report: told when `imgsz` is rounded up, and of pictures of 16 bits that use few of them; by default that is a
+            Python warning.
+        bits: how many of their 16 bits pictures use, 8 to 16: 2**bits - 1 is white. None is what the weights were
+            trained with. Pictures of 8 bits are not changed.
+        range: in place of `bits`, which values of pictures of 16 bits are black and white: (lowest, highest).
         options: the task's own, by the names of detect.py's flags. Detection: `conf` (0.25), lowest score that is kept;
             `iou` (0.45), of two boxes of a class that overlap more the lower score goes; `max_det` (1000), boxes kept
             per image; `classes`, keep these class indices only; `agnostic`, boxes suppress each other across classes;
@@ -68,7 +75,8 @@ def load_model(
     def own(task: Task) -> Any:
         return from_keywords(options_of(task.name, "detect"), options)
 
-    return open_model(weights, str(device), _sides(imgsz), half, own, report)[1]
+    values = range_of(bits, range)
+    return open_model(weights, str(device), _sides(imgsz), half, own, report, values)[1]
 
 
 def _sides(imgsz: Any) -> tuple[int, ...]:
@@ -92,6 +100,7 @@ def open_model(
     half: bool,
     options: Callable[[Task], Any],
     report: Report,
+    values: ValueRange | None = None,
 ) -> tuple[Task, Model]:
     """Load a trained network with the options of its task.
 
@@ -99,6 +108,7 @@ def open_model(
         weights, device, half, report: As for `load_model`.
         sides: None, one or two of the input.
         options: Gives them, once the task is known.
+        values: What the values of pictures of more than 8 bits mean; None: what they meant in training.
 
     Raises:
         FileNotFoundError, ValueError: As for `load_model`.
@@ -110,14 +120,16 @@ def open_model(
         check_pytorch_only(weights, half=half)
         model = load_exported(weights, place)
         task = model.task
+        values = values or model.info.values
     else:
         if half and place.type != "cuda":
             raise ValueError(f"half precision needs a CUDA device, not {place}")
         checkpoint = load_checkpoint(weights)
         task = task_named(checkpoint.task)
         model = model_from_checkpoint(checkpoint, place, half=half)
+        values = values or checkpoint.values
     if sides:
         check_fixed_size(model, sides, weights)
     own = options(task)
     size_hw = fixed_size_hw(model) or input_size_hw(sides or (model.imgsz,), model.max_stride, report)
-    return task, Model(task.predictor(model, own, device=place, size_hw=size_hw, half=half))
+    return task, Model(task.predictor(model, own, device=place, size_hw=size_hw, half=half), values, report)

@@ -9,12 +9,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mgil.datasets.reading.depths import Advice, DepthTally
+from mgil.datasets.reading.value_range import ValueRange
+from mgil.engine.input_size import warn
 from mgil.engine.prediction.inputs import as_images, is_many
 from mgil.engine.prediction.trackers import tracker_classes
 from mgil.engine.prediction.tracking import Tracker, Trackers
 from mgil.engine.sources.sources import Source, open_source
+from mgil.files.text import Report
 from mgil.tasks.base import Predictor
 
+UNLESS = "to load_model, unless the weights learned from the like"
+BY_KEYWORD = Advice(f"give bits={{}} {UNLESS}", f"give range=({{}}, {{}}) {UNLESS}")
 BATCH_SIZE = 16  # images of one list that go through the network together
 
 
@@ -23,10 +31,14 @@ class Model:
 
     Args:
         predictor: The task's own part; its attributes (`names`, `size_hw`, `device`, `model`) are at hand here.
+        values: What the values of pictures of more than 8 bits mean; None: all 16 bits.
+        report: Told once where pictures use few of their values.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, values: ValueRange | None = None, report: Report = warn) -> None:
         self.predictor = predictor
+        self.depths = DepthTally(values, BY_KEYWORD)
+        self.report = report
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,7 +55,7 @@ class Model:
         Raises:
             AttributeError: Any other name.
         """
-        if name not in ("names", "predictor"):
+        if name not in ("names", "predictor", "depths", "report"):
             raise AttributeError(
                 f"{name} cannot be set on a loaded model; options are keywords of load_model: "
                 f"load_model(weights, {name}={value!r})"
@@ -59,9 +71,10 @@ class Model:
         """Look at one image or several.
 
         Args:
-            images: a path; a (H, W, 3) or (H, W) uint8 NumPy array, **RGB** as everywhere in this project (an array of
-                cv2.imread must be turned round: `image[..., ::-1]`); a PIL image; a (3, H, W) tensor, RGB, float 0..1
-                or uint8; or a list or tuple of these, or a (B, 3, H, W) tensor.
+            images: a path; a (H, W, 3) or (H, W) NumPy array, **RGB** as everywhere in this project (an array of
+                cv2.imread must be turned round: `image[..., ::-1]`), of uint8, uint16 or bool; a PIL image; a (3, H, W)
+                tensor, RGB, float 0..1, uint8 or uint16; or a list or tuple of these, or a (B, 3, H, W) tensor. Alpha
+                as a fourth channel is left out. `mgil.datasets.reading.pixels.rgb_of` says what values mean.
 
         Returns:
             The task's result for one image (detection: `Results`), a list of them in the same order for several.
@@ -70,10 +83,11 @@ class Model:
             ValueError: an array, tensor or file that is no such image.
             FileNotFoundError: no such file.
         """
-        stream = as_images(images)
+        stream = as_images(images, self.depths)
         results: list[Any] = []
         while chunk := list(islice(stream, BATCH_SIZE)):
             results += self.predictor([image for image, _ in chunk], [path for _, path in chunk])
+        self.depths.tell(self.report)
         return results if is_many(images) else results[0]
 
     def tracker(self, kind: str = "bytetrack", fps: float = 30.0) -> Tracker:
@@ -86,7 +100,7 @@ class Model:
         Raises:
             ValueError: As `Tracker` says; among these, a package that is not installed.
         """
-        return Tracker(self.predictor, kind, fps)
+        return Tracker(self.predictor, kind, fps, self._read)
 
     def track(self, frames: Iterable[Any] | str | Path, kind: str = "bytetrack", fps: float = 30.0) -> Iterator[Any]:
         """Follow objects through a video.
@@ -110,11 +124,15 @@ class Model:
         if not isinstance(frames, str | os.PathLike):
             return map(self.tracker(kind, fps), frames)
         tracker_classes()  # before anything is opened
-        source = open_source(os.fspath(frames))
-        return _followed(source, Trackers(self.predictor, kind, source))
+        source = open_source(os.fspath(frames), report=self.report, depths=self.depths)
+        return self._followed(source, Trackers(self.predictor, kind, source))
 
+    def _read(self, images: Any) -> Iterator[tuple[np.ndarray, str]]:
+        yield from as_images(images, self.depths)
+        self.depths.tell(self.report)
 
-def _followed(source: Source, trackers: Trackers) -> Iterator[Any]:
-    with closing(source):
-        for frames in source:
-            yield from trackers(frames)
+    def _followed(self, source: Source, trackers: Trackers) -> Iterator[Any]:
+        with closing(source):
+            for frames in source:
+                yield from trackers(frames)
+        self.depths.tell(self.report)

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.depths import Advice, DepthTally
+from mgil.engine.data_of_weights import has_other_order
 from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
 from mgil.engine.prediction.load import open_model
@@ -33,6 +35,8 @@ from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.tasks.base import Result, Task
 from mgil.tasks.registry import options_of
+
+BY_FLAG = Advice(*(f"give {flag}, unless the weights learned from the like" for flag in ("--bits {}", "--range {} {}")))
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
         stop = stack.enter_context(stop_requests())
-        source = stack.enter_context(closing(open_source(config.source, vid_stride=config.vid_stride, report=report)))
+        model.depths = DepthTally(model.depths.values, BY_FLAG, chosen=config.values is not None)
+        source = open_source(config.source, vid_stride=config.vid_stride, report=report, depths=model.depths)
+        stack.enter_context(closing(source))
         run = stack.enter_context(closing(_Run(config, task, model, source, report, stop)))
         if config.track is not None:
             check_sequence(source, report)
@@ -116,16 +122,21 @@ def _open(config: DetectFlags, weights: str, report: Report) -> tuple[Task, Mode
         check_foreign(config, parts, f"{weights} is of the task {task.name}")
         return config
 
-    task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report)
+    data = None if config.data is None else load_data_config(config.data)
+    values = config.values or (data.values if data else None)
+    task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report, values)
     if config.visualize and not isinstance(model.model, Network):
         raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
     if config.track is not None:
         following(model.predictor)
-    if config.data is not None:
-        names = load_data_config(config.data).names
-        if len(names) != len(model.names):
-            raise ValueError(f"{config.data} has {len(names)} class names, {weights} has {len(model.names)} classes")
-        model.names = names
+    if data is not None:
+        if len(data.names) != len(model.names):
+            count = len(data.names)
+            raise ValueError(f"{config.data} has {count} class names, {weights} has {len(model.names)} classes")
+        if has_other_order(model.names, data):
+            report(f"{config.data} has the classes of {weights} in another order; the names of the weights are used")
+        else:
+            model.names = data.names
     return task, model
 
 
@@ -187,6 +198,8 @@ class _Run:
             labels = self._writer.labels_written if self._writer is not None and self.config.save_txt else None
             written = "" if labels is None else f"; {labels} label files in {self.folder / 'labels'}"
             self.report(f"Results saved to {self.folder}{written}")
+        if self.frames:
+            self.model.depths.close(self.report)
         for line in (*self.source.sums(), *(self._trackers.sums() if self._trackers is not None else ())):
             self.report(line)
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from mgil.datasets.reading.depths import DepthTally
 from mgil.engine.prediction.config import TRACKERS
 from mgil.engine.prediction.inputs import as_images
 from mgil.engine.prediction.trackers import Association, ObjectTracker
-from mgil.engine.sources.sources import FileSource, Frame, Source, is_video
+from mgil.engine.sources.files import is_video
+from mgil.engine.sources.sources import FileSource, Frame, Source
 from mgil.engine.sources.video import FALLBACK_FPS
 from mgil.files.text import Report
 from mgil.tasks.base import Followable, FollowingPredictor, Predictor
 
+Read = Callable[[Any], Iterable[tuple[np.ndarray, str]]]
 LOST_S = 1.0  # after which a track that is not seen ends; 30 pictures at 30 a second, as ByteTrack has it
 TRAIL_S = 1.0
 LEAST_LOST, MOST_TRAIL = 5, 90  # pictures, whatever the frame rate
@@ -30,6 +33,11 @@ class _Track:
     track_id: int
     seen: int = 0  # when, in pictures of the sequence
     trail: deque[tuple[float, float]] = field(default_factory=deque)
+
+
+def plain_images(images: Any) -> Iterator[tuple[np.ndarray, str]]:
+    """As for `load_model`, where all 16 bits of a deep picture count."""
+    return as_images(images, DepthTally())
 
 
 class Tracker:
@@ -48,6 +56,7 @@ class Tracker:
         predictor: Of a task whose objects can be followed.
         kind: "bytetrack", which goes by boxes alone, or "botsort", which also measures how the camera moves.
         fps: Pictures a second.
+        read: From what a user calls an image to (H, W, 3) arrays and names, for the call.
         association: When a detection is taken for the object of a track.
 
     Raises:
@@ -60,13 +69,14 @@ class Tracker:
         predictor: Predictor,
         kind: str = TRACKERS[0],
         fps: float = FALLBACK_FPS,
+        read: Read = plain_images,
         association: Association = Association(),  # noqa: B008 - frozen
     ) -> None:
         if kind not in TRACKERS:
             raise ValueError(f"tracker {kind!r}: there is {' and '.join(TRACKERS)}")
         if not 0 < fps < float("inf"):
             raise ValueError(f"fps {fps}: give the pictures a second, more than 0")
-        self._predictor = following(predictor)
+        self._predictor, self._read = following(predictor), read
         self._fps = fps
         self._lost = max(round(LOST_S * fps), LEAST_LOST)
         self._trail = min(max(round(TRAIL_S * fps), 2), MOST_TRAIL)
@@ -84,7 +94,7 @@ class Tracker:
         Returns:
             The task's result, with `track_ids` (n,) and `trails`, n arrays (k, 2).
         """
-        images = list(as_images(image))
+        images = list(self._read(image))
         if len(images) != 1:
             raise ValueError(f"{len(images)} images: a tracker takes them one by one, in their order")
         picture, path = images[0]

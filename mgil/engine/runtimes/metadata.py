@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.files.limits import MOST_SIDE
 from mgil.tasks.registry import DEFAULT_TASK, check_task
 
@@ -32,6 +33,7 @@ class ExportInfo:
     iou_thres: float | None = None
     agnostic: bool = False
     task: str = DEFAULT_TASK
+    values: ValueRange | None = None  # what the values of pictures of more than 8 bits meant in training
 
 
 def read_metadata(values: Mapping[str, Any], source: Path) -> ExportInfo:
@@ -62,6 +64,7 @@ def read_metadata(values: Mapping[str, Any], source: Path) -> ExportInfo:
             conf_thres=_fraction(values["conf_thres"]) if "conf_thres" in values else None,
             iou_thres=_fraction(values["iou_thres"]) if "iou_thres" in values else None,
             task=task,
+            values=range_of(None, _literal(values["range"])) if "range" in values else None,
             **{key: _truth(values[key]) for key in ("dynamic", "half", "nms", "agnostic") if key in values},
         )
     except ValueError as error:

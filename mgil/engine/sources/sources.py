@@ -6,7 +6,6 @@ that drop what is old and connect anew; the screen through mss.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import time
@@ -19,17 +18,16 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mgil.datasets.batches.decode import decode_image
-from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
+from mgil.datasets.reading.depths import DepthTally
+from mgil.engine.sources.files import find_files, is_video, suffix_of
 from mgil.engine.sources.names import shown_name, stream_stem
 from mgil.engine.sources.screen import parse_screen, read_screen
 from mgil.engine.sources.stream_state import Patience, Picture
 from mgil.engine.sources.streams import Streams
 from mgil.engine.sources.video import FALLBACK_FPS, is_utf8, read_video
-from mgil.files.text import Report, printable
+from mgil.files.paths import find
+from mgil.files.text import Report, printable, to_utf8
 
-VIDEO_SUFFIXES = frozenset(
-    {".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
-)
 MOST_STEM_BYTES = 200  # file systems take 255 for a name, and numbers and suffixes are added
 _URL_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "tcp", "udp")
 _VIDEO_SITES = ("youtube.com", "youtu.be")  # their pages are no streams
@@ -87,6 +85,7 @@ def open_source(
     vid_stride: int = 1,
     report: Report = print,
     patience: Patience | None = None,
+    depths: DepthTally | None = None,
 ) -> Source:
     """Open whatever `--source` names (YOLOv5's kinds).
 
@@ -97,6 +96,7 @@ def open_source(
         vid_stride: take every n-th frame of a video or stream.
         report: gets a line for each file that is skipped, and for each stream that is lost, back, or given up.
         patience: how long to wait for streams; see there for what is usual.
+        depths: says what the values of pictures of more than 8 bits mean, and counts these. Videos and streams have 8.
 
     Raises:
         FileNotFoundError: there is no such file, or no picture or video in the folder, glob or list.
@@ -112,82 +112,15 @@ def open_source(
         return ScreenSource(source)
     if source.isdecimal() or source.lower().endswith(".streams") or _is_url(source):
         return StreamSource(source, vid_stride=vid_stride, patience=patience, report=report)
+    source = find(source) or source
     paths, problems = find_files(source)
-    return FileSource(paths, vid_stride=vid_stride, report=report, problems=problems, must_read=_is_file(source))
+    must_read = os.path.isfile(source) and suffix_of(source) != ".txt"
+    return FileSource(
+        paths, vid_stride=vid_stride, report=report, problems=problems, must_read=must_read, depths=depths
+    )
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
-def find_files(source: str) -> tuple[list[str], list[str]]:
-    """List the pictures, then the videos, that a file, folder, glob or .txt list names.
-
-    Returns:
-        Paths, and a line for each entry of a list that names no usable file.
-    """
-    problems: list[str] = []
-    if os.path.isdir(source):
-        found = [entry.path for entry in os.scandir(source) if entry.is_file() and not entry.name.startswith(".")]
-        paths = sorted(path for path in found if _suffix(path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES)
-        if not paths:
-            has = ", ".join(sorted({_suffix(path) or "none" for path in found})) or "no file at all"
-            raise FileNotFoundError(
-                f"{printable(source)}: no picture or video in this folder (it has: {has}; sub-folders are not searched)"
-            )
-    elif os.path.isfile(source):
-        paths = [source]
-        if _suffix(source) == ".txt":
-            paths, problems = _read_list(source)
-        elif _suffix(source) not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-            raise ValueError(f"{printable(source)}: {_unknown_suffix(source)}")
-    elif glob.has_magic(source):
-        found = sorted(path for path in glob.glob(source, recursive=True) if os.path.isfile(path))
-        paths = [path for path in found if _suffix(path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
-        if not paths:
-            raise FileNotFoundError(f"{source}: matches no picture or video ({len(found)} other files)")
-    else:
-        raise FileNotFoundError(f"{shown_name(source)}: no such file or folder")
-    return sorted(paths, key=is_video), problems
-
-
-def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
-
-
-def is_video(path: str) -> bool:
-    """Whether a file's name is a video's."""
-    return _suffix(path) in VIDEO_SUFFIXES
-
-
-def _is_file(source: str) -> bool:
-    return os.path.isfile(source) and _suffix(source) != ".txt"
-
-
-def _unknown_suffix(path: str) -> str:
-    known = " ".join(sorted(IMAGE_SUFFIXES)), " ".join(sorted(VIDEO_SUFFIXES))
-    return f"'{_suffix(path)}' is neither a picture ({known[0]}) nor a video ({known[1]})"
-
-
-def _read_list(list_path: str) -> tuple[list[str], list[str]]:
-    """Read a list, one file a line, relative to the list's folder or, failing that, to the working folder."""
-    lines = Path(list_path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
-    paths, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        entry = os.fsdecode(line.replace(b"\0", b"")).strip()
-        if not entry:
-            continue
-        where = f"{printable(list_path)}:{number}: {printable(entry)}"
-        candidates = (os.path.join(os.path.dirname(list_path), entry), entry)
-        found = next((path for path in candidates if os.path.isfile(path)), None)
-        if found is None:
-            problems.append(f"{where}: no such file")
-        elif _suffix(found) not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-            problems.append(f"{where}: {_unknown_suffix(found)}")
-        else:
-            paths.append(found)
-    if not paths:
-        raise FileNotFoundError(problems[0] if problems else f"{printable(list_path)}: the list is empty")
-    return paths, problems
-
-
 def unique_stems(paths: Sequence[str]) -> list[str]:
     """Give every file a stem of its own: the second `cat` becomes `cat-2`, so that no output overwrites another.
 
@@ -226,6 +159,7 @@ class FileSource:
         report: Report = print,
         problems: Sequence[str] = (),
         must_read: bool = False,
+        depths: DepthTally | None = None,
     ) -> None:
         self.paths = list(paths)
         self.stems = unique_stems(self.paths)
@@ -233,6 +167,7 @@ class FileSource:
         self._vid_stride = vid_stride
         self._report = report
         self._must_read = must_read
+        self._depths = depths or DepthTally()
         for problem in problems:
             self._skip(problem)
 
@@ -263,7 +198,7 @@ class FileSource:
 
     def _picture(self, path: str) -> np.ndarray:
         try:
-            return decode_image(path)
+            return decode_image(path, self._depths.values, self._depths.add)
         except ValueError as error:
             raise UnreadableFile(str(error)) from error
 
@@ -332,7 +267,7 @@ class StreamSource:
 def _read_streams(path: str) -> list[str]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{printable(path)}: no such list of streams")
-    entries = Path(path).read_text(encoding="utf-8-sig").split()
+    entries = to_utf8(Path(path).read_bytes()).decode(errors="surrogateescape").split()
     if not entries:
         raise ValueError(f"{printable(path)}: the list names no stream")
     return entries

@@ -118,13 +118,21 @@ class TrainFlags:
         help="mixed precision; auto: bfloat16 or float16 on a GPU, off on a CPU",
     )
     compile: bool = flag(False, help="run the model through torch.compile")
+    evolve: int = flag(
+        0,
+        kind=natural_int,
+        nargs="?",
+        const=300,
+        help="search for a better recipe in so many trainings with Optuna, 300 without a number; --resume FOLDER goes "
+        "on, in several processes at once if you like",
+    )
     strict: bool = flag(False, help="a bad label or image ends the run")
     download: bool = flag(False, help="fetch a missing data set from the URL in its YAML")
 
     refuses: ClassVar[tuple[Refused, ...]] = (
         refused(
-            *("--evolve", "--evolve_population", "--resume_evolve"),
-            why="search recipes with a tool made for it, such as Optuna, around this command",
+            *("--evolve_population", "--resume_evolve"),
+            why="--evolve N searches with Optuna, and --evolve N --resume FOLDER goes on",
         ),
         refused(*("--ndjson-console", "--ndjson-file"), why="results.csv has the figures of every epoch", nargs=0),
         refused(

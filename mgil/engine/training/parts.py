@@ -15,6 +15,7 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.batches.memory import free_ram_bytes
 from mgil.datasets.batches.stores import StoreName
+from mgil.datasets.reading.depths import DepthTally
 from mgil.engine.distributed import all_processes, from_main, is_main, mean_over_processes, rank, world_size
 from mgil.engine.runs import new_run_folder
 from mgil.engine.training.config import TrainFlags
@@ -200,6 +201,7 @@ def _trainer(
         agree=all_processes,
         device=parts.device,
         strict=config.strict,
+        values=parts.splits.data.values,
         report=parts.report,
     )
     decay = scaled_weight_decay(recipe, config.batch_size)
@@ -229,4 +231,6 @@ def _eval_loader(parts: RunParts, stride: int) -> EvalLoader:
         strict=config.strict,
         report=parts.report,
     )
-    return parts.task.eval_loader(parts.splits.val, config.imgsz, stride, config, loading)
+    loader = parts.task.eval_loader(parts.splits.val, config.imgsz, stride, config, loading)
+    loader.depths = DepthTally(parts.splits.data.values)
+    return loader

@@ -95,7 +95,7 @@ def resumed_config(
         saved = config_from_dict(checkpoint.training["config"])
     if config.task not in (saved.task, DEFAULT_TASK):
         raise ValueError(f"--resume {checkpoint.path}: its task is {saved.task}, not {config.task}")
-    asked = {name: getattr(config, name) for name in _given_names(config, given)}
+    asked = {name: getattr(config, name) for name in given_names(config, given)}
     foreign = [flag_of(name) for name in asked if not hasattr(saved, name)]
     if foreign:
         raise ValueError(f"--resume {checkpoint.path}: its task is {saved.task}, which has no {', '.join(foreign)}")
@@ -129,7 +129,8 @@ def _data_of(checkpoint: Checkpoint, saved: TrainFlags) -> str:
         return ""
 
 
-def _given_names(config: TrainFlags, given: Collection[str] | None) -> list[str]:
+def given_names(config: TrainFlags, given: Collection[str] | None) -> list[str]:
+    """The options that the user gave; None: those that differ from their defaults."""
     default = type(config)()
     names = [item.name for item in fields(config)]
     if given is None:

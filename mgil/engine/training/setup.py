@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +19,7 @@ from mgil.engine.input_size import input_size_hw
 from mgil.engine.training.config import TrainFlags, frozen_rows
 from mgil.engine.training.precision import Precision
 from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
+from mgil.files.class_names import first_moved
 from mgil.files.recipe import load_recipe
 from mgil.files.text import Report
 from mgil.networks.network import Network
@@ -133,7 +134,11 @@ def make_model(
     if checkpoint:
         check_weights(checkpoint)
         # with an architecture of one's own, its anchors are meant
-        transfer = transfer_weights(model, checkpoint.state_dict, skip=(".anchors",) if config.cfg else ())
+        tensors: Mapping[str, torch.Tensor] = checkpoint.state_dict
+        if len(checkpoint.names) == len(names) and first_moved(checkpoint.names, names) is not None:
+            tensors = model.in_class_order(tensors, checkpoint.names)
+            report(f"{checkpoint.path}: has its classes in another order; what is a class's goes to that of its name")
+        transfer = transfer_weights(model, tensors, skip=(".anchors",) if config.cfg else ())
         report(f"{checkpoint.path}: {transfer}")
         if not transfer.loaded:
             raise ValueError(f"--weights {checkpoint.path}: none of its tensors fits {source}")

@@ -11,6 +11,7 @@ from mgil.engine.training.parts import RunParts
 from mgil.engine.training.random_state import random_state, restore_random_state
 from mgil.engine.training.resume import patience_is_over, read_progress, sound_state
 from mgil.engine.weights.checkpoints import Checkpoint, save_checkpoint
+from mgil.files.class_names import first_difference
 from mgil.networks.network import Network
 
 
@@ -27,6 +28,8 @@ def save(run: RunParts, epoch: int, best: bool, last: bool) -> None:
     model = run.trainer.ema.model
     assert isinstance(model, Network)
     info = {"epoch": epoch, "fitness": run.progress.best_fitness, "data": str(run.splits.data.yaml_path)}
+    if values := run.splits.data.values:
+        info["range"] = list(values.ends)
     name = run.task.name
     if best and not config.nosave:
         save_checkpoint(weights / "best.pt", model, info, task=name)
@@ -61,15 +64,19 @@ def restore(run: RunParts, checkpoint: Checkpoint) -> None:
     state = checkpoint.training
     names = run.splits.data.names
     if checkpoint.names != names:
+        index, name, other = first_difference(checkpoint.names, names)
         raise ValueError(
-            f"--resume {checkpoint.path}: trained on {len(checkpoint.names)} classes, "
-            f"{run.splits.data.yaml_path} has {len(names)}, or others; restore the data set"
+            f"--resume {checkpoint.path}: trained on {len(checkpoint.names)} classes, {run.splits.data.yaml_path} has "
+            f"{len(names)}, or others: class {index} was {name!r}, now it is {other!r}; restore the data set"
         )
     if from_main(state["progress"]) != state["progress"]:
         raise ValueError(f"--resume {checkpoint.path}: not the one that the main process has; copy that here")
     found = len(run.splits.train)
     if state.get("images", found) != found:
         run.report(f"train: {found} images, the run had {state['images']}: from here on it is another run")
+    if checkpoint.values != run.splits.data.values:
+        now, before = (values or "neither bits nor range" for values in (run.splits.data.values, checkpoint.values))
+        run.report(f"{run.splits.data.yaml_path} has {now}, the run had {before}: from here on it is another run")
     run.progress = read_progress(checkpoint)
     with sound_state(checkpoint):
         run.trainer.restore(state["trainer"], checkpoint.state_dict)

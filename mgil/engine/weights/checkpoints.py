@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
+from mgil.datasets.reading.value_range import ValueRange, range_from_file
 from mgil.engine.weights.archive import check_archive, check_values, is_old_format, load_plain
 from mgil.engine.weights.finite import first_not_finite
 from mgil.engine.weights.official import read_official
@@ -48,6 +49,15 @@ class Checkpoint:
     info: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     task: str = DEFAULT_TASK
+
+    @property
+    def values(self) -> ValueRange | None:
+        """What the values of pictures of more than 8 bits meant in training; None: all 16 bits.
+
+        Raises:
+            ValueError: The file says something else.
+        """
+        return range_from_file(self.info, self.path)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mgil.tasks.detect.matching import Detections
+from mgil.tasks.detect.result_ids import file_names
 
 if TYPE_CHECKING:
     from mgil.datasets.reading.samples import Samples
@@ -217,15 +218,21 @@ def xyxy_to_xywh(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 
 def detections_as_json(samples: Samples, category_ids: Sequence[int], detections: Detections) -> str:
-    """COCO result entries with the data set's own image and category ids, whatever path it was loaded from."""
+    """COCO result entries with the data set's own image and category ids, whatever path it was loaded from.
+
+    Each has the image's `file_name` too, which readers of COCO results pass over.
+    """
+    images, places = np.unique(detections.image_index, return_inverse=True)
+    names = [json.dumps(name) for name in file_names(samples, images)]
     columns = zip(
         samples.image_ids[detections.image_index].tolist(),
+        [names[place] for place in places.tolist()],
         np.asarray(category_ids, np.int64)[detections.classes].tolist(),
         *xyxy_to_xywh(detections.boxes_xyxy).round(3).T.tolist(),
         detections.scores.round(6).tolist(),
         strict=True,
     )
-    entry = '{"image_id": %d, "category_id": %d, "bbox": [%r, %r, %r, %r], "score": %r}'
+    entry = '{"image_id": %d, "file_name": %s, "category_id": %d, "bbox": [%r, %r, %r, %r], "score": %r}'
     return f"[{', '.join([entry % row for row in columns])}]"
 
 

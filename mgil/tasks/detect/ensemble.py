@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from mgil.files.class_names import first_difference
+
 
 class Ensemble(nn.Module):
     """Pools the predictions of several models before NMS, as YOLOv5 does for ``--weights a.pt b.pt``.
@@ -24,9 +26,11 @@ class Ensemble(nn.Module):
         super().__init__()
         for model, source in zip(models, sources, strict=True):
             if model.names != models[0].names:
+                index, name, other = first_difference(model.names, models[0].names)
                 raise ValueError(
                     f"{source} and {sources[0]} have different class names ({len(model.names)} and "
-                    f"{len(models[0].names)} classes); an ensemble needs the same"
+                    f"{len(models[0].names)} classes; class {index} is {name!r} and {other!r}); "
+                    "an ensemble needs the same"
                 )
             if getattr(model, "has_nms", False):
                 raise ValueError(f"{source} suppresses boxes itself; an ensemble needs it exported without --nms")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.samples import Samples
+from mgil.files.class_names import places_in, same_classes
 from mgil.tasks.detect.augmented import check_augment, predict_augmented
 from mgil.tasks.detect.matching import Detections
 from mgil.tasks.detect.options import ValOptions
@@ -30,7 +31,7 @@ class DetectJudge:
         model: Maps (B, 3, H, W) to (B, N, 5 + classes), or to boxes where it suppresses them itself (`has_nms`).
         samples: The split.
         data: Names and category ids by class index. Where it has one class, every detection is of that, whatever
-            classes the model has.
+            classes the model has. Where the model has the same classes in another order, they are matched by name.
         options: Thresholds, and what to write.
         pictures: The folder for pictures of batches; None: none are drawn.
 
@@ -49,6 +50,9 @@ class DetectJudge:
         self.data = data
         self.options = options
         self.one_class = len(data.names) == 1
+        own = getattr(model, "names", data.names)
+        other_order = own != data.names and same_classes(data.names, own)
+        self.class_of_output = torch.tensor(places_in(data.names, own)) if other_order else None
         limits: dict[str, Any] = {
             "conf_thres": options.conf_thres,
             "iou_thres": options.iou_thres,
@@ -83,6 +87,9 @@ class DetectJudge:
         """Keep a batch's boxes in original pixels."""
         for boxes in found if self.one_class else ():
             boxes[:, 5] = 0
+        if self.class_of_output is not None:
+            for boxes in found:
+                boxes[:, 5] = self.class_of_output.to(boxes.device)[boxes[:, 5].long()].to(boxes)
         self.parts.append(to_original(found, batch, self.samples.sizes_hw))
         if self.pictures is not None:
             self.pictures.add(batch, found)

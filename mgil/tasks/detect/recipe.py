@@ -23,6 +23,17 @@ class DetectRecipe(Recipe):
 
     texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS, "assign": ASSIGNMENTS}
     without_effect: ClassVar[frozenset[str]] = frozenset({"iou_t"})
+    searched: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **Recipe.searched,
+        **dict.fromkeys(("box", "cls", "obj"), (0.01, 20.0)),
+        **dict.fromkeys(("cls_pw", "obj_pw"), (0.5, 2.0)),
+        "anchor_t": (2.0, 8.0),
+        "hsv_h": (0.001, 0.1),
+        **dict.fromkeys(("hsv_s", "hsv_v", "translate", "scale"), (0.01, 0.9)),
+        "degrees": (0.1, 45.0),
+        "shear": (0.1, 10.0),
+        **dict.fromkeys(("flipud", "fliplr", "mosaic", "mixup"), (0.01, 1.0)),
+    }
 
     assign: str = "anchor"  # which cells take a box: anchor, YOLOv5's rule; aligned, those that predict it best
     box: float = 0.05  # gain of the box loss; with assign: aligned its weight, as obj and cls are

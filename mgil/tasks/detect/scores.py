@@ -18,6 +18,7 @@ from mgil.tasks.detect.confusion import confusion_matrix
 from mgil.tasks.detect.curves import Curves, confidence_curves
 from mgil.tasks.detect.matching import Detections
 from mgil.tasks.detect.options import ValOptions
+from mgil.tasks.detect.result_ids import category_ids_of, notes_on_ids
 
 if TYPE_CHECKING:
     from mgil.tasks.detect.plots import BatchPictures
@@ -125,9 +126,12 @@ class DetectScores:
             report(f"label files saved to {folder / 'labels'}")
         if self.options.save_json:
             path = folder / f"{stem}_predictions.json"
-            write_text_atomic(path, detections_as_json(self.samples, self.data.category_ids, self.detections))
+            ids = category_ids_of(self.samples, self.data)
+            write_text_atomic(path, detections_as_json(self.samples, ids, self.detections))
+            for line in notes_on_ids(self.samples, self.data.names, ids):
+                report(line)
             report(f"pycocotools on {path}:")
-            score_json(path, self.samples, self.data.category_ids)
+            score_json(path, self.samples, ids)
 
 
 def summarise(
@@ -136,7 +140,7 @@ def summarise(
     """Every figure from the detections of a whole split, less the images that could not be read."""
     if skipped:
         samples = samples.without_labels_of(skipped)
-    coco = coco_averages(samples, data.category_ids, detections)
+    coco = coco_averages(samples, category_ids_of(samples, data), detections)
     curves = confidence_curves(detections, samples, len(data.names))
     per_class = _per_class(curves, coco, samples, data.names)
     labelled = [per_class[index] for index in curves.class_index]

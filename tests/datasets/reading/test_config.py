@@ -68,13 +68,20 @@ def test_a_path_beside_the_yaml_written_with_a_leading_parent_is_found(tmp_path:
         ("", "gives neither train, val nor test"),
         ("names: [a]\n", "gives neither train, val nor test"),
         ("1: x\n", "key 1 must be text"),
-        ("[" * 5000, "nested too deeply"),
+        ("[" * 1000, "nested too deeply"),
         (b"train: \xff\xfe\n", r"not a UTF-8 text file \(byte 7\)"),
         ("train: a\x07b\n", "set.yaml"),
         ("train: x\n", "has no names"),
         ("train: x\nnames: []\n", "names must be a list"),
         ("train: x\nnames: cat\n", "names must be a list"),
-        ("train: x\nnames: {0: a, 2: b}\n", "keys of names must be 0 to 1"),
+        ("train: x\nnames: {0: a, 2: b}\n", "keys of names must be 0 to 1, each once; 1 is missing, 2 is there"),
+        ("train: x\nnames: {1: a, 2: b}\n", "keys of names must be 0 to 1, each once; they start at 1"),
+        ('train: x\nnames: {0: a, "0": b}\n', "keys of names must be 0 to 1"),
+        ("train: x\nnames: {a: 1, b: 2}\n", "keys of names must be 0 to 1"),
+        ("train: x\nnames: [a, b, a]\n", "class 0 and class 2 are both called 'a'; rename one"),
+        ('train: x\nnames: [a]\nnc: "2"\n', "nc is '2' but there are 1 names"),
+        ("train: x\nnc: 2\n", "has no names"),
+        (b"train: x\nnames: [caf\xe9]\n", r"byte 20\); an editor may have saved it in Latin-1 .*: save it as UTF-8"),
         ("train: x\nnames: {0: a, b: c}\n", "keys of names must be 0 to 1"),
         ("train: x\nnames: [yes, maybe]\n", "class 0 is True, not text; put it in quotes"),
         ("train: x\nnames: [a, null]\n", "class 1 is None"),
@@ -96,6 +103,26 @@ def test_mistakes_are_one_line_errors_that_name_the_file(tmp_path: Path, text: s
         load_data_config(write(tmp_path, text))
     assert "set.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('names: {"0": red, "1": blue}', ("red", "blue")),
+        ('names: {1: blue, "0": red}\nnc: "2"', ("red", "blue")),
+        ("names: {red: 0, blue: 1}\nnc: 2.0", ("red", "blue")),
+        ("names: {0: 1, 1: 2}", ("1", "2")),
+        (
+            "names: [1, 010, 1.10, 0x1F, 1:30, 1_000, 2020-01-01]",
+            ("1", "010", "1.10", "0x1F", "1:30", "1_000", "2020-01-01"),
+        ),
+        ("names: [a, A]\nnc: 2", ("a", "A")),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_other_forms_of_names(tmp_path: Path, text: str, names: tuple[str, ...], encoding: str) -> None:
+    content = f"train: images/train\r\n{text}\n# \u00e9".encode(encoding)
+    assert load_data_config(write(tmp_path, content)).names == names
 
 
 def test_a_python_tag_runs_nothing(tmp_path: Path) -> None:
@@ -202,11 +229,8 @@ def test_names_and_ids_come_from_a_coco_json_sorted_by_id(tmp_path: Path) -> Non
     config = load_data_config(write(tmp_path, "train: train.json\n"))
     assert config.names == ("cat", "dog")
     assert config.category_ids == (3, 18)
-    renamed = load_data_config(write(tmp_path, "train: train.json\nnames: [kat, hond]\n"))
-    assert renamed.names == ("kat", "hond")
-    assert renamed.category_ids == (3, 18)
-    with pytest.raises(ValueError, match="1 names but .*train.json has 2 categories"):
-        load_data_config(write(tmp_path, "train: train.json\nnames: [kat]\n"))
+    turned = load_data_config(write(tmp_path, "train: train.json\nnames: [dog, cat]\n"))
+    assert (turned.names, turned.category_ids) == (("dog", "cat"), (18, 3))
 
 
 def test_names_that_should_come_from_a_missing_json(tmp_path: Path) -> None:

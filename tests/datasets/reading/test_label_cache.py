@@ -26,7 +26,8 @@ def dataset(tmp_path: Path) -> Path:
         (tmp_path / kind).mkdir()
     for index in range(5):
         Image.new("RGB", (20 + index, 30)).save(tmp_path / "images" / f"{index}.png")
-        (tmp_path / "labels" / f"{index}.txt").write_text(f"0 0.5 0.5 0.{index + 1} 0.5\n0 0.5\n")
+        (tmp_path / "labels" / f"{index}.txt").write_text(f"0 0.5 0.5 0.{index + 1} 0.5\n")
+    (tmp_path / "labels" / "0.txt").write_text("0 0.5 0.5 0.1 0.5\n" + "0 0.5\n" * 5)
     (tmp_path / "images" / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "set.yaml").write_text("train: images\nnames: [a, b]\n")
     return tmp_path

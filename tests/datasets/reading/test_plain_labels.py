@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgil.datasets.reading.labels import parse_label_file, parse_plain_labels
+from mgil.datasets.reading.label_text import parse_label_file, parse_plain_labels
 
 NUMBERS = ["0", "7", "12", "0.5", ".25", "1.", "1e-3", "-0", "-.5", "+1", "1-2", "e", "1_0", "nan", "1e999", "0x1", ""]
 

@@ -63,3 +63,10 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ValueError, match="000001.xml: not a VOC annotation"):
             convert_voc(tmp_path, ["cat"])
+
+
+def test_a_name_that_is_spelt_otherwise_in_the_files_is_named(tmp_path: Path) -> None:
+    make_voc(tmp_path)
+    with pytest.raises(ValueError, match=r"VOCdevkit: no object is called 'Dog'; names that are not used: dog, ufo"):
+        convert_voc(tmp_path, ["cat", "Dog"])
+    assert not list((tmp_path / "annotations").iterdir())

@@ -103,6 +103,23 @@ def test_perfect_model_scores_one() -> None:
     assert result.val_losses == ()
 
 
+def test_classes_of_the_weights_in_another_order_are_matched_by_name(tmp_path: Any) -> None:
+    order = ("Dog", "bird", "cat")
+    labels = [(image, (2, 0, 1)[kind], *box) for image, kind, *box in LABELS]
+    other = SimpleNamespace(names=order, category_ids=(18, 16, 17))
+    result = evaluate(Oracle(), LOADER, make_samples(labels), other)
+    assert result.map50_95 == pytest.approx(1.0)
+    assert [(row.name, row.images, row.instances) for row in result.per_class] == [
+        ("Dog", 2, 2),
+        ("bird", 1, 2),
+        ("cat", 1, 1),
+    ]
+    assert result.confusion.tolist() == np.diag([2, 2, 1, 0]).tolist()
+    assert sorted(result.detections.classes.tolist()) == [0, 0, 1, 1, 2]
+    strange = SimpleNamespace(names=("dog", "bird", "ox"), category_ids=(1, 2, 3))
+    assert evaluate(Oracle(), LOADER, make_samples(labels), strange).map50_95 < 0.1  # which check_classes refuses
+
+
 def test_boxes_return_to_the_very_pixels() -> None:
     found = evaluate(Oracle(), LOADER, make_samples(), CONFIG).detections
     rows = {
@@ -342,9 +359,10 @@ def test_ensemble_pools_and_checks_names() -> None:
     right = Oracle(labels=[entry for entry in LABELS if entry[1] == 2])
     both = Ensemble([left, right], ["left.pt", "right.pt"])  # type: ignore[list-item]
     assert evaluate(both, LOADER, make_samples(), CONFIG).map50_95 == pytest.approx(1.0)
-    right.names = ("cat", "dog")
-    with pytest.raises(ValueError, match=r"right\.pt.*2 and 3"):
-        Ensemble([left, right], ["left.pt", "right.pt"])  # type: ignore[list-item]
+    for names, said in ((NAMES[:2], "2 and 3 classes; class 2 is None and 'bird'"), (NAMES[::-1], "'bird' and 'cat'")):
+        right.names = names
+        with pytest.raises(ValueError, match=rf"right\.pt and left\.pt have different class names .*{said}"):
+            Ensemble([left, right], ["left.pt", "right.pt"])  # type: ignore[list-item]
 
 
 def test_augmented_ensemble_pools_what_each_member_sees() -> None:

@@ -124,7 +124,7 @@ def test_exif_rotation_of_a_pil_image() -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((4, 4, 4), np.uint8), "array of shape"),
+        (np.zeros((4, 4, 5), np.uint8), "array of shape"),
         (np.zeros((0, 4, 3), np.uint8), "array of shape"),
         (np.zeros((1, 4, 4, 3), np.uint8), "array of shape"),
         (np.zeros((4, 4, 3)), "array of float64"),

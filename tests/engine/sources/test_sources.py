@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+from mgil.engine.sources.files import find_files
 from mgil.engine.sources.names import without_login
-from mgil.engine.sources.sources import Frame, StreamSource, find_files, open_source, unique_stems
+from mgil.engine.sources.sources import Frame, StreamSource, open_source, unique_stems
 
 
 def write_png(path: Path, value: int = 50) -> Path:
@@ -73,6 +74,34 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> Non
     assert [frame.stem for frame in read(tmp_path / "a[1].png")] == ["a[1]"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "stems"),
+    [
+        ("site [1]/pics/*.png", ["a", "b", "c [2]"]),
+        ("site [1]\\pics\\*.png", ["a", "b", "c [2]"]),
+        ("site [1]/*/[ab].png", ["a", "b"]),
+        ("site [1]/pics/c [2]*", ["c [2]"]),
+        ("*/pics/?.png", ["a", "b"]),
+        ("s* [1]/pics/a.*", ["a"]),
+        ("site [1]\\pics", ["a", "b", "c [2]"]),
+        ("~/pics/a.png", ["a"]),
+        ("list.txt", ["a", "a-2", "b", "b-2", "c [2]"]),
+    ],
+)
+def test_brackets_in_folders_and_other_spellings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, stems: list[str]
+) -> None:
+    for name in ("a", "b", "c [2]"):
+        write_png(tmp_path / "site [1]" / "pics" / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "site [1]"))
+    content = "site [1]/pics/?.png\r\nsite [1]\\pics\r\n"
+    (tmp_path / "list.txt").write_bytes(content.encode("utf-16"))
+    assert sorted(frame.stem for frame in read(pattern)) == stems
+    if "~" not in pattern:
+        assert sorted(frame.stem for frame in read(tmp_path / pattern)) == stems
+
+
 def test_list_resolves_against_its_own_folder_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_png(tmp_path / "lists" / "pictures" / "a.png", 10)
     write_png(tmp_path / "cwd" / "pictures" / "a.png", 20)
@@ -122,6 +151,8 @@ def test_single_corrupt_file_is_an_error(tmp_path: Path, name: str) -> None:
     [
         ("gone.png", FileNotFoundError, "no such file or folder"),
         ("gone/*.png", FileNotFoundError, "matches no picture"),
+        ("texts/b[1]*.png", FileNotFoundError, r"; \[1\] matches one character; for the brackets .* write \[\[\]1\]$"),
+        ("wrong.txt", FileNotFoundError, r"wrong.txt:1: gone.png: no such file; looked in .*/test_bad"),
         ("empty", FileNotFoundError, "no file at all"),
         ("texts", FileNotFoundError, "it has: .md"),
         ("texts/a.md", ValueError, "'.md' is neither a picture"),
@@ -146,7 +177,12 @@ def test_bad_sources_are_named(
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.md").write_text("x")
-    for name, text in (("empty.txt", "\n"), ("empty.streams", ""), ("bad.streams", "nonsense")):
+    for name, text in (
+        ("empty.txt", "\n"),
+        ("wrong.txt", "gone.png\n"),
+        ("empty.streams", ""),
+        ("bad.streams", "nonsense"),
+    ):
         (tmp_path / name).write_text(text)
     with pytest.raises(error, match=message):
         read(source)

@@ -54,7 +54,7 @@ def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     text = capsys.readouterr().out
     for flag in ("--weights", "--imgsz", "--img", "--img-size", "--multi-scale", "--save-period", "--cos-lr"):
         assert flag in text
-    assert "--evolve" not in text
+    assert "--evolve" in text and "--quad" not in text
 
 
 def test_no_flags_mean_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +104,7 @@ def test_no_flags_mean_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--amp bf16", "amp", "bf16"),
         ("--compile", "compile", True),
         ("--strict", "strict", True),
+        ("--evolve 0", "evolve", 0),
         ("--download", "download", True),
     ],
 )
@@ -117,8 +118,8 @@ def test_every_flag_arrives(monkeypatch: pytest.MonkeyPatch, flags: str, field: 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--evolve", "--evolve"),
-        ("--evolve 300", "--evolve"),
+        ("--evolve_population p.csv", "Optuna"),
+        ("--resume_evolve", "--evolve N --resume FOLDER"),
         ("--quad", "--quad"),
         ("--bucket gs://b", "--bucket"),
         ("--entity me", "--entity"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from mgil.datasets.reading.samples import Samples
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.setup import fill_memory, freeze_rows, make_model, wasted_dilations
+from mgil.engine.training.state import restore
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.detect.anchors import measure_fit
@@ -196,6 +199,24 @@ def test_weights_for_an_architecture_of_ones_own_leave_its_anchors(model: Detect
     assert torch.equal(found.head.m[0].weight, model.head.m[0].weight)
 
 
+def test_outputs_of_a_class_go_to_the_class_of_that_name(model: DetectionModel) -> None:
+    config, lines = TrainConfig(imgsz=64), []
+    images = torch.rand(2, 3, 64, 64)
+    torch.nn.init.normal_(model.head.m[1].bias)
+    found = make_model(config, DETECT, ("blue", "Red", "green"), _checkpoint(model), lines.append)
+    assert lines[0] == "w.pt: has its classes in another order; what is a class's goes to that of its name"
+    assert "not loaded" not in lines[1]
+    before, after = model.eval()(images), found.eval()(images)
+    assert NAMES == ("red", "green", "blue") and not torch.equal(before, after)
+    assert torch.equal(after, before[..., [0, 1, 2, 3, 4, 7, 5, 6]])
+    lines.clear()
+    other = make_model(config, DETECT, ("blue", "pink", "grey"), _checkpoint(model), lines.append)
+    assert torch.equal(other.eval()(images), before[..., [0, 1, 2, 3, 4, 7, 5, 6]])
+    lines.clear()
+    renamed = make_model(config, DETECT, ("a", "b", "c"), _checkpoint(model), lines.append)
+    assert torch.equal(renamed.eval()(images), before) and "order" not in lines[0]
+
+
 def test_weights_of_another_network_are_refused(model: DetectionModel, tmp_path: Path) -> None:
     other = {**TINY, "backbone": [[-1, 1, "Conv", [24, 3, 2]]] * 5}
     config = TrainConfig(cfg=write_yaml(tmp_path / "other.yaml", other), imgsz=64)
@@ -221,3 +242,10 @@ def test_a_size_that_the_deepest_stride_does_not_divide_is_rounded_up(tmp_path: 
     asked = make_model(TrainConfig(cfg=cfg, imgsz=128), DETECT, NAMES, None, lambda _line: None)
     assert asked.max_stride == 64 and rounded.imgsz == asked.imgsz == 128
     assert same_tensors(dict(rounded.state_dict()), dict(asked.state_dict()))
+
+
+def test_a_run_that_is_resumed_on_classes_in_another_order_is_refused() -> None:
+    run: Any = SimpleNamespace(splits=SimpleNamespace(data=data_of(("green", "red", "blue"))))
+    saved = Checkpoint(Path("last.pt"), TINY, NAMES, 64, {}, training={"progress": {}})
+    with pytest.raises(ValueError, match=r"last\.pt: .* has 3, or others: class 0 was 'red', now it is 'green'"):
+        restore(run, saved)

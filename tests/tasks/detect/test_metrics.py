@@ -146,6 +146,7 @@ def test_json_is_what_json_would_write() -> None:
         left, top, right, bottom = detections.boxes_xyxy[index].tolist()
         assert rows[index] == {
             "image_id": int(samples.image_ids[detections.image_index[index]]),
+            "file_name": samples.image_paths[detections.image_index[index]],
             "category_id": CATEGORIES[detections.classes[index]],
             "bbox": pytest.approx([left, top, right - left, bottom - top], abs=5.1e-4),
             "score": pytest.approx(detections.scores[index], abs=5.1e-7),
