@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import moving, tracking
-from tests.engine.prediction.squares import needs_trackers
+from tests.engine.prediction.squares import detector, needs_trackers
 
 
 @needs_trackers
@@ -25,6 +25,8 @@ def test_table_has_a_row_for_each_tracker_and_setting(tmp_path: Path, monkeypatc
     ]
     assert {row["boxes"] for row in rows} == {rows[0]["boxes"]} and int(rows[0]["boxes"]) > 20
     assert all(0 < float(row["IDF1"]) <= 1 for row in rows)
+    by_detector = list(tracking.identities(64, [1], detector(), simulated=False))
+    assert [(row["boxes"], row["switches"]) for row in by_detector] == [(int(rows[0]["boxes"]), 0)] * 4
 
 
 def test_truth_of_a_clip_is_what_its_pictures_show() -> None:
