@@ -22,6 +22,7 @@ class CII(nn.Module):
         convs: convolutions of LIE, at least 1.
         kernel_size: odd side of their kernels.
         residual: LIE's convolutions after the first add their input to what they return.
+        last_act: LIE ends with an activation.
         dilations: rates of MRIE.
         mrie: `split`, `sum` or `concat`, see `MRIE`.
         norm_layer: makes the normalisation from its channel count.
@@ -38,6 +39,7 @@ class CII(nn.Module):
         kernel_size: int = 3,
         *,
         residual: bool = False,
+        last_act: bool = True,
         dilations: Sequence[int] = (1, 2, 3),
         mrie: str = "split",
         norm_layer: NormLayer = nn.BatchNorm2d,
@@ -46,7 +48,9 @@ class CII(nn.Module):
         super().__init__()
         layers: dict[str, Any] = {"norm_layer": norm_layer, "act_layer": act_layer}
         self.mrie = MRIE(in_channels, out_channels, dilations, mrie, **layers)
-        self.lie = LIE(self.mrie.out_channels, out_channels, convs, kernel_size, residual=residual, **layers)
+        self.lie = LIE(
+            self.mrie.out_channels, out_channels, convs, kernel_size, residual=residual, last_act=last_act, **layers
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Widen the view of `x` (B, in_channels, H, W) and extract."""

@@ -19,6 +19,7 @@ class FLIE(nn.Module):
         convs: convolutions of LIE, at least 1.
         kernel_size: odd side of their kernels.
         residual: LIE's convolutions after the first add their input to what they return.
+        last_act: LIE ends with an activation.
         norm_layer: makes the normalisation from its channel count.
         act_layer: makes the activation.
 
@@ -33,6 +34,7 @@ class FLIE(nn.Module):
         kernel_size: int = 3,
         *,
         residual: bool = False,
+        last_act: bool = True,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
@@ -44,6 +46,7 @@ class FLIE(nn.Module):
             convs,
             kernel_size,
             residual=residual,
+            last_act=last_act,
             norm_layer=norm_layer,
             act_layer=act_layer,
         )
@@ -60,6 +63,7 @@ class SPDConv(FLIE):
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: odd side of the kernel.
+        last_act: it ends with an activation.
         norm_layer: makes the normalisation from its channel count.
         act_layer: makes the activation.
 
@@ -72,9 +76,16 @@ class SPDConv(FLIE):
         out_channels: int,
         kernel_size: int = 3,
         *,
+        last_act: bool = True,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
         super().__init__(
-            in_channels, out_channels, convs=1, kernel_size=kernel_size, norm_layer=norm_layer, act_layer=act_layer
+            in_channels,
+            out_channels,
+            convs=1,
+            kernel_size=kernel_size,
+            last_act=last_act,
+            norm_layer=norm_layer,
+            act_layer=act_layer,
         )

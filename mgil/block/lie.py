@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -17,13 +19,15 @@ class LIE(nn.Sequential):
         convs: number of convolutions, at least 1.
         kernel_size: odd side of every kernel.
         residual: every convolution after the first adds its input to what it returns.
+        last_act: the last convolution ends with an activation; not where a sum follows, as in shortcuts.
         norm_layer: makes the normalisation from its channel count.
         act_layer: makes the activation.
 
     Shape: (B, in_channels, H, W) -> (B, out_channels, H, W).
 
     Raises:
-        ValueError: `convs` is below 1, `kernel_size` is not a positive odd number or `residual` neither true nor false.
+        ValueError: `convs` is below 1, `kernel_size` is not a positive odd number or `residual` or `last_act`
+            neither true nor false.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class LIE(nn.Sequential):
         kernel_size: int = 3,
         *,
         residual: bool = False,
+        last_act: bool = True,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
@@ -41,8 +46,9 @@ class LIE(nn.Sequential):
             raise ValueError(f"LIE needs at least 1 convolution, got {convs}")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"LIE needs an odd kernel size, so that the map keeps its size, got {kernel_size}")
-        if not isinstance(residual, bool):
-            raise ValueError(f"residual must be true or false, got {residual!r}")
+        for name, value in (("residual", residual), ("last_act", last_act)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be true or false, got {value!r}")
         widths = [in_channels] + [out_channels] * convs
         super().__init__(
             *(
@@ -50,10 +56,23 @@ class LIE(nn.Sequential):
                 for width_in, width_out in zip(widths[:-1], widths[1:], strict=True)
             )
         )
+        if not last_act:
+            self[-1].act = nn.Identity()
         self.residual = residual
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Extract from `x` (B, in_channels, H, W)."""
-        for index, convolution in enumerate(self):
-            x = x + convolution(x) if index and self.residual else convolution(x)
+        for name, convolution in self.named_children():
+            x = x + convolution(x) if self.residual and name != "0" else convolution(x)
         return x  # (B, out_channels, H, W)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one convolution, or a LIE of some: with a slice, `lie[1:](lie[0](x))` is `lie(x)`."""
+        if not isinstance(index, slice):
+            return super().__getitem__(index)
+        part = LIE.__new__(LIE)
+        nn.Module.__init__(part)
+        # They keep their names: all but the convolution named 0 may have a shortcut.
+        part._modules.update(list(self._modules.items())[index])
+        part.residual = self.residual
+        return part.train(self.training)

@@ -30,6 +30,7 @@ class MGIL(nn.Module):
         lie_kernel: odd kernel size of these convolutions.
         residual: in both branches these convolutions, the first aside, add their input to what they return. Not in the
             paper; on one data set of tiny objects it let networks of many blocks start to learn sooner.
+        last_act: both branches end with an activation; false where a sum or an activation of the network follows.
         cii_input: what the coarse branch reads: `serial`, the fine feature; `parallel`, the output of SCT.
         dilations: rates of MRIE.
         mrie: how the rates share the channels: `split`, `sum` or `concat`.
@@ -54,6 +55,7 @@ class MGIL(nn.Module):
         coarse_convs: int = 2,
         lie_kernel: int = 3,
         residual: bool = False,
+        last_act: bool = True,
         cii_input: str = "serial",
         dilations: Sequence[int] = (1, 2, 3),
         mrie: str = "split",
@@ -77,6 +79,7 @@ class MGIL(nn.Module):
             fine_convs,
             lie_kernel,
             residual=residual,
+            last_act=last_act,
             norm_layer=norm_layer,
             act_layer=act_layer,
         )
@@ -88,6 +91,7 @@ class MGIL(nn.Module):
                 coarse_convs,
                 lie_kernel,
                 residual=residual,
+                last_act=last_act,
                 dilations=dilations,
                 mrie=mrie,
                 norm_layer=norm_layer,

@@ -2,108 +2,294 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+import inspect
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils import parametrize
 
+from mgil.block.flie import FLIE
+from mgil.block.host import Host, Unit, has_hooks
 from mgil.block.mgil import MGIL
+from mgil.block.space_to_channel import SpaceToChannel
+
+SHORTCUTS = ("keep", "sct1x1", "block")
+Select = str | Sequence[str] | Callable[[str, nn.Module], bool]
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """What `replace_stride2` did.
+    """What `replace_stride2` did; printed, a summary.
 
     Attributes:
         replaced: names of the convolutions that are blocks now.
+        sct1x1: names of the 1x1 shortcuts that are a space-channel transformation and a 1x1 convolution now.
         kept: name -> reason of every strided convolution that was left as it was.
+        parameters_before: parameters of the network as it was.
+        parameters_after: and as it is now.
     """
 
     replaced: tuple[str, ...]
+    sct1x1: tuple[str, ...]
     kept: dict[str, str]
+    parameters_before: int
+    parameters_after: int
+
+    def __str__(self) -> str:
+        """Return a few lines to read."""
+        times = self.parameters_after / max(self.parameters_before, 1)
+        lines = [
+            f"parameters: {self.parameters_before:,} -> {self.parameters_after:,} ({times:.2f} times)",
+            f"blocks ({len(self.replaced)}): {', '.join(self.replaced) or 'none'}",
+        ]
+        if self.sct1x1:
+            lines.append(f"lossless 1x1 shortcuts ({len(self.sct1x1)}): {', '.join(self.sct1x1)}")
+        lines += [f"kept {name}: {reason}" for name, reason in self.kept.items()]
+        return "\n".join(lines)
 
 
-def replace_stride2(model: nn.Module, block: Callable[..., nn.Module] = MGIL, **options: Any) -> Replacement:
+class FloorHalf(nn.Module):
+    """A block in place of a convolution with an even kernel, which gives floor(H/2) where the block gives ceil(H/2).
+
+    Shape: (B, C, H, W) -> (B, C', floor(H/2), floor(W/2)).
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Halve `x` (B, C, H, W)."""
+        return self.block(x)[:, :, : x.shape[2] // 2, : x.shape[3] // 2]
+
+
+def replace_stride2(
+    model: nn.Module,
+    block: Callable[..., nn.Module] = MGIL,
+    *,
+    shortcuts: str = "keep",
+    select: Select | None = None,
+    **options: Any,
+) -> Replacement:
     """Replace the stride-2 convolutions of `model`, in place, by new blocks of the same channels and output size.
 
-    Where the convolution stands in a container of convolution, batch normalisation and activation (`nn.Sequential`, or
-    the attributes conv, bn, act), the block stands for all three and is built with that activation and that
-    normalisation's eps and momentum; elsewhere it stands for the convolution alone. The new weights are untrained.
-    Pooling is left alone. A convolution with an even kernel gives floor(H/2), the block ceil(H/2): they differ at odd
-    sizes.
+    The batch normalisation and the activation that follow a convolution go into the block, whatever their names, and
+    `nn.Identity` stands in their places. All activations of the block are those of the network. Where no activation
+    follows (before a sum), or one that the network uses elsewhere too or calls as a function, the block ends without
+    one. The new weights are untrained. Pooling is left alone.
 
     Args:
         model: any network; not itself a convolution.
-        block: built as `block(in_channels, out_channels, **options)`.
-        options: passed to every block.
+        block: built as `block(in_channels, out_channels, **options)`, the options being norm_layer, act_layer and
+            last_act as `MGIL` takes them, as far as the place asks for them.
+        shortcuts: what becomes of 1x1 convolutions of stride 2, which drop three pixels of four: `keep`; `sct1x1`, a
+            space-channel transformation and a 1x1 convolution that sees all four and starts as exactly the old one;
+            `block`, a block as elsewhere, which has up to a hundred times their parameters.
+        select: which convolutions: names or patterns with * and ?, where the name of a module stands for all in it; or
+            a function of name and convolution. None means all.
+        options: passed to every block; they take precedence over what the network has.
+
+    Returns:
+        What was replaced, what was kept and why, and the parameters before and after.
 
     Raises:
-        ValueError: `model` is itself a strided convolution, or the block refuses an option.
+        ValueError: there is nothing to replace, `select` has a name that is no strided convolution, `shortcuts` is
+            unknown, or the block refuses an option. The network is then as it was.
     """
-    replaced: list[str] = []
-    kept: dict[str, str] = {}
-    blocks: dict[nn.Module, nn.Module] = {}  # a convolution used in several places becomes one block
-    for name, conv in list(model.named_modules(remove_duplicate=False)):
-        if not isinstance(conv, nn.Conv2d) or max(conv.stride) == 1:
+    if shortcuts not in SHORTCUTS:
+        raise ValueError(f"shortcuts must be one of {', '.join(SHORTCUTS)}, got {shortcuts!r}")
+    before = _count_parameters(model)
+    layers, kept = _strided(model)
+    chosen = _chosen(select, layers)
+    kept.update({name: "not selected" for name in layers if name not in chosen})
+    sct1x1 = {}
+    for name in _shortcuts(layers, kept) if shortcuts != "block" else ():
+        if shortcuts == "sct1x1":
+            sct1x1[name] = _lossless_1x1(layers[name])
+        else:
+            kept[name] = "1x1 shortcut, see the option shortcuts"
+    # All blocks are built before the first is put in: an option that one of them refuses changes nothing.
+    units = _units(model, [name for name in layers if name not in kept and name not in sct1x1], kept)
+    blocks = {name: _block(name, layers[name], block, {**_layers(unit), **options}) for name, unit in units.items()}
+    if not blocks and not sct1x1:
+        raise ValueError(_nothing_to_replace(model, kept))
+    for parent, child in [slot for unit in units.values() for slot in unit.taken]:
+        _put(parent, child, nn.Identity())
+    for name, new in {**blocks, **sct1x1}.items():
+        parent_name, _, child = name.rpartition(".")
+        _put(model.get_submodule(parent_name), child, new)
+    in_order = {name: kept[name] for name in layers if name in kept}
+    _warn_of_shortcuts({name: layers[name] for name in blocks}, blocks)
+    return Replacement(tuple(blocks), tuple(sct1x1), in_order, before, _count_parameters(model))
+
+
+def _strided(model: nn.Module) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the strided convolutions by name, and why some of them have no equivalent block."""
+    layers: dict[str, Any] = {}
+    places: dict[nn.Module, set[tuple[nn.Module, str]]] = {}
+    weights = Counter(id(weight) for module in model.modules() for weight in module._parameters.values())
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, (torch.jit.ScriptModule, nn.parallel.DistributedDataParallel)):
+            raise ValueError(
+                f"{name or 'the network'} is a {type(module).__name__}: replace its layers before wrapping"
+            )
+        if not isinstance(module, nn.modules.conv._ConvNd) or max(module.stride) == 1:
             continue
         if not name:
             raise ValueError("replace_stride2 works inside a network: wrap the convolution, e.g. nn.Sequential(conv)")
-        reason = _reason_to_keep(conv)
+        parent_name, _, child = name.rpartition(".")
+        known = places.setdefault(module, set())
+        if not known:
+            layers[name] = module
+        known.add((model.get_submodule(parent_name), child))
+    kept = {}
+    for name, layer in layers.items():
+        reason = _reason_to_keep(layer)
+        if len(places[layer]) > 1:
+            reason = f"stands in {len(places[layer])} places"
+        elif not reason and weights[id(layer.weight)] > 1:
+            reason = "shares its weight with another layer"
         if reason:
             kept[name] = reason
-            continue
-        parent_name, _, child_name = name.rpartition(".")
-        parent = model.get_submodule(parent_name)
-        partners = _norm_and_act(parent, child_name)
-        if conv not in blocks:
-            blocks[conv] = _build(conv, block, {**_layers(parent, partners), **options})
-        setattr(parent, child_name, blocks[conv])
-        for partner in partners:
-            setattr(parent, partner, nn.Identity())
-        replaced.append(name)
-    return Replacement(tuple(replaced), kept)
+    return layers, kept
 
 
-def _reason_to_keep(conv: nn.Conv2d) -> str:
+def _reason_to_keep(conv: Any) -> str:
     """Say why `conv` has no equivalent block; empty when it has one."""
+    if conv.transposed:
+        return "transposed: it enlarges the map"
+    if not isinstance(conv, nn.Conv2d):
+        return f"{type(conv).__name__}, not Conv2d"
+    if parametrize.is_parametrized(conv) or "weight" not in conv._parameters:
+        return "its weight is computed (weight norm, pruning or another parametrisation)"
+    if type(conv).forward is not nn.Conv2d.forward or type(conv)._conv_forward is not nn.Conv2d._conv_forward:
+        return f"{type(conv).__name__} computes something else than Conv2d"
+    if has_hooks(conv):
+        return "has hooks, which a block would not call"
     if conv.stride != (2, 2):
         return f"stride {conv.stride}"
     if conv.groups > 1:
         return f"{conv.groups} groups"
     if max(conv.dilation) > 1:
         return f"dilation {conv.dilation}"
+    if conv.padding_mode != "zeros":
+        return f"padding mode {conv.padding_mode}"
+    if len(set(conv.kernel_size)) > 1:
+        return f"kernel {conv.kernel_size} is not square"
     # The output is floor((H + slack) / 2) + 1; H/2 for every even H asks for a slack of -1 (odd kernel) or -2 (even).
-    if isinstance(conv.padding, str) or any(
-        2 * padding - kernel not in (-1, -2) for padding, kernel in zip(conv.padding, conv.kernel_size, strict=True)
-    ):
+    padding: tuple[Any, ...] = (0, 0) if conv.padding == "valid" else conv.padding  # type: ignore[assignment]
+    if any(2 * each - conv.kernel_size[0] not in (-1, -2) for each in padding):
         return f"kernel {conv.kernel_size} with padding {conv.padding} does not halve the map"
     return ""
 
 
-def _build(conv: nn.Conv2d, block: Callable[..., nn.Module], options: dict[str, Any]) -> nn.Module:
-    return block(conv.in_channels, conv.out_channels, **options).to(conv.weight).train(conv.training)
+def _chosen(select: Select | None, layers: dict[str, nn.Module]) -> set[str]:
+    """Return the names of `layers` that `select` means."""
+    if select is None:
+        return set(layers)
+    if callable(select):
+        return {name for name, layer in layers.items() if select(name, layer)}
+    chosen: set[str] = set()
+    for pattern in [select] if isinstance(select, str) else select:
+        found = {name for name in layers if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
+        if not found:
+            nearest = get_close_matches(pattern, layers, n=1, cutoff=0)
+            hint = f"the nearest is {nearest[0]!r}" if nearest else "the network has none"
+            raise ValueError(f"select: {pattern!r} is no strided convolution and holds none; {hint}")
+        chosen |= found
+    return chosen
 
 
-def _norm_and_act(parent: nn.Module, child_name: str) -> tuple[str, ...]:
-    """Return the names of the batch normalisation and activation after the convolution, if `parent` is just these."""
-    children = dict(parent.named_children())
-    names = tuple(children)
-    known = isinstance(parent, nn.Sequential) or names in {("conv", "bn", "act"), ("conv", "norm", "act")}
-    if not known or len(names) != 3 or names[0] != child_name:
-        return ()
-    norm, act = children[names[1]], children[names[2]]
-    # Only torch's own activations: whatever else comes third may be pooling or a whole stage, which must not be lost.
-    is_act = type(act).__module__ == nn.modules.activation.__name__
-    return names[1:] if isinstance(norm, nn.BatchNorm2d) and is_act else ()
+def _shortcuts(layers: dict[str, Any], kept: dict[str, str]) -> list[str]:
+    return [name for name, layer in layers.items() if name not in kept and layer.kernel_size == (1, 1)]
 
 
-def _layers(parent: nn.Module, partners: tuple[str, ...]) -> dict[str, Any]:
-    """Return the block options that carry over the normalisation and activation `partners` of `parent`."""
-    if not partners:
-        return {}
-    norm, act = (parent.get_submodule(name) for name in partners)
-    norm_layer = partial(nn.BatchNorm2d, eps=norm.eps, momentum=norm.momentum)  # type: ignore[arg-type]
-    return {"norm_layer": norm_layer, "act_layer": partial(copy.deepcopy, act)}
+def _units(model: nn.Module, names: list[str], kept: dict[str, str]) -> dict[str, Unit]:
+    """Return what follows each convolution; those that are called several times go to `kept`."""
+    host = Host(model)
+    units = {name: host.unit(name) for name in names}
+    kept.update({name: f"called {unit.calls} times in a run" for name, unit in units.items() if unit.calls > 1})
+    return {name: unit for name, unit in units.items() if unit.calls == 1}
+
+
+def _layers(unit: Unit) -> dict[str, Any]:
+    """Return the block options that carry over what follows a convolution."""
+    layers = {"norm_layer": unit.norm_layer, "act_layer": unit.act_layer}
+    found: dict[str, Any] = {key: layer for key, layer in layers.items() if layer is not None}
+    return found if unit.ends_active else {**found, "last_act": False}
+
+
+def _block(name: str, conv: nn.Conv2d, block: Callable[..., nn.Module], options: dict[str, Any]) -> nn.Module:
+    try:
+        inspect.signature(block).bind(conv.in_channels, conv.out_channels, **options)
+    except TypeError as error:
+        raise ValueError(f"{name}: {block} cannot be built with {', '.join(options)}: {error}") from error
+    try:
+        new = block(conv.in_channels, conv.out_channels, **options)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if conv.kernel_size[0] % 2 == 0:
+        new = FloorHalf(new)
+    return new.to(conv.weight).train(conv.training)
+
+
+def _lossless_1x1(conv: nn.Conv2d) -> nn.Module:
+    """Return SCT and a 1x1 convolution that start as `conv`: the first phase of SCT is what `conv` reads."""
+    wide = nn.Conv2d(4 * conv.in_channels, conv.out_channels, 1, bias=conv.bias is not None).to(conv.weight)
+    with torch.no_grad():
+        nn.init.zeros_(wide.weight)[:, : conv.in_channels] = conv.weight
+    wide.weight.requires_grad_(conv.weight.requires_grad)
+    wide.bias = conv.bias
+    return nn.Sequential(SpaceToChannel(), wide).train(conv.training)
+
+
+def _put(parent: nn.Module, child: str, new: nn.Module) -> None:
+    """Put `new` where `child` is, also under its other names in `parent`."""
+    old = parent.get_submodule(child)
+    for name, module in list(parent._modules.items()):
+        if module is old:
+            setattr(parent, name, new)
+
+
+def _nothing_to_replace(model: nn.Module, kept: dict[str, str]) -> str:
+    """Say why `model` has nothing to replace."""
+    parts = ["the network has no convolution with a stride"]
+    if kept:
+        reasons = [
+            f"{reason}: {next(name for name in kept if kept[name] == reason)}" + (f" and {n - 1} more" if n > 1 else "")
+            for reason, n in Counter(kept.values()).items()
+        ]
+        parts = [f"a block can stand for none of the {len(kept)} strided convolutions ({'; '.join(reasons)})"]
+    pools = sum(isinstance(module, (nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)) for module in model.modules())
+    if pools:
+        parts.append(f"its {pools} pooling layers are left alone")
+    if blocks := sum(isinstance(module, FLIE) for module in model.modules()):
+        parts.append(f"it has {blocks} blocks already")
+    return f"nothing to replace: {', '.join(parts)}"
+
+
+def _warn_of_shortcuts(old: dict[str, Any], new: dict[str, nn.Module]) -> None:
+    """Say what 1x1 shortcuts cost as blocks."""
+    names = [name for name, conv in old.items() if conv.kernel_size == (1, 1)]
+    if names:
+        were, are = (sum(_count_parameters(layers[name]) for name in names) for layers in (old, new))
+        warnings.warn(
+            f"{len(names)} 1x1 shortcuts have {are:,} parameters as blocks, {were:,} before; "
+            "shortcuts='sct1x1' is as lossless and has four times those before",
+            stacklevel=3,
+        )
+
+
+def _count_parameters(model: nn.Module) -> int:
+    parameters = list(model.parameters())
+    if any(isinstance(parameter, UninitializedParameter) for parameter in parameters):
+        raise ValueError("the network has lazy layers, whose channels are not known yet: run it on a picture first")
+    return sum(parameter.numel() for parameter in parameters)

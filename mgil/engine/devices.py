@@ -26,6 +26,8 @@ def select_device(text: str = "") -> torch.device:
         return torch.device("mps")
     if text in ("", "cuda"):
         if not torch.cuda.is_available():
+            if text:
+                raise ValueError("--device cuda: there is no GPU here that PyTorch can use; use --device cpu")
             return torch.device("cpu")
         if world_size() == 1:
             return torch.device("cuda", 0)
@@ -35,7 +37,7 @@ def select_device(text: str = "") -> torch.device:
 
 def _numbered(text: str, processes: int) -> torch.device:
     numbers = text.split(",")
-    if not all(number.isdigit() for number in numbers):
+    if not all(number.isdecimal() for number in numbers):
         raise ValueError(f"--device {text!r}: give cpu, mps, a GPU number such as 0, or 0,1 under torchrun")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     missing = [number for number in numbers if int(number) >= count]

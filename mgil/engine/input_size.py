@@ -1,10 +1,11 @@
-"""The one rule for input sizes: sides of at least SMALLEST_PX, rounded up to multiples of the model's stride."""
+"""The one rule for input sizes: sides of SMALLEST_PX to MOST_SIDE, rounded up to multiples of the model's stride."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 
+from mgil.files.limits import MOST_SIDE
 from mgil.files.text import Report
 
 SMALLEST_PX = 32
@@ -16,9 +17,12 @@ def warn(line: str) -> None:
 
 
 def check_input_size(sides: Sequence[int]) -> None:
-    """Raise ValueError for a side that is too small to be meant."""
+    """Raise ValueError for a side that is too small or too large to be meant."""
+    given = f"--imgsz {' '.join(map(str, sides))}"
     if any(side < SMALLEST_PX for side in sides):
-        raise ValueError(f"--imgsz {' '.join(map(str, sides))}: the smallest size is {SMALLEST_PX}")
+        raise ValueError(f"{given}: the smallest size is {SMALLEST_PX}")
+    if any(side > MOST_SIDE for side in sides):
+        raise ValueError(f"{given}: the largest size is {MOST_SIDE}")
 
 
 def round_up(side: int, stride: int) -> int:
@@ -35,7 +39,7 @@ def input_size_hw(sides: Sequence[int], stride: int, report: Report) -> tuple[in
         report: told when it is not what was wanted.
 
     Raises:
-        ValueError: a side that is too small.
+        ValueError: a side that is too small or too large.
     """
     check_input_size(sides)
     sides = sides[:1] if sides[0] == sides[-1] else sides

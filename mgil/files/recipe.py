@@ -23,7 +23,7 @@ NOT_HERE_RECIPES = {
     r"(hyp\.)?no-augmentation": "copy hyp.scratch-low.yaml and set hsv_h, hsv_s, "
     "hsv_v, translate, scale, fliplr and mosaic to 0",
 }
-NOT_HERE_KEYS = {"anchors": "write as many anchors as you want into the model's YAML"}
+NOT_HERE_KEYS = {"anchors": "write the number of anchors a level into the model's YAML, e.g. anchors: 3"}
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ SCALED_NAME = re.compile(r"(?P<family>[a-z]+\d+)(?P<scale>[nsmlx])(?P<variant>(-
 
 # Models of YOLOv5 that are not here, and what to do instead.
 NOT_HERE = {
-    r"yolov5[nsmlx]6": r"give the path of its file in YOLOv5's models/hub, and a multiple of 64 as --imgsz",
+    r"yolov5([nsmlx])6": r"yolov5\1-p6.yaml is that network; AutoAnchor fits its anchors to your labels",
     r"(yolov5[nsmlx])-seg": r"boxes are found here, no masks; use \1.yaml",
     r"(yolov5[nsmlx])-cls": r"whole images are not classified here; use \1.yaml for boxes",
-    r"yolov5-(p2|p34|p6|p7|fpn|panet|bifpn)|yolov5s-(ghost|transformer|leakyrelu)|yolov3(-spp|-tiny)?":
-        r"copy its file from YOLOv5's models/hub, write its anchors out, and give its path",
+    r"yolov5-(p7|fpn|panet|bifpn)|yolov5s-(ghost|transformer|leakyrelu)|yolov3(-spp|-tiny)?":
+        r"copy its file from YOLOv5's models/hub, and give its path",
 }  # fmt: skip
 
 
@@ -90,7 +90,8 @@ def _resolve(content: dict[str, Any], source: str, scale: str | None) -> dict[st
     if scales is not None and "depth_multiple" not in content:
         if not isinstance(scales, dict) or scale not in scales:
             known = ", ".join(map(str, scales)) if isinstance(scales, dict) else scales
-            raise ValueError(f"{source}: needs one of the scales {known} in its name, e.g. yolov5n.yaml; got {scale!r}")
+            example = source.replace("yolov5", "yolov5n", 1) if source.startswith("yolov5") else "yolov5n.yaml"
+            raise ValueError(f"{source}: needs one of the scales {known} in its name, e.g. {example}; got {scale!r}")
         row = scales[scale]
         if not isinstance(row, list) or len(row) != 2:
             raise ValueError(f"{source}: scales: {scale}: {row!r} must be [depth, width]")

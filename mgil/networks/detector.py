@@ -15,8 +15,8 @@ from mgil.block.reparameterise import reparameterise
 from mgil.files.class_names import rows_by_name
 from mgil.networks.config import load_architecture
 from mgil.networks.head import Detect
-from mgil.networks.layers import Conv
-from mgil.networks.limits import MOST_CLASSES, bounded_maps, check_parameters
+from mgil.networks.layers import Concat, Conv
+from mgil.networks.limits import MOST_CLASSES, TooLarge, bounded_maps, check_parameters
 from mgil.networks.network import Network
 from mgil.networks.parser import parse
 
@@ -48,6 +48,8 @@ class DetectionModel(Network):
         source = self.architecture["source"]
         if type(num_classes) is not int or not 1 <= num_classes <= MOST_CLASSES:
             raise ValueError(f"{source}: nc is {num_classes!r:.60}, must be an integer from 1 to {MOST_CLASSES}")
+        if self.architecture.get("ch", channels) != channels:
+            raise ValueError(f"{source}: ch is {self.architecture['ch']!r:.60}, but images have {channels} channels")
         self.architecture["ch"] = channels
         with torch.device("meta"):  # takes no memory
             check_parameters(parse(self.architecture, channels).layers, source)
@@ -60,6 +62,8 @@ class DetectionModel(Network):
         if len(self.names) != num_classes:
             raise ValueError(f"{len(self.names)} class names for nc={num_classes}")
         self._read_strides(channels)
+        if self.head.start_only:
+            self.write_anchors()
         self.head.start_biases(imgsz)
 
     @property
@@ -116,6 +120,14 @@ class DetectionModel(Network):
                 changed[key] = changed[key].unflatten(0, (head.num_anchors, -1))[:, rows].flatten(0, 1)
         return changed
 
+    def write_anchors(self) -> None:
+        """Write the head's anchors in pixels into `architecture`, so that what is built from it has the same."""
+        self.architecture["anchors"] = self.head.anchors_px.flatten(1).tolist()
+        *rows, (came_from, number, name, arguments) = self.architecture["head"]
+        if len(arguments) > 1 and isinstance(arguments[1], int | list):  # written in the row
+            arguments = [arguments[0], "anchors", *arguments[2:]]
+        self.architecture["head"] = [*rows, [came_from, number, name, arguments]]
+
     @torch.no_grad()
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> DetectionModel:
         """A copy for inference: BatchNorm folded, MGIL blocks re-parameterised; the outputs are the same.
@@ -130,23 +142,47 @@ class DetectionModel(Network):
                 layer.fold()
         return twin
 
-    @torch.no_grad()
     def _read_strides(self, channels: int) -> None:
-        """Run one blank image and compare map sizes with the input's."""
-        source = self.architecture["source"]
+        """Run blank images and compare map sizes with the input's."""
         was_training = self.training
         self.eval()
-        try:
-            with bounded_maps(self.model, source) as rows:
-                raws = self.raw(torch.zeros(1, channels, PROBE_SIZE, PROBE_SIZE))
-            strides = [PROBE_SIZE / raw.shape[2] for raw in raws]
-            # the nearest power of two: a convolution without padding loses a border, not a stride
-            self.max_stride = 2 ** round(math.log2(PROBE_SIZE / min(rows)))
-        except (RuntimeError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{source}: the rows do not fit together: {reason[:300]}") from error
+        heights, least = self._map_heights(channels, PROBE_SIZE)
+        # the nearest power of two: a convolution without padding loses a border, not a stride
+        self.max_stride = 2 ** round(math.log2(PROBE_SIZE / least))
+        strides = [PROBE_SIZE / height for height in heights]
+        fixed = any(isinstance(layer, nn.Upsample) and layer.size is not None for layer in self.model.modules())
+        if fixed or not all(math.log2(stride).is_integer() for stride in strides):
+            halves, _ = self._map_heights(channels, PROBE_SIZE // 2)
+            for level, (height, half) in enumerate(zip(heights, halves, strict=True)):
+                if height == half or not math.log2(PROBE_SIZE // 2 / (height - half)).is_integer():
+                    raise ValueError(
+                        f"{self.architecture['source']}: level {level} of the head has {height} rows at {PROBE_SIZE} "
+                        f"px and {half} at {PROBE_SIZE // 2} px; strides must be powers of two"
+                    )
         self.train(was_training)
         self.head.set_strides(strides)
+
+    @torch.no_grad()
+    def _map_heights(self, channels: int, size: int) -> tuple[list[int], int]:
+        """Rows of the head's maps, and of the smallest map on the way, for a square image of `size` px."""
+        source = self.architecture["source"]
+        with bounded_maps(self.model, source) as shapes:
+            try:
+                raws = self.raw(torch.zeros(1, channels, size, size))
+                return [raw.shape[2] for raw in raws], min(shape[2] for inputs in shapes for shape in inputs)
+            except TooLarge:
+                raise
+            except (RuntimeError, TypeError, IndexError, AttributeError, ValueError) as error:
+                index = len(shapes) - 1
+                row = [*self.architecture["backbone"], *self.architecture["head"]][index]
+                given = " and ".join("x".join(map(str, shape[1:])) for shape in shapes[index])
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+                if isinstance(self.model[index], Concat):
+                    reason = "Concat joins maps of the same height and width, along dimension 1"
+                raise ValueError(
+                    f"{source}, row {index} {row!r:.80}: the rows do not fit together: this one gets {given} "
+                    f"(channels x height x width) at {size} px; {reason}"
+                ) from error
 
 
 def build_model(

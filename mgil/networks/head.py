@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 MOST_ANCHOR_PX = 1e6
+MOST_ANCHORS = 100  # a level
+START_REACH = 4.0  # cells: the side of the largest anchor to start with; the smallest is one cell large
 
 
 class Detect(nn.Module):
@@ -16,8 +18,12 @@ class Detect(nn.Module):
 
     Args:
         num_classes: Number of classes, `nc`.
-        anchors: Per level, anchor widths and heights in pixels: w, h, w, h, ...
+        anchors: Per level, anchor widths and heights in pixels: w, h, w, h, ... Or a number: each level starts with so
+            many squares of one to four cells, see `start_sides`.
         channels: Channels of each level's feature map.
+
+    Attributes:
+        start_only: Whether the anchors are such squares, which AutoAnchor has not fitted to labels yet.
 
     The buffer `anchors` (levels, anchors, 2) is in grid units of its level once the strides are known
     (`set_strides`), as in YOLOv5's checkpoints.
@@ -26,28 +32,32 @@ class Detect(nn.Module):
     anchors: Tensor
     stride: Tensor
 
-    def __init__(self, num_classes: int, anchors: Sequence[Sequence[float]], channels: Sequence[int]) -> None:
+    def __init__(self, num_classes: int, anchors: int | Sequence[Sequence[float]], channels: Sequence[int]) -> None:
         super().__init__()
-        if len(anchors) != len(channels):
-            raise ValueError(f"{len(anchors)} rows of anchors for {len(channels)} feature levels; give one row a level")
-        if len({len(row) for row in anchors}) != 1 or len(anchors[0]) % 2 or not anchors[0]:
-            raise ValueError(f"anchors {list(map(list, anchors))}: every row needs the same number of w,h pairs")
-        if any(not (isinstance(side, int | float) and 0 < side <= MOST_ANCHOR_PX) for row in anchors for side in row):
-            raise ValueError(f"anchors {list(map(list, anchors))}: every side must be a positive number of pixels")
+        if type(num_classes) is not int or num_classes < 1:
+            raise ValueError(f"{num_classes!r:.60} is no number of classes; write nc")
+        check_anchor_rows(anchors, len(channels))
+        self.start_only = isinstance(anchors, int)
+        rows = [start_sides(anchors)] * len(channels) if isinstance(anchors, int) else anchors
         self.num_classes = num_classes
         self.num_outputs = num_classes + 5
-        self.num_levels = len(anchors)
-        self.num_anchors = len(anchors[0]) // 2
-        pixels = torch.tensor(anchors, dtype=torch.float32).view(self.num_levels, self.num_anchors, 2)
-        self.register_buffer("anchors", pixels)
+        self.num_levels = len(rows)
+        self.num_anchors = len(rows[0]) // 2
+        sizes = torch.tensor(rows, dtype=torch.float32).view(self.num_levels, self.num_anchors, 2)
+        self.register_buffer("anchors", sizes)
         self.register_buffer("stride", torch.ones(self.num_levels), persistent=False)
         self.m = nn.ModuleList(nn.Conv2d(c, self.num_outputs * self.num_anchors, 1) for c in channels)
 
     def set_strides(self, strides: Sequence[float]) -> None:
         """Give each level its stride in pixels, and turn the anchors from pixels into its grid units."""
-        pixels = self.anchors_px
         self.stride = torch.tensor(strides, dtype=torch.float32, device=self.anchors.device)
-        self.anchors = pixels / self.stride.view(-1, 1, 1)
+        if not self.start_only:  # those are in grid units from the beginning
+            self.anchors = self.anchors / self.stride.view(-1, 1, 1)
+
+    @property
+    def finest_first(self) -> list[int]:
+        """Indices of the levels in order of stride; a YAML may list them in any."""
+        return sorted(range(self.num_levels), key=self.stride.tolist().__getitem__)
 
     @property
     def anchors_px(self) -> Tensor:
@@ -102,3 +112,32 @@ class Detect(nn.Module):
         centre = (scores[..., 0:2] * 2 + (grid - 0.5)) * stride
         size = (scores[..., 2:4] * 2) ** 2 * anchors_px
         return torch.cat((centre, size, scores[..., 4:]), dim=-1).view(batch, -1, self.num_outputs)
+
+
+def start_sides(number: int) -> list[float]:
+    """Widths and heights in cells (w, h, w, h, ...) of the squares that a level starts with.
+
+    From one cell to `START_REACH` cells in equal ratios, which for three are 1, 2 and 4 cells; a single one has 2.
+    """
+    steps = [index / (number - 1) for index in range(number)] if number > 1 else [0.5]
+    return [START_REACH**step for step in steps for _ in "wh"]
+
+
+def check_anchor_rows(anchors: object, levels: int) -> None:
+    """Raise ValueError for what is neither a number of anchors nor a row of widths and heights for each level."""
+    shown = f"anchors {anchors!r:.200}"
+    if isinstance(anchors, int) and not isinstance(anchors, bool):
+        if not 1 <= anchors <= MOST_ANCHORS:
+            raise ValueError(f"{shown}: the number of anchors a level must be from 1 to {MOST_ANCHORS}")
+        return
+    if not isinstance(anchors, list | tuple) or not all(isinstance(row, list | tuple) for row in anchors):
+        raise ValueError(
+            f"{shown}: give a whole number of anchors a level, e.g. 3, or one row [width, height, width, height, ...] "
+            f"for each of the {levels} feature levels"
+        )
+    if len(anchors) != levels:
+        raise ValueError(f"{len(anchors)} rows of anchors for {levels} feature levels; give one row a level")
+    if len({len(row) for row in anchors}) != 1 or len(anchors[0]) % 2 or not anchors[0]:
+        raise ValueError(f"{shown}: every row needs the same number of w,h pairs")
+    if any(type(side) not in (int, float) or not 0 < side <= MOST_ANCHOR_PX for row in anchors for side in row):
+        raise ValueError(f"{shown}: every side must be a positive number of pixels")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mgil.files.plain import check_bounded
@@ -22,6 +23,10 @@ MOST_ARCHITECTURE_VALUES = 100_000
 MOST_PARAMETERS = 10**9  # the largest YOLOv5 with MGIL has 227 million
 MOST_MAP_VALUES = 1 << 29  # of one feature map; 2 GiB
 MOST_WORK = 10**12  # multiplications of one layer; the largest layer of the same network takes 10**10
+
+
+class TooLarge(ValueError):
+    """A network beyond the limits."""
 
 
 def check_content(content: dict[str, Any], source: str) -> None:
@@ -51,25 +56,25 @@ def check_parameters(layers: nn.Module, source: str) -> None:
 
 
 @contextmanager
-def bounded_maps(layers: nn.Sequential, source: str) -> Iterator[list[int]]:
-    """While the block runs, each layer is refused (ValueError) before it would make a map or work beyond the limits.
+def bounded_maps(layers: nn.Sequential, source: str) -> Iterator[list[list[torch.Size]]]:
+    """While the block runs, each layer is refused (`TooLarge`) before it would make a map or work beyond the limits.
 
-    Gives a list that grows by the heights of the maps that go into each layer.
+    Gives a list that grows by the shapes (B, C, H, W) of the maps that go into each layer.
     """
-    rows: list[int] = []
+    shapes: list[list[torch.Size]] = []
 
     def check(layer: nn.Module, inputs: tuple[Tensor | list[Tensor], ...]) -> None:
         maps = inputs[0] if isinstance(inputs[0], list) else [inputs[0]]
-        rows.extend(given.shape[2] for given in maps)
+        shapes.append([given.shape for given in maps])
         cells = max(_cells(layer, given.shape[2], given.shape[3]) for given in maps)
         widest = max([sum(given.shape[1] for given in maps), *map(_width, layer.modules())])
         work = cells * sum(parameter.numel() for parameter in layer.parameters())
         if cells * widest > MOST_MAP_VALUES or work > MOST_WORK:
-            raise ValueError(f"{source}: its {type(layer).__name__} would make a map of {widest} x {cells:,} values")
+            raise TooLarge(f"{source}: its {type(layer).__name__} would make a map of {widest} x {cells:,} values")
 
     handles = [layer.register_forward_pre_hook(check) for layer in layers]
     try:
-        yield rows
+        yield shapes
     finally:
         for handle in handles:
             handle.remove()

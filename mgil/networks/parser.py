@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from mgil.files.names import hint_for
+from mgil.networks.head import Detect
 from mgil.networks.layers import YoloBatchNorm
 from mgil.networks.limits import MOST_CHANNELS, MOST_REPEATS, MOST_ROWS, check_row_numbers
 from mgil.networks.registry import ACTIVATIONS, LAYERS, Layer, check_head
@@ -71,6 +72,8 @@ def parse(architecture: dict[str, Any], in_channels: int) -> Parsed:
             raise ValueError(f"{where}: the last row, and only that, must be a head such as Detect")
         if layer.kind not in ("concat", "head") and len(inputs) != 1:
             raise ValueError(f"{where}: {name} takes one input, got {len(inputs)}")
+        if layer.kind == "concat" and len(inputs) < 2:
+            raise ValueError(f"{where}: {name} joins several inputs; give a list of them as `from`")
         module, out_channels = _build(layer, name, widths, number, arguments, architecture, act_layer, where)
         layers.append(module)
         channels.append(out_channels)
@@ -135,7 +138,7 @@ def _build(
     """Make one row's module and tell its output channels."""
     names = {"nc": architecture["nc"], "anchors": architecture.get("anchors"), **WORDS}
     positional = [names.get(a, a) if isinstance(a, str) else a for a in arguments]
-    options = dict(positional.pop()) if positional and isinstance(positional[-1], dict) else {}
+    options = dict(positional.pop()) if arguments and isinstance(arguments[-1], dict) else {}
     repeats = _repeats(number, architecture)
     options |= _host_options(layer.build, act_layer)
     if layer.kind in ("keep", "concat"):
@@ -143,9 +146,7 @@ def _build(
         out_channels = sum(widths) if layer.kind == "concat" else widths[0]
         return _call(layer.build, positional, options, name, where), out_channels
     if layer.kind == "head":
-        head = _call(layer.build, [*positional, list(widths)], options, name, where)
-        check_head(type(head), f"{where}: {name}")  # of a function, only what it returns tells
-        return head, 0
+        return _head(layer.build, [*positional, list(widths)], options, name, architecture["nc"], where), 0
     if not positional or type(positional[0]) is not int or positional[0] < 1:
         raise ValueError(f"{where}: the first argument of {name} is its output channels, a positive integer")
     if positional[0] > MOST_CHANNELS:
@@ -159,6 +160,20 @@ def _build(
         for i in range(repeats)
     ]
     return (stack[0] if repeats == 1 else nn.Sequential(*stack)), out_channels
+
+
+def _head(
+    build: Callable[..., nn.Module], positional: list[Any], options: dict[str, Any], name: str, classes: int, where: str
+) -> Detect:
+    """Make the head, whose classes must be those of the whole network."""
+    if build is Detect and len(positional) != 3:
+        raise ValueError(f"{where}: args of {name} are [nc, anchors]")
+    head = _call(build, positional, options, name, where)
+    check_head(type(head), f"{where}: {name}")  # of a function, only what it returns tells
+    assert isinstance(head, Detect)
+    if head.num_classes != classes:
+        raise ValueError(f"{where}: {name} for {head.num_classes} classes where there are {classes}; write nc")
+    return head
 
 
 def _repeats(number: int, architecture: dict[str, Any]) -> int:

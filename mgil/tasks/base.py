@@ -32,6 +32,9 @@ class Split(Images, Protocol):
 
     def __len__(self) -> int: ...
 
+    def content(self) -> dict[str, Any]:
+        """Plain values that are equal where the labels are: numbers for people, and a digest of all called `labels`."""
+
 
 class Loss(Protocol):
     """A training loss."""

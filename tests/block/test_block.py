@@ -247,3 +247,25 @@ def test_conv_norm_act_keeps_the_size_by_default() -> None:
     x = torch.randn(1, 4, 7, 5)
     assert ConvNormAct(4, 6, 3, dilation=2)(x.repeat(2, 1, 1, 1)).shape == (2, 6, 7, 5)
     assert ConvNormAct(4, 6, 6, stride=2, padding=2, groups=2).eval()(torch.randn(1, 4, 8, 8)).shape == (1, 6, 4, 4)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_part_of_lie_does_its_part(residual: bool) -> None:
+    lie, x = LIE(6, 8, 3, residual=residual).eval(), torch.randn(2, 6, 5, 4)
+    assert torch.equal(lie[1:](lie[0](x)), lie(x))
+    assert torch.equal(lie[2:](lie[:2](x)), lie(x))
+    assert isinstance(lie[-1], ConvNormAct) and list(lie[1:]) == list(lie)[1:] and not lie[1:].training
+
+
+def test_without_the_last_activation() -> None:
+    torch.manual_seed(1)
+    ended = MGIL(3, 8, fine_convs=3, fusion="sum", act_layer=nn.Softplus).eval()
+    torch.manual_seed(1)
+    open_end = MGIL(3, 8, fine_convs=3, fusion="sum", act_layer=nn.Softplus, last_act=False).eval()
+    x = torch.randn(2, 3, 9, 7)
+    softplus = nn.functional.softplus
+    fine = softplus(open_end.flie(x))
+    torch.testing.assert_close(ended(x), fine + softplus(open_end.cii(fine)))
+    assert open_end(x).min() < 0 < ended(x).min()
+    with pytest.raises(ValueError, match="last_act must be true or false, got 'no'"):
+        SPDConv(3, 8, last_act="no")  # type: ignore[arg-type]

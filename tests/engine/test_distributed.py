@@ -103,7 +103,7 @@ def test_gpus_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     assert select_device("") == torch.device("cuda", 1)
 
 
-@pytest.mark.parametrize("text", ["77", "0,77", "gpu", "0;1", "-1", ","])
+@pytest.mark.parametrize("text", ["77", "0,77", "gpu", "0;1", "-1", ",", "cuda", "CUDA", "²"])
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ValueError, match="--device"):

@@ -121,6 +121,18 @@ def test_too_small_a_size_is_refused_alike(size: int, weights: str) -> None:
         load_model(weights, "cpu", (64, size))
 
 
+def test_too_large_a_size_is_refused_alike(weights: str) -> None:
+    """A size that no weights file may state; the picture of 853 PiB is not asked for."""
+    for config in (TrainConfig, ValConfig, DetectConfig):
+        sides = 16385 if config is TrainConfig else (16385,)
+        first = {} if config is TrainConfig else {"weights": ("w.pt",) if config is ValConfig else "w.pt"}
+        with pytest.raises(ValueError, match="^--imgsz 16385: the largest size is 16384$"):
+            config(imgsz=sides, **first)
+    with pytest.raises(ValueError, match="^--imgsz 64 16385: the largest size is 16384$"):
+        load_model(weights, "cpu", (64, 16385))
+    assert input_size_hw((16384,), 64, pytest.fail) == (16384, 16384)
+
+
 def test_python_users_get_a_warning(weights: str) -> None:
     with pytest.warns(UserWarning, match="^input size 70 is not a multiple of the stride 64; 128 is used$"):
         assert load_model(weights, "cpu", 70).size_hw == (128, 128)

@@ -36,12 +36,13 @@ def with_options(name: str, **options: Any) -> dict[str, Any]:
         ("yolov5n.yaml", "1.87", 2, "4.5"),
         ("yolov5s.yaml", "7.24", 2, "16.5"),
         ("yolov5n-spd.yaml", "3.60", 2, "8.0"),
+        ("yolov5n-p6.yaml", "3.25", 2, "4.6"),
         (with_options("yolov5n-mgil.yaml", fusion="none"), "4.57", 2, "10.6"),
         ("yolov5n-mgil.yaml", "7.5", 1, "18.4"),
         (with_options("yolov5n-mgil.yaml", mrie="sum"), "9.5", 1, "23.6"),
         (with_options("yolov5n-mgil.yaml", mrie="concat"), "11.4", 1, "28.8"),
     ],
-    ids=["n", "s", "spd", "flie", "mgil", "mgil-sum", "mgil-concat"],
+    ids=["n", "s", "spd", "p6", "flie", "mgil", "mgil-sum", "mgil-concat"],
 )
 def test_parameters_and_operations(cfg: str | dict[str, Any], millions: str, digits: int, gflops: str) -> None:
     measured = profile(build_model(cfg))
@@ -83,11 +84,53 @@ def test_published_parameter_counts(name: str, parameters: int) -> None:
     assert sum(p.numel() for p in layers.parameters()) == parameters
 
 
+ROWS = {"mgil-lite": 23, "p2": 32, "p6": 34, "p34": 22}
+
+
 @pytest.mark.parametrize("name", model_names())
 def test_every_name_parses_at_every_scale(name: str) -> None:
+    assert len(meta_layers(name)) == ROWS.get(name[8:-5], 25)
+
+
+def meta_layers(name: str) -> nn.Sequential:
+    """A shipped architecture's layers, without memory for their weights."""
     with torch.device("meta"):
-        network = parse(load_architecture(name), 3)
-    assert len(network.layers) == (23 if "lite" in name else 25)
+        return parse(load_architecture(name), 3).layers
+
+
+@pytest.mark.parametrize(("scale", "parameters"), [("n", 3_239_884), ("s", 12_612_508)])
+def test_p6_has_the_published_parameters(scale: str, parameters: int) -> None:
+    """YOLOv5 publishes those of the deployed network: a bias in place of BatchNorm's scale and shift."""
+    layers = meta_layers(f"yolov5{scale}-p6.yaml")
+    folded = sum(layer.num_features for layer in layers.modules() if isinstance(layer, nn.BatchNorm2d))
+    assert sum(p.numel() for p in layers.parameters()) - folded == parameters
+
+
+def test_p2_takes_as_many_tensors_as_yolov5s() -> None:
+    """YOLOv5 reports 595 tensors that yolov5x's weights and its P2 network share."""
+    own, plain = (meta_layers(f"yolov5x{kind}.yaml").state_dict() for kind in ("-p2", ""))
+    assert sum(key in plain and plain[key].shape == value.shape for key, value in own.items()) == 595
+
+
+def test_p34_is_yolov5_without_its_coarsest_level() -> None:
+    own, plain = (meta_layers(f"yolov5n{kind}.yaml").state_dict() for kind in ("-p34", ""))
+    rows = {key: value.shape for key, value in plain.items() if int(key.split(".")[0]) < 21}
+    head = {key: value.shape for key, value in own.items() if key.startswith("21.")}
+    assert {key: value.shape for key, value in own.items()} == rows | head
+    assert head["21.m.1.weight"] == plain["24.m.1.weight"].shape
+
+
+@pytest.mark.parametrize(
+    ("variant", "strides", "largest"), [("p2", [4, 8, 16, 32], 32), ("p6", [8, 16, 32, 64], 64), ("p34", [8, 16], 32)]
+)
+def test_strides_of_other_heads(variant: str, strides: list[int], largest: int) -> None:
+    """Three squares of one, two and four cells a level are the start, and written into what a checkpoint keeps."""
+    model = build_model(f"yolov5n-{variant}.yaml", num_classes=2, imgsz=64).eval()
+    assert model.stride.tolist() == strides and model.max_stride == largest
+    start = [[side * stride for side in (1, 1, 2, 2, 4, 4)] for stride in strides]
+    assert model.architecture["anchors"] == model.head.anchors_px.flatten(1).tolist() == start
+    cells = sum((largest // stride) * (2 * largest // stride) for stride in strides)
+    assert model(torch.zeros(1, 3, largest, 2 * largest)).shape == (1, 3 * cells, 7)
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, 10, 80])

@@ -65,6 +65,15 @@ def test_the_good_one_builds() -> None:
         ([-1, 1, "MGIL", [32, {"fushion": "sum"}]], ["row 1", "fushion"]),
         ([[-1, 0], 1, "Conv", [32]], ["row 1", "takes one input"]),
         ([-1, 1, "Detect", ["nc", "anchors"]], ["row 1", "last row"]),
+        ([0, 1, "Concat", [1]], ["row 1", "Concat joins several inputs"]),
+        ([[0], 1, "Concat", [1]], ["row 1", "Concat joins several inputs"]),
+        ([-1, 1, "Conv", [32, 3, 0]], ["row 1", "8x128x128", "stride"]),
+        ([-1, 1, "nn.Upsample", [None, 0, "nearest"]], ["row 1", "8x128x128", "scale_factor"]),
+        ([-1, 1, "nn.Upsample", [None, 3, "nearest"]], ["level 0", "192 rows at 256 px", "powers of two"]),
+        (
+            [-1, 1, "nn.Upsample", [64, None, "nearest"]],
+            ["level 0", "32 rows at 256 px and 32 at 128", "powers of two"],
+        ),
     ],
 )
 def test_wrong_rows(row: Any, words: list[str]) -> None:
@@ -90,6 +99,25 @@ def test_wrong_rows(row: Any, words: list[str]) -> None:
         ({"anchors": [[10, 13, 5], [10, 13, 5]]}, ["anchors"]),
         ({"anchors": [[10, -13], [1, 2]]}, ["anchors", "positive"]),
         ({"anchors": [["a", 1], [1, 2]]}, ["anchors"]),
+        ({"anchors": [[True, 1], [1, 2]]}, ["anchors", "positive"]),
+        ({"anchors": [[float("inf"), 1], [1, 2]]}, ["anchors", "positive"]),
+        ({"anchors": [[], []]}, ["anchors", "w,h pairs"]),
+        ({"anchors": [[[10, 13]], [[30, 61]]]}, ["anchors", "w,h pairs"]),
+        ({"anchors": [10, 13, 16, 30]}, ["row 5", "anchors [10, 13, 16, 30]", "e.g. 3, or one row"]),
+        ({"anchors": [[10, 13], None]}, ["row 5", "e.g. 3, or one row"]),
+        ({"anchors": "3"}, ["row 5", "anchors '3'", "e.g. 3, or one row"]),
+        ({"anchors": 3.0}, ["row 5", "anchors 3.0", "e.g. 3, or one row"]),
+        ({"anchors": True}, ["row 5", "anchors True"]),
+        ({"anchors": None}, ["row 5", "anchors None"]),
+        ({"anchors": {"P3": [10, 13]}}, ["row 5", "anchors {'P3'"]),
+        ({"anchors": 0}, ["row 5", "anchors 0", "from 1 to 100"]),
+        ({"anchors": -3}, ["row 5", "anchors -3", "from 1 to 100"]),
+        ({"anchors": 10**30}, ["row 5", "from 1 to 100"]),
+        ({"head": [[[3, 4], 1, "Detect", ["nc", 0]]]}, ["row 5", "anchors 0"]),
+        ({"head": [[[3, 4], 1, "Detect", ["nc"]]]}, ["row 5", "args of Detect are [nc, anchors]"]),
+        ({"head": [[[3, 4], 1, "Detect", ["two", "anchors"]]]}, ["row 5", "'two' is no number of classes"]),
+        ({"head": [[[3, 4], 1, "Detect", [5, "anchors"]]]}, ["row 5", "5 classes where there are 2; write nc"]),
+        ({"ch": 1}, ["ch is 1", "3 channels"]),
         ({"head": [[[3, 4], 1, "Concat", [1]]]}, ["last row"]),
         ({"backbnoe": 1}, ["backbnoe", "did you mean 'backbone'"]),
     ],
@@ -105,8 +133,30 @@ def test_maps_that_do_not_fit_together() -> None:
     bad = deepcopy(GOOD)
     bad["backbone"].append([[-1, 0], 1, "Concat", [1]])
     bad["head"] = [[[3, 5], 1, "Detect", ["nc", "anchors"]]]
-    with pytest.raises(ValueError, match="do not fit together"):
+    with pytest.raises(
+        ValueError,
+        match=r"row 5 .*Concat.*: the rows do not fit together: this one gets 16x16x16 and "
+        r"8x128x128 \(channels x height x width\) at 256 px; Concat joins maps of",
+    ):
         build_model(bad)
+
+
+@pytest.mark.parametrize(("number", "sides"), [(1, [2]), (2, [1, 4]), (3, [1, 2, 4]), (5, [1, 2**0.5, 2, 2**1.5, 4])])
+def test_a_number_of_anchors(number: int, sides: list[float]) -> None:
+    """Squares of one to four cells; in the row of the head, too, and what is built from the result has the same."""
+    by_key = build_model({**deepcopy(GOOD), "anchors": number})
+    by_row = build_model({**deepcopy(GOOD), "head": [[[3, 4], 1, "Detect", ["nc", number]]]})
+    for model in (by_key, by_row):
+        squares = torch.tensor(sides, dtype=torch.float32)[:, None].repeat(1, 2)
+        torch.testing.assert_close(model.head.anchors_px, torch.stack((squares * 8, squares * 16)))
+        assert model.head.start_only and model.head.m[0].out_channels == number * 7
+        again = build_model(model.architecture)
+        assert not again.head.start_only and torch.equal(again.head.anchors_px, model.head.anchors_px)
+
+
+def test_levels_in_another_order() -> None:
+    model = build_model({**deepcopy(GOOD), "head": [[[4, 3], 1, "Detect", ["nc", "anchors"]]]})
+    assert model.stride.tolist() == [16, 8] and model.head.finest_first == [1, 0]
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import torch
 
 from mgil.datasets.batches.loader import BatchMaker
 from mgil.datasets.reading.samples import Samples
+from mgil.engine.cli import run_cli
 from mgil.engine.memory_errors import memory_errors
 from mgil.engine.training.run import run_train
 from tests.engine.tiny import Playground
@@ -62,3 +64,12 @@ def test_out_of_memory_of_a_real_gpu(samples: Samples) -> None:
     with pytest.raises(ValueError, match=r"epoch 1, batch 1: 4 images .*GiB in use\); 2 should; use half"):
         trainer.train_epoch(0)
     make_trainer(samples, [], device="cuda").train_epoch(0)  # the GPU is as usable as before
+
+
+@pytest.mark.parametrize("take", [lambda: np.empty(1 << 60, np.uint8), lambda: torch.empty(1 << 60)])
+def test_more_than_the_computer_has(take: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> None:
+    """NumPy and PyTorch say it in their own ways."""
+    with pytest.raises(SystemExit) as stopped:
+        run_cli(take)
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("error: out of memory; use a smaller --batch-size or --imgsz (")

@@ -23,10 +23,12 @@ class AugmentConfig:
     translate: float = 0.1  # shift, uniform in +- this fraction of the output's side
     scale: float = 0.5  # zoom, uniform in 1 +- scale; below 1, so that an image never vanishes
     shear: float = 0.0  # shear along x and along y, uniform in +-degrees
+    perspective: float = 0.0  # tilt about x and about y, uniform in +- this, per pixel of the canvas
     flipud: float = 0.0  # probability of an up-down flip
     fliplr: float = 0.5  # probability of a left-right flip
     mosaic: float = 1.0  # probability that an image is a mosaic of four
     mixup: float = 0.0  # probability that a second mosaic is blended into a mosaic
+    copy_paste: float = 0.0  # share of a mosaic's outlined objects that are tried to be pasted mirrored
     hsv_h: float = 0.015  # hue gain
     hsv_s: float = 0.7  # saturation gain, uniform in 1 +- hsv_s
     hsv_v: float = 0.4  # value (brightness) gain, uniform in 1 +- hsv_v
@@ -35,7 +37,14 @@ class AugmentConfig:
     max_aspect: float = 100.0  # ... and when its longer side is below this multiple of the shorter
 
     def __post_init__(self) -> None:
-        limits = {"degrees": 180.0, "scale": 0.99, "shear": 80.0, "min_box_px": math.inf, "max_aspect": math.inf}
+        limits = {
+            "degrees": 180.0,
+            "scale": 0.99,
+            "shear": 80.0,
+            "perspective": 0.1,
+            "min_box_px": math.inf,
+            "max_aspect": math.inf,
+        }
         for field in fields(self):
             value = getattr(self, field.name)
             limit = limits.get(field.name, 1.0)

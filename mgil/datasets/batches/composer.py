@@ -51,6 +51,11 @@ class Composer(ABC):
         self.tile_sizes_hw = fitted_size_hw(sizes_hw, size) if len(sizes_hw) else sizes_hw
         self.decoder = TileDecoder(image_paths, sizes_hw, size)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for people about how pictures are made."""
+        return ()
+
     def __len__(self) -> int:
         """Items."""
         return len(self.aspects)
@@ -71,6 +76,16 @@ class Composer(ABC):
     ) -> Plan:
         """Draw where every pixel comes from; the arguments are those of `geometry.draw_plan`."""
         return draw_plan(rng, self.augment, primaries, partners, tile_sizes_hw, output_hw, mosaic=self.mosaic)
+
+    def with_pastes(self, rng: np.random.Generator, plan: Plan, items: np.ndarray) -> Plan:
+        """The plan with what the task pastes onto its canvases; the same where it pastes nothing.
+
+        Args:
+            rng: Source of every draw.
+            plan: From `plan`.
+            items: (L, 4) item in each slot; -1 where the slot is empty.
+        """
+        return plan
 
     @abstractmethod
     def targets(self, plan: Plan, items: np.ndarray, skipped: Collection[int]) -> np.ndarray:

@@ -1,32 +1,34 @@
 """Where every pixel of an augmented batch comes from: drawn for the whole batch at once, before any pixel moves.
 
 A picture is made of one layer, or of two when mixup blends them. A layer is a canvas that holds up to four tiles
-(stored images) around a centre, and one affine map from the canvas to the output:
+(stored images) around a centre, and one map from the canvas to the output, affine or with a perspective:
 
     slot 0 | slot 1        a mosaic: 2S x 2S pixels, the centre drawn in its middle half
     -------+-------
     slot 2 | slot 3        a plain image: the canvas is the image itself, in slot 3, the centre at its corner (0, 0)
 
 Coordinates are continuous, (x, y); pixel j covers [j, j + 1). Tiles lie on whole canvas pixels, so that the only
-resampling is the one from the canvas to the output. Without rotation and shear, what the output shows is a window of
-whole canvas pixels: the draw is rounded to that. Then nothing but the window is put together, and its resampling is a
-plain resize, which goes row by row and column by column: alone, on a CPU core, 2.5 to 4 times faster than an affine
-warp at 64 to 640 px.
+resampling is the one from the canvas to the output. Without rotation, shear and perspective, what the output shows is a
+window of whole canvas pixels: the draw is rounded to that. Then nothing but the window is put together, and its
+resampling is a plain resize, which goes row by row and column by column: alone, on a CPU core, 2.5 to 4 times faster
+than an affine warp at 64 to 640 px.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from mgil.datasets.batches.augment import AugmentConfig, draw_colours
+from mgil.datasets.batches.pastes import Pastes
 
 # Below this scale bilinear sampling skips source pixels; the canvas is then halved by area until it no longer does.
 MIN_BILINEAR_SCALE = 0.6
 MAX_HALVINGS = 5
 WHOLE = 1e-6  # what rounding errors may add to a whole number of pixels
+NEAREST = 0.1  # a perspective brings no point of a canvas nearer to the eye than this share of the middle's distance
 LARGEST_WINDOW = 4  # sides of the output; a larger window, mostly empty, would take more memory than the canvas
 
 
@@ -45,6 +47,8 @@ class Plan:
         pictures: (L,) int64 picture that each layer belongs to.
         weights: (L,) float64 share of each layer in its picture.
         colours: (B, 3, 3) float64 colour map per picture, None for none.
+        perspectives: (L, 3) float64 third rows of the maps, by which the other two are divided; None: all are affine.
+        pastes: objects that are shown a second time, mirrored; None for none.
     """
 
     output_hw: tuple[int, int]
@@ -57,6 +61,8 @@ class Plan:
     pictures: np.ndarray
     weights: np.ndarray
     colours: np.ndarray | None
+    perspectives: np.ndarray | None = None
+    pastes: Pastes | None = None
 
     @property
     def picture_count(self) -> int:
@@ -81,7 +87,15 @@ class Plan:
             pictures=self.pictures[layers] - first,
             weights=self.weights[layers],
             colours=None if self.colours is None else self.colours[first:stop],
+            perspectives=None if self.perspectives is None else self.perspectives[layers],
+            pastes=None if self.pastes is None else self.pastes.of_layers(layers),
         )
+
+    @property
+    def maps(self) -> np.ndarray:
+        """(L, 3, 3) the maps on homogeneous coordinates."""
+        third = np.array([0.0, 0.0, 1.0]) if self.perspectives is None else self.perspectives
+        return np.concatenate([self.matrices, np.broadcast_to(third, (len(self.matrices), 3))[:, None]], axis=1)
 
     @property
     def origins_xy(self) -> np.ndarray:
@@ -93,7 +107,7 @@ class Plan:
     def is_window(self) -> np.ndarray:
         """(L,) bool: layers whose output shows a rectangle of whole canvas pixels, which halves without remainder."""
         matrices, steps = self.matrices, 2 ** self.halvings[:, None]
-        upright = (matrices[:, 0, 1] == 0) & (matrices[:, 1, 0] == 0)
+        upright = (matrices[:, 0, 1] == 0) & (matrices[:, 1, 0] == 0) & (self.perspectives is None)
         low, high = self._shown()
         whole = (np.abs(low - low.round()) < WHOLE) & (np.abs(high - high.round()) < WHOLE)
         extent = (high - low).round()
@@ -123,7 +137,9 @@ class Plan:
 
     @property
     def area_factors(self) -> np.ndarray:
-        """(L,) by how much each layer's map enlarges areas."""
+        """(L,) by how much each layer's map enlarges areas; with a perspective, those around the canvas' anchor."""
+        if self.perspectives is not None:
+            return np.abs(np.linalg.det(self.maps))
         (xx, xy, _), (yx, yy, _) = self.matrices.transpose(1, 2, 0)
         return np.abs(xx * yy - xy * yx)
 
@@ -165,17 +181,15 @@ def draw_plan(
     positions = np.where(is_mosaic[:, None], rng.permuted(positions, axis=1), plain)
     sizes = np.where(positions[..., None] >= 0, tile_sizes_hw[positions], 0)
 
-    side = output_hw[0]
+    side, output_wh = output_hw[0], np.array(output_hw[::-1])
     centres = rng.integers(side // 2, side + side // 2 + 1, size=(layers, 2))
-    output_wh = np.array(output_hw[::-1])
-    tile_wh = sizes[:, 3, ::-1]
-    pads = (output_wh - tile_wh) // 2  # whole pixels: without augmentation a plain image is not resampled
+    pads = (output_wh - sizes[:, 3, ::-1]) // 2  # whole pixels: without augmentation a plain image is not resampled
     anchors = np.where(is_mosaic[:, None], output_wh, output_wh / 2 - pads)
 
     weights = np.ones(layers)
     weights[count:] = rng.beta(32.0, 32.0, len(mixed))
     weights[mixed] -= weights[count:]
-    return Plan(
+    plan = Plan(
         output_hw=output_hw,
         primaries=primaries,
         positions=positions,
@@ -186,6 +200,9 @@ def draw_plan(
         pictures=pictures,
         weights=weights,
         colours=draw_colours(rng, config, count),
+    )
+    return (
+        _tilted(plan, draw_tilts(rng, config, anchors, plan.canvas_sizes_hw), anchors) if config.perspective else plan
     )
 
 
@@ -216,12 +233,47 @@ def draw_matrices(
     skew = np.stack([ones, shear[0], shear[1], ones], axis=-1).reshape(count, 2, 2)
     linear = skew @ rotate
     offset = middle - np.einsum("lij,lj->li", linear, anchors_xy)
-    if config.degrees == config.shear == 0:
+    if config.degrees == config.shear == config.perspective == 0:
         linear, offset = _to_window(scale, offset, output_hw)
 
     sign = np.where(flipped, -1.0, 1.0)
     offset = sign * offset + np.where(flipped, np.array(output_hw[::-1], float), 0.0)
     return np.concatenate([sign[..., None] * linear, offset[..., None]], axis=2)
+
+
+def draw_tilts(
+    rng: np.random.Generator, config: AugmentConfig, anchors_xy: np.ndarray, canvas_sizes_hw: np.ndarray
+) -> np.ndarray:
+    """Random perspectives: a point at (x, y) from its canvas' anchor is divided by 1 + tilt_x * x + tilt_y * y.
+
+    As in YOLOv5, but for tilts so strong that the far end of a canvas would come near the eye or behind it: those are
+    made weaker.
+
+    Args:
+        rng: source of every draw.
+        config: strengths.
+        anchors_xy: (L, 2) point of each canvas that stays where it is.
+        canvas_sizes_hw: (L, 2) pixels.
+
+    Returns:
+        (L, 2) float64, per canvas pixel along x and y.
+    """
+    if not config.perspective:
+        return np.zeros((len(anchors_xy), 2))
+    tilts = rng.uniform(-1, 1, (len(anchors_xy), 2)) * config.perspective
+    reach = np.maximum(anchors_xy, canvas_sizes_hw[:, ::-1] - anchors_xy)
+    nearest = (np.abs(tilts) * reach).sum(axis=1)
+    return tilts * np.minimum(1, (1 - NEAREST) / np.maximum(nearest, np.finfo(float).tiny))[:, None]
+
+
+def _tilted(plan: Plan, tilts: np.ndarray, anchors_xy: np.ndarray) -> Plan:
+    """The plan with a perspective about the anchors before its affine maps, if there is any."""
+    if not tilts.any():
+        return plan
+    to_anchor, tilt, back = (np.tile(np.eye(3), (len(tilts), 1, 1)) for _ in range(3))
+    to_anchor[:, :2, 2], tilt[:, 2, :2], back[:, :2, 2] = -anchors_xy, tilts, anchors_xy
+    maps = plan.maps @ back @ tilt @ to_anchor
+    return replace(plan, matrices=maps[:, :2], perspectives=maps[:, 2])
 
 
 def _to_window(scale: np.ndarray, offset: np.ndarray, output_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

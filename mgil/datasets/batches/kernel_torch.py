@@ -8,7 +8,9 @@ import torch.nn.functional as F
 
 from mgil.datasets.batches.geometry import Plan
 from mgil.datasets.batches.letterbox import FILL
+from mgil.datasets.batches.pastes import mirrored_sources
 
+FAR = 100.0  # half sides of a source: well outside of it
 CANVAS_PIXELS_AT_ONCE = 1 << 24  # bounds the memory that indices and floating point copies take
 
 
@@ -34,7 +36,10 @@ def render_torch(plan: Plan, tiles: torch.Tensor, slots: np.ndarray) -> torch.Te
         at_once = max(1, CANVAS_PIXELS_AT_ONCE // (height * width))
         for start in range(0, len(layers), at_once):
             part = layers[start : start + at_once]
-            drawn_from = _compose(plan, tiles, slots, part, (height, width)).permute(0, 3, 1, 2).float()
+            drawn_from = _compose(plan, tiles, slots, part, plan.sources_xyxy[part, :2], (height, width))
+            if plan.pastes is not None:
+                drawn_from = _pasted(plan, tiles, slots, part, drawn_from)
+            drawn_from = drawn_from.permute(0, 3, 1, 2).float()
             if step > 1:
                 drawn_from = F.avg_pool2d(drawn_from, step)
             drawn = _warp(drawn_from, plan, part, step)
@@ -50,15 +55,20 @@ def render_torch(plan: Plan, tiles: torch.Tensor, slots: np.ndarray) -> torch.Te
 
 
 def _compose(
-    plan: Plan, tiles: torch.Tensor, slots: np.ndarray, layers: np.ndarray, source_hw: tuple[int, int]
+    plan: Plan,
+    tiles: torch.Tensor,
+    slots: np.ndarray,
+    layers: np.ndarray,
+    corners_xy: np.ndarray,
+    source_hw: tuple[int, int],
 ) -> torch.Tensor:
-    """What some layers are drawn from, (l, *source_hw, 3) uint8; each pixel comes from the tile of its quadrant."""
+    """Parts of canvases from their corners on, (l, *source_hw, 3) uint8; each pixel comes from its quadrant's tile."""
     device = tiles.device
 
     def per_slot(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(device)
 
-    corners = per_slot(plan.sources_xyxy[layers, :2])[:, :, None, None]
+    corners = per_slot(corners_xy)[:, :, None, None]
     y = torch.arange(source_hw[0], device=device).view(1, -1, 1) + corners[:, 1]  # (l, SH, 1) canvas coordinates
     x = torch.arange(source_hw[1], device=device).view(1, 1, -1) + corners[:, 0]
     centres = per_slot(plan.centres_xy[layers])[:, :, None, None]
@@ -81,23 +91,54 @@ def _compose(
     return torch.where(inside[..., None], pixels, FILL)
 
 
+def _pasted(
+    plan: Plan, tiles: torch.Tensor, slots: np.ndarray, layers: np.ndarray, sources: torch.Tensor
+) -> torch.Tensor:
+    """What some layers are drawn from, (l, h, w, 3), with their mirrored objects pasted."""
+    assert plan.pastes is not None
+    height, width = sources.shape[1:3]
+    corners = plan.sources_xyxy[layers]
+    masks = np.zeros((len(layers), height, width), bool)
+    for place, layer in enumerate(layers.tolist()):
+        mask = plan.pastes.mask(layer, corners[place, :2], (height, width))
+        if mask is not None:
+            masks[place] = mask
+    mirrored = mirrored_sources(corners, np.full(len(layers), width), plan.canvas_sizes_hw[layers, 1])
+    copies = _compose(plan, tiles, slots, layers, mirrored[:, :2], (height, width)).flip(2)
+    return torch.where(torch.from_numpy(masks).to(sources.device)[..., None], copies, sources)
+
+
+def _inverse(plan: Plan, layers: np.ndarray) -> np.ndarray:
+    """(l, 3, 3) maps of some layers from output pixels to canvas pixels."""
+    if plan.perspectives is not None:
+        return np.linalg.inv(plan.maps[layers])
+    inverse = plan.maps[layers]
+    inverse[:, :2, :2] = np.linalg.inv(plan.matrices[layers, :, :2])
+    inverse[:, :2, 2] = -np.einsum("lij,lj->li", inverse[:, :2, :2], plan.matrices[layers, :, 2])
+    return inverse
+
+
 def _warp(sources: torch.Tensor, plan: Plan, layers: np.ndarray, step: int) -> torch.Tensor:
     """Resample what some layers are drawn from, (l, 3, h, w) float, shrunk by `step`: (l, 3, *output_hw)."""
     device = sources.device
     corners, opposite = plan.sources_xyxy[layers, :2], plan.sources_xyxy[layers, 2:]
-    matrices = plan.matrices[layers]
-    inverse = np.linalg.inv(matrices[:, :, :2])
-    offset = -np.einsum("lij,lj->li", inverse, matrices[:, :, 2]) - corners
     # From output pixels straight to grid_sample's coordinates, where the source reaches from -1 to 1.
     side_xy = step * np.array(sources.shape[:1:-1], float)
-    theta = np.concatenate([inverse, offset[..., None]], axis=2) * (2 / side_xy)[:, None]
-    theta[:, :, 2] -= 1
+    theta = _inverse(plan, layers)
+    theta[:, :2] -= corners[..., None] * theta[:, 2:]
+    theta[:, :2] *= (2 / side_xy)[:, None]
+    theta[:, :2] -= theta[:, 2:]
     height, width = plan.output_hw
     y = torch.arange(height, device=device, dtype=torch.float32) + 0.5
     x = torch.arange(width, device=device, dtype=torch.float32) + 0.5
     ones = torch.ones(height, width, device=device)
     points = torch.stack([x.expand(height, width), y[:, None].expand(height, width), ones], dim=-1)  # (H, W, 3)
-    grid = torch.einsum("lij,hwj->lhwi", torch.from_numpy(theta).to(device, torch.float32), points)
+    rows = torch.from_numpy(theta).to(device, torch.float32)
+    grid = torch.einsum("lij,hwj->lhwi", rows[:, :2], points)
+    if plan.perspectives is not None:
+        depth = torch.einsum("lj,hwj->lhw", rows[:, 2], points)[..., None]
+        # Zero is the horizon, behind which no canvas reaches: there all is outside, by as much as can be counted.
+        grid = (grid / torch.where(depth == 0, 1e-6, depth)).clamp(-FAR, FAR)
     # A window ends with its last pixel, as in a resize; beyond a canvas lies the fill colour.
     ends = np.where(plan.is_window[layers, None], (2 * (opposite - corners) - step) / side_xy - 1, np.inf)
     starts = np.where(plan.is_window[layers, None], step / side_xy - 1, -np.inf)

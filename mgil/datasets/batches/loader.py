@@ -77,6 +77,8 @@ class TrainLoader:
             raise ValueError(f"{sizes}, rank {rank} of {world_size}: out of range")
         if not len(composer):
             raise ValueError("no training images")
+        for note in composer.notes:
+            report(note)
         self.composer = composer
         self.size = composer.size
         self.batch_size = batch_size

@@ -72,6 +72,7 @@ class BatchPlanner:
         output_hw = self.composer.output_hw(sequence[primaries])
         partners = self.reach(sequence, primaries // self.batch_size)
         plan = self.composer.plan(rng, primaries, partners, self.composer.tile_sizes_hw[sequence], output_hw)
+        plan = self.composer.with_pastes(rng, plan, images_of(plan, sequence))
         return self.with_targets(plan, sequence)
 
     def with_targets(self, plan: Plan, sequence: np.ndarray) -> PlannedBatches:

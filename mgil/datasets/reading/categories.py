@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgil.datasets.reading.coco_json import annotated_categories, categories_of, is_id, read_categories
-from mgil.files.class_names import first_double, name_key
+from mgil.files.class_names import name_key
 from mgil.files.names import hint_for
 from mgil.files.shipped import shipped
 from mgil.files.text import printable
@@ -93,12 +93,6 @@ def match_categories(content: dict[str, Any], json_path: str, config: DataConfig
     if config.one_class:
         number = ids.get(0, config.category_ids[0])
         return Matched(dict.fromkeys(categories, 0), (number,), () if 0 in ids else (0,))
-    double = first_double(config.names)
-    if double:
-        raise ValueError(
-            f"{config.yaml_path}: classes {double[0]} and {double[1]} are both called {config.names[double[1]]!r}, and "
-            f"the categories of {printable(json_path)} are matched by name; give each a name of its own"
-        )
     strangers = [number for number in annotated_categories(content) if number in categories and number not in own]
     if strangers or not own:
         raise ValueError(_contradiction((strangers or list(categories))[0], categories, json_path, config))

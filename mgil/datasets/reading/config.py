@@ -12,6 +12,7 @@ from mgil.datasets.reading.categories import classes_of
 from mgil.datasets.reading.digits import NAMES as DIGITS
 from mgil.datasets.reading.digits import digits_folder
 from mgil.datasets.reading.value_range import ValueRange, range_of
+from mgil.files.class_names import first_double
 from mgil.files.names import hint_for
 from mgil.files.paths import find, find_or_match
 from mgil.files.shipped import shipped
@@ -121,9 +122,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         raise ValueError(f"{yaml_path}: gives neither train, val nor test")
     names = _read_names(content, yaml_path) or (DIGITS if generate else None)  # its COCO .json may not be there yet
     classes = classes_of(names, content.get("category_ids"), sources, yaml_path)
-    nc = content.get("nc")
-    if nc is not None and str(nc).strip() not in (f"{len(classes.names)}", f"{len(classes.names)}.0"):  # nc: "2" is a 2
-        raise ValueError(f"{yaml_path}: nc is {nc!r} but there are {len(classes.names)} names")
+    _check_count(content.get("nc"), len(classes.names), yaml_path)
     return DataConfig(
         yaml_path,
         root,
@@ -245,19 +244,23 @@ def _read_names(content: dict[str, Any], yaml_path: Path) -> tuple[str, ...] | N
         value = _names_in_order(value, yaml_path)
     if not isinstance(value, list) or not value:
         raise ValueError(f"{yaml_path}: names must be a list or a mapping from class index to name, found {value!r}")
-    index_of: dict[str, int] = {}
     for index, name in enumerate(value):
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"{yaml_path}: name of class {index} is {name!r}, not text; put it in quotes")
-        first = index_of.setdefault(name, index)
-        if first != index:
-            raise ValueError(f"{yaml_path}: class {first} and class {index} are both called {name!r}; rename one")
     names = tuple(value)
+    if double := first_double(names):
+        first, second = double
+        raise ValueError(f"{yaml_path}: class {first} and class {second} are both called {names[second]!r}; rename one")
     try:
         check_class_names(names)
     except ValueError as error:
         raise ValueError(f"{yaml_path}: {error}") from error
     return names
+
+
+def _check_count(nc: Any, names: int, yaml_path: Path) -> None:
+    if nc is not None and str(nc).strip() not in (f"{names}", f"{names}.0"):  # nc: "2" is a 2
+        raise ValueError(f"{yaml_path}: nc is {nc!r} but there are {names} names")
 
 
 def _names_in_order(value: dict[Any, Any], yaml_path: Path) -> list[Any]:

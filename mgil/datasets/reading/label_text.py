@@ -43,18 +43,17 @@ class LongLines:
     """
 
     columns: Counter[int] = field(default_factory=Counter)  # lines by their number of columns
-    fitting: Counter[tuple[int, int]] = field(default_factory=Counter)  # lines that fit (columns, numbers of a point)
-    polygons: Counter[int] = field(default_factory=Counter)  # those of 2 numbers a point that fit a polygon as well
+    # Lines by (columns, how they fit): "2" and "3" numbers a point, or "flags", where the third is 0, 1 or 2.
+    fitting: Counter[tuple[int, str]] = field(default_factory=Counter)
+    polygons: Counter[int] = field(default_factory=Counter)  # those that may be polygons as well
 
     def add(self, values: tuple[float, ...]) -> None:
         """Look at one line."""
         count = len(values)
         self.columns[count] += 1
-        if (count - 5) % 3 == 0:
-            self.fitting[count, 3] += _fits(values, 3)
-        if count % 2 and _fits(values, 2):
-            self.fitting[count, 2] += 1
-            self.polygons[count] += _is_polygon(values)
+        fits = [how for numbers in (2, 3) if (how := _fit(values, numbers))]
+        self.fitting.update((count, how) for how in fits)
+        self.polygons[count] += bool(fits) and count % 2 == 1 and _is_polygon(values)
 
     def update(self, other: LongLines) -> None:
         """Add what was seen elsewhere."""
@@ -69,29 +68,30 @@ class LongLines:
         (count, lines), total = self.columns.most_common(1)[0], self.columns.total()
         if lines < FITTING * total:
             return None
-        if self.fitting[count, 3] >= FITTING * lines:
-            return count
         told = lines >= LEAST_LONG and 2 * self.polygons[count] < lines
-        return count if told and self.fitting[count, 2] >= FITTING * lines else None
+        ways = ("flags", "2", "3") if told else ("flags",)
+        return count if any(self.fitting[count, how] >= FITTING * lines for how in ways) else None
 
 
-def _fits(values: tuple[float, ...], numbers: int) -> bool:
-    """Whether a line may be a box and key points of 2 or 3 numbers each; the third is 0, 1 or 2, hidden to visible."""
+def _fit(values: tuple[float, ...], numbers: int) -> str:
+    """How a line may be a box and key points of 2 or 3 numbers each, as in `LongLines.fitting`; "" if it is not."""
+    if (len(values) - 5) % numbers:
+        return ""
     cx, cy, half_width, half_height = values[1], values[2], values[3] / 2, values[4] / 2
     left, right, top, bottom = cx - half_width, cx + half_width, cy - half_height, cy + half_height
     in_image = min(left, top) >= -MARGIN and max(right, bottom) <= 1 + MARGIN
     if not in_image or half_width <= 0 or half_height <= 0:
-        return False
+        return ""
     # A point that is not labelled is at 0 0.
     points = [(x, y) for x, y in zip(values[5::numbers], values[6::numbers], strict=True) if x or y]
     inside = sum(left - MARGIN <= x <= right + MARGIN and top - MARGIN <= y <= bottom + MARGIN for x, y in points)
-    if numbers == 3:
-        return 2 * inside >= len(points) and all(flag in (0, 1, 2) for flag in values[7::3])
-    return inside == len(points) > 0
+    if numbers == 3 and 2 * inside >= len(points) and all(flag in (0, 1, 2) for flag in values[7::3]):
+        return "flags"  # 0 hidden, 1 covered, 2 visible: no coordinates, so that points may lie outside
+    return str(numbers) if inside == len(points) > 0 else ""
 
 
 def _is_polygon(values: tuple[float, ...]) -> bool:
-    """Whether a line that fits key points of 2 numbers may be a polygon: its second point is where the others are."""
+    """Whether a line that fits key points may be a polygon: its second point is where the others are."""
     for column in (1, 2):
         second, others = values[column + 2], (values[column], *values[column + 4 :: 2])
         low, high = min(others), max(others)
@@ -165,6 +165,14 @@ def parse_label_file(
             continue
         seen.add(values)
         yield number, values
+
+
+def parse_polygons(content: bytes) -> Iterator[tuple[float, ...]]:
+    """Yield class and x1 y1 x2 y2 x3 y3 ... of the lines of a label file that may be polygons."""
+    for line in to_utf8(content).splitlines():
+        values = _numbers_of(_columns_of(line))
+        if values is not None and len(values) > 6 and len(values) % 2:
+            yield values
 
 
 def _is_expected(count: int, key_point_columns: int | None) -> bool:

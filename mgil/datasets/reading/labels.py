@@ -23,6 +23,7 @@ TOLERANCE = 0.01  # of the image's side: how far a centre or a size may leave 0.
 MAX_LABEL_BYTES = 64 << 20  # a larger file is no label file
 GROSS = 0.1  # of the image's side: how far a box reaches out of it by no slip of the hand
 MOST_CLASSES_TOLD = 10_000  # class ids above this are counted, but not each
+MOST_UNKNOWN = 200  # unknown class ids that are counted each
 MOST_TOLD = 100  # bad lines of a file that are told one by one
 
 
@@ -231,7 +232,7 @@ def _tell_bad_rows(
     for index, line in enumerate(kinds):
         found.faults.add_rows(line.kind, ~good & (failed == index), images)
     unknown = ~good & (failed == [line.kind for line in kinds].index("unknown")) & (table[:, 0] < MOST_CLASSES_TOLD)
-    for number in np.unique(table[unknown, 0]).astype(int).tolist():
+    for number in np.unique(table[unknown, 0])[:MOST_UNKNOWN].astype(int).tolist():
         found.faults.add_rows(f"class {number}", unknown & (table[:, 0] == number), images)
     bad_files = chunk.bad_files.union(images[bad].tolist())
     found.faults.lines["bad"] += len(bad)

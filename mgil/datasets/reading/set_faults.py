@@ -101,6 +101,9 @@ def _guess(faults: Faults) -> str:
     if faults.lines["number"] > half:
         return "is there a name or a heading in the place of a number?"
     kind = next((kind for kind in COLUMNS if faults.lines[kind] > half), None)
+    others = sum(lines for kind, lines in faults.lines.items() if kind.startswith("columns ") and kind not in COLUMNS)
+    if others > half:
+        return "are these key points? say kpt_shape in the data set's YAML, such as [17, 3]"
     return COLUMNS[kind] if kind else "more labels are bad than stray lines"
 
 
@@ -114,7 +117,7 @@ def _counts(faults: Faults) -> str:
 
 def _misread(faults: Faults) -> str:
     """What the boxes are instead, where that explains all lines and many boxes reach out of their images."""
-    rows = faults.lines["all"]
+    rows = faults.lines["sign inside"]
     if rows < LEAST_ALIKE:
         return ""
     if faults.lines["sign far cut"] >= LEAST_CUT * rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,12 +24,11 @@ class DetectFlags:
         ValueError: A value that cannot be right; the flag is named.
     """
 
-    weights: str | None = flag(
+    weights: tuple[str, ...] | str | None = flag(
         None,
         nargs="+",
-        most=1,
-        together="one file: ensembles are not available",
-        help="weights (.pt) or an exported model; default: the newest best.pt in runs/train",
+        help="a .pt or exported file, or several whose predictions are pooled before NMS; default: the newest best.pt "
+        "in runs/train",
     )
     source: str = flag(
         str(EXAMPLES),
@@ -95,6 +95,8 @@ class DetectFlags:
         return range_of(self.bits, self.range or None, ("--bits", "--range"))
 
     def __post_init__(self) -> None:
+        if isinstance(self.weights, str | os.PathLike):  # one file in Python
+            object.__setattr__(self, "weights", (self.weights,))
         check_fields(self)
         _ = self.values  # which raises where they make no sense
         check_input_size(self.imgsz or ())

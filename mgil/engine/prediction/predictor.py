@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from mgil.engine.prediction.inputs import as_images, is_many
 from mgil.engine.prediction.trackers import tracker_classes
 from mgil.engine.prediction.tracking import Tracker, Trackers
 from mgil.engine.sources.sources import Source, open_source
-from mgil.files.text import Report
+from mgil.files.text import Report, check_class_names
 from mgil.tasks.base import Predictor
 
 UNLESS = "to load_model, unless the weights learned from the like"
@@ -42,12 +42,12 @@ class Model:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names by index; assigning others renames the classes."""
+        """Class names by index; assigning others renames the classes. ValueError: not as many, or not to be shown."""
         return self.predictor.names
 
     @names.setter
-    def names(self, names: tuple[str, ...]) -> None:
-        self.predictor.names = names
+    def names(self, names: Sequence[str]) -> None:
+        self.predictor.names = _class_names(names, len(self.names))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Take `names` alone: who sets `conf`, as with YOLOv5's hub models, should not wait for an effect.
@@ -136,3 +136,15 @@ class Model:
             for frames in source:
                 yield from trackers(frames)
         self.depths.tell(self.report)
+
+
+def _class_names(names: Any, count: int) -> tuple[str, ...]:
+    """Names that a model's classes can have; a mapping from 0 upwards is YOLOv5's way to write them."""
+    if isinstance(names, Mapping) and list(names) == list(range(len(names))):
+        names = tuple(names.values())
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"names {names!r}: give the name of each class, as ('cat', 'dog')")
+    if len(names) != count:
+        raise ValueError(f"names {names!r}: {len(names)} for the model's {count} classes")
+    check_class_names(names)
+    return tuple(names)

@@ -31,6 +31,7 @@ from mgil.engine.sources.streams import StreamsGone
 from mgil.engine.sources.video import quiet_opencv
 from mgil.engine.stopping import StopRequest, stop_requests
 from mgil.files.flags import check_foreign
+from mgil.files.fonts import tell_missing_letters
 from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.tasks.base import Result, Task
@@ -65,7 +66,7 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
         check_display()
     if config.track is not None:
         tracker_classes()  # a missing package ends the run before anything is read
-    weights = config.weights or str(newest_weights())
+    weights = config.weights or (str(newest_weights()),)
     task, model = _open(config, weights, report)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
@@ -76,8 +77,11 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
         run = stack.enter_context(closing(_Run(config, task, model, source, report, stop)))
         if config.track is not None:
             check_sequence(source, report)
+        if (config.view_img or not config.nosave) and not config.hide_labels:
+            tell_missing_letters(model.names, report)
         height, width = model.size_hw
-        report(f"{weights}: {len(model.names)} classes, input up to {height}x{width} pixels, on {model.device}")
+        room = f"input up to {height}x{width} pixels, on {model.device}"
+        report(f"{' + '.join(weights)}: {len(model.names)} classes, {room}")
         try:
             run.everything()
         except (KeyboardInterrupt, StreamsGone) as end:
@@ -116,25 +120,28 @@ def check_display() -> None:
         raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
 
 
-def _open(config: DetectFlags, weights: str, report: Report) -> tuple[Task, Model]:
+def _open(config: DetectFlags, weights: Sequence[str], report: Report) -> tuple[Task, Model]:
+    source = " + ".join(weights)
+
     def own(task: Task) -> Any:
         parts = (DetectFlags, options_of(task.name, "detect"))
-        check_foreign(config, parts, f"{weights} is of the task {task.name}")
+        check_foreign(config, parts, f"{source} is of the task {task.name}")
         return config
 
     data = None if config.data is None else load_data_config(config.data)
     values = config.values or (data.values if data else None)
     task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report, values)
     if config.visualize and not isinstance(model.model, Network):
-        raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
+        one = "one file of " if len(weights) > 1 else ""
+        raise ValueError(f"--visualize needs {one}PyTorch weights (.pt), whose layers can be looked into")
     if config.track is not None:
         following(model.predictor)
     if data is not None:
         if len(data.names) != len(model.names):
             count = len(data.names)
-            raise ValueError(f"{config.data} has {count} class names, {weights} has {len(model.names)} classes")
+            raise ValueError(f"{config.data} has {count} class names, {source} has {len(model.names)} classes")
         if has_other_order(model.names, data):
-            report(f"{config.data} has the classes of {weights} in another order; the names of the weights are used")
+            report(f"{config.data} has the classes of {source} in another order; the names of the weights are used")
         else:
             model.names = data.names
     return task, model
@@ -253,8 +260,7 @@ class _Run:
         if not maps or self.folder is None or self._writer is None:
             return
         for index, frame in enumerate(frames):
-            name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
-            save_feature_maps(maps, index, self.folder / "features" / name, self._writer.written)
+            save_feature_maps(maps, index, self.folder / "features" / frame.name, self._writer.written)
 
     def _clock(self, frames: list[Frame]) -> None:
         now = time.monotonic()

@@ -32,7 +32,7 @@ class MultiScale:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Resize one batch: (B, 3, S, S) pictures and their (T, C) targets."""
         size, stride = images.shape[-1], self.stride
-        low, high = max(round(size * 0.5 / stride), 1), max(round(size * 1.5 / stride), 1)
+        low, high = strides_range(size, stride)
         random = np.random.default_rng([self.seed, SIZE_STREAM, epoch, index])
         wanted = int(random.integers(low, high + 1)) * stride
         factor = wanted / size
@@ -41,3 +41,8 @@ class MultiScale:
         # antialias: a plain bilinear step below one half would skip pixels, the very thing low resolution cannot spare
         images = F.interpolate(images, size=(wanted, wanted), mode="bilinear", antialias=factor < 1)
         return images, self.rescaled(targets, factor)
+
+
+def strides_range(size: int, stride: int) -> tuple[int, int]:
+    """The fewest and the most strides that a side of `size` pixels can become."""
+    return max(round(size * 0.5 / stride), 1), max(round(size * 1.5 / stride), 1)

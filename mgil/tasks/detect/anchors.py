@@ -56,7 +56,7 @@ def fit_levels(
     Args:
         sizes_wh: (N, 2) box sizes in pixels of the network input.
         own_wh: (levels, anchors, 2) the anchors so far, in pixels; a level with too few boxes keeps them.
-        strides: Stride of each level in pixels, finest first.
+        strides: Stride of each level in pixels, in any order.
         ratio: The loss's `anchor_t`.
         generations: Number of mutations tried for each level.
         seed: The result depends on nothing else.
@@ -65,9 +65,10 @@ def fit_levels(
         (levels, anchors, 2) sizes in pixels, ordered by area within a level.
     """
     side = np.sqrt(sizes_wh.prod(1))
-    bounds = [0.0, *(LEVEL_REACH * stride for stride in strides[:-1]), np.inf]
+    order = sorted(range(len(strides)), key=strides.__getitem__)
+    bounds = [0.0, *(LEVEL_REACH * strides[level] for level in order[:-1]), np.inf]
     found = own_wh.astype(np.float64).copy()
-    for level, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for level, low, high in zip(order, bounds, bounds[1:], strict=False):
         suited = sizes_wh[(side >= low) & (side < high)]
         number = found.shape[1]
         if len(suited) >= LEAST_PER_ANCHOR * number:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.geometry import Plan
+from mgil.datasets.reading.polygons import read_polygons
 from mgil.datasets.reading.samples import Samples
 from mgil.tasks.base import Loading
+from mgil.tasks.detect.copy_paste import draw_pastes
 from mgil.tasks.detect.options import TrainOptions, ValOptions
 from mgil.tasks.detect.targets import plan_targets
 
@@ -36,11 +39,30 @@ class DetectComposer(Composer):
             samples.image_paths, samples.sizes_hw, size, augment, mosaic=not rect, rect=rect, stride=stride
         )
         self.labels = samples.without_crowds()
+        self.polygons = read_polygons(self.labels) if augment.copy_paste or augment.perspective else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where copy_paste has no effect."""
+        if not self.augment.copy_paste or (self.polygons and self.mosaic and self.augment.mosaic):
+            return ()
+        why = "no label file has polygons" if not self.polygons else "it pastes within mosaics, and there are none"
+        return (f"copy_paste {self.augment.copy_paste:g} does nothing here: {why}",)
+
+    def with_pastes(self, rng: np.random.Generator, plan: Plan, items: np.ndarray) -> Plan:
+        """See `Composer`."""
+        if not self.augment.copy_paste or not self.polygons:
+            return plan
+        pastes = draw_pastes(rng, plan, self.labels, self.polygons, items, self.augment.copy_paste)
+        return replace(plan, pastes=pastes)
 
     def targets(self, plan: Plan, items: np.ndarray, skipped: Collection[int]) -> np.ndarray:
         """See `Composer`."""
-        labels = self.labels.without_labels_of(skipped) if skipped else self.labels
-        return plan_targets(plan, labels, items, self.augment)
+        if skipped:
+            gone = np.isin(items, list(skipped))
+            pastes = plan.pastes and plan.pastes.only(~gone[plan.pastes.layers, plan.pastes.slots])
+            plan = replace(plan, positions=np.where(gone, -1, plan.positions), pastes=pastes)
+        return plan_targets(plan, self.labels, items, self.augment, self.polygons)
 
     def rescaled(self, targets: torch.Tensor, factor: float) -> torch.Tensor:
         """See `Composer`."""

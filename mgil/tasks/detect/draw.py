@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from mgil.files.fonts import drawable_names, tell_missing_letters
 from mgil.files.paint import paint_boxes, paint_trails
 
 ENOUGH_PX = 480  # a long side of at least this is shown as it is
@@ -54,6 +56,9 @@ def draw_detections(
         picture = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     else:
         picture = image.copy()
+    if labels:
+        tell_missing_letters(names, lambda line: warnings.warn(line, stacklevel=4), again=False)
+    names = drawable_names(tuple(names))
     texts = [
         _label(names[int(class_index)], float(score), confidences)
         for class_index, score in zip(classes, scores, strict=True)

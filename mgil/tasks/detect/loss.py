@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mgil.networks.head import Detect
 from mgil.tasks.detect.overlap import complete_iou
 
-# YOLOv5 weighs objectness by level: small objects are on the finest map, most cells of which are background.
+# YOLOv5 weighs objectness by level, finest first: small objects are on that map, most cells of which are background.
 LEVEL_BALANCE = {3: (4.0, 1.0, 0.4)}
 OTHER_BALANCE = (4.0, 1.0, 0.25, 0.06, 0.02)
 # The cells that take an object besides its own: left, up, right, down.
@@ -88,9 +88,13 @@ class DetectionLoss:
             )
         self.head = head
         self.gains = gains
-        self.balance = LEVEL_BALANCE.get(head.num_levels, OTHER_BALANCE)
-        if head.num_levels > len(self.balance):
-            raise ValueError(f"{head.num_levels} feature levels; the loss knows at most {len(self.balance)}")
+        weights = LEVEL_BALANCE.get(head.num_levels, OTHER_BALANCE)
+        if head.num_levels > len(weights):
+            raise ValueError(
+                f"{head.num_levels} feature levels; assign: anchor knows at most {len(weights)}, "
+                "assign: aligned any number"
+            )
+        self.balance = {level: weights[place] for place, level in enumerate(head.finest_first)}
 
     def __call__(self, raws: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of raw predictions.

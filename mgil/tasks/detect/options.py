@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mgil.files.flags import Refused, flag, flag_of, fraction, natural_int, positive_int, real, refused
+from mgil.files.flags import Refused, flag, flag_of, fraction, natural_int, positive_int, real, refused, whole
 
 DEFAULT_CONF, DEFAULT_IOU = 0.25, 0.45  # of load_model and detect.py
+MOST_BOXES = 30_000  # of an image, in a file that suppresses them: as many as suppression looks at elsewhere
 SPEED_OPTIONS = {"conf_thres": DEFAULT_CONF, "iou_thres": DEFAULT_IOU}  # of val.py --task speed
 
 
@@ -19,7 +20,9 @@ class TrainOptions:
     """Flags of training."""
 
     rect: bool = flag(False, help="batches of like aspect ratio in rectangles, without mosaic")
-    noautoanchor: bool = flag(False, help="keep the model's anchors")
+    noautoanchor: bool = flag(
+        False, help="keep the model's anchors; those of `anchors: 3` stay squares of 1, 2 and 4 strides"
+    )
     image_weights: bool = flag(False, help="draw images with rare and hard classes more often")
     single_cls: bool = flag(False, help="treat all classes as one")
     label_smoothing: float = flag(
@@ -109,9 +112,9 @@ class ExportOptions:
     nms: bool = flag(False, help="non-maximum suppression inside the file")
     agnostic_nms: bool = flag(False, help="the same, boxes of different classes suppress each other too")
     topk_per_class: int | None = flag(
-        None, kind=positive_int, help="--nms: most boxes of a class in an image (default: 100)"
+        None, kind=whole(1, MOST_BOXES), help="--nms: most boxes of a class in an image (default: 100)"
     )
-    topk_all: int | None = flag(None, kind=positive_int, help="--nms: most boxes in an image (default: 100)")
+    topk_all: int | None = flag(None, kind=whole(1, MOST_BOXES), help="--nms: most boxes in an image (default: 100)")
     iou_thres: float | None = flag(
         None, kind=fraction, aliases=("--iou",), help="--nms: boxes that overlap more are one object (default: 0.45)"
     )

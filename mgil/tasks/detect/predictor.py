@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mgil.datasets.batches.letterbox import letterbox_image
-from mgil.tasks.detect.augmented import check_augment, predict_augmented
+from mgil.tasks.detect.augmented import check_augment, predict_views
 from mgil.tasks.detect.options import DEFAULT_CONF, DEFAULT_IOU, PredictOptions
 from mgil.tasks.detect.results import Results
 from mgil.tasks.detect.suppression import suppression_of
@@ -93,11 +93,7 @@ class Detector:
         batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, 3, H, W)
         batch = (batch.half() if self.half else batch.float()).div_(255)
         clock.append(self._now())
-        if self.options.augment:
-            levels = len(self.model.stride)
-            predictions = predict_augmented(self.model, batch, stride=self.stride, levels=levels)
-        else:
-            predictions = self.model(batch)
+        predictions = predict_views(self.model, batch) if self.options.augment else self.model(batch)
         clock.append(self._now())
         options = self.options
         found = self.suppress(

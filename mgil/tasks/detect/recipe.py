@@ -32,7 +32,8 @@ class DetectRecipe(Recipe):
         **dict.fromkeys(("hsv_s", "hsv_v", "translate", "scale"), (0.01, 0.9)),
         "degrees": (0.1, 45.0),
         "shear": (0.1, 10.0),
-        **dict.fromkeys(("flipud", "fliplr", "mosaic", "mixup"), (0.01, 1.0)),
+        "perspective": (1e-5, 0.01),
+        **dict.fromkeys(("flipud", "fliplr", "mosaic", "mixup", "copy_paste"), (0.01, 1.0)),
     }
 
     assign: str = "anchor"  # which cells take a box: anchor, YOLOv5's rule; aligned, those that predict it best
@@ -50,23 +51,21 @@ class DetectRecipe(Recipe):
     translate: float = 0.1  # shift, +/- share of the image
     scale: float = 0.5  # zoom, 1 +/- this
     shear: float = 0.0  # shear, +/- degrees
-    perspective: float = 0.0  # only 0: the data path moves pixels by affine maps
+    perspective: float = 0.0  # tilt, +/- per pixel of the training size: 0.001 at 640 px, 0.01 at 64 px
     flipud: float = 0.0  # probability of an upside-down flip
     fliplr: float = 0.5  # probability of a left-right flip
     mosaic: float = 1.0  # probability of four images in one
     mixup: float = 0.0  # probability of two images blended
-    copy_paste: float = 0.0  # only 0: it needs polygon labels
+    copy_paste: float = 0.0  # share of a mosaic's objects that are pasted mirrored; it needs polygon labels
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.at_most_one("flipud", "fliplr", "mosaic", "mixup", "hsv_h", "hsv_s", "hsv_v", "translate", "scale")
+        self.at_most_one(
+            "flipud", "fliplr", "mosaic", "mixup", "copy_paste", "hsv_h", "hsv_s", "hsv_v", "translate", "scale"
+        )
         if self.anchor_t <= 1:
             raise ValueError(f"hyp anchor_t: {self.anchor_t!r} must be above 1")
-        if self.perspective:
-            raise ValueError(f"hyp perspective: {self.perspective!r}; only 0 is supported, use degrees and shear")
-        if self.copy_paste:
-            raise ValueError(f"hyp copy_paste: {self.copy_paste!r}; only 0 is supported, it needs polygon labels")
-        self.augment()  # which has limits of its own, on degrees, shear and scale
+        self.augment()  # which has limits of its own, on degrees, shear, scale and perspective
 
     def augment(self) -> AugmentConfig:
         """The part that the data path needs."""

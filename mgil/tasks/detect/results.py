@@ -155,14 +155,20 @@ class Results:
 def count_text(classes: np.ndarray, names: Sequence[str], track_ids: np.ndarray | None = None) -> str:
     """How many of each class, in class order, as YOLOv5 prints it: "2 persons, 1 dog"; empty for none.
 
-    With the numbers of tracks it is "2 persons (4, 7), 1 dog (5)".
+    Only names that are ASCII and end in a letter or digit take an s: "2 红色", "2 truck (red)". With the numbers of
+    tracks it is "2 persons (4, 7), 1 dog (5)".
     """
     found, counts = np.unique(classes, return_counts=True)
-    parts = [f"{count} {names[index]}{'s' if count > 1 else ''}" for index, count in zip(found, counts, strict=True)]
+    counted = ((names[index], count) for index, count in zip(found, counts, strict=True))
+    parts = [f"{count} {name}{_plural(name) if count > 1 else ''}" for name, count in counted]
     if track_ids is not None:
         which = [", ".join(map(str, sorted(track_ids[classes == index].tolist()))) for index in found]
         parts = [f"{part} ({numbers})" for part, numbers in zip(parts, which, strict=True)]
     return ", ".join(parts)
+
+
+def _plural(name: str) -> str:
+    return "s" if name.isascii() and name[-1:].isalnum() else ""
 
 
 def with_tracks(rows: list[list[Any]], track_ids: np.ndarray | None) -> list[list[Any]]:

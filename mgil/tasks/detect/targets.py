@@ -10,6 +10,7 @@ from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.geometry import Plan
 
 if TYPE_CHECKING:
+    from mgil.datasets.reading.polygons import Polygons
     from mgil.datasets.reading.samples import Samples
 
 
@@ -25,14 +26,16 @@ def xyxy_to_cxcywh(boxes: np.ndarray) -> np.ndarray:
 
 
 def transform_boxes(boxes_xyxy: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """The upright boxes around affinely mapped boxes.
+    """The upright boxes around mapped boxes.
 
     Args:
         boxes_xyxy: (T, 4).
-        matrices: (T, 2, 3) one map per box.
+        matrices: (T, 2, 3) one affine map per box, or (T, 3, 3) with a perspective.
     """
     corners_x, corners_y = boxes_xyxy[:, [0, 2, 2, 0]], boxes_xyxy[:, [1, 1, 3, 3]]
-    moved = [row[:, :1] * corners_x + row[:, 1:2] * corners_y + row[:, 2:] for row in (matrices[:, 0], matrices[:, 1])]
+    moved = [row[:, :1] * corners_x + row[:, 1:2] * corners_y + row[:, 2:] for row in np.moveaxis(matrices, 1, 0)]
+    if len(moved) == 3:
+        moved = [axis / moved[2] for axis in moved[:2]]
     lowest_and_highest = [axis.min(axis=1) for axis in moved] + [axis.max(axis=1) for axis in moved]
     return np.stack(lowest_and_highest, axis=1)
 
@@ -48,10 +51,69 @@ def clip_boxes(boxes_xyxy: np.ndarray, size_hw: np.ndarray) -> np.ndarray:
     return np.clip(boxes_xyxy, 0, limits)
 
 
-def plan_targets(plan: Plan, samples: Samples, images: np.ndarray, config: AugmentConfig) -> np.ndarray:
+def canvas_boxes(plan: Plan, samples: Samples, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The labels of all tiles of a plan, where they are on their canvases.
+
+    Args:
+        plan: recipe of the batch.
+        samples: the split.
+        images: (L, 4) data set index of the tile in each slot; ignored where the slot is empty.
+
+    Returns:
+        (T,) rows of the label arrays, (T,) slots counted through all layers, and (T, 4) corners in canvas pixels.
+    """
+    slots = np.flatnonzero(plan.positions.reshape(-1) >= 0)
+    rows, owners = samples.rows_of(images.reshape(-1)[slots])
+    slots = slots[owners]
+    tile_hw = plan.tile_sizes_hw.reshape(-1, 2)[slots]
+    boxes = cxcywh_to_xyxy(samples.boxes_cxcywh[rows].astype(np.float64)) * tile_hw[:, [1, 0, 1, 0]]
+    return rows, slots, boxes + plan.origins_xy.reshape(-1, 2)[slots][:, [0, 1, 0, 1]]
+
+
+def canvas_outlines(
+    plan: Plan, polygons: Polygons, rows: np.ndarray, slots: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The outlines of the labels that `canvas_boxes` gave, those of pasted objects after them, on their canvases.
+
+    Returns:
+        (O,) which of the labels and pasted objects have an outline, (O,) how many points each, and (P, 2) the points.
+    """
+    counts = polygons.ends[rows + 1] - polygons.ends[rows]
+    owners = np.repeat(np.arange(len(rows)), counts)
+    place = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    points = polygons.points[polygons.ends[rows[owners]] + place].astype(np.float64)
+    points = points * plan.tile_sizes_hw.reshape(-1, 2)[slots[owners], ::-1]
+    points += plan.origins_xy.reshape(-1, 2)[slots[owners]]
+    points = points.clip(0, plan.canvas_sizes_hw[slots[owners] // 4, ::-1])
+    if plan.pastes is not None and plan.pastes.outlines:
+        counts = np.concatenate([counts, [len(outline) for outline in plan.pastes.outlines]])
+        points = np.concatenate([points, *(outline + 0.5 for outline in plan.pastes.outlines)])  # middles of pixels
+    return np.flatnonzero(counts), counts[counts > 0], points
+
+
+def transform_outlines(points: np.ndarray, counts: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """The upright boxes around mapped outlines, (O, 4).
+
+    Args:
+        points: (P, 2) corners of all outlines.
+        counts: (O,) how many each outline has, at least 1.
+        matrices: (O, 2, 3) one affine map per outline, or (O, 3, 3) with a perspective.
+    """
+    rows = np.moveaxis(np.repeat(matrices, counts, axis=0), 1, 0)
+    moved = np.stack([row[:, 0] * points[:, 0] + row[:, 1] * points[:, 1] + row[:, 2] for row in rows], axis=1)
+    if moved.shape[1] == 3:
+        moved = moved[:, :2] / moved[:, 2:]
+    firsts = np.cumsum(counts) - counts
+    return np.concatenate([np.minimum.reduceat(moved, firsts), np.maximum.reduceat(moved, firsts)], axis=1)
+
+
+def plan_targets(
+    plan: Plan, samples: Samples, images: np.ndarray, config: AugmentConfig, polygons: Polygons | None = None
+) -> np.ndarray:
     """The labels of an augmented batch.
 
-    A box is cut at the canvas' edge, mapped by its corners, enclosed and cut at the output's edge. It survives as in
+    A box is cut at the canvas' edge, mapped by its corners, or its outline by its points, enclosed and cut at the
+    output's edge. It survives as in
     YOLOv5 (both sides above 2 px, aspect below 100, more than a tenth of its area left), except that the area that is
     left is compared with the whole object's, not with what the canvas' edge had left of it.
 
@@ -60,22 +122,28 @@ def plan_targets(plan: Plan, samples: Samples, images: np.ndarray, config: Augme
         samples: the split, without crowds.
         images: (L, 4) data set index of the tile in each slot; ignored where the slot is empty.
         config: thresholds.
+        polygons: the outlines of the split's labels, where they are to be followed.
 
     Returns:
         (T, 6) float32: picture, class, cx, cy, w, h in output pixels; sorted by picture.
     """
-    slots = np.flatnonzero(plan.positions.reshape(-1) >= 0)
-    rows, owners = samples.rows_of(images.reshape(-1)[slots])
-    slots = slots[owners]
-    layers = slots // 4
-    tile_hw = plan.tile_sizes_hw.reshape(-1, 2)[slots]
-    origins = plan.origins_xy.reshape(-1, 2)[slots]
-
-    boxes = cxcywh_to_xyxy(samples.boxes_cxcywh[rows].astype(np.float64)) * tile_hw[:, [1, 0, 1, 0]]
-    boxes += origins[:, [0, 1, 0, 1]]
-    matrices = plan.matrices[layers]
+    rows, slots, boxes = canvas_boxes(plan, samples, images)
+    layers, classes = slots // 4, samples.classes[rows]
+    if plan.pastes is not None:
+        layers = np.concatenate([layers, plan.pastes.layers])
+        classes = np.concatenate([classes, plan.pastes.classes])
+        boxes = np.concatenate([boxes, plan.pastes.boxes_xyxy])
     full_area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * plan.area_factors[layers]
+    matrices = plan.matrices[layers]
+    if plan.perspectives is not None:  # what is nearer is larger
+        matrices = plan.maps[layers]
+        middles = np.column_stack([(boxes[:, :2] + boxes[:, 2:]) / 2, np.ones(len(boxes))])
+        full_area /= np.abs((matrices[:, 2] * middles).sum(axis=1)) ** 3
     boxes = transform_boxes(clip_boxes(boxes, plan.canvas_sizes_hw[layers]), matrices)
+    if polygons:
+        outlined, counts, points = canvas_outlines(plan, polygons, rows, slots)
+        if len(outlined):
+            boxes[outlined] = transform_outlines(points, counts, matrices[outlined])
     boxes = clip_boxes(boxes, np.array(plan.output_hw))
 
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
@@ -84,6 +152,6 @@ def plan_targets(plan: Plan, samples: Samples, images: np.ndarray, config: Augme
     kept &= width * height > config.min_area_ratio * full_area
     pictures = plan.pictures[layers][kept]
     targets = np.concatenate(
-        [pictures[:, None], samples.classes[rows][kept, None], xyxy_to_cxcywh(boxes[kept])], axis=1, dtype=np.float32
+        [pictures[:, None], classes[kept, None], xyxy_to_cxcywh(boxes[kept])], axis=1, dtype=np.float32
     )
     return targets[np.argsort(pictures, kind="stable")]

@@ -20,7 +20,7 @@ from mgil.files.text import Report
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Task
-from mgil.tasks.detect.auto_anchor import check_anchors
+from mgil.tasks.detect.auto_anchor import check_anchors, listed, put_in_order
 from mgil.tasks.detect.batches import DetectComposer, eval_batches
 from mgil.tasks.detect.criterion import Criterion, detect_loss
 from mgil.tasks.detect.export_check import compare
@@ -97,8 +97,11 @@ class DetectTask:
         report: Report,
     ) -> None:
         """AutoAnchor, unless --noautoanchor."""
+        put_in_order(model, report)
         if not options.noautoanchor:
             check_anchors(model, split, imgsz, recipe.anchor_t, seed, report)
+        elif model.head.start_only:
+            report(f"--noautoanchor: trains with anchors that no label was asked for: {listed(model.head.anchors_px)}")
 
     def loss(
         self,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mgil.datasets.batches import geometry
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.geometry import Plan, draw_matrices, draw_plan
 from mgil.tasks.detect.targets import plan_targets, transform_boxes
@@ -74,6 +75,49 @@ def test_matrix_against_products_of_homogeneous_matrices() -> None:
         np.testing.assert_allclose(matrices[i], (mirror @ place @ skew @ zoom @ turn @ to_anchor)[:2], atol=1e-9)
 
 
+def test_perspective_against_products_of_homogeneous_matrices() -> None:
+    """YOLOv5's product: the perspective comes after the shift to the canvas' middle and before all else."""
+    options = {"degrees": 30, "shear": 10, "mosaic": 0.5, "mixup": 0.5, "scale": 0.5}
+    tilts = np.random.default_rng(3).uniform(-1, 1, (200, 2)) * 0.004
+    flat = plan_of(AugmentConfig(**options))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(geometry, "draw_tilts", lambda rng, config, anchors, canvases: tilts[: len(anchors)])
+        plan = plan_of(AugmentConfig(perspective=0.004, **options))
+    for name in ("primaries", "positions", "centres_xy", "canvas_sizes_hw", "pictures", "weights", "colours"):
+        np.testing.assert_array_equal(getattr(plan, name), getattr(flat, name))  # nothing else is drawn differently
+    assert flat.perspectives is None and plan.perspectives is not None and not plan.is_window.any()
+    for layer, flat_map in enumerate(flat.maps):
+        is_mosaic = (plan.positions[layer, :3] >= 0).any()
+        # What lands on the output's middle: the middle of a mosaic's canvas, or of the letterboxed image.
+        left, top = (0, 0) if is_mosaic else (SIZE - plan.tile_sizes_hw[layer, 3, ::-1]) // 2
+        middle = SIZE if is_mosaic else SIZE / 2
+        to_middle = np.array([[1, 0, left - middle], [0, 1, top - middle], [0, 0, 1]])
+        tilt = np.array([[1, 0, 0], [0, 1, 0], [*tilts[layer], 1]])
+        expected = flat_map @ np.linalg.inv(to_middle) @ tilt @ to_middle
+        np.testing.assert_allclose(plan.maps[layer], expected, atol=1e-9)
+    part = plan.part(10, 20)
+    np.testing.assert_array_equal(part.maps, plan.maps[plan.layers_of(10, 20)])
+
+
+@pytest.mark.parametrize("perspective", [0.001, 0.1])
+def test_no_part_of_a_canvas_comes_near_the_eye(perspective: float) -> None:
+    plan = plan_of(AugmentConfig(perspective=perspective, mosaic=0.5), count=300)
+    height, width = plan.canvas_sizes_hw.T
+    for x, y in ((0, 0), (width, 0), (0, height), (width, height)):
+        depth = plan.maps[:, 2, 0] * x + plan.maps[:, 2, 1] * y + plan.maps[:, 2, 2]
+        assert depth.min() > 0.1 - 1e-9 and depth.max() < 2
+    strongest = np.abs(plan.maps[:, 2, :2]).max()
+    assert strongest <= perspective and (perspective > 0.001 or strongest > 0.0009)
+
+
+def test_without_perspective_the_draws_are_what_they_were() -> None:
+    """Numbers of the version before perspective; sums of whole pixels, so that no platform rounds them otherwise."""
+    plan = plan_of(AugmentConfig(mosaic=0.8, mixup=0.5))
+    low, high = plan.sources_xyxy[:, :2], plan.sources_xyxy[:, 2:]
+    drawn = [plan.positions.sum(), plan.centres_xy.sum(), low.sum(), high.sum(), len(plan.pictures)]
+    assert drawn == [2088, 10682, 4176, 18410, 66]
+
+
 def test_canvases_are_halved_only_where_bilinear_sampling_would_alias() -> None:
     plan = plan_of(AugmentConfig(scale=0.9), count=500)
     scales = np.sqrt(np.abs(np.linalg.det(plan.matrices[:, :, :2])))
@@ -141,6 +185,13 @@ def test_partners_can_have_a_range_for_each_picture() -> None:
     assert len(np.unique(plan.positions)) == 20
 
 
+def test_boxes_in_perspective() -> None:
+    nearer_to_the_right = np.array([[[1.0, 0, 0], [0, 1, 0], [-0.01, 0, 1]]])  # (x, y) / (1 - x / 100)
+    # Corners (10, 20) and (50, 40): divided by 0.9 on the left, by 0.5 on the right.
+    moved = transform_boxes(np.array([[10.0, 20, 50, 40]]), nearer_to_the_right)
+    np.testing.assert_allclose(moved, [[10 / 0.9, 20 / 0.9, 100, 80]])
+
+
 def test_boxes_follow_a_quarter_turn() -> None:
     turn = np.array([[[0.0, 1.0, 0.0], [-1.0, 0.0, 100.0]]])  # (x, y) -> (y, 100 - x)
     np.testing.assert_allclose(transform_boxes(np.array([[10.0, 20, 30, 25]]), turn), [[20, 70, 25, 90]])
@@ -190,7 +241,15 @@ def test_rows_of_repeated_and_empty_images() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("scale", 1.0), ("mosaic", 1.5), ("hsv_v", -0.1), ("degrees", "3"), ("fliplr", float("nan"))]
+    ("name", "value"),
+    [
+        ("scale", 1.0),
+        ("perspective", 0.2),
+        ("mosaic", 1.5),
+        ("hsv_v", -0.1),
+        ("degrees", "3"),
+        ("fliplr", float("nan")),
+    ],
 )
 def test_impossible_strengths_are_named(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):

@@ -12,7 +12,8 @@ from mgil.datasets.batches.geometry import Plan, draw_plan
 from mgil.datasets.batches.kernel_opencv import Painter
 from mgil.datasets.batches.kernel_torch import render_torch
 from mgil.datasets.batches.letterbox import FILL
-from tests.datasets.scenes import smooth_image
+from mgil.tasks.detect.targets import cxcywh_to_xyxy, plan_targets
+from tests.datasets.scenes import make_samples, smooth_image
 
 SIZE = 64
 STILL = AugmentConfig(translate=0.0, scale=0.0, fliplr=0.0, hsv_h=0.0, hsv_s=0.0, hsv_v=0.0)
@@ -53,8 +54,10 @@ def render_both(plan: Plan, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         AugmentConfig(mosaic=0.0),
         AugmentConfig(mosaic=0.5, mixup=0.5, degrees=45, shear=8, scale=0.9, flipud=0.5),
         AugmentConfig(degrees=180, hsv_h=0.5, hsv_s=1.0, hsv_v=1.0),
+        AugmentConfig(perspective=0.008),
+        AugmentConfig(mosaic=0.5, mixup=0.5, degrees=45, shear=8, scale=0.9, flipud=0.5, perspective=0.1),
     ],
-    ids=["low", "plain", "everything", "strong colours"],
+    ids=["low", "plain", "everything", "strong colours", "perspective", "everything and much perspective"],
 )
 def test_kernels_agree(config: AugmentConfig) -> None:
     tiles, sizes = tiles_and_sizes()
@@ -145,6 +148,25 @@ def test_double_size_against_bilinear_formula() -> None:
     for rendered in render_both(plan, tiles):
         # Output pixel centres 18.5, 19.5, 20.5, 21.5 are source 9.25, 9.75, 10.25, 10.75, between centres 9.5 and 10.5.
         assert np.abs(rendered[0, 0, 30, 18:22].astype(int) - [0, 50, 150, 200]).max() <= 2
+
+
+def test_pixels_and_boxes_take_the_same_perspective() -> None:
+    """A white rectangle is drawn where its box is said to be."""
+    config = AugmentConfig(
+        mosaic=0.0, translate=0.05, scale=0.2, perspective=0.01, degrees=20, hsv_h=0, hsv_s=0, hsv_v=0
+    )
+    tiles, sizes = np.full((1, SIZE, SIZE, 3), FILL, np.uint8), np.array([[SIZE, SIZE]])
+    tiles[0, 20:44, 12:36] = 255
+    samples = make_samples(["a.png"], [(SIZE, SIZE)], [[(0, 24 / SIZE, 0.5, 24 / SIZE, 24 / SIZE)]])
+    plan = draw(config, np.tile(sizes, (40, 1)))
+    plan = replace(plan, positions=np.where(plan.positions >= 0, 0, -1))
+    targets = plan_targets(plan, samples, plan.positions, config)
+    assert len(targets) == plan.picture_count and plan.perspectives is not None
+    for rendered in render_both(plan, tiles):
+        for picture, _, *box in targets.tolist():
+            rows, columns = np.nonzero(rendered[int(picture), 0] > (255 + FILL) / 2)
+            drawn = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            np.testing.assert_allclose(drawn, cxcywh_to_xyxy(np.array(box)), atol=1.5)
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, SIZE), (SIZE, 1)])

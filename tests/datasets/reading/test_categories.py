@@ -141,7 +141,7 @@ def test_a_category_that_no_box_has_may_be_the_name_of_the_group(tmp_path: Path)
         (None, {1: "Red", 2: "blue"}, "names: [red, blue]", "1 is 'Red', .*did you mean 'red'.* spelt as in the json"),
         (None, {1: "traffic light"}, "names: [traffic_light, x]", "did you mean 'traffic_light'"),
         (None, {1: "a"}, "names: [b]\ncategory_ids: [1]", "val.json: category 1 is 'a', .* in .*set.yaml 1 is 'b'"),
-        (None, {1: "a"}, "names: [a, b, a]", "classes 0 and 2 are both called 'a', .*val.json"),
+        (None, {1: "a"}, "names: [a, b, 'a ']", "set.yaml: class 0 and class 2 are both called 'a '; rename one"),
         (None, {1: "a"}, "category_ids: [1, 4]", "set.yaml: category_ids has 4, which is no category of .*val.json"),
     ],
 )  # fmt: skip

@@ -153,6 +153,13 @@ def test_shipped_files_are_found_whatever_their_capitals(
     assert find_data_yaml(name) == SHIPPED_FOLDER / "voc.yaml"
 
 
+def test_a_file_with_backslashes_in_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sets").mkdir()
+    path = write(tmp_path / "sets", GOOD)
+    assert find_data_yaml(".\\sets\\set.yaml") == path
+
+
 def test_a_file_of_the_user_comes_before_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, GOOD, "coco.yaml")

@@ -50,20 +50,23 @@ def test_text_forms_give_exactly_the_same_boxes(labels: LabelSet, form: str) -> 
     assert labels.lines == [f"train: {FILES} images, {FILES * BOXES} boxes"]
 
 
-def with_key_points(rng: np.random.Generator, points: int, numbers: int) -> Callable[[Row], Sequence[float]]:
+def with_key_points(
+    rng: np.random.Generator, points: int, numbers: int, confident: bool = False
+) -> Callable[[Row], Sequence[float]]:
     def change(row: Row) -> Sequence[float]:
         _, x1, y1, x2, y2 = corners_of(row)
-        table = np.stack([rng.uniform(x1, x2, points), rng.uniform(y1, y2, points), rng.integers(0, 3, points)], 1)
+        third = rng.uniform(0, 1, points) if confident else rng.integers(0, 3, points)
+        table = np.stack([rng.uniform(x1, x2, points), rng.uniform(y1, y2, points), third], 1)
         return *row, *table[:, :numbers].ravel().tolist()
 
     return change
 
 
-@pytest.mark.parametrize("numbers", [2, 3])
+@pytest.mark.parametrize(("numbers", "confident"), [(2, False), (3, False), (3, True)])
 @pytest.mark.parametrize("points", [1, 2, 3, 4, 17])
-def test_the_box_of_key_point_lines_is_read(labels: LabelSet, points: int, numbers: int) -> None:
+def test_the_box_of_key_point_lines_is_read(labels: LabelSet, points: int, numbers: int, confident: bool) -> None:
     rng = np.random.default_rng(0)
-    labels.write(labels.texts(with_key_points(rng, points, numbers)))
+    labels.write(labels.texts(with_key_points(rng, points, numbers, confident)))
     for _ in ("read", "from the cache"):
         labels.check(labels.read())
         assert labels.lines == [f"train: {FILES} images, {FILES * BOXES} boxes, {FILES * BOXES} boxes with key points"]
@@ -125,6 +128,10 @@ def test_kpt_shape_says_what_no_line_can(labels: LabelSet) -> None:
     assert "4 boxes with key points" in labels.lines[-1]
     with pytest.raises(ValueError, match=r"\(class cx cy w h\) or 20 with key points, found 56"):
         labels.load(labels.texts(with_key_points(rng, 17, 3)), more="kpt_shape: [5, 3]\n")
+    rows = [f"{text.splitlines()[0]} .1 .1 .1\n" for text in labels.texts()]  # the points are not in the boxes
+    with pytest.raises(ValueError, match="are these key points\\? say kpt_shape"):
+        labels.load(rows)
+    assert len(labels.load(rows, more="kpt_shape: [1, 3]\n").classes) == FILES
     for bad in ("17", "[17]", "[17, 4]", "[0, 3]", "[a, 3]"):
         with pytest.raises(ValueError, match=r"set\.yaml: kpt_shape is .* must be \[points, 2 or 3\]"):
             labels.load(one, more=f"kpt_shape: {bad}\n")

@@ -236,7 +236,7 @@ def test_label_files_round_trip(tmp_path: Any) -> None:
     samples = replace(samples, image_paths=("a/0.png", "b/0.png", "c/1.png"))
     result = evaluate(Oracle(), LOADER, samples, CONFIG)
     write_label_files(tmp_path / "labels", result, samples, with_score=True)
-    assert sorted(file.name for file in tmp_path.glob("labels/*")) == ["0.txt", "0_2.txt", "1.txt"]
+    assert sorted(file.name for file in tmp_path.glob("labels/*")) == ["0-2.txt", "0.txt", "1.txt"]
     rows = np.loadtxt(tmp_path / "labels" / "1.txt", ndmin=2)
     expected = samples.boxes_cxcywh[samples.offsets[2] :]
     np.testing.assert_allclose(sorted(rows[:, 1:5].tolist()), sorted(expected.tolist()), atol=1e-5)
@@ -246,9 +246,9 @@ def test_label_files_round_trip(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("paths", "names"),
     [
-        (("a/x.png", "b/x.png", "b/x_2.png"), ["x", "x_3", "x_2"]),
-        (("a/x_2.png", "b/x.png", "c/x.png"), ["x_2", "x", "x_3"]),
-        (("x.png", "x.jpg", "x.bmp"), ["x", "x_2", "x_3"]),
+        (("a/x.png", "b/x.png", "b/x-2.png"), ["x", "x-3", "x-2"]),
+        (("a/x-2.png", "b/x.png", "c/x.png"), ["x-2", "x", "x-3"]),
+        (("x.png", "x.jpg", "x.bmp"), ["x", "x-2", "x-3"]),
     ],
 )
 def test_label_files_of_equal_names_get_numbers_that_are_free(
@@ -273,7 +273,7 @@ def test_an_image_without_detections_counts_in_the_numbers_of_label_files(tmp_pa
     kept = found.image_index == 2
     parts = {item.name: getattr(found, item.name)[kept] for item in fields(found)}
     write_label_files(tmp_path, replace(result, detections=replace(found, **parts)), samples, with_score=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["x_3.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x-3.txt"]
 
 
 def test_console_rows_align_and_the_row_all_is_last() -> None:
@@ -344,6 +344,24 @@ def test_augmented_drops_coarsest_and_finest() -> None:
     predictions = predict_augmented(SpotModel(), torch.ones(2, 3, 320, 320))
     full, smaller, smallest = 10 * 10, 9 * 9, 7 * 7  # cells at stride 32 of 320, 288 (265 padded), 224 (214 padded)
     assert predictions.shape == (2, full * 20 + smaller * 21 + smallest * 5, 8)
+
+
+@pytest.mark.parametrize("strides", [[4, 16], [32, 8, 16], [8.0], [4, 8, 16, 32]])
+def test_augmented_drops_the_coarsest_and_finest_of_any_levels(strides: list[float]) -> None:
+    """Each prediction tells its level by its class score; sides of 256, 224 and 192 px."""
+
+    def model(images: torch.Tensor) -> torch.Tensor:
+        cells = [images.shape[2] * images.shape[3] // int(stride) ** 2 for stride in strides]
+        return torch.cat(
+            [torch.full((1, count, 6), float(stride)) for count, stride in zip(cells, strides, strict=True)], 1
+        )
+
+    kept = predict_augmented(model, torch.ones(1, 3, 256, 256), level_strides=strides)[0, :, 5]
+    for stride in strides:
+        views = [(side // int(stride)) ** 2 for side in (256, 224, 192)]
+        views[0] *= stride != max(strides) or len(strides) == 1
+        views[2] *= stride != min(strides) or len(strides) == 1
+        assert (kept == stride).sum() == sum(views)
 
 
 def test_augmented_evaluation_finds_the_spot() -> None:

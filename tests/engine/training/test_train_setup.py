@@ -81,6 +81,47 @@ def test_anchors_are_fitted_when_too_few_boxes_match() -> None:
     torch.testing.assert_close(rebuilt.head.anchors_px, anchors)
 
 
+def test_a_number_of_anchors_is_fitted_though_the_start_suits() -> None:
+    """Boxes of 11 px: the squares of 8 and 16 px take them all, and are a start all the same."""
+    model, lines = build_model(TINY | {"anchors": 2}, names=NAMES, imgsz=64), []
+    check_anchors(model, boxes_of([(11, 11)] * 30, (64, 64)), 64, ANCHOR_T, 0, lines.append)
+    assert "recall 1.0000: fitted new ones to the labels, recall 1.0000: " in lines[0]
+    finest, *others = model.head.anchors_px.tolist()
+    assert np.abs(np.array(finest) - 11).max() < 3
+    assert others == [[[16, 16], [64, 64]], [[32, 32], [128, 128]]]  # of no box's size: kept
+    assert model.architecture["anchors"][0] == pytest.approx(np.ravel(finest))
+    assert not model.head.start_only
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "kept, no level has 10 boxes for each of its anchors"),
+        ({"noautoanchor": True}, "--noautoanchor: trains with anchors that no label was asked for: 8x8, 32x32, 16x16"),
+    ],
+)
+def test_a_start_that_stays_is_said(options: dict[str, bool], words: str) -> None:
+    model, lines = build_model(TINY | {"anchors": 2}, names=NAMES, imgsz=64), []
+    before = model.head.anchors_px.clone()
+    samples = boxes_of([(11, 11)] * 4, (64, 64))
+    DETECT.prepare(model, samples, DetectRecipe(), 64, 0, TrainConfig(**options), lines.append)
+    assert len(lines) == 1 and words in lines[0]
+    assert torch.equal(model.head.anchors_px, before)
+
+
+def test_anchors_that_run_against_the_strides_are_turned_round() -> None:
+    """As in YOLOv5; of levels that the YAML lists from coarse to fine, or of rows in the wrong order."""
+    turned = TINY | {"head": [[[4, 3, 2], 1, "Detect", ["nc", "anchors"]]]}
+    for architecture, fine in ((turned, 2), (TINY | {"anchors": TINY["anchors"][::-1]}, 0)):
+        model, lines = build_model(architecture, names=NAMES, imgsz=64), []
+        options = TrainConfig(noautoanchor=True)
+        for _ in range(2):  # the second time there is nothing to do
+            DETECT.prepare(model, boxes_of([], (64, 64)), DetectRecipe(), 64, 0, options, lines.append)
+        assert model.head.anchors_px[fine].flatten().tolist() == [6, 6, 8, 8, 10, 10]
+        assert model.architecture["anchors"][fine] == [6, 6, 8, 8, 10, 10]
+        assert len(lines) == 1 and "ran against the levels' strides" in lines[0]
+
+
 @pytest.mark.parametrize("number", [0, 4])
 def test_anchors_are_kept_where_there_are_too_few_boxes(number: int) -> None:
     model = build_model(TINY | {"anchors": YOLOV5_ANCHORS}, names=NAMES, imgsz=64)

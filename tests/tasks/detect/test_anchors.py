@@ -53,4 +53,6 @@ def test_levels_get_boxes_that_their_cells_suit() -> None:
     assert found[1].min() > 35 and found[1].max() < 65  # cells of 16 px: 32 to 64 px
     assert (found[2] == own[2]).all()  # no box of 64 px or more: kept
     assert (own == np.arange(1, 19).reshape(3, 3, 2) * 10).all()  # the input is left alone
+    turned = fit_levels(np.concatenate([small, medium]), own[::-1], [32, 16, 8], generations=50)
+    assert (turned == found[::-1]).all()
     assert (fit_levels(np.zeros((0, 2)), own, [8, 16, 32]) == own).all()

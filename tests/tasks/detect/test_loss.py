@@ -13,6 +13,7 @@ from mgil.networks.detector import build_model
 from mgil.networks.head import Detect
 from mgil.tasks.detect.loss import DetectionLoss, LossGains
 from mgil.tasks.detect.overlap import complete_iou
+from tests.engine.tiny import TINY
 
 
 def make_head(num_classes: int = 80) -> Detect:
@@ -199,3 +200,26 @@ def test_complete_iou_of_equal_boxes_is_one() -> None:
 def test_gains_of_another_assignment_are_refused() -> None:
     with pytest.raises(ValueError, match="assign: 'aligned'"):
         DetectionLoss(make_head(4), LossGains(assign="aligned"))
+
+
+@pytest.mark.parametrize(
+    ("levels", "weights"),
+    [
+        ([2, 3, 4], [4.0, 1.0, 0.4]),
+        ([4, 2, 3], [0.4, 4.0, 1.0]),
+        ([3, 4], [4.0, 1.0]),
+        ([1, 2, 3, 4], [4.0, 1.0, 0.25, 0.06]),
+        ([4, 3, 2, 1, 0], [0.02, 0.06, 0.25, 1.0, 4.0]),
+    ],
+)
+def test_the_finest_level_weighs_most_in_any_order(levels: list[int], weights: list[float]) -> None:
+    """YOLOv5's weights by number of levels, which there go by the order in the YAML."""
+    head = build_model(TINY | {"anchors": 1, "nc": 2, "head": [[levels, 1, "Detect", ["nc", "anchors"]]]}).head
+    loss = DetectionLoss(head, LossGains())
+    assert [loss.balance[level] for level in range(len(levels))] == weights
+
+
+def test_more_levels_than_yolov5_has_weights_for() -> None:
+    rows = [[[0, 1, 2, 3, 4, 4], 1, "Detect", ["nc", "anchors"]]]
+    with pytest.raises(ValueError, match="6 feature levels; assign: anchor knows at most 5, assign: aligned any"):
+        DetectionLoss(build_model(TINY | {"anchors": 1, "nc": 2, "head": rows}).head, LossGains())

@@ -108,8 +108,9 @@ def test_a_key_of_yolov5_that_nothing_reads_is_taken() -> None:
         ("anchor_t", 1.0, ["anchor_t", "1.0"]),
         ("nbs", 0, ["nbs", "0"]),
         ("nbs", 12.5, ["nbs", "12.5"]),
-        ("perspective", 0.001, ["perspective", "0.001"]),
-        ("copy_paste", 0.1, ["copy_paste", "polygon"]),
+        ("perspective", 0.2, ["perspective", "0.2", "between 0 and 0.1"]),
+        ("perspective", -0.001, ["perspective", "-0.001", "negative"]),
+        ("copy_paste", 1.1, ["copy_paste", "1.1", "at most 1"]),
         ("optimizer", "Adamw", ["optimizer", "Adamw", "AdamW"]),
         ("assign", "tal", ["assign", "tal", "anchor, aligned"]),
         ("assign", 1, ["assign", "1", "anchor, aligned"]),
@@ -177,6 +178,13 @@ def test_yolov5s_recipes_keep_its_assignment(name: str) -> None:
 
 def test_augmentation_gets_every_strength() -> None:
     strengths = {"degrees": 5.0, "translate": 0.2, "scale": 0.3, "shear": 2.0, "flipud": 0.1, "fliplr": 0.2}
-    strengths |= {"mosaic": 0.4, "mixup": 0.6, "hsv_h": 0.01, "hsv_s": 0.02, "hsv_v": 0.03}
+    strengths |= {"perspective": 0.002, "copy_paste": 0.7}
+    strengths |= {
+        "mosaic": 0.4,
+        "mixup": 0.6,
+        "hsv_h": 0.01,
+        "hsv_s": 0.02,
+        "hsv_v": 0.03,
+    }
     augment = load_recipe(DetectRecipe, strengths).augment()
     assert augment == dataclasses.replace(AugmentConfig(), **strengths)
