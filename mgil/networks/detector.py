@@ -112,13 +112,7 @@ class DetectionModel(Network):
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """The rows of the head that are a class's, in the order of the names."""
-        head, start = self.head, f"model.{len(self.model) - 1}."
-        rows = [*range(5), *(5 + index for index in rows_by_name(names, self.names))]
-        changed = dict(state_dict)
-        for key, own in head.m.state_dict(prefix=f"{start}m.").items():
-            if key in changed and changed[key].shape == own.shape:
-                changed[key] = changed[key].unflatten(0, (head.num_anchors, -1))[:, rows].flatten(0, 1)
-        return changed
+        return self.head.in_class_order(state_dict, f"model.{len(self.model) - 1}.", rows_by_name(names, self.names))
 
     def write_anchors(self) -> None:
         """Write the head's anchors in pixels into `architecture`, so that what is built from it has the same."""
