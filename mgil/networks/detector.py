@@ -116,11 +116,7 @@ class DetectionModel(Network):
 
     def write_anchors(self) -> None:
         """Write the head's anchors in pixels into `architecture`, so that what is built from it has the same."""
-        self.architecture["anchors"] = self.head.anchors_px.flatten(1).tolist()
-        *rows, (came_from, number, name, arguments) = self.architecture["head"]
-        if len(arguments) > 1 and isinstance(arguments[1], int | list):  # written in the row
-            arguments = [arguments[0], "anchors", *arguments[2:]]
-        self.architecture["head"] = [*rows, [came_from, number, name, arguments]]
+        write_anchors(self.architecture, self.head)
 
     @torch.no_grad()
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> DetectionModel:
@@ -177,6 +173,15 @@ class DetectionModel(Network):
                     f"{source}, row {index} {row!r:.80}: the rows do not fit together: this one gets {given} "
                     f"(channels x height x width) at {size} px; {reason}"
                 ) from error
+
+
+def write_anchors(architecture: dict[str, Any], head: Detect) -> None:
+    """See `DetectionModel.write_anchors`."""
+    architecture["anchors"] = head.anchors_px.flatten(1).tolist()
+    *rows, (came_from, number, name, arguments) = architecture["head"]
+    if len(arguments) > 1 and isinstance(arguments[1], int | list):  # written in the row
+        arguments = [arguments[0], "anchors", *arguments[2:]]
+    architecture["head"] = [*rows, [came_from, number, name, arguments]]
 
 
 def build_model(
