@@ -6,6 +6,7 @@ import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -68,6 +69,24 @@ def paint_boxes(
         edges = place_label(pixels, index, placed, size_wh, image.shape[:2])
         placed = np.concatenate((placed, edges[None]))
         _paint_label(image, edges, ink, colours[index])
+
+
+def paint_trails(
+    image: np.ndarray, trails: Sequence[np.ndarray], classes: Sequence[int] | np.ndarray, line_width: int
+) -> None:
+    """Paint the ways that objects came.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, painted in place.
+        trails: n arrays (k, 2), pixels of `image`; the first is on top.
+        classes: (n,) for their colours, as for boxes.
+        line_width: pixels.
+    """
+    pairs = list(zip(trails, classes, strict=False))
+    for trail, index in pairs[::-1]:
+        points = np.rint(trail).astype(np.int32).reshape(-1, 1, 2)
+        if len(points) > 1:
+            cv2.polylines(image, [points], False, class_colour(int(index)), line_width)
 
 
 def _to_pixels(boxes_xyxy: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from mgil.files.flags import Refused, check_fields, flag, flag_of, positive_int,
 from mgil.files.shipped import EXAMPLES
 from mgil.tasks.registry import with_options
 
+TRACKERS = ("bytetrack", "botsort")
 MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
 
 
@@ -45,6 +46,14 @@ class DetectFlags:
         help="input size: a side, or height and width; default: the weights' training size",
     )
     device: str = flag("", help="cpu, mps or a GPU's number; default: the first GPU, else the CPU")
+    track: str | None = flag(
+        None,
+        choices=TRACKERS,
+        nargs="?",
+        const=TRACKERS[0],
+        help="follow objects through videos and streams and number them: bytetrack (where the flag stands alone) or "
+        "botsort, for a moving camera",
+    )
     view_img: bool = flag(False, help="show the pictures in a window; q or Esc ends")
     save_txt: bool = flag(False, help="write labels/*.txt")
     save_csv: bool = flag(False, help="write predictions.csv")

@@ -22,6 +22,8 @@ from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
 from mgil.engine.prediction.load import open_model
 from mgil.engine.prediction.predictor import Model
+from mgil.engine.prediction.trackers import tracker_classes
+from mgil.engine.prediction.tracking import Trackers, check_sequence, following
 from mgil.engine.prediction.writers import ResultWriter
 from mgil.engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from mgil.engine.sources.sources import Frame, Source, open_source
@@ -63,6 +65,8 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
     """
     if config.view_img:
         check_display()
+    if config.track is not None:
+        tracker_classes()  # a missing package ends the run before anything is read
     weights = config.weights or (str(newest_weights()),)
     for path in weights if config.download else ():
         fetch_weights(path, report)
@@ -74,6 +78,8 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
         source = open_source(config.source, vid_stride=config.vid_stride, report=report, depths=model.depths)
         stack.enter_context(closing(source))
         run = stack.enter_context(closing(_Run(config, task, model, source, report, stop)))
+        if config.track is not None:
+            check_sequence(source, report)
         if (config.view_img or not config.nosave) and not config.hide_labels:
             tell_missing_letters(model.names, report)
         height, width = model.size_hw
@@ -131,6 +137,8 @@ def _open(config: DetectFlags, weights: Sequence[str], report: Report) -> tuple[
     if config.visualize and not isinstance(model.model, Network):
         one = "one file of " if len(weights) > 1 else ""
         raise ValueError(f"--visualize needs {one}PyTorch weights (.pt), whose layers can be looked into")
+    if config.track is not None:
+        following(model.predictor)
     if data is not None:
         if len(data.names) != len(model.names):
             count = len(data.names)
@@ -162,6 +170,7 @@ class _Run:
         self.detections = 0
         self.last_input_hw = (0, 0)
         self._writer: ResultWriter | None = None
+        self._trackers = None if config.track is None else Trackers(model.predictor, config.track, source)
         self._spent: dict[str, float] = {}  # milliseconds by stage
         self._live, self._latency_s, self._longest_latency_s = 0, 0.0, 0.0  # frames, their sum and their worst
 
@@ -201,7 +210,7 @@ class _Run:
             self.report(f"Results saved to {self.folder}{written}")
         if self.frames:
             self.model.depths.close(self.report)
-        for line in self.source.sums():
+        for line in (*self.source.sums(), *(self._trackers.sums() if self._trackers is not None else ())):
             self.report(line)
 
     def _moment(self, frames: list[Frame]) -> bool:
@@ -209,7 +218,7 @@ class _Run:
         self._open_outputs()
         with ExitStack() as stack:
             maps = stack.enter_context(recorded_maps(self.model.model)) if self.config.visualize else {}
-            found = self.model.predictor([frame.image for frame in frames], [frame.path for frame in frames])
+            found = self._look(frames)
         self._clock(frames)
         self._save_maps(maps, frames)
         go_on = True
@@ -222,6 +231,11 @@ class _Run:
                 go_on = _show(frame, picture, self.stop) and go_on
         return go_on
 
+    def _look(self, frames: list[Frame]) -> Sequence[Result]:
+        if self._trackers is not None:
+            return self._trackers(frames)
+        return self.model.predictor([frame.image for frame in frames], [frame.path for frame in frames])
+
     def _open_outputs(self) -> None:
         # made with the first frame, so that a source that gives none leaves no empty folder
         if self._writer is not None or not self.config.writes:
@@ -230,7 +244,7 @@ class _Run:
         self.folder = new_run_folder(config.project, config.name, config.exist_ok)
         self._writer = ResultWriter(
             self.folder,
-            self.task.table_columns,
+            (*self.task.table_columns, *(() if self._trackers is None else ("Track",))),
             media=not config.nosave,
             txt=config.save_txt,
             conf=config.save_conf,

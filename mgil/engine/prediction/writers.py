@@ -36,7 +36,7 @@ class ResultWriter:
         media: annotated pictures and videos, `{stem}{suffix}`; videos and streams become `{stem}.mp4`. Those of streams
             play at the speed of life, however many pictures were dropped.
         txt: `labels/{stem}[_{frame}].txt`, lines `class x y w h` in 0..1, for images with detections.
-        conf: a sixth column of these with the score.
+        conf: a sixth column of these with the score. The numbers of objects that are followed come last.
         table: `predictions.csv`; its first three columns are YOLOv5's.
         crops: `crops/{class}/{stem}[_{frame}]_det{n}.jpg`; n is the detection's place from 1 in labels and table.
         side_by_side: whether frames of several videos come in turn.

@@ -19,7 +19,7 @@ import numpy as np
 
 from mgil.datasets.batches.decode import decode_image
 from mgil.datasets.reading.depths import DepthTally
-from mgil.engine.sources.files import VIDEO_SUFFIXES, find_files, suffix_of
+from mgil.engine.sources.files import find_files, is_video, suffix_of
 from mgil.engine.sources.names import shown_name, stream_stem
 from mgil.engine.sources.screen import parse_screen, read_screen
 from mgil.engine.sources.stream_state import Patience, Picture
@@ -133,11 +133,11 @@ def unique_stems(paths: Sequence[str]) -> list[str]:
     A video needs more room: its frames are named stem_1, stem_2, ..., which no picture may be called.
     """
     stems = [_short_stem(path) for path in paths]
-    pictures = {stem.lower() for stem, path in zip(stems, paths, strict=True) if suffix_of(path) not in VIDEO_SUFFIXES}
+    pictures = {stem.lower() for stem, path in zip(stems, paths, strict=True) if not is_video(path)}
 
     def clashes(index: int, name: str) -> bool:
         numbered = re.compile(re.escape(name.lower()) + r"_\d+")
-        return suffix_of(paths[index]) in VIDEO_SUFFIXES and any(map(numbered.fullmatch, pictures))
+        return is_video(paths[index]) and any(map(numbered.fullmatch, pictures))
 
     return distinct(stems, clashes)
 
@@ -178,7 +178,7 @@ class FileSource:
         for index, (path, stem) in enumerate(zip(self.paths, self.stems, strict=True), start=1):
             place = f"{index}/{len(self.paths)}"
             try:
-                if suffix_of(path) in VIDEO_SUFFIXES:
+                if is_video(path):
                     yield from self._video(path, stem, place)
                 else:
                     image = self._picture(path)
