@@ -23,6 +23,6 @@ def as_supervision(results: Results) -> Any:
         xyxy=results.boxes_xyxy.copy(),
         confidence=results.scores.copy(),
         class_id=results.classes.copy(),
-        tracker_id=getattr(results, "track_ids", None),
+        tracker_id=results.track_ids,
         data={"class_name": np.array([results.names[index] for index in results.classes], dtype=str)},
     )
