@@ -113,9 +113,10 @@ def plan_targets(
     """The labels of an augmented batch.
 
     A box is cut at the canvas' edge, mapped by its corners, or its outline by its points, enclosed and cut at the
-    output's edge. It survives as in
-    YOLOv5 (both sides above 2 px, aspect below 100, more than a tenth of its area left), except that the area that is
-    left is compared with the whole object's, not with what the canvas' edge had left of it.
+    output's edge. It survives as in YOLOv5 (both sides above 2 px, aspect below 100, more than a tenth of its area
+    left), except that the area that is left is compared with the whole object's, not with what the canvas' edge had
+    left of it. It is compared on the canvas too, since a turned box encloses more than it has: YOLOv5 keeps the line
+    that is left of a box wholly outside.
 
     Args:
         plan: recipe of the batch.
@@ -133,13 +134,16 @@ def plan_targets(
         layers = np.concatenate([layers, plan.pastes.layers])
         classes = np.concatenate([classes, plan.pastes.classes])
         boxes = np.concatenate([boxes, plan.pastes.boxes_xyxy])
-    full_area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * plan.area_factors[layers]
+    on_canvas = clip_boxes(boxes, plan.canvas_sizes_hw[layers])
+    full_area, area_left = (np.prod(each[:, 2:] - each[:, :2], axis=1) for each in (boxes, on_canvas))
+    kept = area_left > config.min_area_ratio * full_area
+    full_area *= plan.area_factors[layers]
     matrices = plan.matrices[layers]
     if plan.perspectives is not None:  # what is nearer is larger
         matrices = plan.maps[layers]
         middles = np.column_stack([(boxes[:, :2] + boxes[:, 2:]) / 2, np.ones(len(boxes))])
         full_area /= np.abs((matrices[:, 2] * middles).sum(axis=1)) ** 3
-    boxes = transform_boxes(clip_boxes(boxes, plan.canvas_sizes_hw[layers]), matrices)
+    boxes = transform_boxes(on_canvas, matrices)
     if polygons:
         outlined, counts, points = canvas_outlines(plan, polygons, rows, slots)
         if len(outlined):
@@ -148,7 +152,7 @@ def plan_targets(
 
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     shorter, longer = np.minimum(width, height), np.maximum(width, height)
-    kept = (shorter > config.min_box_px) & (longer < config.max_aspect * shorter)
+    kept &= (shorter > config.min_box_px) & (longer < config.max_aspect * shorter)
     kept &= width * height > config.min_area_ratio * full_area
     pictures = plan.pictures[layers][kept]
     targets = np.concatenate(
