@@ -34,6 +34,7 @@ from mgil.engine.input_size import input_size_hw
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.atomic import write_text_atomic
 from mgil.files.flags import fraction, natural_int, positive_int
+from mgil.files.matplotlib_import import own_settings
 from mgil.tasks.detect.batches import detect_eval_loader
 from mgil.tasks.detect.judge import DetectJudge
 from mgil.tasks.detect.options import ValOptions
@@ -113,6 +114,7 @@ def held(model: nn.Module, weights: Mapping[str, np.ndarray]) -> Iterator[None]:
         yield
 
 
+@own_settings()
 def plot_histograms(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     """A histogram of the images for each block, all on one axis from 0 to 1."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -16,6 +16,8 @@ import sys
 import venv
 from pathlib import Path
 
+from mgil.files.fonts import LETTERS
+
 FOLDER = Path(".venv-peers")
 # The last versions of its libraries that upstream YOLOv5 runs with.
 REQUIREMENTS = (
@@ -47,9 +49,8 @@ def make_peers(folder: Path) -> None:
     python = peers_python(folder)
     assert python is not None
     subprocess.run([python, "-m", "pip", "install", "--disable-pip-version-check", "-q", *REQUIREMENTS], check=True)
-    import matplotlib
-
-    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    font = LETTERS.base
+    assert font is not None  # one of this project's requirements brings it
     for settings in (folder / "settings", folder / "settings" / "Ultralytics"):
         settings.mkdir(exist_ok=True)
         shutil.copy(font, settings / "Arial.ttf")

@@ -25,6 +25,7 @@ from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.labels import label_path_of
 from mgil.datasets.reading.load import make_generated
+from mgil.files.matplotlib_import import own_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = ROOT / "benchmarks" / "workers"
@@ -242,6 +243,7 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+@own_settings()
 def plot_bars(path: Path, title: str, unit: str, groups: Mapping[str, Mapping[str, float]], log: bool = False) -> None:
     """Bars of each project, group by group.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.study_latency import COLUMNS as LATENCY_COLUMNS
 from benchmarks.study_table import Row
+from mgil.files.matplotlib_import import own_settings
 
 MARKERS = "osD^vP*X<>hp"
 PANEL_WH = (4.6, 3.7)  # inches
@@ -114,6 +115,7 @@ def _curves(title: str, rows: Sequence[Row], style: Mapping[str, Mapping[str, st
     return draw
 
 
+@own_settings()
 def _figure(
     path: Path, title: str, drawers: Mapping[str, Callable[[Any], None]], style: Mapping[str, Mapping[str, str]]
 ) -> None:

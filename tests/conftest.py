@@ -21,7 +21,7 @@ SHARED_ENVIRONMENT = "MGIL_SHARED"
 SLOW = (
     *("trust", "benchmarks", "browser", "engine/export", "engine/runtimes", "engine/sources", "engine/training"),
     *("engine/evaluation/test_val_cli.py", "engine/prediction/test_detect_cli.py", "engine/test_sets_to_be_made.py"),
-    *("block/test_runtimes.py", "files/test_written_files.py", "networks/test_architectures.py"),
+    *("block/test_runtimes.py", "files/test_written_files.py", "files/test_fonts.py", "networks/test_architectures.py"),
     *("tasks/detect/test_official_coco128.py", "tasks/detect/test_aligned_loss.py", "tasks/test_toy.py"),
     *(
         "test_installed.py",

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import cv2
-import matplotlib.figure  # noqa: F401  imports are not timed, on either side
 import torch
-import torchvision.ops  # noqa: F401
+import torchvision.ops  # noqa: F401  imports are not timed, on either side
 
 from benchmarks.workers.channel import Channel, Shapes, handlers_of, use_one_core
 from mgil.datasets.batches.loader import BatchMaker, TrainLoader
@@ -21,6 +20,7 @@ from mgil.engine.evaluation.run import run_val
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.schedule import Schedule, build_optimizer, scaled_weight_decay
 from mgil.engine.training.trainer import Trainer
+from mgil.files.figures import new_figure
 from mgil.files.recipe import load_recipe
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.detect.batches import DetectComposer
@@ -148,4 +148,5 @@ def _silent(_line: str) -> None:
 
 
 if __name__ == "__main__":
+    new_figure(1, 1)  # imports what draws
     Channel().serve(handlers_of(Ours()))

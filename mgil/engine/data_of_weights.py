@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.files.class_names import first_difference, first_moved, places_in, same_classes
@@ -26,6 +28,23 @@ def load_trained_on(data: str, weights: str) -> DataConfig:
         if os.path.isfile(data):  # something that it names is missing
             raise
         raise FileNotFoundError(gone(data, weights)) from error
+
+
+@contextmanager
+def data_named_by(weights: object) -> Iterator[None]:
+    """Say of files that are missing in the block what named them, and what to do.
+
+    Args:
+        weights: Checkpoint that the data set's place comes from; None: the user gave it.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if weights is None or "--data NEW.yaml" in str(error):
+            raise
+        raise FileNotFoundError(
+            f"{error}; the data set is the one named in {weights}: give its new place with --data NEW.yaml"
+        ) from error
 
 
 def gone(data: str, weights: object) -> str:

@@ -11,10 +11,16 @@ import numpy as np
 from PIL import Image
 
 from mgil.files.atomic import write_bytes_atomic
+from mgil.files.fonts import drawable_names, families_of, fonts_beside
+from mgil.files.matplotlib_import import load_matplotlib
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, dpi: int = 150) -> tuple[Any, Any]:
-    """A figure of a size in inches, and its axes: one, or a (rows, columns) array of them."""
+    """A figure of a size in inches, and its axes: one, or a (rows, columns) array of them.
+
+    What draws on it is decorated with `own_settings()`.
+    """
+    load_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -36,5 +42,11 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def literal(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names for matplotlib, which would take what stands between two dollar signs for a formula."""
+    """Class names for matplotlib, which would take what stands between two dollar signs for a formula.
+
+    Fonts that have their letters are set for the rest of the block of `own_settings()`.
+    """
+    names = drawable_names(tuple(names))
+    if beside := fonts_beside(names):
+        load_matplotlib().rcParams["font.family"] = ["DejaVu Sans", *families_of(beside)]
     return tuple(name.replace("$", r"\$") for name in names)

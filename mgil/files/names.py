@@ -1,9 +1,9 @@
-"""Names that are not known: which known ones are near, and which YOLOv5 has and this project does not."""
+"""Names: near ones to those not known, what takes the place of YOLOv5's, and names of their own for files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 
 NEAR = 0.75  # share of the characters that two names have in common, in order; below this a hint would be a guess
@@ -56,3 +56,25 @@ def _digits(name: str) -> str:
 
 def _stem(name: str, ending: str) -> str:
     return name[: -len(ending)] if ending and name.lower().endswith(ending) else name
+
+
+def distinct(stems: Sequence[str], clashes: Callable[[int, str], bool] = lambda _index, _name: False) -> list[str]:
+    """Names of files: the first of equal stems keeps it, the others become `stem-2`, `stem-3`, ..., as far as free.
+
+    Names that differ in capitals alone are equal, as some file systems do not tell them apart.
+
+    Args:
+        stems: What the files would be called.
+        clashes: Whether a name cannot be that of the file at an index, for another reason.
+    """
+    own, taken = {stem.lower() for stem in stems}, set[str]()
+    counts: dict[str, int] = {}
+    names = []
+    for index, stem in enumerate(stems):
+        name = stem
+        while name.lower() in taken or (name != stem and name.lower() in own) or clashes(index, name):
+            counts[stem.lower()] = counts.get(stem.lower(), 1) + 1
+            name = f"{stem}-{counts[stem.lower()]}"
+        taken.add(name.lower())
+        names.append(name)
+    return names

@@ -5,11 +5,12 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from mgil.files.fonts import LETTERS, open_font
 from mgil.files.text import printable
 
 _BESIDE_PX, _ABOVE_PX = 3, 1  # the room around the text of a label; a font's height has room above its letters
@@ -68,6 +69,24 @@ def paint_boxes(
         edges = place_label(pixels, index, placed, size_wh, image.shape[:2])
         placed = np.concatenate((placed, edges[None]))
         _paint_label(image, edges, ink, colours[index])
+
+
+def paint_trails(
+    image: np.ndarray, trails: Sequence[np.ndarray], classes: Sequence[int] | np.ndarray, line_width: int
+) -> None:
+    """Paint the ways that objects came.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, painted in place.
+        trails: n arrays (k, 2), pixels of `image`; the first is on top.
+        classes: (n,) for their colours, as for boxes.
+        line_width: pixels.
+    """
+    pairs = list(zip(trails, classes, strict=False))
+    for trail, index in pairs[::-1]:
+        points = np.rint(trail).astype(np.int32).reshape(-1, 1, 2)
+        if len(points) > 1:
+            cv2.polylines(image, [points], False, class_colour(int(index)), line_width)
 
 
 def _to_pixels(boxes_xyxy: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -153,17 +172,12 @@ def _fitting_text(text: str, room_px: int, font_px: int) -> np.ndarray:
 @lru_cache(maxsize=1024)  # the frames of a video show the same few labels again and again
 def _text(text: str, font_px: int) -> np.ndarray:
     """(h, w) uint8: how much of each pixel a line of text covers; all lines of a font are equally high."""
-    font = _font(font_px)
-    left, _, right, _ = font.getbbox(text)
-    ascent, descent = font.getmetrics()
-    mask = Image.new("L", (max(int(right - left), 1), ascent + descent))
-    ImageDraw.Draw(mask).text((-left, 0), text, fill=255, font=font)
+    parts = [(run, open_font(path, font_px)) for run, path in LETTERS.runs(text)]
+    starts = np.cumsum([0, *(np.ceil(font.getlength(run)) for run, font in parts)])  # where each part begins
+    edges = [font.getbbox(run) for run, font in parts]
+    left, right = edges[0][0], starts[-2] + edges[-1][2]
+    ascent, descent = np.max([open_font(LETTERS.base, font_px).getmetrics(), *(f.getmetrics() for _, f in parts)], 0)
+    mask = Image.new("L", (max(int(right - left), 1), int(ascent + descent)))
+    for (run, font), start in zip(parts, starts, strict=False):
+        ImageDraw.Draw(mask).text((start - left, ascent), run, fill=255, font=font, anchor="ls")
     return np.asarray(mask)
-
-
-@lru_cache
-def _font(font_px: int) -> ImageFont.FreeTypeFont:
-    """matplotlib's DejaVu Sans, so that no font is searched for; what it has no letter for becomes a rectangle."""
-    import matplotlib  # takes long to load, and is wanted only here
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", font_px)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mgil.files.atomic import write_bytes_atomic
+from mgil.files.fonts import drawable_names
 from mgil.files.paint import paint_boxes
 
 _CELL_PX = 384  # what a person needs to read a label in one image of the grid
@@ -68,7 +69,7 @@ def _cell_scale(size_hw: Sequence[int], columns: int) -> float:
 def _draw_targets(image: np.ndarray, targets: np.ndarray, names: Sequence[str], scale: float) -> None:
     if targets.shape[1] > 6:
         targets = targets[np.argsort(-targets[:, 6], kind="stable")]  # best score drawn on top
-    classes = targets[:, 1].astype(int).tolist()
+    classes, names = targets[:, 1].astype(int).tolist(), drawable_names(tuple(names))
     texts = [names[index] if 0 <= index < len(names) else str(index) for index in classes]
     if targets.shape[1] > 6:
         texts = [f"{text} {score:.2f}" for text, score in zip(texts, targets[:, 6], strict=True)]

@@ -112,21 +112,11 @@ class DetectionModel(Network):
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """The rows of the head that are a class's, in the order of the names."""
-        head, start = self.head, f"model.{len(self.model) - 1}."
-        rows = [*range(5), *(5 + index for index in rows_by_name(names, self.names))]
-        changed = dict(state_dict)
-        for key, own in head.m.state_dict(prefix=f"{start}m.").items():
-            if key in changed and changed[key].shape == own.shape:
-                changed[key] = changed[key].unflatten(0, (head.num_anchors, -1))[:, rows].flatten(0, 1)
-        return changed
+        return self.head.in_class_order(state_dict, f"model.{len(self.model) - 1}.", rows_by_name(names, self.names))
 
     def write_anchors(self) -> None:
         """Write the head's anchors in pixels into `architecture`, so that what is built from it has the same."""
-        self.architecture["anchors"] = self.head.anchors_px.flatten(1).tolist()
-        *rows, (came_from, number, name, arguments) = self.architecture["head"]
-        if len(arguments) > 1 and isinstance(arguments[1], int | list):  # written in the row
-            arguments = [arguments[0], "anchors", *arguments[2:]]
-        self.architecture["head"] = [*rows, [came_from, number, name, arguments]]
+        write_anchors(self.architecture, self.head)
 
     @torch.no_grad()
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> DetectionModel:
@@ -183,6 +173,15 @@ class DetectionModel(Network):
                     f"{source}, row {index} {row!r:.80}: the rows do not fit together: this one gets {given} "
                     f"(channels x height x width) at {size} px; {reason}"
                 ) from error
+
+
+def write_anchors(architecture: dict[str, Any], head: Detect) -> None:
+    """See `DetectionModel.write_anchors`."""
+    architecture["anchors"] = head.anchors_px.flatten(1).tolist()
+    *rows, (came_from, number, name, arguments) = architecture["head"]
+    if len(arguments) > 1 and isinstance(arguments[1], int | list):  # written in the row
+        arguments = [arguments[0], "anchors", *arguments[2:]]
+    architecture["head"] = [*rows, [came_from, number, name, arguments]]
 
 
 def build_model(

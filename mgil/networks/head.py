@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,17 @@ class Detect(nn.Module):
             x, y, width, height in input pixels, objectness, class scores.
         """
         return torch.cat([self._decode_level(raw, level) for level, raw in enumerate(raws)], dim=1)
+
+    def in_class_order(
+        self, state_dict: Mapping[str, Tensor], prefix: str, classes: Sequence[int]
+    ) -> Mapping[str, Tensor]:
+        """A head's tensors, named `prefix` + own name, with those classes' rows in place of class 0, 1, ..."""
+        rows = [*range(5), *(5 + index for index in classes)]
+        changed = dict(state_dict)
+        for key, own in self.m.state_dict(prefix=f"{prefix}m.").items():
+            if key in changed and changed[key].shape == own.shape:
+                changed[key] = changed[key].unflatten(0, (self.num_anchors, -1))[:, rows].flatten(0, 1)
+        return changed
 
     def _decode_level(self, raw: Tensor, level: int) -> Tensor:
         batch, _, height, width, _ = raw.shape

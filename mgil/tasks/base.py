@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ class Split(Images, Protocol):
     """The images of a split with their labels, whatever these are."""
 
     def __len__(self) -> int: ...
+
+    def content(self) -> dict[str, Any]:
+        """Plain values that are equal where the labels are: numbers for people, and a digest of all called `labels`."""
 
 
 class Loss(Protocol):
@@ -131,6 +134,38 @@ class Predictor(Protocol):
     size_hw: tuple[int, int]
 
     def __call__(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> Sequence[Result]: ...
+
+
+class Followable(Result, Protocol):
+    """A result whose objects can be followed from picture to picture."""
+
+    @property
+    def boxes_xyxy(self) -> np.ndarray:
+        """(n, 4) pixels of the picture."""
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(n,) 0..1."""
+
+    @property
+    def classes(self) -> np.ndarray:
+        """(n,) class indices."""
+
+    def followed(self, rows: np.ndarray, track_ids: np.ndarray, trails: tuple[np.ndarray, ...]) -> Followable:
+        """Those (k,) rows alone, with the (k,) numbers of their tracks, and (m, 2) points where each was, oldest first.
+
+        The numbers are in its text and its drawing, and end its label lines and table rows.
+        """
+
+
+@runtime_checkable
+class FollowingPredictor(Predictor, Protocol):
+    """The predictor of a task whose objects can be followed: it gives what a tracker asks for."""
+
+    sure_score: float  # a detection of at least this may begin a track
+
+    def candidates(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> Sequence[Followable]:
+        """As the call, with detections that are too weak to be shown but may go on a track."""
 
 
 class Inside(Protocol):

@@ -167,7 +167,7 @@ def test_detect_writes_it(weights: Path, pictures: list[Path], tmp_path: Path) -
         np.testing.assert_allclose(np.loadtxt(run / "labels" / f"{path.stem}.txt"), colour, atol=1e-4)
         drawn = cv2.imread(str(run / path.name))[..., ::-1]
         np.testing.assert_allclose(drawn / 255, np.broadcast_to(colour, drawn.shape), atol=1 / 255)
-        assert (run / "crops" / "all" / f"{path.stem}.jpg").exists()
+        assert (run / "crops" / "all" / f"{path.stem}_det1.jpg").exists()
     with (run / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["Image Name"] for row in rows] == [path.name for path in pictures]

@@ -95,7 +95,7 @@ def test_the_program_is_called_as_the_user_called_it(
     run = tmp_path / "exp"
     (run / "weights").mkdir(parents=True)
     (run / "weights" / "last.pt").touch()
-    monkeypatch.setattr("mgil.engine.training.run.load_checkpoint", lambda path: Namespace(path=path))
+    monkeypatch.setattr("mgil.engine.training.resume.load_checkpoint", lambda path: Namespace(path=path))
     monkeypatch.setattr("mgil.engine.training.run.resumed_config", lambda config, *_: config)
     monkeypatch.setattr("mgil.engine.training.run.put_together", interrupt)
     monkeypatch.setattr("mgil.engine.stopping.world_size", lambda: processes)

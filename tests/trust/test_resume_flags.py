@@ -14,40 +14,20 @@ import torch
 
 import train as door
 from mgil.datasets.batches.loader import TrainLoader
+from mgil.datasets.reading.config import SHIPPED_FOLDER
+from mgil.engine.training import resume
 from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from mgil.engine.training.log import read_results
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.resume import CONSEQUENCES, find_resume, resumed_config
 from mgil.engine.training.run import run_train
 from mgil.engine.training.run_claim import RunClaim
-from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import Checkpoint, load_checkpoint
-from tests.engine.tiny import RECIPE, Playground, make_data, random_squares, same_tensors, write_yaml
+from tests.engine.tiny import RECIPE, Playground, same_tensors, write_yaml
 from tests.files.unfinished import leave_unfinished
+from tests.trust.cutting import cut_run, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-class Stop(Exception):
-    """Ends a run, as a power cut would."""
-
-
-def train(config: TrainConfig, **options: Any) -> Path:
-    return run_train(config, lambda _line: None, **options)
-
-
-def cut_run(config: TrainConfig, before: int = 1) -> None:
-    """Train, and stop as an epoch begins."""
-    original = Trainer.train_epoch
-
-    def train_epoch(self: Trainer, epoch: int, title: str | None = None) -> Any:
-        if epoch == before:
-            raise Stop
-        return original(self, epoch, title)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(Trainer, "train_epoch", train_epoch)
-        train(config)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +42,7 @@ def test_what_may_change_is_taken_over(interrupted: Checkpoint) -> None:
     changes: dict[str, Any] = {
         **{"epochs": 7, "patience": 5, "device": "0", "workers": 3, "cache": "none"},
         **{"noplots": False, "nosave": True, "noval": True, "save_period": 2},
+        "data": str(SHIPPED_FOLDER / "coco.yaml"),
     }
     assert changes.keys() == set(MAY_CHANGE_ON_RESUME) - {"resume"}
     lines: list[str] = []
@@ -76,7 +57,7 @@ def test_what_may_change_is_taken_over(interrupted: Checkpoint) -> None:
 
 def test_what_may_not_change_is_refused_by_name(interrupted: Checkpoint) -> None:
     other: dict[str, Any] = {
-        **{"weights": "w.pt", "cfg": "yolov5s.yaml", "data": "coco.yaml", "hyp": "scratch-low", "batch_size": 4},
+        **{"weights": "w.pt", "cfg": "yolov5s.yaml", "hyp": "scratch-low", "batch_size": 4},
         **{"imgsz": 96, "rect": True, "noautoanchor": False, "image_weights": True, "multi_scale": True},
         **{"single_cls": True, "optimizer": "Adam", "sync_bn": True, "project": "p", "name": "n", "exist_ok": True},
         **{"cos_lr": True, "label_smoothing": 0.1, "freeze": (3,), "seed": 1, "amp": "bf16", "compile": True},
@@ -88,7 +69,7 @@ def test_what_may_not_change_is_refused_by_name(interrupted: Checkpoint) -> None
         change = {name: value}
         with pytest.raises(ValueError, match=f"^{flag} .* a resumed run keeps its own .*; only --epochs") as caught:
             resumed_config(TrainConfig(**change), interrupted, change)
-        assert "--save-period may change" in str(caught.value) and "\n" not in str(caught.value)
+        assert "--data may change" in str(caught.value) and "\n" not in str(caught.value)
     both = {"seed": 1, "batch_size": 4, "workers": 2}
     with pytest.raises(ValueError, match=r"--batch-size 4: .* 8; --seed 1: .* 0; only"):
         resumed_config(TrainConfig(**both), interrupted, both)
@@ -132,28 +113,6 @@ def test_the_run_goes_on_from_another_folder(
     monkeypatch.chdir(tmp_path)
     run = train(TrainConfig(resume="exp"))
     assert len(read_results(run / "results.csv")) == 2
-
-
-def test_a_moved_data_set_is_taken_over(ground: Playground, tmp_path: Path) -> None:
-    """Moved, its place in last.pt is wrong; of other classes it is refused as ever."""
-    old = make_data(tmp_path / "old", random_squares(16, seed=3), random_squares(4, seed=4))
-    cut_run(ground.config(tmp_path, data=str(old), noval=True))
-    resume = str(tmp_path / "exp")
-    with pytest.raises(ValueError, match="a resumed run keeps its own"):  # it is still there
-        train(TrainConfig(resume=resume, data=ground.data))
-    new = (tmp_path / "old").rename(tmp_path / "new") / old.name
-    said = rf"^--resume: \S*last\.pt was trained on {old}, which is not there any more; .* with --data NEW\.yaml$"
-    with pytest.raises(FileNotFoundError, match=said):
-        train(TrainConfig(resume=resume))
-    with pytest.raises(FileNotFoundError, match="nowhere.yaml not found"):
-        train(TrainConfig(resume=resume, data="nowhere.yaml"))
-    others = new.with_name("others.yaml")
-    others.write_text(new.read_text().replace("green", "yellow"))
-    with pytest.raises(ValueError, match=r"trained on 3 classes, .*others\.yaml has 3, or others"):
-        train(TrainConfig(resume=resume, data=str(others)))
-    run = train(TrainConfig(resume=resume, data=str(new)))
-    assert len(read_results(run / "results.csv")) == 2
-    assert load_checkpoint(run / "weights" / "last.pt").info["data"] == str(new)
 
 
 def test_which_run_is_meant(ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +261,7 @@ DAMAGES: dict[str, list[Any]] = {
 
 def test_a_damaged_training_state_is_one_line(interrupted: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged: list[Checkpoint] = []
-    monkeypatch.setattr("mgil.engine.training.run.load_checkpoint", lambda _path: damaged[-1])
+    monkeypatch.setattr("mgil.engine.training.resume.load_checkpoint", lambda _path: damaged[-1])
     for key, values in DAMAGES.items():
         for value in values:
             training = dict(interrupted.training)
@@ -313,13 +272,20 @@ def test_a_damaged_training_state_is_one_line(interrupted: Checkpoint, monkeypat
 
 
 def test_a_changed_data_set_is_told(ground: Playground, interrupted: Checkpoint, tmp_path: Path) -> None:
-    changed = replace(interrupted, training=interrupted.training | {"images": 15})
-    lines: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mgil.engine.training.run.load_checkpoint", lambda _path: changed)
-        patch.setattr("mgil.engine.training.run.train", lambda _run: None)
-        run_train(TrainConfig(resume=str(interrupted.path)), lines.append)
-    assert "train: 16 images, the run had 15: from here on it is another run" in lines
+    """Where it is the same file; in checkpoints of older versions, which kept the number of images alone, too."""
+    training, content = interrupted.training, interrupted.training["content"]
+    older = {key: value for key, value in training.items() if key != "content"} | {"images": 15}
+    labels = training | {"content": content | {"val": content["val"] | {"labels": "of a past time"}}}
+    for changed, line in (
+        (older, "train: 16 images, the run had 15: from here on it is another run"),
+        (labels, "val: other labels or image sizes: from here on it is another run"),
+    ):
+        lines: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(resume, "load_checkpoint", lambda _path, found=changed: replace(interrupted, training=found))
+            patch.setattr("mgil.engine.training.run.train", lambda _run: None)
+            run_train(TrainConfig(resume=str(interrupted.path)), lines.append)
+        assert line in lines
 
 
 def scaled(device: torch.device) -> Precision:

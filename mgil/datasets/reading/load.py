@@ -16,7 +16,7 @@ from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.label_cache import LabelCache, sign_files
 from mgil.datasets.reading.labels import label_path_of, scan_yolo
 from mgil.datasets.reading.path_list import PathList
-from mgil.datasets.reading.samples import Findings, JsonKeys, Samples
+from mgil.datasets.reading.samples import Findings, JsonKeys, NoImages, Samples
 from mgil.datasets.reading.set_faults import fault_of_json, fault_of_labels
 from mgil.files.paths import bracket_hint, is_there, unset_variables
 from mgil.files.text import Report, printable
@@ -83,7 +83,7 @@ def _read_folders(config: DataConfig, split: str, cache: LabelCache) -> tuple[Sa
     paths, problems = list_images(sources, config.bases)
     if not paths:
         why = f"no images found; the first problem: {problems[0]}" if problems else "no images found"
-        raise ValueError(f"{', '.join(map(printable, sources))}: {why} ({split} of {config.yaml_path})")
+        raise NoImages(f"{', '.join(map(printable, sources))}: {why} ({split} of {config.yaml_path})")
     num_classes = None if config.one_class else len(config.names)
     key = f"yolo {num_classes} {config.kpt_shape} {config.root} {sources}"
     signature = sign_files(chain(paths, map(label_path_of, paths)))

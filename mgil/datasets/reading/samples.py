@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ class JsonKeys:
     image_folder: str  # that its file names start from
     category_ids: tuple[int, ...]  # by class index
     lacking: tuple[int, ...]  # classes that it has no category of
+
+
+class NoImages(ValueError):
+    """A split is empty: its folders and lists are there, and name no image."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ class Samples:
         """Number of images."""
         return len(self.image_paths)
 
+    def content(self) -> dict[str, Any]:
+        """The number of boxes, and a digest of all but the paths and ids of the images."""
+        kept = (self.sizes_hw, self.boxes_cxcywh, self.classes, self.areas, self.iscrowd, self.offsets)
+        return {"boxes": len(self.classes), "labels": digest_of(*kept)}
+
     @property
     def image_index(self) -> np.ndarray:
         """(M,) int64, the index of each box's image."""
@@ -119,6 +129,15 @@ class Samples:
     def _with_rows(self, kept: np.ndarray) -> Samples:
         flat = {name: getattr(self, name)[kept] for name in ("boxes_cxcywh", "classes", "areas", "iscrowd")}
         return replace(self, **flat, offsets=np.concatenate([[0], np.cumsum(kept)])[self.offsets])
+
+
+def digest_of(*arrays: np.ndarray) -> str:
+    """The same for the same values, shapes and types alone."""
+    digest = sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 @dataclass

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from mgil.files.figures import new_figure, save_figure
+from mgil.files.matplotlib_import import own_settings
 
 MARKERS = ("-o", "-s", ":v", ":d", ":^")
 
 
+@own_settings()
 def plot_input_sizes(rows: dict[int, dict[str, float]], path: Path) -> None:
     """Draw the columns of a table over input sizes, a line each; a column without any number is left out."""
     figure, axes = new_figure(8, 5)

@@ -12,28 +12,22 @@ import torch
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.depths import DepthTally
 from mgil.datasets.reading.download import download_absent
-from mgil.datasets.reading.value_range import ValueRange
-from mgil.engine.data_of_weights import check_classes, load_trained_on
+from mgil.engine.data_of_weights import check_classes, data_named_by, load_trained_on
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.plots import plot_input_sizes
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.runs import new_run_folder
-from mgil.engine.runtimes.model import (
-    check_fixed_size,
-    check_pytorch_only,
-    device_for,
-    fixed_size_hw,
-    is_exported,
-    load_exported,
-)
-from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.engine.runtimes.load import check_half, load_networks
+from mgil.engine.runtimes.model import check_fixed_size, device_for, fixed_size_hw
 from mgil.files.csv_file import write_csv
 from mgil.files.flags import check_foreign
+from mgil.files.fonts import tell_missing_letters
+from mgil.files.matplotlib_import import load_matplotlib
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.tasks.base import Loading, Split, Task
-from mgil.tasks.registry import options_of, task_named
+from mgil.tasks.registry import options_of
 
 SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
 
@@ -73,33 +67,35 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
             that would be overwritten.
     """
     device = device_for(config.weights, config.device)
-    for path in filter(is_exported, config.weights):
-        check_pytorch_only(path, half=config.half)
-    if config.half and device.type != "cuda":
-        raise ValueError(f"--half needs a CUDA device, this run is on {device.type}; leave it out")
-    task, model, trained_on, values = _load(config.weights, device)
+    if config.half:
+        check_half(config.weights, device)
+    task, model, trained_on, values = load_networks(config.weights, device)
     check_foreign(config, (ValFlags, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
     if config.task == "speed":
         config = replace(config, **task.speed_options)
-    if config.data or not trained_on:
-        data = load_data_config(config.data or "digits.yaml")
-    else:
-        data = load_trained_on(trained_on, config.weights[0])
-    depths = DepthTally(data.values or values, chosen=data.values is not None)
-    data = replace(data, values=depths.values)
-    if config.download:
-        data = download_absent(data, (config.split,), report)
+    named_by = config.weights[0] if trained_on and not config.data else None
+    with data_named_by(named_by):
+        data = (
+            load_trained_on(str(trained_on), named_by) if named_by else load_data_config(config.data or "digits.yaml")
+        )
+        depths = DepthTally(data.values or values, chosen=data.values is not None)
+        data = replace(data, values=depths.values)
+        if config.download:
+            data = download_absent(data, (config.split,), report)
     seen = task.adapted(data, config)
     if seen is data:
         has_one_class_flag = hasattr(options_of(task.name, "val"), "single_cls")
         check_classes(model.names, data, report, "--single-cls" if has_one_class_flag else "")
-    split = task.read(seen, config.split, strict=config.strict, report=report)
+    with data_named_by(named_by):
+        split = task.read(seen, config.split, strict=config.strict, report=report)
     sizes = _input_sizes(config, model, report)
     for line in task.evaluation_notes(model, config.weights[0]):
         report(line)
     subject = Subject(task, model, seen, split, device, depths)
     if config.task == "speed" and len(sizes) == 1:  # a line on the console is all there is
         return {size: _measured(config, subject, size, None, report) for size in sizes}
+    load_matplotlib()  # before the work: pictures are part of the results
+    tell_missing_letters(seen.names, report)
     folder = new_run_folder(config.project, config.name, config.exist_ok)
     folders = {size: folder if len(sizes) == 1 else folder / f"size_{size}" for size in sizes}
     with closing(WrittenFiles(folder)) as written:
@@ -114,32 +110,6 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
             _save_sizes(task, results, folder, written, report)
     report(f"results saved to {folder}")
     return results
-
-
-def _load(weights: tuple[str, ...], device: torch.device) -> tuple[Task, Any, str | None, ValueRange | None]:
-    """The task and the model of the weights, and of the first of them their data set and the meaning of its values."""
-    models: list[Any] = []
-    tasks: list[str] = []
-    trained_on: list[Any] = []
-    values: list[ValueRange | None] = []
-    for path in weights:
-        if is_exported(path):
-            models.append(load_exported(path, device))
-            tasks.append(models[-1].task.name)
-            trained_on.append(None)
-            values.append(models[-1].info.values)
-        else:
-            checkpoint = load_checkpoint(path)
-            models.append(model_from_checkpoint(checkpoint, device))
-            tasks.append(checkpoint.task)
-            trained_on.append(checkpoint.info.get("data"))
-            values.append(checkpoint.values)
-    other = next((i for i, name in enumerate(tasks) if name != tasks[0]), None)
-    if other is not None:
-        raise ValueError(f"{weights[other]} is of the task {tasks[other]}, {weights[0]} of {tasks[0]}; give one task's")
-    task = task_named(tasks[0])
-    model = models[0] if len(models) == 1 else task.pooled(models, weights)
-    return task, model, str(trained_on[0]) if trained_on[0] else None, values[0]
 
 
 def _input_sizes(config: ValFlags, model: Any, report: Report) -> tuple[int, ...]:

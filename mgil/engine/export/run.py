@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.engine.cli import describe
-from mgil.engine.data_of_weights import check_classes, load_trained_on
+from mgil.engine.data_of_weights import check_classes, data_named_by, load_trained_on
 from mgil.engine.devices import select_device
 from mgil.engine.export.check import Run, check_file
 from mgil.engine.export.config import DEFAULT_OPSET, ExportFlags
@@ -121,7 +121,8 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
         report(f"--int8: its ranges are read off {source}, the data set named in the weights; --data names another")
     data = None
     if source:
-        data = load_data_config(config.data) if config.data else load_trained_on(str(source), config.weights)
+        with data_named_by(None if config.data else config.weights):
+            data = load_data_config(config.data) if config.data else load_trained_on(str(source), config.weights)
         data = replace(data, values=data.values or checkpoint.values)
         if len(model.names) > 1:  # those of one class may be of --single-cls, and images are all that is taken
             check_classes(model.names, data, report)
@@ -145,7 +146,8 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
     )
     check_opset(job)
     _check_job(formats, job)
-    return job, check_inputs(job, data, report)
+    with data_named_by(None if config.data else config.weights):
+        return job, check_inputs(job, data, report)
 
 
 def check_inputs(job: ExportJob, data: DataConfig | None, report: Report) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from mgil.files.flags import Refused, check_fields, flag, flag_of, positive_int,
 from mgil.files.shipped import EXAMPLES
 from mgil.tasks.registry import with_options
 
+TRACKERS = ("bytetrack", "botsort")
 MOST_THICKNESS = 1000  # pixels; OpenCV draws thicker lines for minutes
 
 
@@ -22,12 +24,11 @@ class DetectFlags:
         ValueError: A value that cannot be right; the flag is named.
     """
 
-    weights: str | None = flag(
+    weights: tuple[str, ...] | str | None = flag(
         None,
         nargs="+",
-        most=1,
-        together="one file: ensembles are not available",
-        help="weights (.pt) or an exported model; default: the newest best.pt in runs/train",
+        help="a .pt or exported file, or several whose predictions are pooled before NMS; default: the newest best.pt "
+        "in runs/train",
     )
     source: str = flag(
         str(EXAMPLES),
@@ -45,6 +46,14 @@ class DetectFlags:
         help="input size: a side, or height and width; default: the weights' training size",
     )
     device: str = flag("", help="cpu, mps or a GPU's number; default: the first GPU, else the CPU")
+    track: str | None = flag(
+        None,
+        choices=TRACKERS,
+        nargs="?",
+        const=TRACKERS[0],
+        help="follow objects through videos and streams and number them: bytetrack (where the flag stands alone) or "
+        "botsort, for a moving camera",
+    )
     view_img: bool = flag(False, help="show the pictures in a window; q or Esc ends")
     save_txt: bool = flag(False, help="write labels/*.txt")
     save_csv: bool = flag(False, help="write predictions.csv")
@@ -86,6 +95,8 @@ class DetectFlags:
         return range_of(self.bits, self.range or None, ("--bits", "--range"))
 
     def __post_init__(self) -> None:
+        if isinstance(self.weights, str | os.PathLike):  # one file in Python
+            object.__setattr__(self, "weights", (self.weights,))
         check_fields(self)
         _ = self.values  # which raises where they make no sense
         check_input_size(self.imgsz or ())

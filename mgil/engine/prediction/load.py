@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,23 +14,16 @@ import torch
 from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.engine.input_size import check_input_size, input_size_hw, warn
 from mgil.engine.prediction.predictor import Model
-from mgil.engine.runtimes.model import (
-    check_fixed_size,
-    check_pytorch_only,
-    device_for,
-    fixed_size_hw,
-    is_exported,
-    load_exported,
-)
-from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.engine.runtimes.load import check_half, load_networks
+from mgil.engine.runtimes.model import check_fixed_size, device_for, fixed_size_hw
 from mgil.files.flags import from_keywords
 from mgil.files.text import Report
 from mgil.tasks.base import Task
-from mgil.tasks.registry import options_of, task_named
+from mgil.tasks.registry import options_of
 
 
 def load_model(
-    weights: str | Path,
+    weights: str | Path | Sequence[str | Path],
     device: str | torch.device = "",
     imgsz: int | Sequence[int] | None = None,
     half: bool = False,
@@ -47,7 +41,8 @@ def load_model(
 
     Args:
         weights: a .pt file of train.py, an official YOLOv5 detection checkpoint, or an exported .torchscript, .onnx or
-            .engine file or OpenVINO folder.
+            .engine file or OpenVINO folder. Several, in a list, are an ensemble: their predictions are pooled before
+            non-maximum suppression.
         device: "" (the first GPU if there is one, else the CPU), "cpu", "mps" or a GPU's number.
         imgsz: longest side of the network's input, or its (height, width), 32 pixels or more, rounded up to the
             model's stride; None takes the size it was trained at. A file that was exported for one size takes that
@@ -68,8 +63,8 @@ def load_model(
 
     Raises:
         FileNotFoundError: no such weights.
-        ValueError: weights that cannot be used, no such device, a runtime that is not installed, or a parameter out of
-            its range.
+        ValueError: weights that cannot be used or do not fit together, no such device, a runtime that is not installed,
+            or a parameter out of its range.
     """
 
     def own(task: Task) -> Any:
@@ -94,7 +89,7 @@ def _sides(imgsz: Any) -> tuple[int, ...]:
 
 
 def open_model(
-    weights: str | Path,
+    weights: str | Path | Sequence[str | Path],
     device: str,
     sides: tuple[int, ...],
     half: bool,
@@ -114,22 +109,16 @@ def open_model(
         FileNotFoundError, ValueError: As for `load_model`.
     """
     check_input_size(sides)
-    place = device_for([weights], device)
-    model: Any
-    if is_exported(weights):
-        check_pytorch_only(weights, half=half)
-        model = load_exported(weights, place)
-        task = model.task
-        values = values or model.info.values
-    else:
-        if half and place.type != "cuda":
-            raise ValueError(f"half precision needs a CUDA device, not {place}")
-        checkpoint = load_checkpoint(weights)
-        task = task_named(checkpoint.task)
-        model = model_from_checkpoint(checkpoint, place, half=half)
-        values = values or checkpoint.values
+    paths = [weights] if isinstance(weights, str | os.PathLike) else list(weights)
+    if not paths:
+        raise ValueError("weights: give at least one file")
+    place = device_for(paths, device)
+    if half:
+        check_half(paths, place)
+    task, model, _, own_values = load_networks(paths, place, half=half)
+    values = values or own_values
     if sides:
-        check_fixed_size(model, sides, weights)
+        check_fixed_size(model, sides, " + ".join(map(str, paths)))
     own = options(task)
     size_hw = fixed_size_hw(model) or input_size_hw(sides or (model.imgsz,), model.max_stride, report)
     return task, Model(task.predictor(model, own, device=place, size_hw=size_hw, half=half), values, report)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mgil.datasets.reading.depths import Advice, DepthTally
 from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.input_size import warn
 from mgil.engine.prediction.inputs import as_images, is_many
-from mgil.files.text import Report
+from mgil.engine.prediction.trackers import tracker_classes
+from mgil.engine.prediction.tracking import Tracker, Trackers
+from mgil.engine.sources.sources import Source, open_source
+from mgil.files.text import Report, check_class_names
 from mgil.tasks.base import Predictor
 
 UNLESS = "to load_model, unless the weights learned from the like"
@@ -33,12 +42,12 @@ class Model:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names by index; assigning others renames the classes."""
+        """Class names by index; assigning others renames the classes. ValueError: not as many, or not to be shown."""
         return self.predictor.names
 
     @names.setter
-    def names(self, names: tuple[str, ...]) -> None:
-        self.predictor.names = names
+    def names(self, names: Sequence[str]) -> None:
+        self.predictor.names = _class_names(names, len(self.names))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Take `names` alone: who sets `conf`, as with YOLOv5's hub models, should not wait for an effect.
@@ -80,3 +89,62 @@ class Model:
             results += self.predictor([image for image, _ in chunk], [path for _, path in chunk])
         self.depths.tell(self.report)
         return results if is_many(images) else results[0]
+
+    def tracker(self, kind: str = "bytetrack", fps: float = 30.0) -> Tracker:
+        """What follows objects through the pictures of one video or stream: call it with one after the other.
+
+        Args:
+            kind: "bytetrack", or "botsort" for a moving camera.
+            fps: Pictures a second that it will get.
+
+        Raises:
+            ValueError: As `Tracker` says; among these, a package that is not installed.
+        """
+        return Tracker(self.predictor, kind, fps, self._read)
+
+    def track(self, frames: Iterable[Any] | str | Path, kind: str = "bytetrack", fps: float = 30.0) -> Iterator[Any]:
+        """Follow objects through a video.
+
+            for results in model.track("video.mp4"):
+                results.track_ids, results.boxes_xyxy
+
+        Args:
+            frames: A source as detect.py has it, of which each video or stream is followed on its own; or the images of
+                one video, each as for the call.
+            kind: "bytetrack", or "botsort" for a moving camera.
+            fps: Of images, pictures a second; a source says it itself.
+
+        Returns:
+            The results, one at a time.
+
+        Raises:
+            ValueError: As `Tracker` and `open_source` say.
+            FileNotFoundError: No such source.
+        """
+        if not isinstance(frames, str | os.PathLike):
+            return map(self.tracker(kind, fps), frames)
+        tracker_classes()  # before anything is opened
+        source = open_source(os.fspath(frames), report=self.report, depths=self.depths)
+        return self._followed(source, Trackers(self.predictor, kind, source))
+
+    def _read(self, images: Any) -> Iterator[tuple[np.ndarray, str]]:
+        yield from as_images(images, self.depths)
+        self.depths.tell(self.report)
+
+    def _followed(self, source: Source, trackers: Trackers) -> Iterator[Any]:
+        with closing(source):
+            for frames in source:
+                yield from trackers(frames)
+        self.depths.tell(self.report)
+
+
+def _class_names(names: Any, count: int) -> tuple[str, ...]:
+    """Names that a model's classes can have; a mapping from 0 upwards is YOLOv5's way to write them."""
+    if isinstance(names, Mapping) and list(names) == list(range(len(names))):
+        names = tuple(names.values())
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"names {names!r}: give the name of each class, as ('cat', 'dog')")
+    if len(names) != count:
+        raise ValueError(f"names {names!r}: {len(names)} for the model's {count} classes")
+    check_class_names(names)
+    return tuple(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
 from mgil.engine.prediction.load import open_model
 from mgil.engine.prediction.predictor import Model
+from mgil.engine.prediction.trackers import tracker_classes
+from mgil.engine.prediction.tracking import Trackers, check_sequence, following
 from mgil.engine.prediction.writers import ResultWriter
 from mgil.engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from mgil.engine.sources.sources import Frame, Source, open_source
@@ -28,6 +31,7 @@ from mgil.engine.sources.streams import StreamsGone
 from mgil.engine.sources.video import quiet_opencv
 from mgil.engine.stopping import StopRequest, stop_requests
 from mgil.files.flags import check_foreign
+from mgil.files.fonts import tell_missing_letters
 from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.tasks.base import Result, Task
@@ -60,7 +64,9 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
     """
     if config.view_img:
         check_display()
-    weights = config.weights or str(newest_weights())
+    if config.track is not None:
+        tracker_classes()  # a missing package ends the run before anything is read
+    weights = config.weights or (str(newest_weights()),)
     task, model = _open(config, weights, report)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())
@@ -69,8 +75,13 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
         source = open_source(config.source, vid_stride=config.vid_stride, report=report, depths=model.depths)
         stack.enter_context(closing(source))
         run = stack.enter_context(closing(_Run(config, task, model, source, report, stop)))
+        if config.track is not None:
+            check_sequence(source, report)
+        if (config.view_img or not config.nosave) and not config.hide_labels:
+            tell_missing_letters(model.names, report)
         height, width = model.size_hw
-        report(f"{weights}: {len(model.names)} classes, input up to {height}x{width} pixels, on {model.device}")
+        room = f"input up to {height}x{width} pixels, on {model.device}"
+        report(f"{' + '.join(weights)}: {len(model.names)} classes, {room}")
         try:
             run.everything()
         except (KeyboardInterrupt, StreamsGone) as end:
@@ -109,23 +120,28 @@ def check_display() -> None:
         raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
 
 
-def _open(config: DetectFlags, weights: str, report: Report) -> tuple[Task, Model]:
+def _open(config: DetectFlags, weights: Sequence[str], report: Report) -> tuple[Task, Model]:
+    source = " + ".join(weights)
+
     def own(task: Task) -> Any:
         parts = (DetectFlags, options_of(task.name, "detect"))
-        check_foreign(config, parts, f"{weights} is of the task {task.name}")
+        check_foreign(config, parts, f"{source} is of the task {task.name}")
         return config
 
     data = None if config.data is None else load_data_config(config.data)
     values = config.values or (data.values if data else None)
     task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report, values)
     if config.visualize and not isinstance(model.model, Network):
-        raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
+        one = "one file of " if len(weights) > 1 else ""
+        raise ValueError(f"--visualize needs {one}PyTorch weights (.pt), whose layers can be looked into")
+    if config.track is not None:
+        following(model.predictor)
     if data is not None:
         if len(data.names) != len(model.names):
             count = len(data.names)
-            raise ValueError(f"{config.data} has {count} class names, {weights} has {len(model.names)} classes")
+            raise ValueError(f"{config.data} has {count} class names, {source} has {len(model.names)} classes")
         if has_other_order(model.names, data):
-            report(f"{config.data} has the classes of {weights} in another order; the names of the weights are used")
+            report(f"{config.data} has the classes of {source} in another order; the names of the weights are used")
         else:
             model.names = data.names
     return task, model
@@ -151,6 +167,7 @@ class _Run:
         self.detections = 0
         self.last_input_hw = (0, 0)
         self._writer: ResultWriter | None = None
+        self._trackers = None if config.track is None else Trackers(model.predictor, config.track, source)
         self._spent: dict[str, float] = {}  # milliseconds by stage
         self._live, self._latency_s, self._longest_latency_s = 0, 0.0, 0.0  # frames, their sum and their worst
 
@@ -190,7 +207,7 @@ class _Run:
             self.report(f"Results saved to {self.folder}{written}")
         if self.frames:
             self.model.depths.close(self.report)
-        for line in self.source.sums():
+        for line in (*self.source.sums(), *(self._trackers.sums() if self._trackers is not None else ())):
             self.report(line)
 
     def _moment(self, frames: list[Frame]) -> bool:
@@ -198,7 +215,7 @@ class _Run:
         self._open_outputs()
         with ExitStack() as stack:
             maps = stack.enter_context(recorded_maps(self.model.model)) if self.config.visualize else {}
-            found = self.model.predictor([frame.image for frame in frames], [frame.path for frame in frames])
+            found = self._look(frames)
         self._clock(frames)
         self._save_maps(maps, frames)
         go_on = True
@@ -211,6 +228,11 @@ class _Run:
                 go_on = _show(frame, picture, self.stop) and go_on
         return go_on
 
+    def _look(self, frames: list[Frame]) -> Sequence[Result]:
+        if self._trackers is not None:
+            return self._trackers(frames)
+        return self.model.predictor([frame.image for frame in frames], [frame.path for frame in frames])
+
     def _open_outputs(self) -> None:
         # made with the first frame, so that a source that gives none leaves no empty folder
         if self._writer is not None or not self.config.writes:
@@ -219,7 +241,7 @@ class _Run:
         self.folder = new_run_folder(config.project, config.name, config.exist_ok)
         self._writer = ResultWriter(
             self.folder,
-            self.task.table_columns,
+            (*self.task.table_columns, *(() if self._trackers is None else ("Track",))),
             media=not config.nosave,
             txt=config.save_txt,
             conf=config.save_conf,
@@ -238,8 +260,7 @@ class _Run:
         if not maps or self.folder is None or self._writer is None:
             return
         for index, frame in enumerate(frames):
-            name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
-            save_feature_maps(maps, index, self.folder / "features" / name, self._writer.written)
+            save_feature_maps(maps, index, self.folder / "features" / frame.name, self._writer.written)
 
     def _clock(self, frames: list[Frame]) -> None:
         now = time.monotonic()

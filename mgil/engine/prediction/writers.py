@@ -36,9 +36,9 @@ class ResultWriter:
         media: annotated pictures and videos, `{stem}{suffix}`; videos and streams become `{stem}.mp4`. Those of streams
             play at the speed of life, however many pictures were dropped.
         txt: `labels/{stem}[_{frame}].txt`, lines `class x y w h` in 0..1, for images with detections.
-        conf: a sixth column of these with the score.
+        conf: a sixth column of these with the score. The numbers of objects that are followed come last.
         table: `predictions.csv`; its first three columns are YOLOv5's.
-        crops: `crops/{class}/{stem}[_{frame}].jpg`, the second of a class on an image ending in `-2`, and so on.
+        crops: `crops/{class}/{stem}[_{frame}]_det{n}.jpg`; n is the detection's place from 1 in labels and table.
         side_by_side: whether frames of several videos come in turn.
     """
 
@@ -60,7 +60,6 @@ class ResultWriter:
         self._media, self._txt, self._conf, self._crops = media, txt, conf, crops
         self._side_by_side = side_by_side
         self._videos: dict[str, VideoFile] = {}
-        self._crop_paths: set[Path] = set()
         self._table: TableFile | None = None
         if txt:
             (folder / "labels").mkdir(exist_ok=True)
@@ -81,13 +80,12 @@ class ResultWriter:
             raise
 
     def _write(self, frame: Frame, result: Result, picture: np.ndarray | None) -> None:
-        name = frame.stem if frame.number is None else f"{frame.stem}_{frame.number}"
         if self._txt:
-            self._write_labels(name, result)
+            self._write_labels(frame.name, result)
         if self._table is not None:
             self._table.write(_table_rows(frame, result))
         if self._crops:
-            self._write_crops(name, result)
+            self._write_crops(frame.name, result)
         if self._media and picture is not None:
             self._write_media(frame, picture)
 
@@ -125,14 +123,9 @@ class ResultWriter:
         self.labels_written += 1
 
     def _write_crops(self, name: str, result: Result) -> None:
-        for kind, crop in result.named_crops():
-            folder = self.folder / "crops" / kind
-            folder.mkdir(parents=True, exist_ok=True)
-            path, count = folder / f"{name}.jpg", 1
-            while path in self._crop_paths:
-                count += 1
-                path = folder / f"{name}-{count}.jpg"
-            self._crop_paths.add(path)
+        for number, (kind, crop) in enumerate(result.named_crops(), start=1):
+            path = self.folder / "crops" / kind / f"{name}_det{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
             with self.written.writing(path):
                 save_image(path, crop)
 

@@ -24,6 +24,7 @@ class StreamCapture:
     def __init__(self, address: str, vid_stride: int, silence_s: float, state: StreamState) -> None:
         self._address, self._vid_stride, self._silence_s, self._state = address, vid_stride, silence_s, state
         self._taken = 0  # of a stream with an end, up to where its pictures were taken, over all connections
+        self._sent = 0  # pictures of a live stream, over all connections
 
     def connect(self) -> str | None:
         """Read from one connection until it breaks off; returns why, or None at the end of the stream."""
@@ -56,13 +57,14 @@ class StreamCapture:
                 silent = time.monotonic() - waited_since >= 0.9 * self._silence_s
                 return f"no picture for {self._silence_s:g} s" if silent else "it broke off"
             grabbed += 1
+            self._sent += 1
             if grabbed % self._vid_stride or grabbed <= self._taken:
                 self._state.alive()
                 continue
             valid, image_bgr = capture.retrieve()
             if not valid:
                 return "it sends damaged pictures"
-            self._state.put(image_bgr, fps, has_end)
+            self._state.put(image_bgr, grabbed if has_end else self._sent, fps, has_end)
             if has_end:
                 self._taken = grabbed
         return None

@@ -35,7 +35,7 @@ def find_files(source: str) -> tuple[list[str], list[str]]:
         paths = _matched(source)
     else:
         raise FileNotFoundError(f"{shown_name(source)}: no such file or folder{unset_variables(source)}")
-    return sorted(paths, key=lambda path: suffix_of(path) in VIDEO_SUFFIXES), problems
+    return sorted(paths, key=is_video), problems
 
 
 def _in_folder(folder: str) -> list[str]:
@@ -61,6 +61,11 @@ def _matched(pattern: str) -> list[str]:
 def suffix_of(path: str) -> str:
     """The end of a file's name from its last dot, in lower case."""
     return os.path.splitext(path)[1].lower()
+
+
+def is_video(path: str) -> bool:
+    """Whether a file's name is a video's."""
+    return suffix_of(path) in VIDEO_SUFFIXES
 
 
 def _unknown_suffix(path: str) -> str:

@@ -19,12 +19,13 @@ import numpy as np
 
 from mgil.datasets.batches.decode import decode_image
 from mgil.datasets.reading.depths import DepthTally
-from mgil.engine.sources.files import VIDEO_SUFFIXES, find_files, suffix_of
+from mgil.engine.sources.files import find_files, is_video, suffix_of
 from mgil.engine.sources.names import shown_name, stream_stem
 from mgil.engine.sources.screen import parse_screen, read_screen
 from mgil.engine.sources.stream_state import Patience, Picture
 from mgil.engine.sources.streams import Streams
 from mgil.engine.sources.video import FALLBACK_FPS, is_utf8, read_video
+from mgil.files.names import distinct
 from mgil.files.paths import find
 from mgil.files.text import Report, printable, to_utf8
 
@@ -43,7 +44,7 @@ class Frame:
         path: the file or stream it came from, as given.
         stem: names the output files; no two files of one source share it.
         title: how the console line about it starts.
-        number: frame number from 1 within a video or stream; None for a still picture.
+        number: place from 1 among all frames of a video, or all pictures that a stream sent; None for a still picture.
         fps: frames per second after `vid_stride`; None for a still picture.
         arrived: `time.monotonic()` at which a live picture came; None where nothing is live.
     """
@@ -55,6 +56,11 @@ class Frame:
     number: int | None = None
     fps: float | None = None
     arrived: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What its own files are called: `stem`, or `stem_number` in a video or stream."""
+        return self.stem if self.number is None else f"{self.stem}_{self.number}"
 
 
 class Source(Protocol):
@@ -124,26 +130,23 @@ def open_source(
 def unique_stems(paths: Sequence[str]) -> list[str]:
     """Give every file a stem of its own: the second `cat` becomes `cat-2`, so that no output overwrites another.
 
-    A video needs more room: its frames are named stem_1, stem_2, ..., which no other file may be called.
+    A video needs more room: its frames are named stem_1, stem_2, ..., which no picture may be called.
     """
-    taken: set[str] = set()
-    stems = []
-    for path in paths:
-        base = printable(Path(path).stem)
-        while len(os.fsencode(base)) > MOST_STEM_BYTES:
-            base = base[:-1]
-        stem, count = base, 1
-        while stem.lower() in taken or (suffix_of(path) in VIDEO_SUFFIXES and _has_numbered(taken, stem.lower())):
-            count += 1
-            stem = f"{base}-{count}"
-        taken.add(stem.lower())  # lower case, as some file systems do not tell A from a
-        stems.append(stem)
-    return stems
+    stems = [_short_stem(path) for path in paths]
+    pictures = {stem.lower() for stem, path in zip(stems, paths, strict=True) if not is_video(path)}
+
+    def clashes(index: int, name: str) -> bool:
+        numbered = re.compile(re.escape(name.lower()) + r"_\d+")
+        return is_video(paths[index]) and any(map(numbered.fullmatch, pictures))
+
+    return distinct(stems, clashes)
 
 
-def _has_numbered(taken: set[str], stem: str) -> bool:
-    numbered = re.compile(re.escape(stem) + r"_\d+")
-    return any(numbered.fullmatch(other) for other in taken)
+def _short_stem(path: str) -> str:
+    stem = printable(Path(path).stem)
+    while len(os.fsencode(stem)) > MOST_STEM_BYTES:
+        stem = stem[:-1]
+    return stem
 
 
 class FileSource:
@@ -175,11 +178,11 @@ class FileSource:
         for index, (path, stem) in enumerate(zip(self.paths, self.stems, strict=True), start=1):
             place = f"{index}/{len(self.paths)}"
             try:
-                if suffix_of(path) in VIDEO_SUFFIXES:
+                if is_video(path):
                     yield from self._video(path, stem, place)
                 else:
                     image = self._picture(path)
-                    yield [Frame(image, path, stem, f"image {place} {printable(path)}: ")]
+                    yield [Frame(image, path, stem, f"image {place} {_shown(path, stem)}: ")]
             except UnreadableFile as error:
                 if self._must_read:
                     raise
@@ -211,8 +214,13 @@ class FileSource:
                 return
             except ValueError as error:
                 raise UnreadableFile(str(error)) from error
-            title = f"video {place} ({number}/{count or '?'}) {printable(path)}: "
+            title = f"video {place} ({number}/{count or '?'}) {_shown(path, stem)}: "
             yield [Frame(image, path, stem, title, number, fps / self._vid_stride)]
+
+
+def _shown(path: str, stem: str) -> str:
+    """A path, with the name of its outputs where they have another."""
+    return printable(path) if Path(path).stem == stem else f"{printable(path)} (as {stem})"
 
 
 class UnreadableFile(ValueError):
@@ -241,7 +249,8 @@ class StreamSource:
         entries = _read_streams(source) if source.lower().endswith(".streams") else [source]
         for entry in entries:
             _check_stream(entry)
-        self.names = [shown_name(entry) for entry in entries]
+        names = [shown_name(entry) for entry in entries]
+        self.names = [name if names.count(name) == 1 else f"{name} [{index}]" for index, name in enumerate(names)]
         self.stems = unique_stems([stream_stem(entry) for entry in entries])
         self._streams = Streams(entries, self.names, vid_stride=vid_stride, patience=patience, report=report)
 

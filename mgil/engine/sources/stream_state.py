@@ -27,7 +27,7 @@ class Picture:
 
     Attributes:
         image_bgr: (H, W, 3) uint8.
-        number: from 1, counted over all that the stream sent after `vid_stride`; a gap shows what was dropped.
+        number: from 1, counted over all that the stream sent; a gap shows what was passed over or dropped.
         fps: pictures per second after `vid_stride`, as the stream says.
         arrived: `time.monotonic()` at which it came; None for a stream with an end, where that says nothing.
     """
@@ -126,7 +126,7 @@ class StreamState:
         """Note a picture that is passed over."""
         self._sign_of_life = time.monotonic()
 
-    def put(self, image_bgr: np.ndarray, fps: float, has_end: bool) -> None:
+    def put(self, image_bgr: np.ndarray, number: int, fps: float, has_end: bool) -> None:
         """Fill the slot; see the class and `Picture`."""
         now = time.monotonic()
         with self._changed:
@@ -134,7 +134,7 @@ class StreamState:
                 self._changed.wait(0.5)
             self.seen += 1
             self.dropped += self._slot is not None
-            self._slot = Picture(image_bgr, self.seen, fps, None if has_end else now)
+            self._slot = Picture(image_bgr, number, fps, None if has_end else now)
             self._sign_of_life, self.problem = time.monotonic(), None
             if self._lost_at is not None:
                 self.news.append(f"stream {self.name}: back after {now - self._lost_at:.1f} s")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from itertools import count
 
 import cv2
 import numpy as np
@@ -47,7 +48,7 @@ def read_video(path: str, vid_stride: int) -> Iterator[tuple[np.ndarray, int, in
     """Read every `vid_stride`-th frame of a video file; damaged frames are passed over.
 
     Yields:
-        RGB frame, its number from 1, how many to expect (0 if unknown), and the video's own frames per second.
+        RGB frame, its number in the video from 1, how many that has (0 if unknown), and its own frames per second.
 
     Raises:
         ValueError: the file cannot be opened as a video, or holds no frame.
@@ -58,10 +59,9 @@ def read_video(path: str, vid_stride: int) -> Iterator[tuple[np.ndarray, int, in
             if not capture.isOpened():
                 raise ValueError(f"{printable(path)}: cannot be read as a video")
             fps = frame_rate(capture)
-            said = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) // vid_stride
+            said = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
             number = 0
-            for image_bgr in _frames(capture, vid_stride):
-                number += 1
+            for number, image_bgr in _frames(capture, vid_stride):
                 # the container's count may be a guess from its length, which the frames themselves can pass
                 yield np.ascontiguousarray(image_bgr[..., ::-1]), number, said if number <= said else 0, fps
         except cv2.error as error:
@@ -72,12 +72,14 @@ def read_video(path: str, vid_stride: int) -> Iterator[tuple[np.ndarray, int, in
         raise ValueError(f"{printable(path)}: holds no frame that can be read at --vid-stride {vid_stride}")
 
 
-def _frames(capture: cv2.VideoCapture, stride: int) -> Iterator[np.ndarray]:
-    """(H, W, 3) uint8 BGR; only the frames that are wanted are converted."""
-    while all(capture.grab() for _ in range(stride)):
+def _frames(capture: cv2.VideoCapture, stride: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Place in the video from 1, and (H, W, 3) uint8 BGR; only the frames that are wanted are converted."""
+    for number in count(stride, stride):
+        if not all(capture.grab() for _ in range(stride)):
+            return
         valid, image_bgr = capture.retrieve()
         if valid:
-            yield image_bgr
+            yield number, image_bgr
 
 
 @contextlib.contextmanager

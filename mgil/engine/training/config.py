@@ -26,10 +26,11 @@ from mgil.tasks.registry import DEFAULT_TASK, options_of
 
 AMP_CHOICES = ("auto", "off", "bf16", "fp16")
 CACHE_CHOICES = ("auto", "ram", "none")
-# Fields that may differ when a run is resumed: how it runs and how long, not what it learns from and how.
+# Fields that may differ when a run is resumed: how it runs and how long, not what it learns from and how. The data set
+# may lie elsewhere; its content is compared.
 MAY_CHANGE_ON_RESUME = (
     *("resume", "epochs", "patience", "device", "workers", "cache"),
-    *("noplots", "nosave", "noval", "save_period"),
+    *("noplots", "nosave", "noval", "save_period", "data"),
 )
 
 
@@ -77,7 +78,7 @@ class TrainFlags:
         const="latest",
         help="go on with an interrupted run: its folder or last.pt, by default the newest in --project. "
         "The run keeps its options; only "
-        f"{', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change, and --data where the set was moved",
+        f"{', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change, and --data names the same set alone",
     )
     nosave: bool = flag(False, help="keep only the last epoch's checkpoint")
     noval: bool = flag(False, help="validate only after the last epoch")

@@ -18,7 +18,7 @@ _PICTURES = (".jpg", ".png")
 
 
 def own_files(
-    folder: Path, config: TrainFlags, task: Task, val: Split, resuming: bool, report: Report, closing: ExitStack
+    folder: Path, config: TrainFlags, task: Task, val: Split | None, resuming: bool, report: Report, closing: ExitStack
 ) -> WrittenFiles:
     """Make sure that a training overwrites only what earlier runs wrote; earlier weights get other names.
 
@@ -26,7 +26,7 @@ def own_files(
         folder: The run's.
         config: The run's options.
         task: What is trained.
-        val: The split that the run is judged on.
+        val: The split that the run is judged on, if any.
         resuming: The folder is that of the run that is resumed, and so are its files.
         report: Gets the new names of the weights.
         closing: Notes the files as written.
@@ -49,11 +49,11 @@ def own_files(
     return written
 
 
-def _names(config: TrainFlags, task: Task, val: Split) -> list[str]:
+def _names(config: TrainFlags, task: Task, val: Split | None) -> list[str]:
     """Paths in the run's folder of all but the weights."""
     names = ["opt.yaml", "hyp.yaml", "results.csv", "results.png", "labels.jpg"]
     names += [f"train_batch{index}.jpg" for index in range(PICTURED_BATCHES)]
-    names += task.outputs(val, config, "best")
+    names += task.outputs(val, config, "best") if val is not None else []
     return [name for name in names if not (config.noplots and name.endswith(_PICTURES))]
 
 

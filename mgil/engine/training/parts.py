@@ -17,12 +17,15 @@ from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.batches.memory import free_ram_bytes
 from mgil.datasets.batches.stores import StoreName
 from mgil.datasets.reading.depths import DepthTally
+from mgil.engine.data_of_weights import data_named_by
 from mgil.engine.distributed import all_processes, from_main, is_main, mean_over_processes, rank, world_size
 from mgil.engine.runs import new_run_folder
 from mgil.engine.training.config import TrainFlags
+from mgil.engine.training.content import content_of
 from mgil.engine.training.least_batch import check_least_batch
 from mgil.engine.training.log import RunLog, columns
 from mgil.engine.training.own_files import PICTURED_BATCHES, own_files
+from mgil.engine.training.plots import check_plots
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.progress import Progress
 from mgil.engine.training.random_state import seed_everything
@@ -40,11 +43,12 @@ from mgil.engine.training.setup import (
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.files.atomic import write_text_atomic
+from mgil.files.fonts import tell_missing_letters
 from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.networks.network import Network
-from mgil.tasks.base import Loading, Loss, Task
+from mgil.tasks.base import Loading, Loss, Split, Task
 
 STORES: dict[str, StoreName] = {"auto": "auto", "ram": "resident", "none": "streamed"}
 
@@ -60,7 +64,9 @@ class RunParts:
         splits: The data set.
         folder: Where results go.
         trainer: Model, loader, loss, optimizer.
-        eval_loader: Validation batches; the resized images stay in memory between epochs where they fit.
+        content: What the data set holds, see `training.content`.
+        eval_loader: Validation batches; the resized images stay in memory between epochs where they fit. None: there
+            is no val split.
         val_loss: The loss of validation, which the main process alone runs.
         report: Gets the lines for people.
         progress: Where the run stands.
@@ -77,7 +83,8 @@ class RunParts:
     device: torch.device
     report: Report
     trainer: Trainer = field(init=False)
-    eval_loader: EvalLoader = field(init=False)
+    content: dict[str, Any] = field(init=False)
+    eval_loader: EvalLoader | None = field(init=False)
     val_loss: Loss = field(init=False)
     progress: Progress = field(default_factory=Progress)
     log: RunLog | None = None
@@ -112,9 +119,12 @@ def put_together(
         FileNotFoundError: Data, weights, model or recipe that are not there.
         ValueError: Options that do not fit together.
     """
+    if not config.noplots and is_main():
+        check_plots()
     seed_everything(config.seed + rank())
     checkpoint = resumed or read_named_files(config, task)  # before the data, which may take minutes
-    splits = load_splits(config, task, report)
+    with data_named_by(resumed.path if resumed else None):
+        splits = load_splits(config, task, report)
     changes = {} if config.hyp or resumed else splits.data.hyp  # a data set may change the default recipe alone
     config = resolved(config, splits.data, task)
     recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
@@ -140,7 +150,8 @@ def put_together(
         parts.written = own_files(folder, config, task, splits.val, resumed is not None, report, closing)
     parts.trainer = _trainer(parts, model, composer, precision, frozen, _store(config, resumed))
     closing.callback(parts.trainer.loader.close)
-    parts.eval_loader = _eval_loader(parts, model.max_stride)
+    parts.content = content_of(splits)
+    parts.eval_loader = _eval_loader(parts, splits.val, model.max_stride) if splits.val is not None else None
     parts.val_loss = val_loss
     return parts
 
@@ -153,6 +164,7 @@ def open_log(parts: RunParts, closing: ExitStack) -> None:
     parts.log = RunLog(folder, columns(parts.val_loss.terms, parts.task.metrics), parts.progress.epoch)
     closing.callback(parts.log.close)
     if not config.noplots:
+        tell_missing_letters(parts.splits.data.names, parts.report)
         names = parts.splits.data.names
         parts.task.draw_labels(parts.splits.train, names, folder / "labels.jpg")
         loader = parts.trainer.loader
@@ -231,7 +243,7 @@ def _trainer(
     )
 
 
-def _eval_loader(parts: RunParts, stride: int) -> EvalLoader:
+def _eval_loader(parts: RunParts, val: Split, stride: int) -> EvalLoader:
     config = parts.config
     loading = Loading(
         parts.eval_batch,
@@ -241,6 +253,6 @@ def _eval_loader(parts: RunParts, stride: int) -> EvalLoader:
         strict=config.strict,
         report=parts.report,
     )
-    loader = parts.task.eval_loader(parts.splits.val, config.imgsz, stride, config, loading)
+    loader = parts.task.eval_loader(val, config.imgsz, stride, config, loading)
     loader.depths = DepthTally(parts.splits.data.values)
     return loader

@@ -8,10 +8,21 @@ from typing import Any
 
 from mgil.engine.training.log import read_results
 from mgil.files.figures import new_figure, save_figure
+from mgil.files.matplotlib_import import load_matplotlib, own_settings
+from mgil.files.packages import MissingPackage
 
 WIDE_RANGE = 30  # between the values of one axis; beyond it a linear one hides the small ones
 
 
+def check_plots() -> None:
+    """Raise ValueError before a run that would find only at its end that nothing can be drawn."""
+    try:
+        load_matplotlib()
+    except MissingPackage as error:
+        raise MissingPackage(f"{error}; --noplots trains without pictures") from error
+
+
+@own_settings()
 def plot_results(csv_path: Path, path: Path) -> None:
     """Draw the columns of a results.csv over the epochs: losses of training above those of validation, metrics beside.
 

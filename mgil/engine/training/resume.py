@@ -17,7 +17,7 @@ from mgil.engine.input_size import round_up
 from mgil.engine.runs import TRAIN_PROJECT, oldest_first, written_at
 from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainFlags, config_from_dict, frozen_rows
 from mgil.engine.training.progress import Progress
-from mgil.engine.weights.checkpoints import Checkpoint
+from mgil.engine.weights.checkpoints import Checkpoint, load_checkpoint
 from mgil.files.flags import flag_of
 from mgil.files.recipe import load_recipe
 from mgil.files.text import Report
@@ -31,6 +31,28 @@ CONSEQUENCES = {
     "noval": "the best epoch and --patience see other epochs",
     "device": "another device rounds otherwise",
 }
+
+
+def checkpoint_to_resume(config: TrainFlags) -> Checkpoint:
+    """Read the checkpoint that `--resume` means.
+
+    Raises:
+        FileNotFoundError: As `find_resume`; where weights were given too, it says how to resume them.
+        ValueError: It cannot be used.
+    """
+    try:
+        return load_checkpoint(find_resume(config.resume, config.project))
+    except FileNotFoundError as error:
+        if config.resume == "latest" and config.weights:
+            raise FileNotFoundError(_resume_itself(config.weights)) from error
+        raise
+
+
+def _resume_itself(weights: str) -> str:
+    return (
+        f"--weights {weights} --resume: --resume alone means the newest run, which did not begin with these weights; "
+        f"give the file to --resume itself: --resume {weights}"
+    )
 
 
 def find_resume(given: str, project: str = TRAIN_PROJECT) -> Path:
@@ -103,8 +125,9 @@ def resumed_config(
     data = _data_of(checkpoint, saved)
     if not data and "data" not in changed:
         raise FileNotFoundError(f"--resume: {gone(str(checkpoint.info.get('data') or saved.data), checkpoint.path)}")
-    may_change = MAY_CHANGE_ON_RESUME if data else (*MAY_CHANGE_ON_RESUME, "data")
-    refused = [name for name in changed if name not in may_change]
+    refused = [name for name in changed if name not in MAY_CHANGE_ON_RESUME]
+    if "weights" in refused and config.resume == "latest":
+        raise ValueError(_resume_itself(config.weights))
     if refused:
         kept = "; ".join(f"{flag_of(name)} {asked[name]!r}: a resumed run keeps its own {getattr(saved, name)!r}"
                          for name in refused)  # fmt: skip
@@ -115,7 +138,7 @@ def resumed_config(
     merged = replace(saved, **{name: asked[name] for name in changed})
     _check_unfinished(checkpoint, merged)
     # its full path, so that the run goes on from any folder
-    return replace(merged, data=data or str(find_data_yaml(merged.data)))
+    return replace(merged, data=str(find_data_yaml(merged.data if "data" in changed else data)))
 
 
 def _data_of(checkpoint: Checkpoint, saved: TrainFlags) -> str:
@@ -197,9 +220,10 @@ def patience_is_over(progress: Progress, config: TrainFlags) -> bool:
 def _check_unfinished(checkpoint: Checkpoint, config: TrainFlags) -> None:
     """Refuse a run with nothing left to do, before any data is read; its final evaluation counts."""
     table = checkpoint.path.resolve().parents[1] / task_named(config.task).final_table
-    if not table.exists() or written_at(table) < written_at(
-        checkpoint.path
-    ):  # older: of another run in the same folder
+    scored = table.exists() and written_at(table) >= written_at(checkpoint.path)  # older: of another run in the folder
+    with sound_state(checkpoint):
+        has_val = checkpoint.training.get("content", {}).get("val", {}) is not None
+    if has_val and not scored:
         return
     progress = read_progress(checkpoint)
     if progress.epoch >= config.epochs:

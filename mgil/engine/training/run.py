@@ -18,10 +18,10 @@ from mgil.engine.training.log import TimeLeft
 from mgil.engine.training.parts import RunParts, open_log, put_together
 from mgil.engine.training.plots import plot_results
 from mgil.engine.training.random_state import random_state
-from mgil.engine.training.resume import find_resume, patience_is_over, resumed_config
+from mgil.engine.training.resume import checkpoint_to_resume, patience_is_over, resumed_config
 from mgil.engine.training.state import restore, save
 from mgil.engine.training.trainer import EpochLosses
-from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.engine.weights.checkpoints import model_from_checkpoint
 from mgil.files.text import Report
 from mgil.tasks.base import Loss
 from mgil.tasks.registry import task_named
@@ -49,7 +49,7 @@ def run_train(
         KeyboardInterrupt: Ctrl-C; it says how to go on.
     """
     report = report if is_main() else lambda _line: None
-    resumed = load_checkpoint(find_resume(config.resume, config.project)) if config.resume else None
+    resumed = checkpoint_to_resume(config) if config.resume else None
     if resumed:
         config = resumed_config(config, resumed, given, report)
     task = task_named(config.task)
@@ -97,7 +97,7 @@ def finish_epoch(run: RunParts, epoch: int, losses: EpochLosses, time_left: Time
     values = {"epoch": epoch, **losses.columns()}
     best, good = False, True
     line = f"epoch {epoch + 1}/{config.epochs}  {losses}"
-    if not config.noval or last:
+    if run.splits.val is not None and (not config.noval or last):
         found = validate(run, run.trainer.ema.model, run.val_loss)
         values |= found.scores.columns()
         values |= {f"val/{term}_loss": value for term, value in zip(run.val_loss.terms, found.losses, strict=True)}
@@ -120,6 +120,7 @@ def finish_epoch(run: RunParts, epoch: int, losses: EpochLosses, time_left: Time
 
 def validate(run: RunParts, model: nn.Module, loss: Loss | None, pictures: bool = False) -> Evaluation:
     """Score weights on the validation split."""
+    assert run.splits.val is not None and run.eval_loader is not None
     folder = run.folder if pictures else None
     judge = run.task.judge(model, run.splits.val, run.splits.data, run.config, folder)
     return evaluate(model, run.eval_loader, judge, device=run.device, loss=loss)
@@ -128,6 +129,11 @@ def validate(run: RunParts, model: nn.Module, loss: Loss | None, pictures: bool 
 def finish(run: RunParts) -> None:
     """Evaluate the best weights once more, with every table and picture."""
     config, weights = run.config, run.folder / "weights"
+    if run.splits.val is None:
+        if not config.noplots:
+            plot_results(run.folder / "results.csv", run.folder / "results.png")
+        run.report(f"no val split, so nothing is scored and no epoch is the best: take {weights / 'last.pt'}")
+        return
     chosen = weights / ("last.pt" if config.nosave or not (weights / "best.pt").exists() else "best.pt")
     model = model_from_checkpoint(chosen, run.device)
     found = validate(run, model, loss=None, pictures=not config.noplots)

@@ -14,6 +14,7 @@ from torch import nn
 from mgil.block.mgil import MGIL
 from mgil.datasets.reading.config import DataConfig, find_data_yaml, load_data_config
 from mgil.datasets.reading.download import download_absent
+from mgil.datasets.reading.samples import NoImages
 from mgil.engine.distributed import from_main, is_main, world_size
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.training.config import TrainFlags, frozen_rows
@@ -33,11 +34,11 @@ PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, which BatchNorm may refuse: see least
 
 @dataclass(frozen=True)
 class Splits:
-    """The data set, and the labels that a run trains and validates on."""
+    """The data set, and the labels that a run trains and validates on; val is None where --noval finds none."""
 
     data: DataConfig
     train: Split
-    val: Split
+    val: Split | None
 
 
 def read_named_files(config: TrainFlags, task: Task) -> Checkpoint | None:
@@ -76,13 +77,29 @@ def load_splits(config: TrainFlags, task: Task, report: Report) -> Splits:
         data = task.adapted(data, config)
     data = from_main(data)
     assert data
-    loaded: dict[str, Split] = {}
+    train: Split | None = None
+    val: Split | None = None
     for turn in (True, False):
         if turn == is_main():
-            for split in ("train", "val"):
-                loaded[split] = task.read(data, split, strict=config.strict, report=report)
+            train = task.read(data, "train", strict=config.strict, report=report)
+            val = _val_split(config, data, task, report)
         from_main(None)  # the others wait here for the main process
-    return Splits(data, loaded["train"], loaded["val"])
+    assert train is not None
+    return Splits(data, train, val)
+
+
+def _val_split(config: TrainFlags, data: DataConfig, task: Task, report: Report) -> Split | None:
+    """The split to validate on; with --noval there may be none."""
+    if not config.noval:
+        return task.read(data, "val", strict=config.strict, report=report)
+    if not data.val:
+        report(f"{data.yaml_path} gives no val split: with --noval the run goes on, and nothing is scored")
+        return None
+    try:
+        return task.read(data, "val", strict=config.strict, report=report)
+    except (FileNotFoundError, NoImages) as error:
+        report(f"{error}: with --noval the run goes on, and nothing is scored")
+        return None
 
 
 def resolved(config: TrainFlags, data: DataConfig, task: Task) -> TrainFlags:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from mgil.engine.distributed import from_main
+from mgil.engine.training.content import differences, summary
 from mgil.engine.training.parts import RunParts
 from mgil.engine.training.random_state import random_state, restore_random_state
 from mgil.engine.training.resume import patience_is_over, read_progress, sound_state
 from mgil.engine.weights.checkpoints import Checkpoint, save_checkpoint
-from mgil.files.class_names import first_difference
 from mgil.networks.network import Network
 
 
@@ -47,12 +47,32 @@ def training_state(run: RunParts) -> dict[str, Any]:
         "config": run.config.as_dict(),
         "hyp": run.recipe.as_dict(),
         "progress": vars(run.progress),
-        "images": len(run.splits.train),
+        "content": run.content,
         "store": "resident" if loader.store.window is None else "streamed",
         "trainer": run.trainer.state(),
         "image_weights": None if weights is None else weights.tolist(),
         "random": [random_state(run.device), *run.random_states[1:]],  # validation may have moved this process's
     }
+
+
+def _check_content(run: RunParts, checkpoint: Checkpoint) -> None:
+    """Refuse other classes, and other images and labels at another place; at the same place these are told."""
+    state, data = checkpoint.training, run.splits.data.yaml_path
+    with sound_state(checkpoint):
+        older = {"train": {"images": state["images"]}} if "images" in state else {}  # versions that kept no more
+        earlier = {"names": list(checkpoint.names), **state.get("content", older)}
+        changed = differences(run.content, earlier)
+    moved = str(data) != checkpoint.info.get("data")
+    if changed and (moved or checkpoint.names != run.splits.data.names):
+        raise ValueError(
+            f"--resume {checkpoint.path}: {data} is not what it was trained on; {'; '.join(changed)}. A run goes on "
+            f"with the same names, images and labels alone; to train on others, begin anew with --weights "
+            f"{checkpoint.path}"
+        )
+    for line in changed:
+        run.report(f"{line}: from here on it is another run")
+    if moved:
+        run.report(f"--data {data} instead of {checkpoint.info.get('data')}: the same content ({summary(run.content)})")
 
 
 def restore(run: RunParts, checkpoint: Checkpoint) -> None:
@@ -62,18 +82,9 @@ def restore(run: RunParts, checkpoint: Checkpoint) -> None:
         ValueError: It is of other classes, damaged, or not the one that the main process has.
     """
     state = checkpoint.training
-    names = run.splits.data.names
-    if checkpoint.names != names:
-        index, name, other = first_difference(checkpoint.names, names)
-        raise ValueError(
-            f"--resume {checkpoint.path}: trained on {len(checkpoint.names)} classes, {run.splits.data.yaml_path} has "
-            f"{len(names)}, or others: class {index} was {name!r}, now it is {other!r}; restore the data set"
-        )
+    _check_content(run, checkpoint)
     if from_main(state["progress"]) != state["progress"]:
         raise ValueError(f"--resume {checkpoint.path}: not the one that the main process has; copy that here")
-    found = len(run.splits.train)
-    if state.get("images", found) != found:
-        run.report(f"train: {found} images, the run had {state['images']}: from here on it is another run")
     if checkpoint.values != run.splits.data.values:
         now, before = (values or "neither bits nor range" for values in (run.splits.data.values, checkpoint.values))
         run.report(f"{run.splits.data.yaml_path} has {now}, the run had {before}: from here on it is another run")

@@ -50,6 +50,19 @@ def predict_augmented(
     return torch.cat(views, dim=1)
 
 
+def predict_views(model: Any, images: torch.Tensor) -> torch.Tensor:
+    """`predict_augmented` with a network's own strides and levels.
+
+    Of an ensemble, the members one by one: levels are cut out by their place among a single model's predictions.
+    """
+    members = getattr(model, "members", (model,))
+    views = [
+        predict_augmented(member, images, stride=member.max_stride, level_strides=member.stride.tolist())
+        for member in members
+    ]
+    return torch.cat(views, dim=1)
+
+
 def check_augment(model: Any, augment: bool) -> None:
     """Raise ValueError for an exported file, whose levels are not to be told apart."""
     members = getattr(model, "members", (model,))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from mgil.files.paint import paint_boxes
+from mgil.files.fonts import drawable_names, tell_missing_letters
+from mgil.files.paint import paint_boxes, paint_trails
 
 ENOUGH_PX = 480  # a long side of at least this is shown as it is
 
@@ -27,8 +29,12 @@ def draw_detections(
     line_width: int | None = None,
     labels: bool = True,
     confidences: bool = True,
+    track_ids: np.ndarray | None = None,
+    trails: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
     """Draw boxes with their class names and scores; a small image is enlarged first.
+
+    Objects that are followed have a colour each, a trail and a number before the name.
 
     Args:
         image: (H, W, 3) uint8 RGB; it is left as it is.
@@ -39,6 +45,8 @@ def draw_detections(
         line_width: in pixels of the drawn picture; None chooses by its size.
         labels: write class names.
         confidences: write scores after them.
+        track_ids: (n,) numbers of objects that are followed.
+        trails: n arrays (k, 2), where they were, pixels of `image`.
 
     Returns:
         (H * e, W * e, 3) uint8 RGB with e = `enlargement(H, W)`.
@@ -48,17 +56,26 @@ def draw_detections(
         picture = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     else:
         picture = image.copy()
+    if labels:
+        tell_missing_letters(names, lambda line: warnings.warn(line, stacklevel=4), again=False)
+    names = drawable_names(tuple(names))
     texts = [
         _label(names[int(class_index)], float(score), confidences)
         for class_index, score in zip(classes, scores, strict=True)
     ]
+    colours = classes
+    if track_ids is not None:
+        colours = track_ids
+        texts = [f"#{track_id} {text}" for track_id, text in zip(track_ids, texts, strict=True)]
     longest = max(picture.shape[:2])
+    line_width = line_width or (2 if longest < 1200 else 3)
+    paint_trails(picture, [trail * factor for trail in trails], colours, line_width)
     paint_boxes(
         picture,
         boxes_xyxy * factor,
-        classes,
+        colours,
         texts if labels else None,
-        line_width=line_width or (2 if longest < 1200 else 3),
+        line_width=line_width,
         font_px=min(max(13, round(0.018 * longest)), 28),
     )
     return picture

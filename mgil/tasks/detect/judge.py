@@ -17,7 +17,7 @@ from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.samples import Samples
 from mgil.files.class_names import places_in, same_classes
-from mgil.tasks.detect.augmented import check_augment, predict_augmented
+from mgil.tasks.detect.augmented import check_augment, predict_views
 from mgil.tasks.detect.matching import Detections
 from mgil.tasks.detect.options import ValOptions
 from mgil.tasks.detect.scores import DetectScores, summarise
@@ -70,10 +70,7 @@ class DetectJudge:
     def forward(self, images: Tensor, with_loss: bool) -> tuple[Tensor, list[Tensor] | None]:
         """Predictions (B, N, 5 + classes), and the raw maps where the loss wants them and the model has them."""
         if self.options.augment:
-            # an ensemble's members one by one: levels are cut out by their place among a single model's predictions
-            members = getattr(self.model, "members", (self.model,))
-            views = [predict_augmented(member, images, **augment_geometry(member)) for member in members]
-            return torch.cat(views, dim=1), None
+            return predict_views(self.model, images), None
         if not with_loss or not hasattr(self.model, "raw"):
             return self.model(images), None
         raws = self.model.raw(images)
@@ -98,11 +95,6 @@ class DetectJudge:
         """Every figure of the split."""
         scores = summarise(Detections.concatenate(self.parts), self.samples, skipped, self.data, self.options)
         return replace(scores, batch_pictures=self.pictures)
-
-
-def augment_geometry(model: Any) -> dict[str, Any]:
-    """The largest stride of a model and those of its levels, for predict_augmented."""
-    return {"stride": model.max_stride, "level_strides": model.stride.tolist()}
 
 
 def to_original(found: Sequence[Tensor], batch: EvalBatch, sizes_hw: np.ndarray) -> Detections:

@@ -12,6 +12,7 @@ import torch
 from mgil.datasets.batches.letterbox import FILL
 from mgil.datasets.reading.samples import Samples
 from mgil.files.figures import literal, new_figure, save_figure
+from mgil.files.matplotlib_import import own_settings
 from mgil.files.paint import class_colour
 from mgil.files.picture_grid import draw_batch_grid
 
@@ -34,7 +35,6 @@ _NAMED_CLASSES = 20  # more classes than this are drawn as thin grey lines witho
 
 def plot_result(result: DetectScores, names: tuple[str, ...], folder: Path) -> None:
     """Write the pictures of `RESULT_PICTURES`."""
-    names = literal(names)
     plot_confusion_matrix(result.confusion, names, folder / "confusion_matrix.png")
     curves = result.curves
     for values, at_best, quantity, stem in (
@@ -47,11 +47,12 @@ def plot_result(result: DetectScores, names: tuple[str, ...], folder: Path) -> N
     plot_object_sizes(result, folder / "ap_vs_object_size.png")
 
 
+@own_settings()
 def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path) -> None:
     """Columns sum to 1: of the objects labelled as a class, the part that was predicted as each."""
     from matplotlib.cm import ScalarMappable
 
-    labels = (*names, "background")
+    labels = (*literal(names), "background")
     share = matrix / np.maximum(matrix.sum(axis=0, keepdims=True), 1)
     side = min(max(5.0, 0.4 * len(labels) + 2), 16.0)
     figure, axes = new_figure(side * 1.15, side)
@@ -73,6 +74,7 @@ def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path
     save_figure(figure, path)
 
 
+@own_settings()
 def plot_confidence_curve(
     result: DetectScores, values: np.ndarray, at_best: float, names: tuple[str, ...], quantity: str, path: Path
 ) -> None:
@@ -86,7 +88,7 @@ def plot_confidence_curve(
         quantity: what the values are.
         path: .png to write.
     """
-    curves = result.curves
+    curves, names = result.curves, literal(names)
     figure, axes = new_figure(9, 6)
     _class_lines(axes, curves.confidence, values, [names[index] for index in curves.class_index], curves.class_index)
     if len(values):
@@ -98,11 +100,13 @@ def plot_confidence_curve(
     _finish(figure, axes, path)
 
 
+@own_settings()
 def plot_precision_recall(result: DetectScores, names: tuple[str, ...], path: Path) -> None:
     """COCO's interpolated precision at 101 recall points, IoU 0.5; the areas under it are AP50."""
     recall = np.linspace(0, 1, result.class_precision.shape[1])
     index = np.flatnonzero(~np.isnan(result.class_precision).any(axis=1))
     figure, axes = new_figure(9, 6)
+    names = literal(names)
     labels = [f"{names[i]} {result.per_class[i].ap50:.3f}" for i in index]
     _class_lines(axes, recall, result.class_precision[index], labels, index)
     if len(index):
@@ -133,6 +137,7 @@ def _finish(figure: Any, axes: Any, path: Path) -> None:
     save_figure(figure, path)
 
 
+@own_settings()
 def plot_object_sizes(result: DetectScores, path: Path) -> None:
     """A bar per object-size bin: AP, and how many objects it rests on."""
     figure, axes = new_figure(8, 5)
@@ -147,15 +152,17 @@ def plot_object_sizes(result: DetectScores, path: Path) -> None:
     save_figure(figure, path)
 
 
+@own_settings()
 def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
     """Draw the number of boxes per class, where boxes lie and how large they are (labels.jpg)."""
+    names = literal(names)  # before the figure, whose texts take its fonts
     figure, axes = new_figure(12, 4, columns=3)
     counts, places, sizes = axes[0]
     number = np.bincount(samples.classes, minlength=len(names))
     colours = [tuple(share / 255 for share in class_colour(index)) for index in range(len(names))]
     counts.bar(range(len(names)), number, color=colours)
     if len(names) <= MOST_NAMED_CLASSES:
-        counts.set_xticks(range(len(names)), literal(names), rotation=90 if max(map(len, names)) > 2 else 0)
+        counts.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
     counts.set(ylabel="boxes", title=f"{len(samples.classes):,} boxes in {len(samples.image_paths):,} images")
     boxes = samples.boxes_cxcywh[:MOST_POINTS]
     sides_px = boxes[:, 2:4] * samples.sizes_hw[samples.image_index[:MOST_POINTS]][:, ::-1]

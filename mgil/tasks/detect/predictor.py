@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from mgil.datasets.batches.letterbox import letterbox_image
-from mgil.tasks.detect.augmented import check_augment, predict_augmented
+from mgil.tasks.detect.augmented import check_augment, predict_views
 from mgil.tasks.detect.options import DEFAULT_CONF, DEFAULT_IOU, PredictOptions
 from mgil.tasks.detect.results import Results
 from mgil.tasks.detect.suppression import suppression_of
+
+WEAK_CONF = 0.1  # lowest score of a detection that goes on a track; ByteTrack's value
 
 
 class Detector:
@@ -56,8 +58,20 @@ class Detector:
         check_own_suppression(model, options)
         import_module("torchvision.ops")  # suppression needs it; its seconds would count as the first picture's
 
+    @property
+    def sure_score(self) -> float:
+        """A detection of at least this may begin a track."""
+        return self.options.conf_thres
+
     def __call__(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> list[Results]:
         """Look at (H, W, 3) uint8 RGB arrays; those that need the same input shape go through the network together."""
+        return self._detect(images, paths, self.options.conf_thres)
+
+    def candidates(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> list[Results]:
+        """As the call, with boxes of low scores too, for a tracker."""
+        return self._detect(images, paths, min(self.options.conf_thres, WEAK_CONF))
+
+    def _detect(self, images: Sequence[np.ndarray], paths: Sequence[str], conf_thres: float) -> list[Results]:
         start = time.perf_counter()
         boxed = [letterbox_image(image, self.size_hw, stride=self.stride, auto=not self.is_fixed) for image in images]
         letterbox_ms = (time.perf_counter() - start) * 1e3 / max(len(images), 1)
@@ -66,29 +80,25 @@ class Detector:
             groups.setdefault(pixels.shape[:2], []).append(index)
         results: list[Results | None] = [None] * len(images)
         for shape_hw, members in groups.items():
-            found, speed = self._forward(np.stack([boxed[index][0] for index in members]))
+            found, speed = self._forward(np.stack([boxed[index][0] for index in members]), conf_thres)
             speed["preprocess"] += letterbox_ms
             for index, rows in zip(members, found, strict=True):
                 results[index] = self._results(rows, images[index], boxed[index][1:], paths[index], shape_hw, speed)
         return [result for result in results if result is not None]
 
     @torch.inference_mode()
-    def _forward(self, pixels: np.ndarray) -> tuple[list[np.ndarray], dict[str, float]]:
+    def _forward(self, pixels: np.ndarray, conf_thres: float) -> tuple[list[np.ndarray], dict[str, float]]:
         """(B, H, W, 3) uint8 -> (n, 6) x1 y1 x2 y2 score class in input pixels of each, and milliseconds per image."""
         clock = [self._now()]
         batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, 3, H, W)
         batch = (batch.half() if self.half else batch.float()).div_(255)
         clock.append(self._now())
-        if self.options.augment:
-            strides = self.model.stride.tolist()
-            predictions = predict_augmented(self.model, batch, stride=self.stride, level_strides=strides)
-        else:
-            predictions = self.model(batch)
+        predictions = predict_views(self.model, batch) if self.options.augment else self.model(batch)
         clock.append(self._now())
         options = self.options
         found = self.suppress(
             predictions,
-            options.conf_thres,
+            conf_thres,
             options.iou_thres,
             classes=self.classes,
             agnostic=options.agnostic_nms,

@@ -11,6 +11,7 @@ import numpy as np
 
 from mgil.files.atomic import write_text_atomic
 from mgil.files.csv_file import write_csv
+from mgil.files.names import distinct
 
 if TYPE_CHECKING:
     from mgil.datasets.reading.samples import Samples
@@ -95,19 +96,7 @@ def label_paths(folder: Path, samples: Samples) -> list[Path]:
 
     Images of one name in different folders would overwrite each other; the later ones get a number that is free.
     """
-    stems = [Path(path).stem for path in samples.image_paths]
-    taken = set(stems)
-    numbers = dict.fromkeys(stems, 0)
-    paths = []
-    for stem in stems:
-        numbers[stem] += 1
-        name = stem
-        while numbers[stem] > 1 and name in taken:
-            name = f"{stem}_{numbers[stem]}"
-            numbers[stem] += name in taken
-        taken.add(name)
-        paths.append(folder / f"{name}.txt")
-    return paths
+    return [folder / f"{name}.txt" for name in distinct([Path(path).stem for path in samples.image_paths])]
 
 
 def write_label_files(folder: Path, result: DetectScores, samples: Samples, *, with_score: bool) -> None:

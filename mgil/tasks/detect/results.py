@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ class Results:
         path: the file it came from, or a made-up name for an image that came from memory.
         speed: milliseconds spent on this image: `preprocess`, `inference`, `nms`.
         input_hw: height and width in pixels of what the network saw.
+        track_ids: (n,) int64, from 1: which objects these are, where they are followed through a video; None elsewhere.
+        trails: for each of them (k, 2) float32, the centres of its boxes in the last second, oldest first.
     """
 
     boxes_xyxy: np.ndarray
@@ -37,6 +39,8 @@ class Results:
     path: str = ""
     speed: dict[str, float] = field(default_factory=dict)
     input_hw: tuple[int, int] = (0, 0)
+    track_ids: np.ndarray | None = None
+    trails: tuple[np.ndarray, ...] = ()
 
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
@@ -49,15 +53,22 @@ class Results:
         return f"<Results {self}>"
 
     def text(self) -> str:
-        """How many of each class."""
-        return count_text(self.classes, self.names) or "(no detections)"
+        """How many of each class, with the numbers of those that are followed."""
+        return count_text(self.classes, self.names, self.track_ids) or "(no detections)"
+
+    def followed(self, rows: np.ndarray, track_ids: np.ndarray, trails: tuple[np.ndarray, ...]) -> Results:
+        """Those rows alone, as objects that are followed; see `mgil.tasks.base.Followable`."""
+        boxes, scores, classes = self.boxes_xyxy[rows], self.scores[rows], self.classes[rows]
+        return replace(
+            self, boxes_xyxy=boxes, scores=scores, classes=classes, track_ids=track_ids, trails=tuple(trails)
+        )
 
     def plot(self, line_width: int | None = None, labels: bool = True, confidences: bool = True) -> np.ndarray:
         """Draw the detections.
 
         Args:
             line_width: in pixels of the drawn picture; None chooses by its size.
-            labels: write class names.
+            labels: write class names, and before them the numbers of objects that are followed.
             confidences: write scores after them.
 
         Returns:
@@ -74,6 +85,8 @@ class Results:
             line_width=line_width,
             labels=labels,
             confidences=confidences,
+            track_ids=self.track_ids,
+            trails=self.trails,
         )
 
     def draw(self, line_width: int | None, labels: bool, confidences: bool) -> np.ndarray:
@@ -106,23 +119,25 @@ class Results:
         return [(folder_name(self.names[index]), crop) for index, crop in zip(self.classes, self.crop(), strict=True)]
 
     def label_lines(self, with_scores: bool) -> str:
-        """Label lines `class x y w h [score]`: centre and size as fractions of the image, six significant digits."""
+        """Label lines `class x y w h [score] [track]`: centre and size are fractions of the image, of six digits."""
         height, width = self.image.shape[:2]
         x1, y1, x2, y2 = (self.boxes_xyxy.astype(np.float64) / (width, height, width, height)).T
         columns = [self.classes, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
         if with_scores:
             columns.append(self.scores)
-        return "".join(" ".join(f"{value:g}" for value in row) + "\n" for row in zip(*columns, strict=True))
+        lines = [[f"{value:g}" for value in row] for row in zip(*columns, strict=True)]
+        return "".join(" ".join(line) + "\n" for line in with_tracks(lines, self.track_ids))
 
     def table_rows(self) -> list[list[Any]]:
-        """Class name, score and corners of each box."""
-        return [
+        """Class name, score and corners of each box, and the number of an object that is followed."""
+        rows = [
             [self.names[index], f"{score:.2f}", *(f"{value:.2f}" for value in box)]
             for box, score, index in zip(self.boxes_xyxy, self.scores, self.classes, strict=True)
         ]
+        return with_tracks(rows, self.track_ids)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The detections as a table with YOLOv5's columns: xmin, ymin, xmax, ymax, confidence, class, name.
+        """The detections as a table with YOLOv5's columns: xmin, ymin, xmax, ymax, confidence, class, name [, track].
 
         Raises:
             ValueError: the package pandas is not installed.
@@ -133,15 +148,34 @@ class Results:
             raise ValueError("to_pandas() needs the package pandas (pip install pandas)") from error
         columns = dict(zip(("xmin", "ymin", "xmax", "ymax"), self.boxes_xyxy.T, strict=True))
         names = [self.names[index] for index in self.classes]
-        return pandas.DataFrame({**columns, "confidence": self.scores, "class": self.classes, "name": names})
+        tracks = {} if self.track_ids is None else {"track": self.track_ids}
+        return pandas.DataFrame({**columns, "confidence": self.scores, "class": self.classes, "name": names, **tracks})
 
 
-def count_text(classes: np.ndarray, names: Sequence[str]) -> str:
-    """How many of each class, in class order, as YOLOv5 prints it: "2 persons, 1 dog"; empty for none."""
+def count_text(classes: np.ndarray, names: Sequence[str], track_ids: np.ndarray | None = None) -> str:
+    """How many of each class, in class order, as YOLOv5 prints it: "2 persons, 1 dog"; empty for none.
+
+    Only names that are ASCII and end in a letter or digit take an s: "2 红色", "2 truck (red)". With the numbers of
+    tracks it is "2 persons (4, 7), 1 dog (5)".
+    """
     found, counts = np.unique(classes, return_counts=True)
-    return ", ".join(
-        f"{count} {names[index]}{'s' if count > 1 else ''}" for index, count in zip(found, counts, strict=True)
-    )
+    counted = ((names[index], count) for index, count in zip(found, counts, strict=True))
+    parts = [f"{count} {name}{_plural(name) if count > 1 else ''}" for name, count in counted]
+    if track_ids is not None:
+        which = [", ".join(map(str, sorted(track_ids[classes == index].tolist()))) for index in found]
+        parts = [f"{part} ({numbers})" for part, numbers in zip(parts, which, strict=True)]
+    return ", ".join(parts)
+
+
+def _plural(name: str) -> str:
+    return "s" if name.isascii() and name[-1:].isalnum() else ""
+
+
+def with_tracks(rows: list[list[Any]], track_ids: np.ndarray | None) -> list[list[Any]]:
+    """Rows with the numbers of their tracks, if there are any, at their ends."""
+    if track_ids is None:
+        return rows
+    return [[*row, str(track_id)] for row, track_id in zip(rows, track_ids.tolist(), strict=True)]
 
 
 def folder_name(class_name: str) -> str:

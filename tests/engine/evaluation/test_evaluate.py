@@ -236,7 +236,7 @@ def test_label_files_round_trip(tmp_path: Any) -> None:
     samples = replace(samples, image_paths=("a/0.png", "b/0.png", "c/1.png"))
     result = evaluate(Oracle(), LOADER, samples, CONFIG)
     write_label_files(tmp_path / "labels", result, samples, with_score=True)
-    assert sorted(file.name for file in tmp_path.glob("labels/*")) == ["0.txt", "0_2.txt", "1.txt"]
+    assert sorted(file.name for file in tmp_path.glob("labels/*")) == ["0-2.txt", "0.txt", "1.txt"]
     rows = np.loadtxt(tmp_path / "labels" / "1.txt", ndmin=2)
     expected = samples.boxes_cxcywh[samples.offsets[2] :]
     np.testing.assert_allclose(sorted(rows[:, 1:5].tolist()), sorted(expected.tolist()), atol=1e-5)
@@ -246,9 +246,9 @@ def test_label_files_round_trip(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("paths", "names"),
     [
-        (("a/x.png", "b/x.png", "b/x_2.png"), ["x", "x_3", "x_2"]),
-        (("a/x_2.png", "b/x.png", "c/x.png"), ["x_2", "x", "x_3"]),
-        (("x.png", "x.jpg", "x.bmp"), ["x", "x_2", "x_3"]),
+        (("a/x.png", "b/x.png", "b/x-2.png"), ["x", "x-3", "x-2"]),
+        (("a/x-2.png", "b/x.png", "c/x.png"), ["x-2", "x", "x-3"]),
+        (("x.png", "x.jpg", "x.bmp"), ["x", "x-2", "x-3"]),
     ],
 )
 def test_label_files_of_equal_names_get_numbers_that_are_free(
@@ -273,7 +273,7 @@ def test_an_image_without_detections_counts_in_the_numbers_of_label_files(tmp_pa
     kept = found.image_index == 2
     parts = {item.name: getattr(found, item.name)[kept] for item in fields(found)}
     write_label_files(tmp_path, replace(result, detections=replace(found, **parts)), samples, with_score=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["x_3.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x-3.txt"]
 
 
 def test_console_rows_align_and_the_row_all_is_last() -> None:

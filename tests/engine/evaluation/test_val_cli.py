@@ -239,6 +239,14 @@ def test_a_moved_training_set_is_said_to_be_gone(tmp_path: Path) -> None:
     said = r"^\S*w\.pt was trained on /old/h\.yaml, which is not there any more; .* with --data NEW\.yaml$"
     with pytest.raises(FileNotFoundError, match=said):
         run_val(config, lambda _: None)
+    stayed = tmp_path / "h.yaml"  # its images did not
+    stayed.write_text(f"val: gone\nnames: [{', '.join(NAMES)}]\n")
+    save_checkpoint(tmp_path / "w.pt", build_model(TINY, names=NAMES, imgsz=32), {"data": str(stayed)})
+    said = r"^data set not found: .*gone .*; the data set is the one named in \S*w\.pt: give its new place"
+    with pytest.raises(FileNotFoundError, match=said):
+        run_val(config, lambda _: None)
+    with pytest.raises(FileNotFoundError, match="relative to the YAML's folder$"):
+        run_val(replace(config, data=str(stayed)), lambda _: None)
 
 
 @pytest.mark.usefixtures("no_curves")

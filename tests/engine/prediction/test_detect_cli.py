@@ -75,13 +75,15 @@ def test_every_flag_reaches_the_config() -> None:
     flags = (
         "--weights w.pt --source s --data d.yaml --img 96 64 --conf-thres 0.1 --iou-thres 0.2 --max-det 7 --device cpu "
         "--view-img --save-txt --save-csv --save-conf --save-crop --nosave --classes 0 2 --agnostic-nms --augment "
-        "--visualize --project p --name n --exist-ok --line-thickness 1 --hide-labels --hide-conf --half --vid-stride 3"
+        "--visualize --project p --name n --exist-ok --line-thickness 1 --hide-labels --hide-conf --half "
+        "--vid-stride 3 --track botsort"
     )
     assert parse(DetectConfig, flags.split()) == DetectConfig(
         weights="w.pt", source="s", data="d.yaml", imgsz=(96, 64), conf_thres=0.1, iou_thres=0.2, max_det=7,
         device="cpu", view_img=True, save_txt=True, save_csv=True, save_conf=True, save_crop=True, nosave=True,
         classes=(0, 2), agnostic_nms=True, augment=True, visualize=True, project="p",
         name="n", exist_ok=True, line_thickness=1, hide_labels=True, hide_conf=True, half=True, vid_stride=3,
+        track="botsort",
     )  # fmt: skip
 
 
@@ -108,7 +110,6 @@ def test_flags_about_pictures_need_pictures(flags: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--weights a.pt b.pt", "--weights a.pt b.pt: give one file: ensembles are not available"),
         ("--img 1 2 3", "--img 1 2 3: give one side, or height and width"),
     ],
 )
@@ -234,7 +235,9 @@ def test_same_stem_in_two_folders_is_kept_apart(weights: Path, tmp_path: Path) -
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / folder / "a.png")
-    summary, _ = run(weights, tmp_path / "[xy]" / "*.png", tmp_path, "--save-txt")
+    summary, lines = run(weights, tmp_path / "[xy]" / "*.png", tmp_path, "--save-txt")
+    assert f" {tmp_path / 'x' / 'a.png'}: " in lines[1]
+    assert f" {tmp_path / 'y' / 'a.png'} (as a-2): " in lines[2]
     assert files(summary) == ["a-2.png", "a.png", "labels/a-2.txt", "labels/a.txt"]
 
 
@@ -245,8 +248,8 @@ def test_video_is_written_at_its_rate(weights: Path, tmp_path: Path) -> None:
     writer.release()
     summary, lines = run(weights, tmp_path / "v.avi", tmp_path, "--vid-stride", "2", "--save-txt")
     assert summary.frames == 3
-    assert files(summary) == ["labels/v_1.txt", "labels/v_2.txt", "labels/v_3.txt", "v.mp4"]
-    assert f"video 1/1 (2/3) {tmp_path / 'v.avi'}: 64x64 " in lines[2]
+    assert files(summary) == ["labels/v_2.txt", "labels/v_4.txt", "labels/v_6.txt", "v.mp4"]
+    assert f"video 1/1 (4/7) {tmp_path / 'v.avi'}: 64x64 " in lines[2]
     assert summary.folder
     capture = cv2.VideoCapture(str(summary.folder / "v.mp4"))
     assert capture.get(cv2.CAP_PROP_FPS) == 10

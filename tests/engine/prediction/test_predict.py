@@ -13,9 +13,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.feature_maps import feature_grid, recorded_maps
 from mgil.engine.prediction.load import load_model
+from mgil.engine.prediction.run import run_detect
 from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.files import fonts
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.predictor import Detector
 from mgil.tasks.detect.results import Results
@@ -211,7 +214,12 @@ def test_a_loaded_model_takes_no_options(checkpoint: Path) -> None:
             setattr(model, name, value)
         assert str(caught.value).endswith(f"keywords of load_model: load_model(weights, {name}={value!r})")
     assert model.size_hw == (64, 64)
-    model.names = ("lion", "wolf")
+    for names, said in ((("lion",), "1 for the model's 2 classes"), ("ab", "give the name of each class"),
+                        ([1, 2], "give the name of each class"), (("a", "b\n"), "class 1 .* cannot be printed"),
+                        ({1: "a", 2: "b"}, "give the name of each class"), (None, "names None")):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            model.names = names  # type: ignore[assignment]
+    model.names = {0: "lion", 1: "wolf"}  # type: ignore[assignment]  # YOLOv5's way
     image = np.zeros((40, 60, 3), np.uint8)
     expected = model(image)
     assert expected.names == ("lion", "wolf")
@@ -305,3 +313,26 @@ def test_feature_grid_layout(shape: tuple[int, int, int], tiles: tuple[int, int]
 def test_flat_and_broken_maps_can_be_drawn() -> None:
     assert feature_grid(np.zeros((1, 2, 2), np.float32)).dtype == np.uint8
     assert feature_grid(np.full((1, 2, 2), np.nan, np.float32)).dtype == np.uint8
+
+
+# Letters -------------------------------------------------------------------------------------------------------------
+def test_letters_that_no_font_has_are_said_once(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(fonts, "system_fonts", lambda: ())
+    monkeypatch.setattr(fonts.LETTERS, "others", {})
+    (tmp_path / "zh.yaml").write_text("val: .\nnames: [红猫, 蓝狗]\n", encoding="utf-8")
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / name)
+    options = {"source": str(tmp_path), "data": str(tmp_path / "zh.yaml"), "device": "cpu", "project": str(tmp_path)}
+    said = "no font here has the letters of class 0 '红猫' (and of 1 more); install e.g. Noto Sans CJK"
+    for flags, times in (({"hide_labels": True}, 0), ({"nosave": True}, 0), ({}, 1)):
+        lines: list[str] = []
+        run_detect(DetectConfig(str(checkpoint), conf_thres=0.0, max_det=3, **options, **flags), lines.append)
+        assert [line for line in lines if "no font" in line] == [said] * times
+        assert any("红猫" in line and "红猫s" not in line for line in lines)
+    assert not recwarn
+    model = load_model(checkpoint, device="cpu", conf=0, max_det=3)
+    model.names = ("红", "蓝")
+    with pytest.warns(UserWarning, match="no font here has the letters of class 0 '红'"):
+        model(np.zeros((64, 64, 3), np.uint8)).plot()

@@ -90,9 +90,10 @@ def test_crops_are_kept_apart_and_inside_the_folder(tmp_path: Path) -> None:
     writer = ResultWriter(tmp_path, COLUMNS, media=False, crops=True)
     writer.write(still("a.png", "a"), make([[0, 0, 30, 20], [5, 5, 25, 25], [0, 0, 9, 9]], [0, 0, 1]), None)
     writer.write(still("b/a-2.png", "a-2"), make([[0, 0, 30, 20]], [0]), None)
+    writer.write(video("v", 7), make([[0, 0, 30, 20]], [0]), None)
     crops = sorted(path.relative_to(tmp_path / "crops").as_posix() for path in tmp_path.rglob("*.jpg"))
-    assert crops == ["_dog/a.jpg", "cat/a-2-2.jpg", "cat/a-2.jpg", "cat/a.jpg"]
-    assert cv2.imread(str(tmp_path / "crops/cat/a.jpg")).shape == (20, 30, 3)
+    assert crops == ["_dog/a_det3.jpg", "cat/a-2_det1.jpg", "cat/a_det1.jpg", "cat/a_det2.jpg", "cat/v_7_det1.jpg"]
+    assert cv2.imread(str(tmp_path / "crops/cat/a_det1.jpg")).shape == (20, 30, 3)
     assert list(tmp_path.parent.glob("dog*")) == []
 
 

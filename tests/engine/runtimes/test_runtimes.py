@@ -190,7 +190,7 @@ class Suppressed:
 
 def test_boxes_of_the_file_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch, fixed_onnx: Path) -> None:
     monkeypatch.setattr(
-        "mgil.engine.prediction.load.load_exported", lambda path, device: ExportedModel(path, Suppressed(), device)
+        "mgil.engine.runtimes.load.load_exported", lambda path, device: ExportedModel(path, Suppressed(), device)
     )
     image = np.zeros((64, 64, 3), np.uint8)
     results = load_model(Path("own.onnx"), device="cpu")(image)
@@ -228,7 +228,7 @@ def test_a_real_file_with_suppression(kind: str, weights: Path, tmp_path: Path) 
 
 def test_val_says_that_the_file_suppresses(monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path) -> None:
     monkeypatch.setattr(
-        "mgil.engine.evaluation.run.load_exported", lambda path, device: ExportedModel(path, Suppressed(), device)
+        "mgil.engine.runtimes.load.load_exported", lambda path, device: ExportedModel(path, Suppressed(), device)
     )
     lines: list[str] = []
     config = ValConfig(("own.onnx",), str(data), device="cpu", workers=0, project=str(tmp_path / "out"))

@@ -200,6 +200,7 @@ def test_vid_stride_must_be_positive(tmp_path: Path) -> None:
         (["a/x.jpg", "b/x.jpg", "b/x.png"], ["x", "x-2", "x-3"]),
         (["a/x.jpg", "a/X.png"], ["x", "X-2"]),  # some file systems do not tell them apart
         (["a/x.jpg", "a/x-2.jpg", "b/x.jpg"], ["x", "x-2", "x-3"]),
+        (["a/x.jpg", "b/x.jpg", "b/X-2.jpg"], ["x", "x-3", "X-2"]),  # the last one is called so itself
         (["v_3.jpg", "v.mp4"], ["v_3", "v-2"]),  # frame 3 of the video would be called v_3
     ],
 )
@@ -212,11 +213,11 @@ def test_no_two_files_share_a_stem(paths: list[str], stems: list[str]) -> None:
 def test_video_frames_and_rate(tmp_path: Path, stride: int, frames: list[int]) -> None:
     path = write_video(tmp_path / "v.mp4")
     seen = read(path, vid_stride=stride)
-    assert [frame.number for frame in seen] == list(range(1, len(frames) + 1))
+    assert [frame.number for frame in seen] == [index + 1 for index in frames]  # in the video, not of those seen
     for frame, index in zip(seen, frames, strict=True):
         assert abs(float(frame.image.mean()) - (20 * index + 5)) < 5
         assert frame.fps == pytest.approx(12.5 / stride)
-    assert seen[0].title == f"video 1/1 (1/{len(frames)}) {path}: "
+    assert [frame.title for frame in seen] == [f"video 1/1 ({index + 1}/11) {path}: " for index in frames]
 
 
 def test_video_shorter_than_the_stride_is_an_error(tmp_path: Path) -> None:
@@ -273,6 +274,13 @@ def test_names_and_files_of_streams(tmp_path: Path) -> None:
     assert source.stems[0] == "rtsp_host_554_live_1"
     assert source.stems[1].startswith("http_host_part_") and source.stems[1].endswith("_last_m3u8")
     assert source.stems[4] == "0"
+
+
+def test_streams_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.streams").write_text("rtsp://a:b@host/x\n0\nrtsp://host/x\n0\n")
+    source = StreamSource(str(tmp_path / "a.streams"))
+    assert source.names == ["rtsp://host/x [0]", "0 [1]", "rtsp://host/x [2]", "0 [3]"]
+    assert source.stems == ["rtsp_host_x", "0", "rtsp_host_x-2", "0-2"]
     assert all(len(f"{stem}-2_123456.mp4".encode()) < 255 for stem in source.stems)
     assert not any("secret" in text or "ss" in text for text in (source.names[0], *source.stems))
 

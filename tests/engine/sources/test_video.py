@@ -79,8 +79,8 @@ def test_frames_of_a_video(
     path = write_video(tmp_path / name, 9, fps, size_wh, codec)
     frames = list(read_video(str(path), stride))
     seen = range(stride - 1, 9, stride)
-    assert [number for _, number, _, _ in frames] == list(range(1, len(seen) + 1))
-    assert {count for _, _, count, _ in frames} == {len(seen)}
+    assert [number for _, number, _, _ in frames] == [index + 1 for index in seen]
+    assert {count for _, _, count, _ in frames} == {9}
     for index, (image, _, _, rate) in zip(seen, frames, strict=True):
         assert image.shape == (size_wh[1], size_wh[0], 3) and image.dtype == np.uint8 and image.flags.c_contiguous
         assert abs(float(image.mean()) - 10 * index) < 4
@@ -132,7 +132,14 @@ def test_what_is_no_video_is_named(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("count", "stride", "expected"),
-    [(6, 1, [6] * 6), (4, 1, [4] * 4 + [0] * 2), (9, 2, [4] * 3), (-9.2e18, 1, [0] * 6), (0, 1, [0] * 6)],
+    [
+        (6, 1, [6] * 6),
+        (4, 1, [4] * 4 + [0] * 2),
+        (9, 2, [9] * 3),
+        (3, 2, [3, 0, 0]),
+        (-9.2e18, 1, [0] * 6),
+        (0, 1, [0] * 6),
+    ],
 )
 def test_a_guessed_number_of_frames_does_not_cut_the_video(
     captured: Any, count: float, stride: int, expected: list[int]
@@ -144,7 +151,7 @@ def test_a_guessed_number_of_frames_does_not_cut_the_video(
 def test_damaged_frames_are_passed_over(captured: Any) -> None:
     captured(Capture(damaged=(0, 3)))
     assert [(int(image[0, 0, 0]), number) for image, number, _, _ in read_video("a", 1)] == [
-        (1, 1), (2, 2), (4, 3), (5, 4)
+        (1, 2), (2, 3), (4, 5), (5, 6)
     ]  # fmt: skip
     captured(Capture(damaged=tuple(range(6))))
     with pytest.raises(ValueError, match="a: holds no frame that can be read at --vid-stride 2"):

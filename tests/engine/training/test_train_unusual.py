@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,36 @@ def test_exist_ok_keeps_the_weights_of_all_earlier_runs(ground: Playground, tmp_
     names = ("previous_last.pt", "previous_last2.pt", "last.pt")
     assert [(run / "weights" / name).read_bytes() for name in names] == earlier
     assert (run / "weights" / "previous_best2.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("val", "said"),
+    [
+        ("", "gives no val split"),
+        ("val: gone\n", "data set not found"),
+        ("val: empty\n", "no images found"),
+        ("val: [empty/list.txt]\n", "no images found"),
+    ],
+)
+def test_noval_needs_no_val_split(
+    val: str, said: str, ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does --noplots need matplotlib."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "list.txt").touch()
+    data = tmp_path / "data.yaml"
+    data.write_text(f"train: {Path(ground.data).parent / 'images' / 'train'}\n{val}names: [red, green, blue]\n")
+    with pytest.raises((FileNotFoundError, ValueError), match=said):
+        train(ground.config(tmp_path, data=str(data), epochs=1))
+    lines: list[str] = []
+    run = train(ground.config(tmp_path, data=str(data), epochs=1, noval=True), lines)
+    assert [line for line in lines if said in line and line.endswith("the run goes on, and nothing is scored")]
+    assert lines[-1] == f"no val split, so nothing is scored and no epoch is the best: take {run}/weights/last.pt"
+    (row,) = rows_of(run)
+    assert row["train/box_loss"] and not row["val/box_loss"] and not row["metrics/mAP_0.5"]
+    assert sorted(path.name for path in (run / "weights").iterdir()) == ["last.pt"]
+    with pytest.raises(ValueError, match="all 1 epochs are done"):
+        train(TrainConfig(resume=str(run)))
+    with pytest.raises(ValueError, match=r"^matplotlib is not installed: .*; --noplots trains without pictures$"):
+        train(ground.config(tmp_path, epochs=1, noplots=False))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mgil.files.image_file import save_image
-from mgil.files.paint import class_colour
+from mgil.files.paint import class_colour, paint_trails
 from mgil.tasks.detect.draw import draw_detections, enlargement
 
 NO_BOXES = np.empty((0, 4), np.float32)
@@ -115,3 +115,30 @@ def test_small_jpeg_keeps_its_colours(tmp_path: Path) -> None:
 def test_unwritable_format_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="cannot be written as"):
         save_image(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+
+
+def test_trail_is_a_line_through_the_scaled_points_in_the_objects_colour() -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    trail = np.array([[10, 32], [20, 32], [40, 32]], np.float32)
+    picture = draw(image, [[36, 28, 44, 36]], labels=False, line_width=1, track_ids=np.array([7]), trails=(trail,))
+    assert (picture[256, 81:280] == class_colour(7)).all()  # 8 times as large
+    assert not picture[256, :79].any()
+    assert tuple(picture[224, 300]) == class_colour(7)  # the box has the number's colour too, not the class's
+    assert not picture[:224].any()
+
+
+def test_numbers_are_written_before_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[object] = []
+    monkeypatch.setattr("mgil.tasks.detect.draw.paint_boxes", lambda *values, **_: written.append(values[3]))
+    image = np.zeros((480, 480, 3), np.uint8)
+    draw(image, [[0, 0, 9, 9], [9, 9, 20, 20]], track_ids=np.array([12, 3]))
+    draw(image, [[0, 0, 9, 9]], track_ids=np.array([12]), confidences=False)
+    draw(image, [[0, 0, 9, 9]], track_ids=np.array([12]), labels=False)
+    assert written == [["#12 class 0 0.90", "#3 class 1 0.30"], ["#12 class 0"], None]
+
+
+@pytest.mark.parametrize("trail", [np.empty((0, 2)), np.array([[5.0, 5.0]]), np.array([[-9.0, -9.0], [900.0, 900.0]])])
+def test_trails_of_any_length_and_beyond_the_edge(trail: np.ndarray) -> None:
+    image = np.zeros((10, 10, 3), np.uint8)
+    paint_trails(image, [trail], [0], 1)
+    assert (image[5, 5] > 0).any() == (len(trail) > 1)

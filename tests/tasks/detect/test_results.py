@@ -86,3 +86,22 @@ def test_plot_and_save(tmp_path: Path) -> None:
     assert picture.shape == (48 * 8, 64 * 8, 3)
     assert picture.dtype == np.uint8
     assert results.save(tmp_path / "out.png").stat().st_size > 0
+
+
+def test_followed_objects_carry_their_numbers_everywhere() -> None:
+    given = make([[0, 0, 10, 10], [5, 5, 9, 9], [2, 2, 4, 8]], [0, 2, 0])
+    trails = tuple(np.zeros((2, 2), np.float32) for _ in range(2))
+    followed = given.followed(np.array([0, 2]), np.array([12345678, 3]), trails)
+    assert np.array_equal(followed.boxes_xyxy, given.boxes_xyxy[[0, 2]])
+    assert (followed.track_ids.tolist(), len(followed.trails)) == ([12345678, 3], 2)  # type: ignore[union-attr]
+    name = given.names[0]
+    assert followed.text() == f"2 {name}s (3, 12345678)"
+    for with_scores, columns in ((False, 6), (True, 7)):
+        plain = given.label_lines(with_scores).splitlines()
+        lines = followed.label_lines(with_scores).splitlines()
+        assert lines == [f"{plain[0]} 12345678", f"{plain[2]} 3"]
+        assert [len(line.split()) for line in lines] == [columns] * 2
+    assert followed.table_rows() == [[*given.table_rows()[0], "12345678"], [*given.table_rows()[2], "3"]]
+    assert followed.to_pandas()["track"].tolist() == [12345678, 3]
+    assert (given.track_ids, given.trails) == (None, ())
+    assert len(followed.followed(np.empty(0, int), np.empty(0, int), ()).label_lines(True)) == 0

@@ -17,6 +17,7 @@ from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.geometry import Plan
+from mgil.datasets.reading.samples import digest_of
 from tests.tasks.toy.network import ToyRecipe
 
 FINAL_TABLE = "error.csv"
@@ -32,6 +33,9 @@ class ToySplit:
 
     def __len__(self) -> int:
         return len(self.image_paths)
+
+    def content(self) -> dict[str, Any]:
+        return {"labels": digest_of(self.colours, self.sizes_hw)}
 
 
 def read_split(sources: Sequence[str]) -> ToySplit:

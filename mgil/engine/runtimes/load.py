@@ -1,0 +1,65 @@
+"""Weights as a network: one file, or several whose predictions are pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mgil.datasets.reading.value_range import ValueRange
+from mgil.engine.runtimes.model import check_pytorch_only, is_exported, load_exported
+from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.tasks.base import Task
+from mgil.tasks.registry import task_named
+
+
+def check_half(weights: Sequence[str | Path], device: torch.device) -> None:
+    """Raise ValueError where float16 arithmetic cannot be had: on a CPU, and for exported files."""
+    for path in filter(is_exported, weights):
+        check_pytorch_only(path, half=True)
+    if device.type != "cuda":
+        raise ValueError(f"--half needs a CUDA device, this run is on {device.type}; leave it out")
+
+
+def load_networks(
+    weights: Sequence[str | Path], device: torch.device, *, half: bool = False
+) -> tuple[Task, Any, str | None, ValueRange | None]:
+    """Load checkpoints and exported files, mixed or not.
+
+    Args:
+        weights: One or more.
+        device: For all of them.
+        half: Make the weights of checkpoints float16.
+
+    Returns:
+        Their task and the network; of the first of them the data set that it names, and what the values of its
+        pictures mean.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: One cannot be used, or they do not fit together.
+    """
+    models: list[Any] = []
+    tasks: list[str] = []
+    trained_on: list[Any] = []
+    values: list[ValueRange | None] = []
+    for path in weights:
+        if is_exported(path):
+            models.append(load_exported(path, device))
+            tasks.append(models[-1].task.name)
+            trained_on.append(None)
+            values.append(models[-1].info.values)
+        else:
+            checkpoint = load_checkpoint(path)
+            models.append(model_from_checkpoint(checkpoint, device, half=half))
+            tasks.append(checkpoint.task)
+            trained_on.append(checkpoint.info.get("data"))
+            values.append(checkpoint.values)
+    other = next((i for i, name in enumerate(tasks) if name != tasks[0]), None)
+    if other is not None:
+        raise ValueError(f"{weights[other]} is of the task {tasks[other]}, {weights[0]} of {tasks[0]}; give one task's")
+    task = task_named(tasks[0])
+    model = models[0] if len(models) == 1 else task.pooled(models, [str(path) for path in weights])
+    return task, model, str(trained_on[0]) if trained_on[0] else None, values[0]
