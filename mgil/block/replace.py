@@ -22,7 +22,7 @@ from mgil.block.mgil import MGIL
 from mgil.block.space_to_channel import SpaceToChannel
 
 SHORTCUTS = ("keep", "sct1x1", "block")
-# What a forward reads of a convolution besides calling it, e.g. to pad its input; a block has the values of the old one.
+# What a forward may read of a convolution besides calling it, e.g. to pad its input; a block has the old one's values.
 READ_OF_CONVS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 Select = str | Sequence[str] | Callable[[str, nn.Module], bool]
 
@@ -115,7 +115,7 @@ def replace_stride2(
     chosen = _chosen(select, layers)
     kept.update({name: "not selected" for name in layers if name not in chosen})
     if shortcuts == "keep":
-        kept.update({name: "1x1 shortcut, see the option shortcuts" for name in _shortcuts(layers, kept)})
+        kept.update(dict.fromkeys(_shortcuts(layers, kept), "1x1 shortcut, see the option shortcuts"))
     units = _units(model, [name for name in layers if name not in kept], kept)
     # All blocks are built before the first is put in: an option that one of them refuses changes nothing.
     sct1x1 = {}
@@ -284,7 +284,8 @@ def _nothing_to_replace(model: nn.Module, kept: dict[str, str]) -> str:
             f"{reason}: {next(name for name in kept if kept[name] == reason)}" + (f" and {n - 1} more" if n > 1 else "")
             for reason, n in Counter(kept.values()).items()
         ]
-        parts = [f"a block can stand for none of the {len(kept)} strided convolution{'s'[: len(kept) > 1]} ({'; '.join(reasons)})"]
+        convolutions = f"{len(kept)} strided convolution{'s'[: len(kept) > 1]}"
+        parts = [f"a block can stand for none of the {convolutions} ({'; '.join(reasons)})"]
     pools = sum(isinstance(module, (nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)) for module in model.modules())
     if pools:
         parts.append(f"its {pools} pooling layer{'s are' if pools > 1 else ' is'} left alone")

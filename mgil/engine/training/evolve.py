@@ -18,7 +18,7 @@ from mgil.engine.distributed import world_size
 from mgil.engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from mgil.engine.training.config import TrainFlags, config_from_dict
 from mgil.engine.training.log import read_results
-from mgil.engine.training.resume import given_names
+from mgil.engine.training.resume import STUDY, given_names
 from mgil.engine.training.run import run_train
 from mgil.engine.training.setup import resolved
 from mgil.engine.weights.checkpoints import load_checkpoint
@@ -32,7 +32,6 @@ from mgil.files.text import Report
 from mgil.tasks.registry import task_named
 
 EVOLVE_PROJECT = "runs/evolve"
-STUDY = "study.db"
 # How the trials run, and how many; not what they learn from and how.
 MAY_CHANGE = ("evolve", "resume", "project", "device", "workers", "cache", "noplots")
 # A process says every so many seconds that its trial lives; a trial that is silent for longer is done again.
@@ -121,10 +120,17 @@ def _begun(config: TrainFlags, optuna: Any) -> Search:
     if (folder / STUDY).exists():
         raise ValueError(f"{folder} holds a search already; go on with it: --resume {folder}, or take another --name")
     study = _study(folder, optuna, config.seed)
+    config = _from_any_folder(config)
     study.set_user_attr("config", config.as_dict())
     study.set_user_attr("hyp", base.as_dict())
     study.enqueue_trial({name: getattr(base, name) for name in spans})
     return Search(folder, config, base, spans, study)
+
+
+def _from_any_folder(config: TrainFlags) -> TrainFlags:
+    """The options with full paths of files, so that a search goes on from any working folder."""
+    files = {name: getattr(config, name) for name in ("data", "cfg", "weights")}
+    return replace(config, **{name: os.path.abspath(path) for name, path in files.items() if os.path.isfile(path)})
 
 
 def _resumed(config: TrainFlags, given: Collection[str] | None, optuna: Any) -> Search:
@@ -135,7 +141,7 @@ def _resumed(config: TrainFlags, given: Collection[str] | None, optuna: Any) -> 
     if not {"config", "hyp"} <= kept.keys():
         raise ValueError(f"--resume {folder}: its {STUDY} is not of a search of train.py")
     saved = config_from_dict(kept["config"])
-    asked = {name: getattr(config, name) for name in given_names(config, given)}
+    asked = {name: getattr(_from_any_folder(config), name) for name in given_names(config, given)}
     for name, value in asked.items():
         if name not in MAY_CHANGE and getattr(saved, name, None) != value:
             own = getattr(saved, name, None)
@@ -208,6 +214,11 @@ def _fitness_of(search: Search, trial: Any, wanted: int, optuna: Any, report: Re
     except FloatingPointError as error:  # which is a bad recipe, and worth knowing
         report(f"{name}: {error}; its fitness counts as 0")
         return 0.0
+    except (
+        BaseException
+    ):  # Ctrl-C too; of no fault of the values, which are the first ones that the search goes on with
+        search.study.enqueue_trial(values)
+        raise
     last = folder / "weights" / "last.pt"
     progress = load_checkpoint(last).training["progress"]
     last.unlink()  # N networks that nobody asked for
