@@ -91,20 +91,44 @@ def canvas_outlines(
     return np.flatnonzero(counts), counts[counts > 0], points
 
 
-def transform_outlines(points: np.ndarray, counts: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """The upright boxes around mapped outlines, (O, 4).
+def transform_points(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Points where maps bring them, (P, 2).
+
+    Args:
+        points: (P, 2).
+        matrices: (P, 2, 3) one affine map per point, or (P, 3, 3) with a perspective.
+    """
+    moved = np.einsum("pij,pj->pi", matrices[:, :, :2], points) + matrices[:, :, 2]
+    return moved[:, :2] / moved[:, 2:] if moved.shape[1] == 3 else moved
+
+
+def enclose_outlines(points: np.ndarray, counts: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """The upright boxes around what an image shows of outlines, (O, 4); without area where it shows nothing.
 
     Args:
         points: (P, 2) corners of all outlines.
         counts: (O,) how many each outline has, at least 1.
-        matrices: (O, 2, 3) one affine map per outline, or (O, 3, 3) with a perspective.
+        size_hw: of the image.
     """
-    rows = np.moveaxis(np.repeat(matrices, counts, axis=0), 1, 0)
-    moved = np.stack([row[:, 0] * points[:, 0] + row[:, 1] * points[:, 1] + row[:, 2] for row in rows], axis=1)
-    if moved.shape[1] == 3:
-        moved = moved[:, :2] / moved[:, 2:]
-    firsts = np.cumsum(counts) - counts
-    return np.concatenate([np.minimum.reduceat(moved, firsts), np.maximum.reduceat(moved, firsts)], axis=1)
+    firsts, limits = np.cumsum(counts) - counts, np.array(size_hw[::-1], float)
+    following = np.arange(len(points)) + 1
+    following[firsts + counts - 1] = firsts
+    steps = points[following] - points
+    # Each side is seen from one share of its way to another: between its crossings of the image's borders.
+    level = np.where((points >= 0) & (points <= limits), np.inf, -np.inf)  # for a side along a border
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossings = np.sort([-points / steps, (limits - points) / steps], axis=0)
+        entered, left = np.where(steps == 0, [-level, level], crossings)
+        shares = np.stack([entered.max(axis=1).clip(min=0), left.min(axis=1).clip(max=1)])[..., None]
+        ends = np.where(shares[0] <= shares[1], points + shares * steps, np.nan)
+        reaches = points[:, 0] + (np.array([[0.0], [limits[1]]]) - points[:, 1]) / steps[:, 1] * steps[:, 0]
+    low, high = np.fmin.reduceat(ends.min(axis=0), firsts), np.fmax.reduceat(ends.max(axis=0), firsts)
+    for y, reach in zip((0.0, limits[1]), reaches, strict=True):  # corners of the image that lie within the outline
+        passes = (points[:, 1] > y) != (points[following, 1] > y)
+        for x in (0.0, limits[0]):
+            within = np.add.reduceat(passes & (reach > x), firsts, dtype=int) % 2 == 1
+            low[within], high[within] = np.fmin(low[within], (x, y)), np.fmax(high[within], (x, y))
+    return np.nan_to_num(np.concatenate([low, high], axis=1))
 
 
 def plan_targets(
@@ -112,8 +136,8 @@ def plan_targets(
 ) -> np.ndarray:
     """The labels of an augmented batch.
 
-    A box is cut at the canvas' edge, mapped by its corners, or its outline by its points, enclosed and cut at the
-    output's edge. It survives as in YOLOv5 (both sides above 2 px, aspect below 100, more than a tenth of its area
+    A box is cut at the canvas' edge, mapped by its corners, or its outline by its points, cut at the output's edge
+    and enclosed. It survives as in YOLOv5 (both sides above 2 px, aspect below 100, more than a tenth of its area
     left), except that the area that is left is compared with the whole object's, not with what the canvas' edge had
     left of it. It is compared on the canvas too, since a turned box encloses more than it has: YOLOv5 keeps the line
     that is left of a box wholly outside.
@@ -147,7 +171,8 @@ def plan_targets(
     if polygons:
         outlined, counts, points = canvas_outlines(plan, polygons, rows, slots)
         if len(outlined):
-            boxes[outlined] = transform_outlines(points, counts, matrices[outlined])
+            moved = transform_points(points, np.repeat(matrices[outlined], counts, axis=0))
+            boxes[outlined] = enclose_outlines(moved, counts, plan.output_hw)
     boxes = clip_boxes(boxes, np.array(plan.output_hw))
 
     width, height = (boxes[:, 2:] - boxes[:, :2]).T

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from mgil.datasets.reading.labels import scan_yolo
 from mgil.datasets.reading.polygons import read_polygons
 from mgil.datasets.reading.samples import JsonKeys, Samples
 from mgil.tasks.detect.batches import DetectComposer
+from mgil.tasks.detect.targets import enclose_outlines
 from tests.datasets.scenes import smooth_image, write_image
 
 SIZE = 64
@@ -201,6 +203,30 @@ def test_boxes_enclose_mapped_outlines(samples: Samples) -> None:
         np.testing.assert_allclose([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], hulls[0], atol=1e-3)
         smaller += not np.allclose(hulls[0], hulls[1], atol=1)
     assert smaller > 10
+
+
+def test_boxes_enclose_what_a_picture_shows_of_outlines() -> None:
+    """Against OpenCV's intersection of convex polygons: inside, cut, around the picture, outside."""
+    rng = np.random.default_rng(0)
+    height, width = 40, 60
+    picture = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    outlines, expected = [], []
+    for number in range(300):
+        corners = rng.uniform(-90, 150, (rng.integers(3, 7), 2)) / (4 if number % 3 == 0 else 1)
+        outlines.append(cv2.convexHull(corners.astype(np.float32))[:, 0])
+        area, common = cv2.intersectConvexConvex(outlines[-1], picture)
+        expected.append([*common[:, 0].min(axis=0), *common[:, 0].max(axis=0)] if area > 0 else [0.0] * 4)
+    boxes = enclose_outlines(
+        np.concatenate(outlines, dtype=np.float64), np.array([len(each) for each in outlines]), (height, width)
+    )
+    np.testing.assert_allclose(boxes, expected, atol=0.01)
+    assert 200 < np.any(expected, axis=1).sum() < 290
+    around = np.array([[-1.0, -1], [61, -1], [61, 41], [-1, 41]])
+    left = np.array([[-9.0, -1], [50, -1], [20, 41], [-9, 41]])  # two corners of the picture lie within it
+    np.testing.assert_allclose(
+        enclose_outlines(np.concatenate([around, left]), np.array([4, 4]), (height, width)),
+        [[0, 0, 60, 40], [0, 0, 20 + 30 * 41 / 42, 40]],
+    )
 
 
 @pytest.mark.parametrize(
