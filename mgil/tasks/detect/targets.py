@@ -110,6 +110,17 @@ def enclose_outlines(points: np.ndarray, counts: np.ndarray, size_hw: tuple[int,
         counts: (O,) how many each outline has, at least 1.
         size_hw: of the image.
     """
+    firsts = np.cumsum(counts) - counts
+    whole = np.concatenate([np.minimum.reduceat(points, firsts), np.maximum.reduceat(points, firsts)], axis=1)
+    boxes = clip_boxes(whole, np.array(size_hw))
+    cut = np.any(boxes != whole, axis=1) & np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    if cut.any():  # a few, and only these take long
+        boxes[cut] = _enclose_cut(points[np.repeat(cut, counts)], counts[cut], size_hw)
+    return boxes
+
+
+def _enclose_cut(points: np.ndarray, counts: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """The same from the sides of the outlines, and the image's corners within them."""
     firsts, limits = np.cumsum(counts) - counts, np.array(size_hw[::-1], float)
     following = np.arange(len(points)) + 1
     following[firsts + counts - 1] = firsts
