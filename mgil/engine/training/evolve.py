@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from mgil.files.text import Report
 from mgil.tasks.registry import task_named
 
 EVOLVE_PROJECT = "runs/evolve"
+HYPS, TRIALS = "hyps", "trials"  # folders in a search's own
 # How the trials run, and how many; not what they learn from and how.
 MAY_CHANGE = ("evolve", "resume", "project", "device", "workers", "cache", "noplots")
 # A process says every so many seconds that its trial lives; a trial that is silent for longer is done again.
@@ -100,6 +101,10 @@ def run_evolve(
         except KeyboardInterrupt as stop:
             again = f"{program} --evolve {wanted} --resume {search.folder}"
             raise KeyboardInterrupt(f"go on with: {again}") from stop
+        except (ValueError, OSError):
+            if not config.resume and not (search.folder / TRIALS).exists():
+                _take_back(search.folder)
+            raise
         write_summary(search)
         if not search.config.noplots:
             plot_trials(search)
@@ -125,6 +130,15 @@ def _begun(config: TrainFlags, optuna: Any) -> Search:
     study.set_user_attr("hyp", base.as_dict())
     study.enqueue_trial({name: getattr(base, name) for name in spans})
     return Search(folder, config, base, spans, study)
+
+
+def _take_back(folder: Path) -> None:
+    """Remove a new search whose first training was refused before it wrote anything; its options cannot be mended."""
+    with suppress(OSError):
+        (folder / HYPS / "trial1.yaml").unlink()
+        (folder / HYPS).rmdir()
+        (folder / STUDY).unlink()
+        folder.rmdir()  # unless there is more in it, which --exist-ok found
 
 
 def _from_any_folder(config: TrainFlags) -> TrainFlags:
@@ -203,10 +217,10 @@ def _fitness_of(search: Search, trial: Any, wanted: int, optuna: Any, report: Re
     values = {name: trial.suggest_float(name, *span, log=True) for name, span in search.spans.items()}
     recipe = load_recipe(type(search.base), search.base.as_dict() | values)
     name = f"trial{trial.number + 1}"
-    hyp = search.folder / "hyps" / f"{name}.yaml"
+    hyp = search.folder / HYPS / f"{name}.yaml"
     hyp.parent.mkdir(exist_ok=True)
     write_text_atomic(hyp, yaml.safe_dump(recipe.as_dict(), sort_keys=False))
-    own: dict[str, Any] = {"hyp": str(hyp), "project": str(search.folder / "trials"), "name": name, "exist_ok": False}
+    own: dict[str, Any] = {"hyp": str(hyp), "project": str(search.folder / TRIALS), "name": name, "exist_ok": False}
     config = replace(search.config, evolve=0, resume="", nosave=True, noplots=True, **own)
     report(f"{name} of {wanted}")
     try:

@@ -188,7 +188,11 @@ def test_what_cannot_be_searched(
     assert "no search there" in error(2, resume=str(tmp_path / "nowhere"))
     assert "nowhere.yaml" in error(2, data="nowhere.yaml") and not (tmp_path / "runs").exists()
     assert "hyp lr0" in error(2, hyp=str(_write(tmp_path / "bad.yaml", "lr0: -1"))) and not (tmp_path / "runs").exists()
-    folder = search(1)
+    assert "nowhere.pt" in error(2, weights="nowhere.pt") and not list((tmp_path / "runs").iterdir())
+    (tmp_path / "runs" / "exp").mkdir()
+    own = _write(tmp_path / "runs" / "exp" / "mine.txt", "")
+    assert "nowhere.pt" in error(2, weights="nowhere.pt", exist_ok=True) and list(own.parent.iterdir()) == [own]
+    folder = search(1, name="exp", exist_ok=True)
     with pytest.raises(FileNotFoundError, match="a search of recipes, not a run; give --evolve N"):
         find_resume(str(folder))
     assert "--epochs 7: this search keeps its own 1" in error(2, resume=str(folder), epochs=7)
