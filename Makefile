@@ -61,6 +61,6 @@ $(VENV)/.run: requirements.txt | $(VENV)/.python
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt requirements-export.txt requirements.txt | $(VENV)/.python
+$(VENV)/.dev: requirements-dev.txt requirements-export.txt requirements-optional.txt requirements.txt | $(VENV)/.python
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
 	@touch $@

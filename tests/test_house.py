@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": {"files"},
     "tasks": {"networks", "datasets", "block", "files"},
     "engine": {"tasks", "networks", "datasets", "block", "files"},
+    "hub": {"engine", "tasks", "networks", "datasets", "block", "files"},
 }
 # Each room of mgil/engine/ likewise; all may import its top, of which command.py alone imports rooms: it starts them.
 ENGINE_MAY_IMPORT: dict[str, set[str]] = {

@@ -30,6 +30,12 @@ def load_trained_on(data: str, weights: str) -> DataConfig:
         raise FileNotFoundError(gone(data, weights)) from error
 
 
+def default_data(names: tuple[str, ...]) -> DataConfig:
+    """The data set of weights that name none: YOLOv5's default for those with its classes, else the embedded one."""
+    yolov5s = load_data_config("coco128.yaml")
+    return yolov5s if yolov5s.names == names else load_data_config("digits.yaml")
+
+
 @contextmanager
 def data_named_by(weights: object) -> Iterator[None]:
     """Say of files that are missing in the block what named them, and what to do.

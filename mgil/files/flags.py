@@ -30,12 +30,20 @@ class Kind:
         read: From text to a value; raises ValueError.
         accepts: Whether a value, of any type, is one.
         choices: The values, where they can be listed.
+        not_here: Values that YOLOv5 has, each with the reason why it is not here.
     """
 
     wanted: str
     read: Callable[[str], Any]
     accepts: Callable[[Any], bool]
     choices: tuple[str, ...] = ()
+    not_here: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def complaint(self, given: Any) -> str:
+        """What to say about a value that is none of these."""
+        if isinstance(given, str) and given in self.not_here:
+            return f"{given} is not available: {self.not_here[given]}"
+        return f"{given!r} is not {self.wanted}"
 
     def __call__(self, text: str) -> Any:
         """Read text.
@@ -48,7 +56,7 @@ class Kind:
         except ValueError:
             value = None
         if not self.accepts(value):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {self.wanted}")
+            raise argparse.ArgumentTypeError(self.complaint(text))
         return value
 
 
@@ -71,9 +79,9 @@ def real(wanted: str, in_range: Callable[[float], bool]) -> Kind:
     return Kind(wanted, float, accepts)
 
 
-def one_of(choices: tuple[str, ...]) -> Kind:
+def one_of(choices: tuple[str, ...], not_here: Mapping[str, str] | None = None) -> Kind:
     """One of a few words."""
-    return Kind(f"one of {', '.join(choices)}", str, lambda value: value in choices, choices)
+    return Kind(f"one of {', '.join(choices)}", str, lambda value: value in choices, choices, not_here or {})
 
 
 positive_int = whole(1)
@@ -117,14 +125,14 @@ class Flag:
     def problem(self, value: Any) -> str:
         """What is wrong with a value given in Python, or nothing."""
         if not self.is_tuple:
-            return "" if self.kind.accepts(value) else f"{value!r} is not {self.kind.wanted}"
+            return "" if self.kind.accepts(value) else self.kind.complaint(value)
         if not isinstance(value, tuple):
             return f"{value!r}: give a tuple, also of one value: ({value!r},)"
         shown = " ".join(map(str, value))
         if complaint := self.too_many(value):
             return f"{shown}: {complaint}"
         wrong = [part for part in value if not self.kind.accepts(part)]
-        return f"{shown}: {wrong[0]!r} is not {self.kind.wanted}" if wrong else ""
+        return f"{shown}: {self.kind.complaint(wrong[0])}" if wrong else ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,7 @@ def flag(
     help: str,
     kind: Kind | None = None,
     choices: tuple[str, ...] = (),
+    not_here: Mapping[str, str] | None = None,
     aliases: tuple[str, ...] = (),
     nargs: str | None = None,
     const: Any = None,
@@ -166,10 +175,11 @@ def flag(
         help: For --help; the default is added where it says something.
         kind: What the value must be. Without it: one of `choices`, a switch where the default is False, else text.
         choices: The words to choose from.
+        not_here: Words that YOLOv5 has too, each with the reason why it is none of them here.
         aliases, nargs, const, most, together: As in `Flag`.
     """
     if kind is None:
-        kind = one_of(choices) if choices else switch if default is False else text
+        kind = one_of(choices, not_here) if choices else switch if default is False else text
     return field(default=default, metadata={KEY: Flag(help, kind, aliases, nargs, const, most, together)})
 
 
@@ -201,7 +211,7 @@ def check_fields(config: Any) -> None:
             object.__setattr__(config, item.name, value)  # the only way into a frozen dataclass
         if type(value) is type(item.default) and value == item.default:
             continue
-        if value == () and item.default is MISSING:
+        if isinstance(value, tuple) and not value and item.default is MISSING:
             raise ValueError(f"{flag_of(item.name)}: give at least one")
         if problem := its.problem(value):
             raise ValueError(f"{flag_of(item.name)} {problem}")

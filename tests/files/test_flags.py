@@ -10,7 +10,9 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
 import pytest
+import torch
 
 from mgil.engine.cli import parse, parser_for
 from mgil.engine.evaluation.config import ValConfig
@@ -39,6 +41,7 @@ from mgil.files.flags import (
     text,
     whole,
 )
+from mgil.tasks.detect.options import PredictOptions
 from mgil.tasks.detect.suppression import Suppression
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -141,6 +144,21 @@ def test_a_kind_reads_text(kind: Kind, good: dict[str, Any], bad: list[str]) -> 
 )
 def test_a_kind_refuses_other_types(kind: Kind, value: Any) -> None:
     assert not kind.accepts(value)
+
+
+def test_a_word_that_yolov5_has_is_refused_with_the_reason() -> None:
+    kind = one_of(("ram",), {"disk": "it would fill up"})
+    assert kind.wanted == "one of ram" and kind("ram") == "ram"
+    for given, message in (("disk", "disk is not available: it would fill up"), ("dusk", "'dusk' is not one of ram")):
+        with pytest.raises(argparse.ArgumentTypeError) as caught:
+            kind(given)
+        assert str(caught.value) == message
+
+
+def test_a_value_of_another_library_is_refused_in_our_words() -> None:
+    for value in (np.float32(0.5), np.zeros(2), torch.ones(1)):
+        with pytest.raises(ValueError, match="^--conf-thres .* is not a number from 0 to 1$"):
+            from_keywords(PredictOptions, {"conf": value})
 
 
 # Configs from Python -------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
 import lzma
 import os
 import shutil
@@ -16,11 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
-from urllib import error as url_error
-from urllib import request
 from urllib.parse import urlsplit
 from zlib import error as zlib_error
 
@@ -29,16 +25,15 @@ from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
 from mgil.datasets.reading.load import make_generated
 from mgil.datasets.reading.voc import convert_voc
 from mgil.files.atomic import write_atomic
+from mgil.files.fetch import fetch
 from mgil.files.paths import is_there
 from mgil.files.text import Report
 from mgil.files.yaml_file import read_yaml_mapping
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-MAX_DOWNLOAD_BYTES = 64 << 30
 MAX_UNPACKED_BYTES = 256 << 30
 MAX_MEMBERS = 10_000_000
 MAX_RATIO = 200  # unpacked to packed: pictures give about 1, label texts and json up to 30, a decompression bomb 1,000
-TIMEOUT_SECONDS = 60
 DECODING_ERRORS = (EOFError, RuntimeError, zlib_error, lzma.LZMAError, gzip.BadGzipFile)
 BLOCK = 1 << 20
 MOST_HEADER_BYTES = 4 << 20  # of a member of a .tar
@@ -96,7 +91,7 @@ def download(config: DataConfig, report: Report = print) -> DataConfig:
     for source in sources:
         with tempfile.TemporaryDirectory(prefix=".download-", dir=config.root) as folder:
             archive = Path(folder) / os.path.basename(urlsplit(source.url).path)
-            _fetch(source, archive, report)
+            fetch(source.url, archive, report, sha256=source.sha256, otherwise="nothing was unpacked")
             count, others = unpack(archive, config.root / source.to, "" if source.to else config.root.name)
             ignored = f"; {others} that are neither images nor labels were not" if others else ""
             report(f"{source.url}: {count} files unpacked into {config.root / source.to}{ignored}")
@@ -130,40 +125,6 @@ def _read_source(entry: Any, yaml_path: Path) -> Source:
     if source.to and _safe_name(source.to) is None:
         raise ValueError(f"{yaml_path}: download to {source.to!r} leaves the data set's folder")
     return source
-
-
-class _CarefulRedirects(request.HTTPRedirectHandler):
-    """Follows redirects to http(s) only, and never from https back to http."""
-
-    def redirect_request(self, req: request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        allowed = ("https",) if req.type == "https" else ("http", "https")
-        if urlsplit(newurl).scheme not in allowed:
-            raise OSError(f"{req.full_url}: redirected to {newurl[:200]}, which is not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _fetch(source: Source, target: Path, report: Report) -> None:
-    """Write the archive behind a URL to `target`, up to the size limit and the room on the disk, and check its hash."""
-    report(f"{source.url}: downloading")
-    room = min(MAX_DOWNLOAD_BYTES, shutil.disk_usage(target.parent).free)
-    digest, received = hashlib.sha256(), 0
-    try:
-        with request.build_opener(_CarefulRedirects).open(source.url, timeout=TIMEOUT_SECONDS) as response:
-            stated = response.headers.get("Content-Length") or ""
-            expected = int(stated) if stated.isascii() and stated.isdigit() else -1
-            with open(target, "wb") as file:
-                while block := response.read(BLOCK):
-                    received += len(block)
-                    if max(received, expected) > room:
-                        raise ValueError(f"{source.url}: larger than the {room:,} bytes that there is room for")
-                    digest.update(block)
-                    file.write(block)
-    except (url_error.URLError, HTTPException, ConnectionError, TimeoutError) as error:
-        raise OSError(f"{source.url}: cannot be downloaded ({error})") from error
-    if expected not in (-1, received):
-        raise OSError(f"{source.url}: the connection ended after {received:,} of {expected:,} bytes")
-    if source.sha256 and digest.hexdigest() != source.sha256.lower():
-        raise ValueError(f"{source.url}: its sha256 is {digest.hexdigest()}, not {source.sha256}; nothing was unpacked")
 
 
 def unpack(archive: Path, folder: Path, top: str = "") -> tuple[int, int]:

@@ -30,7 +30,11 @@ class ValFlags:
     weights: tuple[str, ...] = flag(
         nargs="+", help="a .pt or exported file, or several whose predictions are pooled before NMS"
     )
-    data: str | None = flag(None, help="data set YAML; default: the one the weights were trained on, else digits.yaml")
+    data: str | None = flag(
+        None,
+        help="data set YAML; default: the one the weights were trained on, coco128.yaml for YOLOv5's own, "
+        "else digits.yaml",
+    )
     batch_size: int = flag(32, kind=positive_int, aliases=("--batch",), help="images per batch")
     imgsz: tuple[int, ...] = flag(
         (),
@@ -48,7 +52,9 @@ class ValFlags:
     exist_ok: bool = flag(False, help="write into project/name even when it exists")
     half: bool = flag(False, help="float16, on CUDA")
     strict: bool = flag(False, help="a bad label or image is an error")
-    download: bool = flag(False, help="fetch the data set as its YAML says, when it is not there")
+    download: bool = flag(
+        False, help="fetch what is missing: the data set from the URL in its YAML, YOLOv5's weights by their name"
+    )
 
     refuses: ClassVar[tuple[Refused, ...]] = (refused("--dnn", why="ONNX files are run by ONNX Runtime", nargs=0),)
 

@@ -12,7 +12,7 @@ import torch
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.depths import DepthTally
 from mgil.datasets.reading.download import download_absent
-from mgil.engine.data_of_weights import check_classes, data_named_by, load_trained_on
+from mgil.engine.data_of_weights import check_classes, data_named_by, default_data, load_trained_on
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.plots import plot_input_sizes
@@ -20,6 +20,7 @@ from mgil.engine.input_size import input_size_hw
 from mgil.engine.runs import new_run_folder
 from mgil.engine.runtimes.load import check_half, load_networks
 from mgil.engine.runtimes.model import check_fixed_size, device_for, fixed_size_hw
+from mgil.engine.weights.released import fetch_weights
 from mgil.files.csv_file import write_csv
 from mgil.files.flags import check_foreign
 from mgil.files.fonts import tell_missing_letters
@@ -69,15 +70,18 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     device = device_for(config.weights, config.device)
     if config.half:
         check_half(config.weights, device)
+    for path in config.weights if config.download else ():
+        fetch_weights(path, report)
     task, model, trained_on, values = load_networks(config.weights, device)
     check_foreign(config, (ValFlags, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
     if config.task == "speed":
         config = replace(config, **task.speed_options)
     named_by = config.weights[0] if trained_on and not config.data else None
     with data_named_by(named_by):
-        data = (
-            load_trained_on(str(trained_on), named_by) if named_by else load_data_config(config.data or "digits.yaml")
-        )
+        if named_by:
+            data = load_trained_on(str(trained_on), named_by)
+        else:
+            data = load_data_config(config.data) if config.data else default_data(model.names)
         depths = DepthTally(data.values or values, chosen=data.values is not None)
         data = replace(data, values=depths.values)
         if config.download:

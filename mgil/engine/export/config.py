@@ -49,6 +49,7 @@ class ExportFlags:
         help="engine: GiB for the building of it (default: all there is)",
     )
     verbose: bool = flag(False, help="the operators of the ONNX graph, TensorRT's log, tracebacks")
+    download: bool = flag(False, help="fetch YOLOv5's weights by their name, when they are missing")
 
     refuses: ClassVar[tuple[Refused, ...]] = (
         refused("--keras", why="TensorFlow's formats are left to its own converters; use tflite", nargs=0),

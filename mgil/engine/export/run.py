@@ -32,6 +32,7 @@ from mgil.engine.input_size import input_size_hw
 from mgil.engine.runtimes.model import is_exported, load_exported
 from mgil.engine.stopping import ended_by_sigterm
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.engine.weights.released import fetch_weights
 from mgil.files.atomic import check_room, folder_aside, remove_leftovers, sync_folder, sync_tree
 from mgil.files.flags import check_foreign
 from mgil.files.packages import MissingPackage
@@ -107,6 +108,8 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
     if is_exported(config.weights):
         raise ValueError(f"--weights {config.weights} is no .pt file; give the one that exported files are made from")
     device = select_device(config.device)
+    if config.download:
+        fetch_weights(config.weights, report)
     checkpoint = load_checkpoint(config.weights)
     task = task_named(checkpoint.task)
     check_foreign(

@@ -82,6 +82,7 @@ class DetectFlags:
         together="the lowest and the highest",
         help="in place of --bits, the values of 16-bit pictures that are black and white",
     )
+    download: bool = flag(False, help="fetch YOLOv5's weights by their name, when they are missing")
 
     refuses: ClassVar[tuple[Refused, ...]] = (
         refused("--update", why="checkpoints of train.py hold nothing that would need to be stripped", nargs=0),

@@ -16,6 +16,7 @@ from mgil.engine.input_size import check_input_size, input_size_hw, warn
 from mgil.engine.prediction.predictor import Model
 from mgil.engine.runtimes.load import check_half, load_networks
 from mgil.engine.runtimes.model import check_fixed_size, device_for, fixed_size_hw
+from mgil.engine.weights.released import fetch_weights
 from mgil.files.flags import from_keywords
 from mgil.files.text import Report
 from mgil.tasks.base import Task
@@ -30,6 +31,7 @@ def load_model(
     report: Report = warn,
     bits: int | None = None,
     range: Sequence[int] | None = None,
+    download: bool = False,
     **options: Any,
 ) -> Model:
     """Load a trained network.
@@ -53,6 +55,7 @@ def load_model(
         bits: how many of their 16 bits pictures use, 8 to 16: 2**bits - 1 is white. None is what the weights were
             trained with. Pictures of 8 bits are not changed.
         range: in place of `bits`, which values of pictures of 16 bits are black and white: (lowest, highest).
+        download: fetch YOLOv5's weights by their name (yolov5n.pt) when they are missing; the URL is printed first.
         options: the task's own, by the names of detect.py's flags. Detection: `conf` (0.25), lowest score that is kept;
             `iou` (0.45), of two boxes of a class that overlap more the lower score goes; `max_det` (1000), boxes kept
             per image; `classes`, keep these class indices only; `agnostic`, boxes suppress each other across classes;
@@ -65,16 +68,19 @@ def load_model(
         FileNotFoundError: no such weights.
         ValueError: weights that cannot be used or do not fit together, no such device, a runtime that is not installed,
             or a parameter out of its range.
+        OSError: weights cannot be fetched.
     """
+    for path in _paths(weights) if download else ():
+        fetch_weights(path, print)
 
     def own(task: Task) -> Any:
         return from_keywords(options_of(task.name, "detect"), options)
 
     values = range_of(bits, range)
-    return open_model(weights, str(device), _sides(imgsz), half, own, report, values)[1]
+    return open_model(weights, str(device), sides_of(imgsz), half, own, report, values)[1]
 
 
-def _sides(imgsz: Any) -> tuple[int, ...]:
+def sides_of(imgsz: Any) -> tuple[int, ...]:
     """None, one or two sides from whatever Python, NumPy or PyTorch has for whole numbers."""
     if imgsz is None:
         return ()
@@ -86,6 +92,10 @@ def _sides(imgsz: Any) -> tuple[int, ...]:
     if len(sides) not in (1, 2):
         raise ValueError(f"imgsz {imgsz!r}: give a whole number of pixels, or two: (height, width)")
     return sides
+
+
+def _paths(weights: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [weights] if isinstance(weights, str | os.PathLike) else list(weights)
 
 
 def open_model(
@@ -109,7 +119,7 @@ def open_model(
         FileNotFoundError, ValueError: As for `load_model`.
     """
     check_input_size(sides)
-    paths = [weights] if isinstance(weights, str | os.PathLike) else list(weights)
+    paths = _paths(weights)
     if not paths:
         raise ValueError("weights: give at least one file")
     place = device_for(paths, device)

@@ -30,6 +30,7 @@ from mgil.engine.sources.sources import Frame, Source, open_source
 from mgil.engine.sources.streams import StreamsGone
 from mgil.engine.sources.video import quiet_opencv
 from mgil.engine.stopping import StopRequest, stop_requests
+from mgil.engine.weights.released import fetch_weights
 from mgil.files.flags import check_foreign
 from mgil.files.fonts import tell_missing_letters
 from mgil.files.text import Report
@@ -67,6 +68,8 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
     if config.track is not None:
         tracker_classes()  # a missing package ends the run before anything is read
     weights = config.weights or (str(newest_weights()),)
+    for path in weights if config.download else ():
+        fetch_weights(path, report)
     task, model = _open(config, weights, report)
     with ExitStack() as stack:
         stack.enter_context(quiet_opencv())

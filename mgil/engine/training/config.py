@@ -26,6 +26,9 @@ from mgil.tasks.registry import DEFAULT_TASK, options_of
 
 AMP_CHOICES = ("auto", "off", "bf16", "fp16")
 CACHE_CHOICES = ("auto", "ram", "none")
+CACHE_NOT_HERE = {
+    "disk": "no decoded copies are written beside your images; ram keeps them in memory, none decodes in every epoch"
+}
 # Fields that may differ when a run is resumed: how it runs and how long, not what it learns from and how. The data set
 # may lie elsewhere; its content is compared.
 MAY_CHANGE_ON_RESUME = (
@@ -86,6 +89,7 @@ class TrainFlags:
     cache: str = flag(
         "auto",
         choices=CACHE_CHOICES,
+        not_here=CACHE_NOT_HERE,
         nargs="?",
         const="ram",
         help="decoded images in memory: auto, if they fit; ram, always; none, decode in every epoch",
@@ -128,7 +132,9 @@ class TrainFlags:
         "on, in several processes at once if you like",
     )
     strict: bool = flag(False, help="a bad label or image ends the run")
-    download: bool = flag(False, help="fetch a missing data set from the URL in its YAML")
+    download: bool = flag(
+        False, help="fetch what is missing: the data set from the URL in its YAML, YOLOv5's weights by their name"
+    )
 
     refuses: ClassVar[tuple[Refused, ...]] = (
         refused(

@@ -122,7 +122,7 @@ def put_together(
     if not config.noplots and is_main():
         check_plots()
     seed_everything(config.seed + rank())
-    checkpoint = resumed or read_named_files(config, task)  # before the data, which may take minutes
+    checkpoint = resumed or read_named_files(config, task, report)  # before the data, which may take minutes
     with data_named_by(resumed.path if resumed else None):
         splits = load_splits(config, task, report)
     changes = {} if config.hyp or resumed else splits.data.hyp  # a data set may change the default recipe alone

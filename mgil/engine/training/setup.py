@@ -20,6 +20,7 @@ from mgil.engine.input_size import input_size_hw
 from mgil.engine.training.config import TrainFlags, frozen_rows
 from mgil.engine.training.precision import Precision
 from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
+from mgil.engine.weights.released import fetch_weights
 from mgil.files.class_names import first_moved
 from mgil.files.recipe import load_recipe
 from mgil.files.text import Report
@@ -41,7 +42,7 @@ class Splits:
     val: Split | None
 
 
-def read_named_files(config: TrainFlags, task: Task) -> Checkpoint | None:
+def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoint | None:
     """Read the files that the options name, all but the data set itself; the weights are returned.
 
     Reading a data set can take minutes, after which nobody wants to hear of a mistyped name.
@@ -49,7 +50,12 @@ def read_named_files(config: TrainFlags, task: Task) -> Checkpoint | None:
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: It cannot be used.
+        OSError: Weights cannot be fetched.
     """
+    if config.download:
+        if is_main():
+            fetch_weights(config.weights, report)
+        from_main(None)  # the others wait for the file
     checkpoint = load_checkpoint(config.weights) if config.weights else None
     if checkpoint:
         check_weights(checkpoint)

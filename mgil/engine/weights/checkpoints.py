@@ -15,6 +15,7 @@ from mgil.engine.weights.archive import check_archive, check_values, is_old_form
 from mgil.engine.weights.finite import first_not_finite
 from mgil.engine.weights.official import read_official
 from mgil.engine.weights.pickle_names import Global
+from mgil.engine.weights.released import absent
 from mgil.files.atomic import write_atomic
 from mgil.files.limits import MOST_SIDE
 from mgil.files.text import check_class_names, printable
@@ -129,7 +130,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"weights {path} do not exist; nothing is downloaded, give the path of a .pt file")
+        raise FileNotFoundError(absent(path))
     if is_old_format(path):
         raise ValueError(f"{path}: in PyTorch's old format; load and save it again with PyTorch 1.6 or newer")
     try:

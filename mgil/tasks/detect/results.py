@@ -13,6 +13,18 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas
 
+# What YOLOv5's results have, and what takes its place here; those of hubconf.py have all of it.
+OF_YOLOV5 = {
+    **dict.fromkeys(("xyxy", "pred", "xywh", "xyxyn", "xywhn"), "boxes_xyxy, scores and classes"),
+    **dict.fromkeys(("render", "show", "display"), "plot()"),
+    **dict.fromkeys(("ims", "imgs"), "image"),
+    **dict.fromkeys(("t", "times"), "speed"),
+    "pandas": "to_pandas()",
+    "print": "print(results)",
+    "tolist": "of several images the model gives a list",
+    "files": "path",
+}
+
 
 @dataclass(frozen=True)
 class Results:
@@ -150,6 +162,19 @@ class Results:
         names = [self.names[index] for index in self.classes]
         tracks = {} if self.track_ids is None else {"track": self.track_ids}
         return pandas.DataFrame({**columns, "confidence": self.scores, "class": self.classes, "name": names, **tracks})
+
+    def to_supervision(self) -> Any:
+        """The detections as `supervision.Detections`; see `mgil.tasks.detect.supervised.as_supervision`."""
+        from mgil.tasks.detect.supervised import as_supervision
+
+        return as_supervision(self)
+
+    if not TYPE_CHECKING:  # which shall go on to know what there is
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what takes the place of a name of YOLOv5's results; AttributeError always."""
+            hint = f": {OF_YOLOV5[name]} (YOLOv5's results are hubconf.py's)" if name in OF_YOLOV5 else ""
+            raise AttributeError(f"results have no {name}{hint}")
 
 
 def count_text(classes: np.ndarray, names: Sequence[str], track_ids: np.ndarray | None = None) -> str:

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import hashlib
-import http.server
 import io
 import stat
 import tarfile
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from mgil.datasets.reading import download as module
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.download import download, read_sources, unpack
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; some paths send the client elsewhere, and one ends too early."""
-
-    def do_GET(self) -> None:
-        targets = {
-            "/to-file.zip": "file:///etc/hostname",
-            "/to-ftp.zip": "ftp://127.0.0.1/a",
-            "/moved.zip": "/pets.zip",
-        }
-        if self.path in targets:
-            self.send_response(302)
-            self.send_header("Location", targets[self.path])
-            self.end_headers()
-        elif self.path == "/short.zip":
-            self.send_response(200)
-            self.send_header("Content-Length", "1000")
-            self.end_headers()
-            self.wfile.write(b"PK")
-        else:
-            super().do_GET()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
+from tests.web import serving
 
 
 @pytest.fixture
@@ -51,13 +23,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     folder = tmp_path / "served"
     folder.mkdir()
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"http://127.0.0.1:{httpd.server_address[1]}", folder
-        httpd.shutdown()
-        thread.join()
+    with serving(folder) as url:
+        yield url, folder
 
 
 def make_zip(path: Path, files: dict[str, bytes]) -> Path:
@@ -148,7 +115,7 @@ def test_a_download_larger_than_allowed_is_stopped(
     server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_zip(server[1] / "pets.zip", PETS)
-    monkeypatch.setattr(module, "MAX_DOWNLOAD_BYTES", 50)
+    monkeypatch.setattr("mgil.files.fetch.MOST_BYTES", 50)
     with pytest.raises(ValueError, match="pets.zip: larger than the 50 bytes"):
         download(config_of(tmp_path / "user", f"{server[0]}/pets.zip"), lambda line: None)
 

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 import val
+from mgil.datasets.reading.config import load_data_config
 from mgil.engine.cli import parse, run_cli
+from mgil.engine.data_of_weights import default_data
 from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.evaluation.run import run_val
 from mgil.engine.export.config import ExportConfig
@@ -28,6 +30,11 @@ TINY = {  # three levels, five convolutions
     "backbone": [[-1, 1, "Conv", [8, 3, 2]]] * 5,
     "head": [[[2, 3, 4], 1, "Detect", ["nc", "anchors"]]],
 }
+
+
+def test_weights_that_name_no_data_set_have_a_default() -> None:
+    coco, digits = default_data(load_data_config("coco.yaml").names), default_data(tuple("0123456789"))
+    assert (coco.yaml_path.name, digits.yaml_path.name) == ("coco128.yaml", "digits.yaml")
 
 
 @pytest.fixture(scope="module")

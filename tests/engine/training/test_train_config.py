@@ -27,7 +27,7 @@ from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainConfig, confi
         ({"label_smoothing": -0.1}, ["--label-smoothing", "-0.1"]),
         ({"label_smoothing": float("nan")}, ["--label-smoothing", "nan"]),
         ({"optimizer": "Lion"}, ["--optimizer", "Lion", "AdamW"]),
-        ({"cache": "disk"}, ["--cache", "disk", "ram"]),
+        ({"cache": "disk"}, ["--cache disk is not available", "beside your images", "ram", "none"]),
         ({"amp": "yes"}, ["--amp", "yes", "bf16"]),
         ({"save_period": 0}, ["--save-period", "0"]),
         ({"save_period": -2}, ["--save-period", "-2"]),

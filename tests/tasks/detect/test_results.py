@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,22 @@ def test_table_without_pandas_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(builtins, "__import__", no_pandas)
     with pytest.raises(ValueError, match="pip install pandas"):
         make([], []).to_pandas()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("xyxy", "results have no xyxy: boxes_xyxy, scores and classes .*hubconf.py"),
+        ("pandas", r"no pandas: to_pandas\(\)"),
+        ("print", r"print\(results\)"),
+        ("other", "^results have no other$"),
+    ],
+)
+def test_a_name_of_yolov5s_results_says_what_takes_its_place(name: str, message: str) -> None:
+    results = make([[1, 2, 3, 4]], [0])
+    assert not hasattr(results, name) and len(copy.deepcopy(results)) == len(pickle.loads(pickle.dumps(results))) == 1
+    with pytest.raises(AttributeError, match=message):
+        getattr(results, name)
 
 
 def test_plot_and_save(tmp_path: Path) -> None:
