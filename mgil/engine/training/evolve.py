@@ -228,10 +228,9 @@ def _fitness_of(search: Search, trial: Any, wanted: int, optuna: Any, report: Re
     except FloatingPointError as error:  # which is a bad recipe, and worth knowing
         report(f"{name}: {error}; its fitness counts as 0")
         return 0.0
-    except (
-        BaseException
-    ):  # Ctrl-C too; of no fault of the values, which are the first ones that the search goes on with
-        search.study.enqueue_trial(values)
+    except BaseException:  # Ctrl-C too; not the fault of the values, so a search that goes on takes them first
+        with suppress(optuna.exceptions.StorageInternalError):  # e.g. the disk is full, which is said already
+            search.study.enqueue_trial(values)
         raise
     last = folder / "weights" / "last.pt"
     progress = load_checkpoint(last).training["progress"]
