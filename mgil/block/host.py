@@ -44,7 +44,7 @@ class Unit:
     """A convolution with what follows it.
 
     Attributes:
-        calls: how often one run of the network calls the convolution; 1 where that is unknown.
+        obstacle: why no block can stand for the convolution; empty where nothing is known.
         norm_layer: makes normalisations like the one that follows; None without one that a block can take over.
         act_layer: makes activations like the one that follows, or else like the nearest in the network; None where
             there is none.
@@ -52,7 +52,7 @@ class Unit:
         ends_active: whether the activation is among these.
     """
 
-    calls: int
+    obstacle: str
     norm_layer: NormLayer | None
     act_layer: ActLayer | None
     taken: tuple[Slot, ...]
@@ -77,7 +77,9 @@ class Host:
             graph, complete = self._trace(owner)
             nodes = [node for node in graph.nodes if _module(owner, node) is conv]
             if len(nodes) > 1:
-                return Unit(len(nodes), None, None, (), False)
+                return Unit(f"called {len(nodes)} times in a run", None, None, (), False)
+            if any(_owner_of_read(owner, node) is conv for node in graph.nodes):
+                return Unit("a forward reads its weight, which a block does not have", None, None, (), False)
             if nodes:
                 return self._unit(name, *_followers(name, owner, nodes[0], complete))
         return self._unit(name, *_followers_by_name(name, self.model))
@@ -88,7 +90,7 @@ class Host:
         if is_activation(inner):
             act, act_layer = None, _maker(inner)
         return Unit(
-            calls=1,
+            obstacle="",
             norm_layer=_norm_layer(module) if module else None,
             act_layer=act_layer or self._nearest_activation(name),
             taken=tuple(slot for slot in (norm, act) if slot),
@@ -150,6 +152,11 @@ def _traced(root: nn.Module) -> tuple[fx.Graph, bool]:
 def _module(owner: nn.Module, node: fx.Node | None) -> nn.Module | None:
     """Return the child of `owner` that `node` calls."""
     return owner.get_submodule(str(node.target)) if node is not None and node.op == "call_module" else None
+
+
+def _owner_of_read(owner: nn.Module, node: fx.Node) -> nn.Module | None:
+    """Return the child of `owner` whose parameter or buffer `node` reads."""
+    return owner.get_submodule(str(node.target).rpartition(".")[0]) if node.op == "get_attr" else None
 
 
 def _reader(owner: nn.Module, node: fx.Node) -> fx.Node | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -22,6 +22,8 @@ from mgil.block.mgil import MGIL
 from mgil.block.space_to_channel import SpaceToChannel
 
 SHORTCUTS = ("keep", "sct1x1", "block")
+# What a forward may read of a convolution besides calling it, e.g. to pad its input; a block has the old one's values.
+READ_OF_CONVS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 Select = str | Sequence[str] | Callable[[str, nn.Module], bool]
 
 
@@ -84,7 +86,7 @@ def replace_stride2(
     The batch normalisation and the activation that follow a convolution go into the block, whatever their names, and
     `nn.Identity` stands in their places. All activations of the block are those of the network. Where no activation
     follows (before a sum), or one that the network uses elsewhere too or calls as a function, the block ends without
-    one. The new weights are untrained. Pooling is left alone.
+    one. The new weights are untrained and no optimizer has them yet: make it afterwards. Pooling is left alone.
 
     Args:
         model: any network; not itself a convolution.
@@ -104,20 +106,22 @@ def replace_stride2(
         ValueError: there is nothing to replace, `select` has a name that is no strided convolution, `shortcuts` is
             unknown, or the block refuses an option. The network is then as it was.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"replace_stride2 takes a network, a torch.nn.Module; got {model!r:.80}")
     if shortcuts not in SHORTCUTS:
         raise ValueError(f"shortcuts must be one of {', '.join(SHORTCUTS)}, got {shortcuts!r}")
     before = _count_parameters(model)
     layers, kept = _strided(model)
     chosen = _chosen(select, layers)
     kept.update({name: "not selected" for name in layers if name not in chosen})
-    sct1x1 = {}
-    for name in _shortcuts(layers, kept) if shortcuts != "block" else ():
-        if shortcuts == "sct1x1":
-            sct1x1[name] = _lossless_1x1(layers[name])
-        else:
-            kept[name] = "1x1 shortcut, see the option shortcuts"
+    if shortcuts == "keep":
+        kept.update(dict.fromkeys(_shortcuts(layers, kept), "1x1 shortcut, see the option shortcuts"))
+    units = _units(model, [name for name in layers if name not in kept], kept)
     # All blocks are built before the first is put in: an option that one of them refuses changes nothing.
-    units = _units(model, [name for name in layers if name not in kept and name not in sct1x1], kept)
+    sct1x1 = {}
+    if shortcuts == "sct1x1":
+        sct1x1 = {name: _lossless_1x1(layers[name]) for name in _shortcuts(layers, kept)}
+        units = {name: unit for name, unit in units.items() if name not in sct1x1}
     blocks = {name: _block(name, layers[name], block, {**_layers(unit), **options}) for name, unit in units.items()}
     if not blocks and not sct1x1:
         raise ValueError(_nothing_to_replace(model, kept))
@@ -198,7 +202,10 @@ def _chosen(select: Select | None, layers: dict[str, nn.Module]) -> set[str]:
     if callable(select):
         return {name for name, layer in layers.items() if select(name, layer)}
     chosen: set[str] = set()
-    for pattern in [select] if isinstance(select, str) else select:
+    patterns = [select] if isinstance(select, str) else select
+    if not isinstance(patterns, Iterable) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ValueError(f"select takes names, patterns or a function of name and convolution; got {select!r:.80}")
+    for pattern in patterns:
         found = {name for name in layers if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
         if not found:
             nearest = get_close_matches(pattern, layers, n=1, cutoff=0)
@@ -213,11 +220,11 @@ def _shortcuts(layers: dict[str, Any], kept: dict[str, str]) -> list[str]:
 
 
 def _units(model: nn.Module, names: list[str], kept: dict[str, str]) -> dict[str, Unit]:
-    """Return what follows each convolution; those that are called several times go to `kept`."""
+    """Return what follows each convolution; those that no block can stand for go to `kept`."""
     host = Host(model)
     units = {name: host.unit(name) for name in names}
-    kept.update({name: f"called {unit.calls} times in a run" for name, unit in units.items() if unit.calls > 1})
-    return {name: unit for name, unit in units.items() if unit.calls == 1}
+    kept.update({name: unit.obstacle for name, unit in units.items() if unit.obstacle})
+    return {name: unit for name, unit in units.items() if not unit.obstacle}
 
 
 def _layers(unit: Unit) -> dict[str, Any]:
@@ -234,11 +241,13 @@ def _block(name: str, conv: nn.Conv2d, block: Callable[..., nn.Module], options:
         raise ValueError(f"{name}: {block} cannot be built with {', '.join(options)}: {error}") from error
     try:
         new = block(conv.in_channels, conv.out_channels, **options)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
+    if not isinstance(new, nn.Module):
+        raise ValueError(f"{name}: {block} gave {new!r:.80}, which is no torch.nn.Module")
     if conv.kernel_size[0] % 2 == 0:
         new = FloorHalf(new)
-    return new.to(conv.weight).train(conv.training)
+    return _in_place_of(conv, new.to(conv.weight))
 
 
 def _lossless_1x1(conv: nn.Conv2d) -> nn.Module:
@@ -248,7 +257,15 @@ def _lossless_1x1(conv: nn.Conv2d) -> nn.Module:
         nn.init.zeros_(wide.weight)[:, : conv.in_channels] = conv.weight
     wide.weight.requires_grad_(conv.weight.requires_grad)
     wide.bias = conv.bias
-    return nn.Sequential(SpaceToChannel(), wide).train(conv.training)
+    return _in_place_of(conv, nn.Sequential(SpaceToChannel(), wide))
+
+
+def _in_place_of(conv: nn.Conv2d, new: nn.Module) -> nn.Module:
+    """Give `new` the mode of `conv`, and what a forward may read of it."""
+    for name in READ_OF_CONVS:
+        if not hasattr(new, name):
+            setattr(new, name, getattr(conv, name))
+    return new.train(conv.training)
 
 
 def _put(parent: nn.Module, child: str, new: nn.Module) -> None:
@@ -267,12 +284,13 @@ def _nothing_to_replace(model: nn.Module, kept: dict[str, str]) -> str:
             f"{reason}: {next(name for name in kept if kept[name] == reason)}" + (f" and {n - 1} more" if n > 1 else "")
             for reason, n in Counter(kept.values()).items()
         ]
-        parts = [f"a block can stand for none of the {len(kept)} strided convolutions ({'; '.join(reasons)})"]
+        convolutions = f"{len(kept)} strided convolution{'s'[: len(kept) > 1]}"
+        parts = [f"a block can stand for none of the {convolutions} ({'; '.join(reasons)})"]
     pools = sum(isinstance(module, (nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)) for module in model.modules())
     if pools:
-        parts.append(f"its {pools} pooling layers are left alone")
+        parts.append(f"its {pools} pooling layer{'s are' if pools > 1 else ' is'} left alone")
     if blocks := sum(isinstance(module, FLIE) for module in model.modules()):
-        parts.append(f"it has {blocks} blocks already")
+        parts.append(f"it has {blocks} block{'s'[: blocks > 1]} already")
     return f"nothing to replace: {', '.join(parts)}"
 
 

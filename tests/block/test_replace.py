@@ -170,6 +170,21 @@ class CalledTwice(nn.Module):
         return self.conv(self.conv(x))
 
 
+class ReadsTheWeight(CalledTwice):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.conv2d(x, self.conv.weight, self.conv.bias, 2, 1)
+
+
+class ReadsTheKernel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 8, 2, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        height, width = self.conv.kernel_size
+        return self.conv(nn.functional.pad(x, (0, -x.shape[3] % width, 0, -x.shape[2] % height)))
+
+
 TWICE = nn.Conv2d(8, 8, 3, 2, 1)
 
 
@@ -194,6 +209,7 @@ TWICE = nn.Conv2d(8, 8, 3, 2, 1)
         (shared_weight, "shares its weight"),
         (lambda: nn.Sequential(TWICE, TWICE), "2 places"),
         (CalledTwice, "called 2 times"),
+        (ReadsTheWeight, "reads its weight"),
         (lambda: nn.Conv2d(4, 8, 1, 2), "1x1 shortcut"),
     ],
 )
@@ -209,10 +225,18 @@ def test_what_has_no_equivalent_is_kept_and_said(layer: Callable[[], nn.Module],
     assert list(network[0].modules()) == modules[1:]
 
 
+def test_what_a_forward_reads_of_a_convolution_is_there() -> None:
+    network, x = nn.Sequential(ReadsTheKernel(), nn.Conv2d(8, 8, 1, 2)), torch.randn(2, 4, 7, 9)
+    result = replace_stride2(network, shortcuts="sct1x1")
+    assert result.replaced == ("0.conv",) and network[0](x).shape == (2, 8, 4, 5)
+    assert (network[1].in_channels, network[1].out_channels, network[1].stride) == (8, 8, (2, 2))
+    torch.testing.assert_close(reparameterise(network, convert="always")(x), network.eval()(x), rtol=1e-4, atol=1e-5)
+
+
 def test_nothing_to_replace() -> None:
     with pytest.raises(ValueError, match="no convolution with a stride, its 2 pooling layers are left alone"):
         replace_stride2(nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.MaxPool2d(2), nn.AvgPool2d(2)))
-    with pytest.raises(ValueError, match="it has 1 blocks already"):
+    with pytest.raises(ValueError, match="it has 1 block already"):
         replace_stride2(nn.Sequential(MGIL(3, 8)))
     with pytest.raises(ValueError, match="wrap"):
         replace_stride2(conv())
@@ -258,6 +282,30 @@ def test_select_of_nothing_names_the_nearest() -> None:
     for select in ([], lambda name, layer: False):
         with pytest.raises(ValueError, match="nothing to replace.*not selected"):
             replace_stride2(network, select=select)
+
+
+def gives_none(*_channels: int, **_options: Any) -> Any:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"select": 3}, "select takes names, patterns or a function.*got 3"),
+        ({"select": ["0", 3]}, r"got \['0', 3\]"),
+        ({"block": MGIL(4, 8)}, "0: .*unexpected keyword argument"),
+        ({"block": gives_none}, "0: .* gave None, which is no torch.nn.Module"),
+        ({"act_layer": nn.GELU()}, "0: .*forward"),
+        ({"norm_layer": None}, "0: .*not callable"),
+        ({"model": "resnet18"}, "takes a network, a torch.nn.Module; got 'resnet18'"),
+    ],
+)
+def test_arguments_of_another_kind(options: dict[str, Any], message: str) -> None:
+    network = nn.Sequential(conv(), nn.BatchNorm2d(8), nn.ReLU())
+    modules = list(network.modules())
+    with pytest.raises(ValueError, match=message):
+        replace_stride2(**{"model": network, **options})
+    assert list(network.modules()) == modules
 
 
 def test_a_refused_option_changes_nothing() -> None:

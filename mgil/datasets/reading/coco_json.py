@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -145,6 +145,36 @@ def scan_coco(
     ids = np.array(list(index_of_id), np.int64)
     columns = {"boxes_cxcywh": table[:, 2:6], "classes": table[:, 1], "areas": table[:, 6], "iscrowd": table[:, 7]}
     return Samples.from_rows(image_paths, sizes_hw, images, **columns, image_ids=ids), found
+
+
+def outlines_in(
+    content: dict[str, Any], image_ids: Sequence[int], sizes_hw: np.ndarray
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The polygons of the annotations that are one polygon; those in RLE or of several parts are passed over.
+
+    Args:
+        content: of the json.
+        image_ids: N ids of the images that count.
+        sizes_hw: (N, 2) their pixels.
+
+    Yields:
+        Index of the image, (4,) corners of the annotation's box, and (n, 2) points, as fractions of the image, cut at
+        its edge.
+    """
+    index_of_id = {number: index for index, number in enumerate(image_ids)}
+    for entry in content["annotations"]:
+        if not isinstance(entry, dict) or not is_id(entry.get("image_id")) or entry["image_id"] not in index_of_id:
+            continue
+        bbox, parts = entry.get("bbox"), entry.get("segmentation")
+        if not isinstance(parts, list) or len(parts) != 1 or not isinstance(parts[0], list) or len(parts[0]) < 6:
+            continue
+        if len(parts[0]) % 2 or not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, parts[0])):
+            continue
+        if all(map(_is_number, bbox)):
+            index = index_of_id[entry["image_id"]]
+            corners = np.array([bbox[:2], [bbox[0] + bbox[2], bbox[1] + bbox[3]]])
+            box, outline = (each / sizes_hw[index, ::-1] for each in (corners, np.reshape(parts[0], (-1, 2))))
+            yield index, box.clip(0, 1).ravel(), outline.clip(0, 1)
 
 
 def is_id(value: Any) -> bool:

@@ -1,18 +1,20 @@
-"""The outlines of objects, from label files that have polygons; only perspective and copy_paste need them."""
+"""The outlines of objects, where labels have polygons; only perspective and copy_paste need them."""
 
 from __future__ import annotations
 
-from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from mgil.datasets.reading.coco_json import outlines_in, read_json
 from mgil.datasets.reading.label_text import parse_polygons
 from mgil.datasets.reading.labels import label_path_of
 from mgil.datasets.reading.samples import Samples
 from mgil.files.regular import open_regular
 
 SAME_BOX = 1e-4  # of the image's side: how far a label's box may be from its polygon's by rounding
+Placed = tuple[int, np.ndarray, np.ndarray]  # index of an image, corners of a box, (n, 2) points, as its fractions
 
 
 @dataclass(frozen=True)
@@ -37,42 +39,43 @@ class Polygons:
 
 
 def read_polygons(samples: Samples) -> Polygons:
-    """Read the polygons in the label files of a split once more; a label finds its own by the box around it.
+    """Read the polygons of a split once more; a label has the one of its image that has the same box.
 
-    What `scan_yolo` dropped or told is passed over here.
+    What was dropped or told at the first reading is passed over here.
 
     Args:
-        samples: a split from label files. Labels without a file, as those of a COCO json, have no polygon.
+        samples: a split from label files or from a COCO json.
     """
-    points, counts = array("f"), np.zeros(len(samples.classes), np.int64)
-    corners = np.concatenate(
-        [
-            samples.boxes_cxcywh[:, :2] - samples.boxes_cxcywh[:, 2:] / 2,
-            samples.boxes_cxcywh[:, :2] + samples.boxes_cxcywh[:, 2:] / 2,
-        ],
-        axis=1,
-    )
-    for image, path in enumerate(samples.image_paths):
+    half = samples.boxes_cxcywh[:, 2:] / 2
+    corners = np.concatenate([samples.boxes_cxcywh[:, :2] - half, samples.boxes_cxcywh[:, :2] + half], axis=1)
+    outlines: dict[int, np.ndarray] = {}  # by label
+    for image, box, outline in _in_json(samples) if samples.json else _in_label_files(samples):
         first, end = samples.offsets[image], samples.offsets[image + 1]
-        if first == end:
+        same = first + np.flatnonzero(np.abs(corners[first:end] - box).max(axis=1) < SAME_BOX)
+        label = next((int(label) for label in same if label not in outlines), None)
+        if label is not None:
+            outlines[label] = outline.astype(np.float32)
+    counts = np.zeros(len(samples.classes), np.int64)
+    counts[list(outlines)] = [len(outline) for outline in outlines.values()]
+    points = [np.empty((0, 2), np.float32), *(outlines[label] for label in sorted(outlines))]
+    return Polygons(np.concatenate(points), np.concatenate([[0], np.cumsum(counts)]))
+
+
+def _in_json(samples: Samples) -> Iterator[Placed]:
+    assert samples.json is not None
+    return outlines_in(read_json(samples.json.path), samples.image_ids.tolist(), samples.sizes_hw)
+
+
+def _in_label_files(samples: Samples) -> Iterator[Placed]:
+    """The polygons in the label files of a split, cut at the image's edge."""
+    for image in np.flatnonzero(np.diff(samples.offsets)).tolist():
+        try:
+            with open_regular(label_path_of(samples.image_paths[image])) as file:
+                content = file.read()
+        except OSError:
             continue
-        outlines = _outlines_in(label_path_of(path))
-        for label in range(first, end):
-            for number, outline in enumerate(outlines):
-                box = np.concatenate([outline.min(axis=0), outline.max(axis=0)])
-                if np.abs(box - corners[label]).max() < SAME_BOX:
-                    points.extend(outlines.pop(number).ravel().tolist())
-                    counts[label] = len(outline)
-                    break
-    return Polygons(np.array(points, np.float32).reshape(-1, 2), np.concatenate([[0], np.cumsum(counts)]))
-
-
-def _outlines_in(label_path: str) -> list[np.ndarray]:
-    """The polygons of a label file, cut at the image's edge."""
-    try:
-        with open_regular(label_path) as file:
-            content = file.read()
-    except OSError:
-        return []
-    outlines = [np.array(values[1:], np.float64).reshape(-1, 2) for values in parse_polygons(content)]
-    return [outline.clip(0, 1) for outline in outlines if np.isfinite(outline).all()]
+        for values in parse_polygons(content):
+            outline = np.array(values[1:], np.float64).reshape(-1, 2)
+            if np.isfinite(outline).all():
+                outline = outline.clip(0, 1)
+                yield image, np.concatenate([outline.min(axis=0), outline.max(axis=0)]), outline

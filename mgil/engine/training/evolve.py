@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mgil.engine.distributed import world_size
 from mgil.engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from mgil.engine.training.config import TrainFlags, config_from_dict
 from mgil.engine.training.log import read_results
-from mgil.engine.training.resume import given_names
+from mgil.engine.training.resume import STUDY, given_names
 from mgil.engine.training.run import run_train
 from mgil.engine.training.setup import resolved
 from mgil.engine.weights.checkpoints import load_checkpoint
@@ -32,7 +32,7 @@ from mgil.files.text import Report
 from mgil.tasks.registry import task_named
 
 EVOLVE_PROJECT = "runs/evolve"
-STUDY = "study.db"
+HYPS, TRIALS = "hyps", "trials"  # folders in a search's own
 # How the trials run, and how many; not what they learn from and how.
 MAY_CHANGE = ("evolve", "resume", "project", "device", "workers", "cache", "noplots")
 # A process says every so many seconds that its trial lives; a trial that is silent for longer is done again.
@@ -101,6 +101,10 @@ def run_evolve(
         except KeyboardInterrupt as stop:
             again = f"{program} --evolve {wanted} --resume {search.folder}"
             raise KeyboardInterrupt(f"go on with: {again}") from stop
+        except (ValueError, OSError):
+            if not config.resume and not (search.folder / TRIALS).exists():
+                _take_back(search.folder)
+            raise
         write_summary(search)
         if not search.config.noplots:
             plot_trials(search)
@@ -121,10 +125,26 @@ def _begun(config: TrainFlags, optuna: Any) -> Search:
     if (folder / STUDY).exists():
         raise ValueError(f"{folder} holds a search already; go on with it: --resume {folder}, or take another --name")
     study = _study(folder, optuna, config.seed)
+    config = _from_any_folder(config)
     study.set_user_attr("config", config.as_dict())
     study.set_user_attr("hyp", base.as_dict())
     study.enqueue_trial({name: getattr(base, name) for name in spans})
     return Search(folder, config, base, spans, study)
+
+
+def _take_back(folder: Path) -> None:
+    """Remove a new search whose first training was refused before it wrote anything; its options cannot be mended."""
+    with suppress(OSError):
+        (folder / HYPS / "trial1.yaml").unlink()
+        (folder / HYPS).rmdir()
+        (folder / STUDY).unlink()
+        folder.rmdir()  # unless there is more in it, which --exist-ok found
+
+
+def _from_any_folder(config: TrainFlags) -> TrainFlags:
+    """The options with full paths of files, so that a search goes on from any working folder."""
+    files = {name: getattr(config, name) for name in ("data", "cfg", "weights")}
+    return replace(config, **{name: os.path.abspath(path) for name, path in files.items() if os.path.isfile(path)})
 
 
 def _resumed(config: TrainFlags, given: Collection[str] | None, optuna: Any) -> Search:
@@ -135,7 +155,7 @@ def _resumed(config: TrainFlags, given: Collection[str] | None, optuna: Any) -> 
     if not {"config", "hyp"} <= kept.keys():
         raise ValueError(f"--resume {folder}: its {STUDY} is not of a search of train.py")
     saved = config_from_dict(kept["config"])
-    asked = {name: getattr(config, name) for name in given_names(config, given)}
+    asked = {name: getattr(_from_any_folder(config), name) for name in given_names(config, given)}
     for name, value in asked.items():
         if name not in MAY_CHANGE and getattr(saved, name, None) != value:
             own = getattr(saved, name, None)
@@ -197,10 +217,10 @@ def _fitness_of(search: Search, trial: Any, wanted: int, optuna: Any, report: Re
     values = {name: trial.suggest_float(name, *span, log=True) for name, span in search.spans.items()}
     recipe = load_recipe(type(search.base), search.base.as_dict() | values)
     name = f"trial{trial.number + 1}"
-    hyp = search.folder / "hyps" / f"{name}.yaml"
+    hyp = search.folder / HYPS / f"{name}.yaml"
     hyp.parent.mkdir(exist_ok=True)
     write_text_atomic(hyp, yaml.safe_dump(recipe.as_dict(), sort_keys=False))
-    own: dict[str, Any] = {"hyp": str(hyp), "project": str(search.folder / "trials"), "name": name, "exist_ok": False}
+    own: dict[str, Any] = {"hyp": str(hyp), "project": str(search.folder / TRIALS), "name": name, "exist_ok": False}
     config = replace(search.config, evolve=0, resume="", nosave=True, noplots=True, **own)
     report(f"{name} of {wanted}")
     try:
@@ -208,6 +228,10 @@ def _fitness_of(search: Search, trial: Any, wanted: int, optuna: Any, report: Re
     except FloatingPointError as error:  # which is a bad recipe, and worth knowing
         report(f"{name}: {error}; its fitness counts as 0")
         return 0.0
+    except BaseException:  # Ctrl-C too; not the fault of the values, so a search that goes on takes them first
+        with suppress(optuna.exceptions.StorageInternalError):  # e.g. the disk is full, which is said already
+            search.study.enqueue_trial(values)
+        raise
     last = folder / "weights" / "last.pt"
     progress = load_checkpoint(last).training["progress"]
     last.unlink()  # N networks that nobody asked for

@@ -23,6 +23,7 @@ from mgil.files.recipe import load_recipe
 from mgil.files.text import Report
 from mgil.tasks.registry import DEFAULT_TASK, task_named
 
+STUDY = "study.db"  # in a search's folder
 TRAINING_KEYS = {"config", "hyp", "progress", "trainer", "image_weights"}
 # What a change does to a run that would else be, bit by bit, the one that was never interrupted.
 CONSEQUENCES = {
@@ -69,6 +70,8 @@ def find_resume(given: str, project: str = TRAIN_PROJECT) -> Path:
     if given != "latest":
         path = Path(given)
         if path.is_dir():
+            if (path / STUDY).exists():
+                raise FileNotFoundError(f"--resume {given}: a search of recipes, not a run; give --evolve N with it")
             path = path / "weights" / "last.pt"
             if not path.exists():
                 raise FileNotFoundError(f"--resume {given}: {_too_early(path)}")

@@ -46,7 +46,7 @@ class DetectComposer(Composer):
         """Where copy_paste has no effect."""
         if not self.augment.copy_paste or (self.polygons and self.mosaic and self.augment.mosaic):
             return ()
-        why = "no label file has polygons" if not self.polygons else "it pastes within mosaics, and there are none"
+        why = "no label has a polygon" if not self.polygons else "it pastes within mosaics, and there are none"
         return (f"copy_paste {self.augment.copy_paste:g} does nothing here: {why}",)
 
     def with_pastes(self, rng: np.random.Generator, plan: Plan, items: np.ndarray) -> Plan:

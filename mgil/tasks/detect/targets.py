@@ -91,20 +91,55 @@ def canvas_outlines(
     return np.flatnonzero(counts), counts[counts > 0], points
 
 
-def transform_outlines(points: np.ndarray, counts: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """The upright boxes around mapped outlines, (O, 4).
+def transform_points(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Points where maps bring them, (P, 2).
+
+    Args:
+        points: (P, 2).
+        matrices: (P, 2, 3) one affine map per point, or (P, 3, 3) with a perspective.
+    """
+    moved = np.einsum("pij,pj->pi", matrices[:, :, :2], points) + matrices[:, :, 2]
+    return moved[:, :2] / moved[:, 2:] if moved.shape[1] == 3 else moved
+
+
+def enclose_outlines(points: np.ndarray, counts: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """The upright boxes around what an image shows of outlines, (O, 4); without area where it shows nothing.
 
     Args:
         points: (P, 2) corners of all outlines.
         counts: (O,) how many each outline has, at least 1.
-        matrices: (O, 2, 3) one affine map per outline, or (O, 3, 3) with a perspective.
+        size_hw: of the image.
     """
-    rows = np.moveaxis(np.repeat(matrices, counts, axis=0), 1, 0)
-    moved = np.stack([row[:, 0] * points[:, 0] + row[:, 1] * points[:, 1] + row[:, 2] for row in rows], axis=1)
-    if moved.shape[1] == 3:
-        moved = moved[:, :2] / moved[:, 2:]
     firsts = np.cumsum(counts) - counts
-    return np.concatenate([np.minimum.reduceat(moved, firsts), np.maximum.reduceat(moved, firsts)], axis=1)
+    whole = np.concatenate([np.minimum.reduceat(points, firsts), np.maximum.reduceat(points, firsts)], axis=1)
+    boxes = clip_boxes(whole, np.array(size_hw))
+    cut = np.any(boxes != whole, axis=1) & np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    if cut.any():  # a few, and only these take long
+        boxes[cut] = _enclose_cut(points[np.repeat(cut, counts)], counts[cut], size_hw)
+    return boxes
+
+
+def _enclose_cut(points: np.ndarray, counts: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """The same from the sides of the outlines, and the image's corners within them."""
+    firsts, limits = np.cumsum(counts) - counts, np.array(size_hw[::-1], float)
+    following = np.arange(len(points)) + 1
+    following[firsts + counts - 1] = firsts
+    steps = points[following] - points
+    # Each side is seen from one share of its way to another: between its crossings of the image's borders.
+    level = np.where((points >= 0) & (points <= limits), np.inf, -np.inf)  # for a side along a border
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossings = np.sort([-points / steps, (limits - points) / steps], axis=0)
+        entered, left = np.where(steps == 0, [-level, level], crossings)
+        shares = np.stack([entered.max(axis=1).clip(min=0), left.min(axis=1).clip(max=1)])[..., None]
+        ends = np.where(shares[0] <= shares[1], points + shares * steps, np.nan)
+        reaches = points[:, 0] + (np.array([[0.0], [limits[1]]]) - points[:, 1]) / steps[:, 1] * steps[:, 0]
+    low, high = np.fmin.reduceat(ends.min(axis=0), firsts), np.fmax.reduceat(ends.max(axis=0), firsts)
+    for y, reach in zip((0.0, limits[1]), reaches, strict=True):  # corners of the image that lie within the outline
+        passes = (points[:, 1] > y) != (points[following, 1] > y)
+        for x in (0.0, limits[0]):
+            within = np.add.reduceat(passes & (reach > x), firsts, dtype=int) % 2 == 1
+            low[within], high[within] = np.fmin(low[within], (x, y)), np.fmax(high[within], (x, y))
+    return np.nan_to_num(np.concatenate([low, high], axis=1))
 
 
 def plan_targets(
@@ -112,10 +147,11 @@ def plan_targets(
 ) -> np.ndarray:
     """The labels of an augmented batch.
 
-    A box is cut at the canvas' edge, mapped by its corners, or its outline by its points, enclosed and cut at the
-    output's edge. It survives as in
-    YOLOv5 (both sides above 2 px, aspect below 100, more than a tenth of its area left), except that the area that is
-    left is compared with the whole object's, not with what the canvas' edge had left of it.
+    A box is cut at the canvas' edge, mapped by its corners, or its outline by its points, cut at the output's edge
+    and enclosed. It survives as in YOLOv5 (both sides above 2 px, aspect below 100, more than a tenth of its area
+    left), except that the area that is left is compared with the whole object's, not with what the canvas' edge had
+    left of it. It is compared on the canvas too, since a turned box encloses more than it has: YOLOv5 keeps the line
+    that is left of a box wholly outside.
 
     Args:
         plan: recipe of the batch.
@@ -133,22 +169,26 @@ def plan_targets(
         layers = np.concatenate([layers, plan.pastes.layers])
         classes = np.concatenate([classes, plan.pastes.classes])
         boxes = np.concatenate([boxes, plan.pastes.boxes_xyxy])
-    full_area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) * plan.area_factors[layers]
+    on_canvas = clip_boxes(boxes, plan.canvas_sizes_hw[layers])
+    full_area, area_left = (np.prod(each[:, 2:] - each[:, :2], axis=1) for each in (boxes, on_canvas))
+    kept = area_left > config.min_area_ratio * full_area
+    full_area *= plan.area_factors[layers]
     matrices = plan.matrices[layers]
     if plan.perspectives is not None:  # what is nearer is larger
         matrices = plan.maps[layers]
         middles = np.column_stack([(boxes[:, :2] + boxes[:, 2:]) / 2, np.ones(len(boxes))])
         full_area /= np.abs((matrices[:, 2] * middles).sum(axis=1)) ** 3
-    boxes = transform_boxes(clip_boxes(boxes, plan.canvas_sizes_hw[layers]), matrices)
+    boxes = transform_boxes(on_canvas, matrices)
     if polygons:
         outlined, counts, points = canvas_outlines(plan, polygons, rows, slots)
         if len(outlined):
-            boxes[outlined] = transform_outlines(points, counts, matrices[outlined])
+            moved = transform_points(points, np.repeat(matrices[outlined], counts, axis=0))
+            boxes[outlined] = enclose_outlines(moved, counts, plan.output_hw)
     boxes = clip_boxes(boxes, np.array(plan.output_hw))
 
     width, height = (boxes[:, 2:] - boxes[:, :2]).T
     shorter, longer = np.minimum(width, height), np.maximum(width, height)
-    kept = (shorter > config.min_box_px) & (longer < config.max_aspect * shorter)
+    kept &= (shorter > config.min_box_px) & (longer < config.max_aspect * shorter)
     kept &= width * height > config.min_area_ratio * full_area
     pictures = plan.pictures[layers][kept]
     targets = np.concatenate(

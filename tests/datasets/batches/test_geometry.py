@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -224,6 +226,25 @@ def test_a_mostly_hidden_box_is_dropped_even_when_the_canvas_hid_it() -> None:
     assert len(plan_targets(plan, samples, plan.positions, config)) == 1  # 0.12 of it is left
     stricter = AugmentConfig(mosaic=0.0, min_area_ratio=0.13, **STILL)
     assert len(plan_targets(plan, samples, plan.positions, stricter)) == 0
+
+
+@pytest.mark.parametrize(("left", "kept"), [(-36, False), (-24, False), (-22, False), (-21, True), (0, True)])
+@pytest.mark.parametrize("perspective", [0.0, 1e-6])
+def test_what_the_canvas_hides_does_not_come_back_by_a_turn(left: int, kept: bool, perspective: float) -> None:
+    """A box of 24 px in a tile that the canvas cuts; by an eighth turn what is left of it encloses half of its area."""
+    config = AugmentConfig(degrees=45.0, **STILL)
+    samples = make_samples(["a.png"], [(SIZE, SIZE)], [[(0, 0.5, 0.5, 24 / SIZE, 24 / SIZE)]])
+    plan = plan_of(config, count=1)
+    eighth = np.sqrt(0.5) * np.array([[[1.0, 1, -SIZE], [-1, 1, -SIZE]]])  # about (0, SIZE), which goes to the middle
+    plan = replace(
+        plan,
+        positions=np.array([[-1, -1, 0, -1]]),
+        tile_sizes_hw=np.full((1, 4, 2), SIZE),
+        centres_xy=np.array([[left + 60, SIZE - 48]]),  # the box goes from `left` to `left` + 24, around y = SIZE
+        matrices=eighth + [[[0, 0, SIZE / 2], [0, 0, SIZE / 2]]],
+        perspectives=np.array([[perspective, 0, 1]]) if perspective else None,
+    )
+    assert len(plan_targets(plan, samples, np.zeros((1, 4), int), config)) == kept
 
 
 def test_no_labels_at_all() -> None:

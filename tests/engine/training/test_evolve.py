@@ -19,6 +19,7 @@ from mgil.engine.training import evolve
 from mgil.engine.training.config import TrainFlags, train_config
 from mgil.engine.training.evolve import run_evolve
 from mgil.engine.training.log import read_results
+from mgil.engine.training.resume import find_resume
 from mgil.files.recipe import Recipe, load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe
 from tests.tasks.toy.data import make_colours
@@ -160,7 +161,19 @@ def test_ctrl_c_says_how_to_go_on(search: Callable[..., Path], monkeypatch: pyte
         search(2)
     folder = tmp_path / "runs" / "exp"
     assert str(stop.value) == f"go on with: train.py --evolve 2 --resume {folder}"
-    assert len(table(search(2, resume="latest"))) == 2
+    rows = table(search(2, resume="latest"))
+    assert len(rows) == 2 and float(rows[0]["lr0"]) == 0.01  # the recipe itself still comes first
+
+
+def test_a_search_goes_on_from_another_folder(
+    search: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: str
+) -> None:
+    monkeypatch.chdir(Path(data).parent)
+    search(1, data=Path(data).name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / Path(data).name).write_text("another set of this name")
+    other = Path("..", tmp_path.name, "runs", "exp")
+    assert len(table(search(2, resume=str(other), data=os.path.relpath(data)))) == 2
 
 
 def test_what_cannot_be_searched(
@@ -175,7 +188,13 @@ def test_what_cannot_be_searched(
     assert "no search there" in error(2, resume=str(tmp_path / "nowhere"))
     assert "nowhere.yaml" in error(2, data="nowhere.yaml") and not (tmp_path / "runs").exists()
     assert "hyp lr0" in error(2, hyp=str(_write(tmp_path / "bad.yaml", "lr0: -1"))) and not (tmp_path / "runs").exists()
-    folder = search(1)
+    assert "nowhere.pt" in error(2, weights="nowhere.pt") and not list((tmp_path / "runs").iterdir())
+    (tmp_path / "runs" / "exp").mkdir()
+    own = _write(tmp_path / "runs" / "exp" / "mine.txt", "")
+    assert "nowhere.pt" in error(2, weights="nowhere.pt", exist_ok=True) and list(own.parent.iterdir()) == [own]
+    folder = search(1, name="exp", exist_ok=True)
+    with pytest.raises(FileNotFoundError, match="a search of recipes, not a run; give --evolve N"):
+        find_resume(str(folder))
     assert "--epochs 7: this search keeps its own 1" in error(2, resume=str(folder), epochs=7)
     assert "holds a search already" in error(2, exist_ok=True)
     assert len(table(search(1, resume=str(folder), data=data, noplots=True))) == 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,10 +18,12 @@ from mgil.datasets.batches.kernel_opencv import Painter
 from mgil.datasets.batches.kernel_torch import render_torch
 from mgil.datasets.batches.letterbox import FILL
 from mgil.datasets.batches.loader import TrainLoader
+from mgil.datasets.reading.coco_json import scan_coco
 from mgil.datasets.reading.labels import scan_yolo
 from mgil.datasets.reading.polygons import read_polygons
-from mgil.datasets.reading.samples import Samples
+from mgil.datasets.reading.samples import JsonKeys, Samples
 from mgil.tasks.detect.batches import DetectComposer
+from mgil.tasks.detect.targets import enclose_outlines
 from tests.datasets.scenes import smooth_image, write_image
 
 SIZE = 64
@@ -74,6 +79,37 @@ def test_every_label_finds_its_outline(tmp_path: Path) -> None:
     assert len(read_polygons(split)) == 3
     (tmp_path / "labels" / "0.txt").unlink()
     assert len(read_polygons(split)) == 1
+
+
+def test_polygons_of_a_coco_json(tmp_path: Path) -> None:
+    """Of one part, found by the annotation's own box; the label files beside the images do not count."""
+    paths = write_set(tmp_path, [SQUARE, SQUARE]).image_paths
+    square, triangle = [8, 16, 24, 16, 24, 32, 8, 32], [32.0, 32, 60, 32, 32, 70]
+    segmentations: list[tuple[Any, list[float]]] = [
+        ([triangle], [31, 31, 30, 40]),  # a box that is not the polygon's, cut at the edge
+        ([square], [8, 16, 16, 16]),
+        ([square, triangle], [8, 16, 52, 44]),
+        ({"counts": "abc", "size": [SIZE, SIZE]}, [1, 1, 9, 9]),
+        *(
+            ([bad], [2, 2, 9, 9])
+            for bad in ([1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7], ["x"] * 6, "abcdef", [float("nan")] * 6)
+        ),
+        ([], [3, 3, 9, 9]),
+        (None, [4, 4, 9, 9]),
+    ]
+    annotations = [
+        {"id": number, "image_id": 7, "category_id": 1, "bbox": bbox, "segmentation": segmentation}
+        for number, (segmentation, bbox) in enumerate(segmentations)
+    ]
+    images = [{"id": number, "file_name": Path(path).name} for number, path in zip((9, 7), paths, strict=True)]
+    others = [None, {"image_id": [], "segmentation": [square]}, {"image_id": 5, "segmentation": [square]}]
+    content = {"images": images, "annotations": annotations + others, "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    split, _ = scan_coco(content, "set.json", str(tmp_path / "images"), {1: 0})
+    polygons = read_polygons(replace(split, json=JsonKeys(str(tmp_path / "set.json"), "", (1,), ())))
+    assert np.diff(polygons.ends).tolist() == [3, 4] + [0] * 9
+    np.testing.assert_allclose(polygons.of(0) * SIZE, [[32, 32], [60, 32], [32, 64]])
+    np.testing.assert_allclose(polygons.of(1) * SIZE, np.reshape(square, (-1, 2)))
 
 
 def test_pasted_pixels_and_boxes(samples: Samples) -> None:
@@ -169,6 +205,31 @@ def test_boxes_enclose_mapped_outlines(samples: Samples) -> None:
     assert smaller > 10
 
 
+def test_boxes_enclose_what_a_picture_shows_of_outlines() -> None:
+    """Against OpenCV's intersection of convex polygons: inside, cut, around the picture, outside."""
+    rng = np.random.default_rng(0)
+    height, width = 40, 60
+    picture = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    outlines, expected = [], []
+    for number in range(300):
+        corners = rng.uniform(-90, 150, (rng.integers(3, 7), 2)) / (4 if number % 3 == 0 else 1)
+        outlines.append(cv2.convexHull(corners.astype(np.float32))[:, 0])
+        area, common = cv2.intersectConvexConvex(outlines[-1], picture)
+        expected.append([*common[:, 0].min(axis=0), *common[:, 0].max(axis=0)] if area > 0 else [0.0] * 4)
+    boxes = enclose_outlines(
+        np.concatenate(outlines, dtype=np.float64), np.array([len(each) for each in outlines]), (height, width)
+    )
+    shown = np.any(expected, axis=1)
+    np.testing.assert_allclose(boxes[shown], np.array(expected)[shown], atol=0.01)
+    assert 200 < shown.sum() < 290 and (boxes[:, 2:] - boxes[:, :2])[~shown].prod(axis=1).max() == 0
+    around = np.array([[-1.0, -1], [61, -1], [61, 41], [-1, 41]])
+    left = np.array([[-9.0, -1], [50, -1], [20, 41], [-9, 41]])  # two corners of the picture lie within it
+    np.testing.assert_allclose(
+        enclose_outlines(np.concatenate([around, left]), np.array([4, 4]), (height, width)),
+        [[0, 0, 60, 40], [0, 0, 20 + 30 * 41 / 42, 40]],
+    )
+
+
 @pytest.mark.parametrize(
     "augment",
     [
@@ -210,7 +271,7 @@ def test_an_image_that_cannot_be_read_is_pasted_without_label(samples: Samples) 
 @pytest.mark.parametrize(
     ("labels", "rect", "words"),
     [
-        (["0 0.5 0.5 0.2 0.2"], False, "no label file has polygons"),
+        (["0 0.5 0.5 0.2 0.2"], False, "no label has a polygon"),
         ([SQUARE], True, "within mosaics"),
         ([SQUARE], False, ""),
     ],
