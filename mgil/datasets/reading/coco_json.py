@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mgil.datasets.reading.faults import GROSS
 from mgil.datasets.reading.image_probe import probe_images
 from mgil.datasets.reading.samples import Findings, Samples
 from mgil.files.class_names import name_key
@@ -57,13 +58,22 @@ def categories_of(content: dict[str, Any], json_path: str) -> dict[int, str]:
     ids: dict[str, int] = {}
     for entry in content["categories"]:
         number = entry.get("id") if isinstance(entry, dict) else None
-        name = str(entry.get("name") or "").strip() if isinstance(entry, dict) else ""
+        name = _name_of(entry)
         if not isinstance(number, int) or not is_id(number) or not name or not name.isprintable():
-            raise ValueError(f"{printable(json_path)}: category {_shown(entry)} needs a name and an id of its own")
+            raise ValueError(
+                f"{printable(json_path)}: category {_shown(entry)} needs a name and an id, a whole number, of its own"
+            )
         if number in categories:
             both = f"{categories[number]!r} and {name!r}"
             raise ValueError(f"{printable(json_path)}: id {number} is that of {both}; each needs an id of its own")
-        if ids.setdefault(name_key(name), number) != number:
+        other = ids.setdefault(name_key(name), number)
+        if other != number:
+            used = {number, other}.intersection(annotated_categories(content))
+            if len(used) == 1:  # the other one is the name of the whole group
+                del categories[other]
+                ids[name_key(name)] = number = used.pop()
+                categories[number] = name
+                continue
             raise ValueError(
                 f"{printable(json_path)}: the categories {ids[name_key(name)]} and {number} are both called {name!r}; "
                 "they are matched by name, so each needs one of its own"
@@ -72,6 +82,12 @@ def categories_of(content: dict[str, Any], json_path: str) -> dict[int, str]:
     if not categories:
         raise ValueError(f"{printable(json_path)}: has no categories")
     return dict(sorted(categories.items()))
+
+
+def _name_of(entry: Any) -> str:
+    """The `name` of a category, if it has one; 0 is a name."""
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return str(name).strip() if isinstance(name, str | int | float) else ""
 
 
 def annotated_categories(content: dict[str, Any]) -> list[Any]:
@@ -126,6 +142,7 @@ def scan_coco(
     skipped = {entry.get("id") for entry in content["images"] if isinstance(entry, dict) and is_id(entry.get("id"))}
     skipped -= index_of_id.keys()
     rows: list[tuple[float, ...]] = []
+    boxes: list[list[float]] = []  # as they are in the file
     for position, entry in enumerate(content["annotations"]):
         if isinstance(entry, dict) and is_id(entry.get("image_id")) and entry["image_id"] in skipped:
             continue  # its image was reported
@@ -137,6 +154,8 @@ def scan_coco(
             found.problems.append(f"{printable(json_path)}: annotation {name}: {row}; dropped")
         else:
             rows.append(row)
+            boxes.append(entry["bbox"])
+    _look_for_corners(found, np.array(boxes, np.float64).reshape(-1, 4), sizes_hw, [int(row[0]) for row in rows])
     table = np.array(rows, np.float64).reshape(-1, 8)
     table = table[np.argsort(table[:, 0], kind="stable")]
     images = table[:, 0].astype(np.int64)
@@ -145,6 +164,16 @@ def scan_coco(
     ids = np.array(list(index_of_id), np.int64)
     columns = {"boxes_cxcywh": table[:, 2:6], "classes": table[:, 1], "areas": table[:, 6], "iscrowd": table[:, 7]}
     return Samples.from_rows(image_paths, sizes_hw, images, **columns, image_ids=ids), found
+
+
+def _look_for_corners(found: Findings, boxes: np.ndarray, sizes_hw: np.ndarray, images: list[int]) -> None:
+    """Count the (M, 4) boxes, of so many `images`, that may be x1 y1 x2 y2, and those that reach far out."""
+    x, y, w, h = boxes.T
+    height, width = sizes_hw[images].T
+    out = np.max([-x / width, -y / height, (x + w) / width - 1, (y + h) / height - 1], axis=0)
+    corners = (x < w) & (y < h) & (w <= width + 1) & (h <= height + 1)
+    found.faults.add_rows("sign corners", corners, np.array(images))
+    found.faults.add_rows("sign far cut", out > GROSS, np.array(images))
 
 
 def is_id(value: Any) -> bool:
