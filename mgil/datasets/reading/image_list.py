@@ -139,7 +139,9 @@ class _Finder:
     def _find(self, line: str) -> str | None:
         if not is_image_name(line):
             return None
-        for spelling in spellings(line):
+        # darknet, which CVAT writes lists for, is started in the folder above data/
+        below_data = [line[5:].replace("\\", "/")] if line.startswith(("data/", "data\\")) else []
+        for spelling in (*spellings(line), *below_data):
             parent, name = os.path.split(spelling)
             for folder in self.folders:
                 below = self._folder(folder, parent)

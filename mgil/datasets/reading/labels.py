@@ -44,8 +44,11 @@ def instead_of_labels(image_path: str) -> str:
         return f"; there is no folder {folder}"
     stem = f"{os.path.splitext(name)[0]}.".casefold()
     own = os.path.basename(image_path)
-    others = (other for other in sorted(os.listdir(folder)) if other.casefold().startswith(stem) and other != own)
-    return next((f"; {other} is there instead" for other in others), "")
+    others = [other for other in os.listdir(folder) if other.casefold().startswith(stem) and other != own]
+    if others:
+        return f"; {min(others)} is there instead"
+    rule = "; labels are looked for beside an image, or in labels/ where its path has a folder images/"
+    return rule if folder == os.path.dirname(image_path) else ""
 
 
 @lru_cache(maxsize=1024)

@@ -111,8 +111,10 @@ def _guess(faults: Faults) -> str:
     if faults.lines["number"] > half:
         return "is there a name or a heading in the place of a number?"
     kind = next((kind for kind in COLUMNS if faults.lines[kind] > half), None)
-    others = sum(lines for kind, lines in faults.lines.items() if kind.startswith("columns ") and kind not in COLUMNS)
-    if others > half:
+    others = {int(kind[8:]): faults.lines[kind] for kind in faults.lines if kind.startswith("columns ")}
+    if sum(lines for count, lines in others.items() if count < 4) > half:
+        return "is there a heading or a count, or a separator that is no blank, comma or semicolon?"
+    if sum(lines for count, lines in others.items() if count > 7) > half:
         return "are these key points? say kpt_shape in the data set's YAML, such as [17, 3]; else it is another format"
     return COLUMNS[kind] if kind else "more labels are bad than stray lines"
 

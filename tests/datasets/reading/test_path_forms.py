@@ -120,6 +120,7 @@ LISTS: dict[str, tuple[bytes, list[str]]] = {
     "Latin-1": (f"{AB[0]}\n{E_ACUTE}\n".encode("latin-1"), [AB[0], E_ACUTE]),
     "macOS": (f"{AB[0]}\n{unicodedata.normalize('NFD', E_ACUTE)}\n".encode(), [AB[0], E_ACUTE]),
     "to the working folder": (b"pets/images/train/a.png\npets\\images\\train\\b.png\n", AB),
+    "below darknet's data/": (b"data/images/train/a.png\ndata\\images\\train\\b.png\n", AB),
     "brackets": (b"images/train/x [2].png\n", ["images/train/x [2].png"]),
 }
 

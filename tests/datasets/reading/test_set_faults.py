@@ -98,9 +98,16 @@ def with_bad_lines(labels: LabelSet, lines: list[str], files: range) -> list[str
 STRAY = ["3 .5 .5 .2 .2", "x", "0 320 240 10 10", "0 .5 .5 .2 .2 .9", "0 .5 .5 nan .2", "0.5 .5 .5 .2 .2"]
 
 
-@pytest.mark.parametrize("heading", ["class x y w h", "# class x y w h", "class x y w h truncated occluded"])
-def test_a_heading_in_each_file_is_named_as_such(labels: LabelSet, heading: str) -> None:
-    with pytest.raises(ValueError, match="is there a name or a heading in the place of a number?"):
+@pytest.mark.parametrize(
+    ("heading", "said"),
+    [
+        ("class x y w h", "is there a name or a heading in the place of a number?"),
+        ("# class x y w h", "is there a name or a heading in the place of a number?"),
+        ("4", "is there a heading or a count, or a separator"),
+    ],
+)
+def test_a_heading_in_each_file_is_named_as_such(labels: LabelSet, heading: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
         labels.load([f"{heading}\n{text}" for text in labels.texts()])
 
 
@@ -183,16 +190,21 @@ def test_boxes_in_one_corner_that_reach_out_a_little_are_cut_as_ever(labels: Lab
         ("images/00.txt", "; .*images/00.txt is there instead: where a path has images/, labels are looked for in"),
         ("labels/100.txt", "labels/00.txt$"),
         (None, "; there is no folder .*labels$"),
+        ("pictures", "; labels are looked for beside an image, or in labels/ where its path has a folder images/$"),
     ],
 )
 def test_what_is_there_instead_of_label_files_is_said(tmp_path: Path, other: str | None, said: str) -> None:
     labels = LabelSet(tmp_path)
     labels.write([])
-    if other:
-        (tmp_path / other).touch()
-    else:
+    if other is None:
         (tmp_path / "labels").rmdir()
-    with pytest.raises(ValueError, match=f"images: no image has a label file; expected e.g. .*{said}"):
+    elif other == "pictures":
+        (tmp_path / "images").rename(tmp_path / other)
+        yaml = tmp_path / "set.yaml"
+        yaml.write_text(yaml.read_text().replace("images", other))
+    else:
+        (tmp_path / other).touch()
+    with pytest.raises(ValueError, match=f": no image has a label file; expected e.g. .*{said}"):
         labels.read()
     assert not len(labels.read("val").classes)
     assert "warning: val: no image has a label file, so there is no accuracy to measure; exp" in labels.lines[-1]
