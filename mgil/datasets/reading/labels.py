@@ -6,7 +6,7 @@ import os
 import stat
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -49,6 +49,23 @@ def instead_of_labels(image_path: str) -> str:
         return f"; {min(others)} is there instead"
     rule = "; labels are looked for beside an image, or in labels/ where its path has a folder images/"
     return rule if folder == os.path.dirname(image_path) else ""
+
+
+def near_labels(image_paths: Iterable[str]) -> list[str]:
+    """What may be the label files of images that have none: called alike but for capitals or the image's suffix."""
+    folders: dict[str, dict[str, str]] = {}
+    near: list[str] = []
+    for image_path in image_paths:
+        label_path = label_path_of(image_path)
+        folder, name = os.path.split(label_path)
+        if folder not in folders:
+            there = os.listdir(folder) if os.path.isdir(folder) else []
+            folders[folder] = {other.casefold(): other for other in there}
+        wanted = (name.casefold(), f"{os.path.basename(image_path)}.txt".casefold())
+        other = next((folders[folder][key] for key in wanted if key in folders[folder]), name)
+        if other != name and not os.path.lexists(label_path):
+            near.append(os.path.join(folder, other))
+    return near
 
 
 @lru_cache(maxsize=1024)

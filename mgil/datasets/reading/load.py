@@ -14,7 +14,7 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.digits import make_digits
 from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.label_cache import LabelCache, sign_files
-from mgil.datasets.reading.labels import instead_of_labels, label_path_of, scan_yolo
+from mgil.datasets.reading.labels import instead_of_labels, label_path_of, near_labels, scan_yolo
 from mgil.datasets.reading.path_list import PathList
 from mgil.datasets.reading.samples import Findings, JsonKeys, Samples
 from mgil.datasets.reading.set_faults import fault_of_json, fault_of_labels
@@ -160,7 +160,13 @@ def _tell_other_ids(samples: Samples, config: DataConfig, report: Report) -> Non
 
 
 def _tell_no_labels(samples: Samples, found: Findings, config: DataConfig, split: str, report: Report) -> None:
-    if found.counts.labelled + found.counts.empty or not len(samples):
+    if not found.counts.missing:
+        return
+    if found.counts.labelled + found.counts.empty:
+        unlabelled = np.flatnonzero(np.diff(samples.offsets) == 0).tolist()
+        near = near_labels(samples.image_paths[index] for index in unlabelled)
+        if near:
+            report(f"warning: {split}: {len(near)} label files are not read for their names, e.g. {printable(near[0])}")
         return
     first = samples.image_paths[0]
     sources = ", ".join(map(printable, config.split(split)))

@@ -210,6 +210,22 @@ def test_what_is_there_instead_of_label_files_is_said(tmp_path: Path, other: str
     assert "warning: val: no image has a label file, so there is no accuracy to measure; exp" in labels.lines[-1]
 
 
+def test_label_files_that_are_not_read_for_their_names_are_counted(tmp_path: Path) -> None:
+    labels = LabelSet(tmp_path)
+    labels.write(labels.texts())
+    for name in ("07", "11", "13"):
+        (tmp_path / "labels" / f"{name}.txt").rename(tmp_path / "labels" / f"{name}.TXT")
+    (tmp_path / "labels" / "20.txt").rename(tmp_path / "labels" / "20.png.txt")
+    (tmp_path / "labels" / "21.txt").unlink()
+    (tmp_path / "labels" / "22.txt").write_text("")
+    (tmp_path / "labels" / "22.TXT").touch()
+    for _ in range(2):  # from the cache, too
+        labels.read()
+        assert len(labels.lines) == 2
+        assert "warning: train: 4 label files are not read for their names, e.g. " in labels.lines[1]
+        assert labels.lines[1].endswith("labels/07.TXT")
+
+
 # COCO json -----------------------------------------------------------------------------------------------------------
 def load_json(labels: LabelSet, boxes: list[list[float]]) -> int:
     content = {
