@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mgil.datasets.reading.faults import GROSS
+from mgil.datasets.reading.faults import GROSS, TOLERANCE
 from mgil.datasets.reading.image_probe import probe_images
 from mgil.datasets.reading.samples import Findings, Samples
 from mgil.files.class_names import name_key
@@ -56,6 +56,7 @@ def categories_of(content: dict[str, Any], json_path: str) -> dict[int, str]:
     """As `read_categories`, from content that was read already."""
     categories: dict[int, str] = {}
     ids: dict[str, int] = {}
+    annotated: set[int] = set()  # looked up where it matters: there may be millions
     for entry in content["categories"]:
         number = entry.get("id") if isinstance(entry, dict) else None
         name = _name_of(entry)
@@ -68,7 +69,8 @@ def categories_of(content: dict[str, Any], json_path: str) -> dict[int, str]:
             raise ValueError(f"{printable(json_path)}: id {number} is that of {both}; each needs an id of its own")
         other = ids.setdefault(name_key(name), number)
         if other != number:
-            used = {number, other}.intersection(annotated_categories(content))
+            annotated = annotated or set(annotated_categories(content))
+            used = annotated.intersection((number, other))
             if len(used) == 1:  # the other one is the name of the whole group
                 del categories[other]
                 ids[name_key(name)] = number = used.pop()
@@ -155,7 +157,7 @@ def scan_coco(
         else:
             rows.append(row)
             boxes.append(entry["bbox"])
-    _look_for_corners(found, np.array(boxes, np.float64).reshape(-1, 4), sizes_hw, [int(row[0]) for row in rows])
+    _look_for_signs(found, np.array(boxes, np.float64).reshape(-1, 4), sizes_hw, [int(row[0]) for row in rows])
     table = np.array(rows, np.float64).reshape(-1, 8)
     table = table[np.argsort(table[:, 0], kind="stable")]
     images = table[:, 0].astype(np.int64)
@@ -166,14 +168,23 @@ def scan_coco(
     return Samples.from_rows(image_paths, sizes_hw, images, **columns, image_ids=ids), found
 
 
-def _look_for_corners(found: Findings, boxes: np.ndarray, sizes_hw: np.ndarray, images: list[int]) -> None:
-    """Count the (M, 4) boxes, of so many `images`, that may be x1 y1 x2 y2, and those that reach far out."""
-    x, y, w, h = boxes.T
-    height, width = sizes_hw[images].T
-    out = np.max([-x / width, -y / height, (x + w) / width - 1, (y + h) / height - 1], axis=0)
-    corners = (x < w) & (y < h) & (w <= width + 1) & (h <= height + 1)
-    found.faults.add_rows("sign corners", corners, np.array(images))
-    found.faults.add_rows("sign far cut", out > GROSS, np.array(images))
+def _look_for_signs(found: Findings, boxes: np.ndarray, sizes_hw: np.ndarray, images: list[int]) -> None:
+    """Count the (M, 4) boxes, of so many `images`, that a mistake of the whole json would explain, as `labels` does."""
+    x, y, w, h = (boxes / np.tile(sizes_hw[images][:, ::-1], 2)).T
+    out = np.max([-x, -y, x + w - 1, y + h - 1], axis=0)
+    left, top, edge = x - w / 2, y - h / 2, 1 + TOLERANCE
+    inside = (np.minimum(x, y) >= -TOLERANCE) & (np.maximum(w, h) <= edge)
+    centres = (np.minimum(left, top) >= -TOLERANCE) & (np.maximum(x + w / 2, y + h / 2) <= edge)
+    signs = {
+        "corners": inside & (x < w) & (y < h),
+        "centres": centres,
+        "at the start": centres & (np.minimum(left, top) < GROSS),
+        "out": out > TOLERANCE,
+        "far cut": out > GROSS,
+    }
+    for name, rows in signs.items():
+        found.faults.add_rows(f"sign {name}", rows, np.array(images))
+    found.counts.clipped = found.faults.lines["sign out"]
 
 
 def is_id(value: Any) -> bool:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from mgil.datasets.reading.faults import GROSS
+from mgil.datasets.reading.faults import GROSS, TOLERANCE
 from mgil.datasets.reading.image_ids import ids_of
 from mgil.datasets.reading.image_probe import ImageProblem, map_chunks, probe_image
 from mgil.datasets.reading.label_text import BadLine, LongLines, LongRow, parse_label_file, parse_plain_labels
@@ -20,7 +20,6 @@ from mgil.datasets.reading.samples import Findings, Samples, join_parts
 from mgil.files.regular import open_at_once
 from mgil.files.text import printable
 
-TOLERANCE = 0.01  # of the image's side: how far a centre or a size may leave 0..1 by rounding
 MAX_LABEL_BYTES = 64 << 20  # a larger file is no label file
 MOST_CLASSES_TOLD = 10_000  # class ids above this are counted, but not each
 MOST_UNKNOWN = 200  # unknown class ids that are counted each

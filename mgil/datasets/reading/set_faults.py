@@ -136,8 +136,9 @@ def _misread(faults: Faults) -> str:
         for sign, kind in MISREAD.items():
             if faults.lines[f"sign {sign}"] >= ALIKE * rows:
                 return kind
-    few = faults.lines["sign cut"] >= max(LEAST_ALIKE, LEAST_CUT_A_LITTLE * rows)
-    spread = few and faults.lines["sign at the end"]  # small boxes in the upper left corner alone may be cut there
+    spread = (
+        _few(faults.lines["sign cut"], rows) and faults.lines["sign at the end"]
+    )  # small boxes in the upper left corner alone may be cut there
     return "corner and size (x1 y1 w h)" if spread and faults.lines["sign top left"] >= ALIKE * rows else ""
 
 
@@ -152,9 +153,16 @@ def fault_of_json(samples: Samples, found: Findings) -> Fault | None:
         return None
     if samples.boxes_xyxy_px()[:, 2:].max() <= 1:
         return Fault("are the boxes fractions?", f"all {rows} are in the first pixel of their images; {JSON_FORM}")
-    far = found.faults.lines["sign far cut"]
-    if found.faults.lines["sign corners"] < ALIKE * rows or far < LEAST_CUT * rows:
+    lines = found.faults.lines
+    if lines["sign corners"] >= ALIKE * rows and lines["sign far cut"] >= LEAST_CUT * rows:
+        kind, out = "corners (x1 y1 x2 y2)", lines["sign far cut"]
+    elif lines["sign centres"] >= ALIKE * rows and lines["sign at the start"] and _few(lines["sign out"], rows):
+        kind, out = "centre and size (cx cy w h)", lines["sign out"]
+    else:
         return None
-    return Fault(
-        "the boxes look like corners (x1 y1 x2 y2)", f"{far} of {rows} reach far out of their image; {JSON_FORM}"
-    )
+    return Fault(f"the boxes look like {kind}", f"{out} of {rows} reach out of their image; {JSON_FORM}")
+
+
+def _few(cut: int, rows: int) -> bool:
+    """Whether enough boxes reach out of their images where they may do so on two sides alone."""
+    return cut >= max(LEAST_ALIKE, LEAST_CUT_A_LITTLE * rows)

@@ -253,7 +253,7 @@ def test_annotations_of_a_json_are_judged_too(labels: LabelSet) -> None:
     with pytest.raises(ValueError, match=r"the boxes look like corners \(x1 y1 x2 y2\)"):
         load_json(labels, [list(box) for box in corners])
     at_the_edge = [[0.0, 0.0, *box[2:]] if number % 9 else box for number, box in enumerate(map(list, corners))]
-    with pytest.raises(ValueError, match=rf"the boxes look like corners .* of {ALL} reach far out of their image"):
+    with pytest.raises(ValueError, match=rf"the boxes look like corners .* of {ALL} reach out of their image"):
         load_json(labels, [*map(list, corners[:60]), *at_the_edge[60:]])
     fractions = [[x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT] for x, y, w, h in boxes]
     with pytest.raises(ValueError, match=rf"are the boxes fractions\?; all {ALL} are in the first pixel"):
@@ -264,6 +264,15 @@ def test_annotations_down_to_the_edge_of_the_picture_are_no_corners(labels: Labe
     """Heads and shoulders: large boxes that begin near the corner and end where the picture ends."""
     boxes = [[20.0, 10 + 50 * y, 60.0, 70 - 50 * y] for rows in labels.rows for y in (row[2] / 5 for row in rows)]
     assert load_json(labels, boxes) == ALL
+
+
+def test_annotations_that_are_not_cut(labels: LabelSet) -> None:
+    """Boxes that reach out on all sides are cut; centres in the place of corners reach out on two."""
+    rows = [in_pixels(row)[1:] for rows in labels.rows for row in rows]
+    assert load_json(labels, [[cx - 20, cy - 20, 60.0, 60.0] for cx, cy, _, _ in rows]) == ALL
+    assert "boxes cut at the image's edge" in labels.lines[-1]
+    with pytest.raises(ValueError, match=r"the boxes look like centre and size \(cx cy w h\); \d+ of 120 reach out"):
+        load_json(labels, [list(row) for row in rows])
 
 
 @pytest.mark.parametrize(
