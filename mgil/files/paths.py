@@ -58,8 +58,24 @@ def find_or_match(name: str, folders: Sequence[str] = ("",)) -> str | None:
     return find(name, folders) or find(name, folders, is_there)
 
 
-def unset_variables(name: str) -> str:
-    """A clause about the environment variables in a path that are not set, or ""."""
+def path_hint(name: str) -> str:
+    """A clause about why a path or pattern may not be found, or ""."""
+    return _bracket_hint(name) + _brace_hint(name) + _unset_variables(name) + drive_hint(name)
+
+
+def drive_hint(name: str) -> str:
+    """A clause about the drive of Windows in a path, which other systems do not have, or ""."""
+    drive = re.search(r"(?:^|/)([A-Za-z]:)[\\/]", name)
+    return f"; {drive[1]} is a drive of Windows: give the path on this computer" if drive and os.name != "nt" else ""
+
+
+def _brace_hint(pattern: str) -> str:
+    _, rest = _leading_part(pattern)
+    braces = re.search(r"\{[^{}]*,[^{}]*\}", rest)
+    return f"; {braces[0]} is no pattern: give one pattern for each" if braces else ""
+
+
+def _unset_variables(name: str) -> str:
     unset = sorted({match for match in re.findall(r"\$\{?([A-Za-z_]\w*)", name) if match not in os.environ})
     return f"; environment variable {' and '.join(unset)} not set" if unset else ""
 
@@ -97,8 +113,7 @@ def is_there(path: str) -> bool:
     return os.path.exists(path) or bool(glob_paths(path))
 
 
-def bracket_hint(pattern: str) -> str:
-    """A clause about what brackets mean in a pattern that matches nothing, or ""."""
+def _bracket_hint(pattern: str) -> str:
     _, rest = _leading_part(pattern)
     brackets = re.search(r"\[[^\]]+\]", rest)
     if not brackets:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mgil.datasets.reading.faults import GROSS, TOLERANCE
 from mgil.datasets.reading.image_probe import probe_images
 from mgil.datasets.reading.samples import Findings, Samples
 from mgil.files.class_names import name_key
@@ -55,15 +56,26 @@ def categories_of(content: dict[str, Any], json_path: str) -> dict[int, str]:
     """As `read_categories`, from content that was read already."""
     categories: dict[int, str] = {}
     ids: dict[str, int] = {}
+    annotated: set[int] = set()  # looked up where it matters: there may be millions
     for entry in content["categories"]:
         number = entry.get("id") if isinstance(entry, dict) else None
-        name = str(entry.get("name") or "").strip() if isinstance(entry, dict) else ""
+        name = _name_of(entry)
         if not isinstance(number, int) or not is_id(number) or not name or not name.isprintable():
-            raise ValueError(f"{printable(json_path)}: category {_shown(entry)} needs a name and an id of its own")
+            raise ValueError(
+                f"{printable(json_path)}: category {_shown(entry)} needs a name and an id, a whole number, of its own"
+            )
         if number in categories:
             both = f"{categories[number]!r} and {name!r}"
             raise ValueError(f"{printable(json_path)}: id {number} is that of {both}; each needs an id of its own")
-        if ids.setdefault(name_key(name), number) != number:
+        other = ids.setdefault(name_key(name), number)
+        if other != number:
+            annotated = annotated or set(annotated_categories(content))
+            used = annotated.intersection((number, other))
+            if len(used) == 1:  # the other one is the name of the whole group
+                del categories[other]
+                ids[name_key(name)] = number = used.pop()
+                categories[number] = name
+                continue
             raise ValueError(
                 f"{printable(json_path)}: the categories {ids[name_key(name)]} and {number} are both called {name!r}; "
                 "they are matched by name, so each needs one of its own"
@@ -72,6 +84,12 @@ def categories_of(content: dict[str, Any], json_path: str) -> dict[int, str]:
     if not categories:
         raise ValueError(f"{printable(json_path)}: has no categories")
     return dict(sorted(categories.items()))
+
+
+def _name_of(entry: Any) -> str:
+    """The `name` of a category, if it has one; 0 is a name."""
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return str(name).strip() if isinstance(name, str | int | float) else ""
 
 
 def annotated_categories(content: dict[str, Any]) -> list[Any]:
@@ -126,6 +144,7 @@ def scan_coco(
     skipped = {entry.get("id") for entry in content["images"] if isinstance(entry, dict) and is_id(entry.get("id"))}
     skipped -= index_of_id.keys()
     rows: list[tuple[float, ...]] = []
+    boxes: list[list[float]] = []  # as they are in the file
     for position, entry in enumerate(content["annotations"]):
         if isinstance(entry, dict) and is_id(entry.get("image_id")) and entry["image_id"] in skipped:
             continue  # its image was reported
@@ -137,6 +156,8 @@ def scan_coco(
             found.problems.append(f"{printable(json_path)}: annotation {name}: {row}; dropped")
         else:
             rows.append(row)
+            boxes.append(entry["bbox"])
+    _look_for_signs(found, np.array(boxes, np.float64).reshape(-1, 4), sizes_hw, [int(row[0]) for row in rows])
     table = np.array(rows, np.float64).reshape(-1, 8)
     table = table[np.argsort(table[:, 0], kind="stable")]
     images = table[:, 0].astype(np.int64)
@@ -175,6 +196,25 @@ def outlines_in(
             corners = np.array([bbox[:2], [bbox[0] + bbox[2], bbox[1] + bbox[3]]])
             box, outline = (each / sizes_hw[index, ::-1] for each in (corners, np.reshape(parts[0], (-1, 2))))
             yield index, box.clip(0, 1).ravel(), outline.clip(0, 1)
+
+
+def _look_for_signs(found: Findings, boxes: np.ndarray, sizes_hw: np.ndarray, images: list[int]) -> None:
+    """Count the (M, 4) boxes, of so many `images`, that a mistake of the whole json would explain, as `labels` does."""
+    x, y, w, h = (boxes / np.tile(sizes_hw[images][:, ::-1], 2)).T
+    out = np.max([-x, -y, x + w - 1, y + h - 1], axis=0)
+    left, top, edge = x - w / 2, y - h / 2, 1 + TOLERANCE
+    inside = (np.minimum(x, y) >= -TOLERANCE) & (np.maximum(w, h) <= edge)
+    centres = (np.minimum(left, top) >= -TOLERANCE) & (np.maximum(x + w / 2, y + h / 2) <= edge)
+    signs = {
+        "corners": inside & (x < w) & (y < h),
+        "centres": centres,
+        "at the start": centres & (np.minimum(left, top) < GROSS),
+        "out": out > TOLERANCE,
+        "far cut": out > GROSS,
+    }
+    for name, rows in signs.items():
+        found.faults.add_rows(f"sign {name}", rows, np.array(images))
+    found.counts.clipped = found.faults.lines["sign out"]
 
 
 def is_id(value: Any) -> bool:

@@ -40,6 +40,14 @@ NOT_HERE = {
     r"(coco128|coco)-seg": r"boxes are found here, no masks; use \1.yaml",
 }  # fmt: skip
 
+# Files that other programs take for a data set, and what to do instead.
+NO_YAML = {
+    ".data": "a data set is a YAML: darknet's `valid` is `val` there, and `names` has the lines of the names file",
+    ".names": "a data set is a YAML with `train`, `val` and these lines as `names`",
+    ".txt": "a data set is a YAML: write one with `train: {}`, `val` and `names`",
+    ".json": "a data set is a YAML: write one with `train: {}` and `val`",
+}
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -109,8 +117,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         ValueError: a key that is not known, or a value that makes no sense; names the file and the value.
     """
     yaml_path = find_data_yaml(path)
-    content = read_yaml_mapping(yaml_path, text_under="names")
-    _check_keys(content, yaml_path)
+    content = _read_mapping(yaml_path)
     root = _read_root(content, yaml_path)
     generate = content.get("generate")
     if generate is not None:
@@ -153,6 +160,11 @@ def find_data_yaml(path: str | Path) -> Path:
     found = find(str(path), there=os.path.isfile)
     if found is not None:
         return Path(os.path.abspath(found))
+    if path.is_dir():
+        inside = ", ".join(sorted(file.name for file in path.glob("*.y*ml")))
+        raise FileNotFoundError(
+            f"data set file {path} is a folder; give a YAML file{f', such as {inside}' * bool(inside)}"
+        )
     shipped = {file.name.lower(): file for file in SHIPPED_FOLDER.glob("*.yaml")}
     if path.parent == Path(".") and path.name:
         for name in (path.name.lower(), f"{path.name.lower()}.yaml"):
@@ -161,6 +173,18 @@ def find_data_yaml(path: str | Path) -> Path:
     hint = hint_for(path.name, shipped, NOT_HERE, ending=".yaml", quoted=False)
     hint = hint or f"shipped ones: {', '.join(sorted(shipped))}"
     raise FileNotFoundError(f"data set file {path} not found; {hint}")
+
+
+def _read_mapping(yaml_path: Path) -> dict[str, Any]:
+    try:
+        content = read_yaml_mapping(yaml_path, text_under="names")
+        _check_keys(content, yaml_path)
+    except ValueError as error:
+        hint = NO_YAML.get(yaml_path.suffix.lower())
+        if hint is None:
+            raise
+        raise ValueError(f"{error}; {hint.format(yaml_path.name)}") from error
+    return content
 
 
 def _check_keys(content: dict[str, Any], yaml_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+TOLERANCE = 0.01  # of the image's side: how far a centre or a size may leave 0..1 by rounding
+GROSS = 0.1  # of the image's side: how far a box reaches out of it by no slip of the hand
 # What to call lines of a kind, in a sum.
 WORDS = {
     "finite": "with nan or inf",

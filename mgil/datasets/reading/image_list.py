@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
-from mgil.files.paths import bracket_hint, glob_paths, spellings
+from mgil.files.paths import drive_hint, glob_paths, path_hint, spellings
 from mgil.files.text import printable, to_utf8
 
 # What more lines of a list name no image than this share, and than this number, is no stray mistake.
@@ -65,7 +65,7 @@ def list_images(sources: Sequence[str], bases: Sequence[str]) -> tuple[list[str]
         elif os.path.exists(source):
             raise ValueError(f"{printable(source)}: a split is a folder of images, a .txt list or a COCO .json file")
         else:
-            raise FileNotFoundError(f"{printable(source)}: no such file or folder{bracket_hint(source)}")
+            raise FileNotFoundError(f"{printable(source)}: no such file or folder{path_hint(source)}")
     return list(paths), problems
 
 
@@ -97,6 +97,7 @@ def _read_list(list_path: str, bases: Sequence[str]) -> tuple[list[str], list[st
     finder = _Finder(folders)
     paths: list[str] = []
     problems: list[str] = []
+    hint = ""
     for number, raw in enumerate(lines, start=1):
         line = os.fsdecode(raw.replace(b"\0", b"")).strip()
         if not line:
@@ -105,13 +106,14 @@ def _read_list(list_path: str, bases: Sequence[str]) -> tuple[list[str], list[st
         if found:
             paths.extend(found)
             continue
+        hint = hint or drive_hint(line)
         reason = "no such image" if is_image_name(line) else "not the name of an image file"
         problems.append(f"{printable(list_path)}:{number}: {printable(line)}: {reason}; line dropped")
     count = len(problems) + len(paths)
     if len(problems) > max(STRAY_LINES, STRAY_SHARE * count):
         looked_in = ", ".join(map(printable, folders))
         raise FileNotFoundError(
-            f"{len(problems)} of {count} lines name no image; looked in {looked_in}; the first: {problems[0]}"
+            f"{len(problems)} of {count} lines name no image; looked in {looked_in}; the first: {problems[0]}{hint}"
         )
     again = len(paths) - len(set(paths))
     if again:
@@ -137,7 +139,9 @@ class _Finder:
     def _find(self, line: str) -> str | None:
         if not is_image_name(line):
             return None
-        for spelling in spellings(line):
+        # darknet, which CVAT writes lists for, is started in the folder above data/
+        below_data = [line[5:].replace("\\", "/")] if line.startswith(("data/", "data\\")) else []
+        for spelling in (*spellings(line), *below_data):
             parent, name = os.path.split(spelling)
             for folder in self.folders:
                 below = self._folder(folder, parent)

@@ -22,7 +22,7 @@ from mgil.datasets.reading.samples import Counts, Findings, JsonKeys, Samples
 from mgil.files.atomic import write_atomic
 from mgil.files.text import Report
 
-FORMAT = 4  # raise it when reading changes what it finds: older caches are then made anew
+FORMAT = 5  # raise it when reading changes what it finds: older caches are then made anew
 ARRAYS = ("sizes_hw", "boxes_cxcywh", "classes", "areas", "iscrowd", "offsets", "image_ids")
 SIGNED_AT_ONCE = 4096  # files
 

@@ -147,16 +147,16 @@ def parse_label_file(
         values = _numbers_of(columns)
         if values is not None and count > 6 and long_lines is not None:
             long_lines.add(values)
-        if not _is_expected(count, key_point_columns):
+        if values is None and count >= 5:  # with fewer, the separators are the matter
+            yield number, BadLine("number", f"{_first_not_a_number(columns)} is not a number")
+            continue
+        if values is None or not _is_expected(count, key_point_columns):
             others = "a polygon" if key_point_columns is None else f"{key_point_columns} with key points"
             reason = f"expected 5 columns (class cx cy w h) or {others}, found {count}"
             yield number, BadLine(f"columns {min(count, MOST_COLUMNS_TOLD)}", reason)
             continue
-        if count == 7 and key_point_columns is None and values and _ends_in_track_id(values):
+        if count == 7 and key_point_columns is None and _ends_in_track_id(values):
             yield number, BadLine("columns 7", "found 7 columns, the last of them no coordinate but a whole number")
-            continue
-        if values is None:
-            yield number, BadLine("number", f"{_first_not_a_number(columns)} is not a number")
             continue
         if count > 5:
             values = LongRow(values[:5] if key_point_columns else _box_of_polygon(values))

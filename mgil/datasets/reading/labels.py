@@ -6,12 +6,13 @@ import os
 import stat
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
+from mgil.datasets.reading.faults import GROSS, TOLERANCE
 from mgil.datasets.reading.image_ids import ids_of
 from mgil.datasets.reading.image_probe import ImageProblem, map_chunks, probe_image
 from mgil.datasets.reading.label_text import BadLine, LongLines, LongRow, parse_label_file, parse_plain_labels
@@ -19,9 +20,7 @@ from mgil.datasets.reading.samples import Findings, Samples, join_parts
 from mgil.files.regular import open_at_once
 from mgil.files.text import printable
 
-TOLERANCE = 0.01  # of the image's side: how far a centre or a size may leave 0..1 by rounding
 MAX_LABEL_BYTES = 64 << 20  # a larger file is no label file
-GROSS = 0.1  # of the image's side: how far a box reaches out of it by no slip of the hand
 MOST_CLASSES_TOLD = 10_000  # class ids above this are counted, but not each
 MOST_UNKNOWN = 200  # unknown class ids that are counted each
 MOST_TOLD = 100  # bad lines of a file that are told one by one
@@ -31,6 +30,41 @@ def label_path_of(image_path: str) -> str:
     """The label file of an image: the last `/images/` of its path becomes `/labels/`, the suffix `.txt`."""
     folder, separator, name = image_path.rpartition(os.sep)
     return f"{_label_folder(folder + separator)}{os.path.splitext(name)[0]}.txt"
+
+
+def instead_of_labels(image_path: str) -> str:
+    """A clause about what is there where the label file of an image is not: beside the image, or of another suffix."""
+    label_path = label_path_of(image_path)
+    folder, name = os.path.split(label_path)
+    beside = f"{os.path.splitext(image_path)[0]}.txt"
+    if os.path.isfile(beside):
+        return f"; {beside} is there instead: where a path has images/, labels are looked for in labels/"
+    if not os.path.isdir(folder):
+        return f"; there is no folder {folder}"
+    stem = f"{os.path.splitext(name)[0]}.".casefold()
+    own = os.path.basename(image_path)
+    others = [other for other in os.listdir(folder) if other.casefold().startswith(stem) and other != own]
+    if others:
+        return f"; {min(others)} is there instead"
+    rule = "; labels are looked for beside an image, or in labels/ where its path has a folder images/"
+    return rule if folder == os.path.dirname(image_path) else ""
+
+
+def near_labels(image_paths: Iterable[str]) -> list[str]:
+    """What may be the label files of images that have none: called alike but for capitals or the image's suffix."""
+    folders: dict[str, dict[str, str]] = {}
+    near: list[str] = []
+    for image_path in image_paths:
+        label_path = label_path_of(image_path)
+        folder, name = os.path.split(label_path)
+        if folder not in folders:
+            there = os.listdir(folder) if os.path.isdir(folder) else []
+            folders[folder] = {other.casefold(): other for other in there}
+        wanted = (name.casefold(), f"{os.path.basename(image_path)}.txt".casefold())
+        other = next((folders[folder][key] for key in wanted if key in folders[folder]), name)
+        if other != name and not os.path.lexists(label_path):
+            near.append(os.path.join(folder, other))
+    return near
 
 
 @lru_cache(maxsize=1024)
@@ -268,6 +302,7 @@ def _look_for_signs(
             "corners": inside & (a < c) & (b < d),
             "spans": inside & (a < b) & (c < d),
             "top left": inside & (a + c <= edge) & (b + d <= edge),
+            "at the end": inside & (np.maximum(a + c, b + d) > 1 - GROSS),
             "size first": inside
             & (np.minimum(c - a / 2, d - b / 2) >= -TOLERANCE)
             & (np.maximum(c + a / 2, d + b / 2) <= edge),

@@ -14,11 +14,11 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.digits import make_digits
 from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.label_cache import LabelCache, sign_files
-from mgil.datasets.reading.labels import label_path_of, scan_yolo
+from mgil.datasets.reading.labels import instead_of_labels, label_path_of, near_labels, scan_yolo
 from mgil.datasets.reading.path_list import PathList
 from mgil.datasets.reading.samples import Findings, JsonKeys, NoImages, Samples
 from mgil.datasets.reading.set_faults import fault_of_json, fault_of_labels
-from mgil.files.paths import bracket_hint, is_there, unset_variables
+from mgil.files.paths import is_there, path_hint
 from mgil.files.text import Report, printable
 
 PROBLEMS_SHOWN = 10
@@ -73,6 +73,7 @@ def load_samples(
         samples, found = _read_folders(config, split, cache)
     _tell(samples, found, split, report)
     _tell_other_ids(samples, config, report)
+    _tell_no_labels(samples, found, config, split, report)
     _refuse(samples, found, config, split, strict, report)
     classes = np.zeros_like(samples.classes) if config.one_class else samples.classes
     return replace(samples, classes=classes, image_paths=PathList(samples.image_paths))
@@ -93,9 +94,6 @@ def _read_folders(config: DataConfig, split: str, cache: LabelCache) -> tuple[Sa
         cache.save(key, signature, samples, found)
     found.problems[:0] = problems
     found.counts.dropped += len(problems)
-    if split == "train" and found.counts.labelled + found.counts.empty == 0 and len(samples):
-        example = printable(label_path_of(samples.image_paths[0]))
-        raise ValueError(f"{', '.join(map(printable, sources))}: no image has a label file; expected e.g. {example}")
     return samples, found
 
 
@@ -125,8 +123,7 @@ def _check_presence(config: DataConfig, split: str) -> None:
     if config.download is None:
         bases = {config.root, Path.cwd()} if config.root == config.yaml_path.parent else {config.root}
         looked_in = " and ".join(sorted(printable(str(base)) for base in bases))
-        hints = bracket_hint(absent[0]) + unset_variables(absent[0])
-        raise FileNotFoundError(f"{message}; a relative path is looked for in {looked_in}{hints}")
+        raise FileNotFoundError(f"{message}; a relative path is looked for in {looked_in}{path_hint(absent[0])}")
     entry = " ".join(config.download.split())[:400]
     raise FileNotFoundError(f"{message}; its download entry is: {entry}; pass --download to fetch it")
 
@@ -160,6 +157,23 @@ def _tell_other_ids(samples: Samples, config: DataConfig, report: Report) -> Non
                 f"{config.yaml_path} that is {config.category_ids[index]}; categories are matched by name"
             )
             return
+
+
+def _tell_no_labels(samples: Samples, found: Findings, config: DataConfig, split: str, report: Report) -> None:
+    if not found.counts.missing:
+        return
+    if found.counts.labelled + found.counts.empty:
+        unlabelled = np.flatnonzero(np.diff(samples.offsets) == 0).tolist()
+        near = near_labels(samples.image_paths[index] for index in unlabelled)
+        if near:
+            report(f"warning: {split}: {len(near)} label files are not read for their names, e.g. {printable(near[0])}")
+        return
+    first = samples.image_paths[0]
+    sources = ", ".join(map(printable, config.split(split)))
+    expected = f"expected e.g. {printable(label_path_of(first))}{printable(instead_of_labels(first))}"
+    if split == "train":
+        raise ValueError(f"{sources}: no image has a label file; {expected}")
+    report(f"warning: {split}: no image has a label file, so there is no accuracy to measure; {expected}")
 
 
 def _refuse(samples: Samples, found: Findings, config: DataConfig, split: str, strict: bool, report: Report) -> None:

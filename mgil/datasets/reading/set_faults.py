@@ -22,7 +22,6 @@ SAME_CLASS_FILES = 10
 ALIKE = 0.99  # share of the lines that a mistake of the whole set must explain
 LEAST_ALIKE = 10  # lines from which this says something
 LEAST_CUT = 0.1  # share of the boxes that reach far out of their image, where they are not what they seem
-LEAST_CUT_JSON = 0.25  # the same of a COCO json, of which only the cut boxes are known
 LEAST_CUT_A_LITTLE = 0.02  # and where they may reach out on the left and at the top alone
 FORM = "a line is: class cx cy w h, the box in fractions of the image"
 JSON_FORM = "a bbox is [x, y, width, height] in pixels"
@@ -72,7 +71,11 @@ def _class_fault(samples: Samples, faults: Faults, num_classes: int, yaml_path: 
     ids = sorted(int(kind.removeprefix("class ")) for kind in faults.lines if kind.startswith("class "))
     if not unknown:
         return ""
-    if ids == [num_classes] and faults.lines[f"class {num_classes}"] == unknown and not (samples.classes == 0).any():
+    if (
+        ids == [num_classes]
+        and faults.lines[f"class {num_classes}"] == unknown
+        and _start_at_one(samples, faults, num_classes)
+    ):
         return f"no label is of class 0: do the ids start at 1? {yaml_path} has the classes 0 to {num_classes - 1}"
     if unknown == faults.lines["all"]:
         return f"no label has a class that {yaml_path} names ({num_classes} names)"
@@ -83,6 +86,13 @@ def _class_fault(samples: Samples, faults: Faults, num_classes: int, yaml_path: 
         return ""  # told as such
     largest = f"up to {ids[-1]}" if ids else "far above"
     return f"labels have classes {largest}, {yaml_path} names 0 to {num_classes - 1}: are names missing?"
+
+
+def _start_at_one(samples: Samples, faults: Faults, num_classes: int) -> bool:
+    """Whether ids are one too large: none is 0. Where one or two are unknown, half of the classes must be there."""
+    used, unknown = np.unique(samples.classes), faults.lines["unknown"]
+    many = unknown >= STRAY_LINES or unknown == faults.lines["all"]
+    return 0 not in used and (many or 2 * len(used) >= num_classes)
 
 
 def _is_no_stray(faults: Faults) -> bool:
@@ -101,9 +111,11 @@ def _guess(faults: Faults) -> str:
     if faults.lines["number"] > half:
         return "is there a name or a heading in the place of a number?"
     kind = next((kind for kind in COLUMNS if faults.lines[kind] > half), None)
-    others = sum(lines for kind, lines in faults.lines.items() if kind.startswith("columns ") and kind not in COLUMNS)
-    if others > half:
-        return "are these key points? say kpt_shape in the data set's YAML, such as [17, 3]"
+    others = {int(kind[8:]): faults.lines[kind] for kind in faults.lines if kind.startswith("columns ")}
+    if sum(lines for count, lines in others.items() if count < 4) > half:
+        return "is there a heading or a count, or a separator that is no blank, comma or semicolon?"
+    if sum(lines for count, lines in others.items() if count > 7) > half:
+        return "are these key points? say kpt_shape in the data set's YAML, such as [17, 3]; else it is another format"
     return COLUMNS[kind] if kind else "more labels are bad than stray lines"
 
 
@@ -124,8 +136,10 @@ def _misread(faults: Faults) -> str:
         for sign, kind in MISREAD.items():
             if faults.lines[f"sign {sign}"] >= ALIKE * rows:
                 return kind
-    few = faults.lines["sign cut"] >= max(LEAST_ALIKE, LEAST_CUT_A_LITTLE * rows)
-    return "corner and size (x1 y1 w h)" if few and faults.lines["sign top left"] >= ALIKE * rows else ""
+    spread = (
+        _few(faults.lines["sign cut"], rows) and faults.lines["sign at the end"]
+    )  # small boxes in the upper left corner alone may be cut there
+    return "corner and size (x1 y1 w h)" if spread and faults.lines["sign top left"] >= ALIKE * rows else ""
 
 
 def fault_of_json(samples: Samples, found: Findings) -> Fault | None:
@@ -137,16 +151,18 @@ def fault_of_json(samples: Samples, found: Findings) -> Fault | None:
         return Fault("more annotations are bad than stray ones", evidence)
     if len(samples.classes) < LEAST_ALIKE:
         return None
-    x1, y1, x2, y2 = samples.boxes_xyxy_px().T
-    if max(x2.max(), y2.max()) <= 1:
+    if samples.boxes_xyxy_px()[:, 2:].max() <= 1:
         return Fault("are the boxes fractions?", f"all {rows} are in the first pixel of their images; {JSON_FORM}")
-    width, height = samples.sizes_hw[samples.image_index][:, ::-1].T
-    right, bottom = np.abs(x2 - width) < 0.5, np.abs(y2 - height) < 0.5
-    inner = (x1 > 0) & (y1 > 0)
-    as_corners = inner & ((x2 - x1 > x1) | right) & ((y2 - y1 > y1) | bottom)
-    cut = np.count_nonzero(inner & (right | bottom))
-    if np.count_nonzero(as_corners) < ALIKE * rows or cut <= LEAST_CUT_JSON * rows:
+    lines = found.faults.lines
+    if lines["sign corners"] >= ALIKE * rows and lines["sign far cut"] >= LEAST_CUT * rows:
+        kind, out = "corners (x1 y1 x2 y2)", lines["sign far cut"]
+    elif lines["sign centres"] >= ALIKE * rows and lines["sign at the start"] and _few(lines["sign out"], rows):
+        kind, out = "centre and size (cx cy w h)", lines["sign out"]
+    else:
         return None
-    return Fault(
-        "the boxes look like corners (x1 y1 x2 y2)", f"{cut} of {rows} reach the right or lower edge; {JSON_FORM}"
-    )
+    return Fault(f"the boxes look like {kind}", f"{out} of {rows} reach out of their image; {JSON_FORM}")
+
+
+def _few(cut: int, rows: int) -> bool:
+    """Whether enough boxes reach out of their images where they may do so on two sides alone."""
+    return cut >= max(LEAST_ALIKE, LEAST_CUT_A_LITTLE * rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
 from mgil.engine.sources.names import shown_name
-from mgil.files.paths import bracket_hint, find_or_match, glob_paths, unset_variables
+from mgil.files.paths import find_or_match, glob_paths, path_hint
 from mgil.files.text import printable, to_utf8
 
 VIDEO_SUFFIXES = frozenset(
@@ -34,7 +34,7 @@ def find_files(source: str) -> tuple[list[str], list[str]]:
     elif glob.has_magic(source):
         paths = _matched(source)
     else:
-        raise FileNotFoundError(f"{shown_name(source)}: no such file or folder{unset_variables(source)}")
+        raise FileNotFoundError(f"{shown_name(source)}: no such file or folder{path_hint(source)}")
     return sorted(paths, key=is_video), problems
 
 
@@ -54,7 +54,7 @@ def _matched(pattern: str) -> list[str]:
     paths = [path for path in found if suffix_of(path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
     if not paths:
         others = f"({len(found)} other files)"
-        raise FileNotFoundError(f"{shown_name(pattern)}: matches no picture or video {others}{bracket_hint(pattern)}")
+        raise FileNotFoundError(f"{shown_name(pattern)}: matches no picture or video {others}{path_hint(pattern)}")
     return paths
 
 
@@ -84,7 +84,7 @@ def _read_list(list_path: str) -> tuple[list[str], list[str]]:
         found = find_or_match(entry, folders)
         try:
             if found is None:
-                raise FileNotFoundError("no such file" + bracket_hint(entry))
+                raise FileNotFoundError("no such file" + path_hint(entry))
             if suffix_of(found) == ".txt":
                 raise ValueError(_unknown_suffix(found))  # a list of lists could hold itself
             paths.extend(find_files(found)[0])

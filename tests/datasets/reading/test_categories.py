@@ -132,6 +132,30 @@ def test_a_category_that_no_box_has_may_be_the_name_of_the_group(tmp_path: Path)
     assert labels_of(path) == ["blue", "red", "blue"]
 
 
+@pytest.mark.parametrize("used", [0, 1])
+def test_the_group_of_a_set_of_one_class_may_be_called_like_it(tmp_path: Path, used: int) -> None:
+    path = write_yaml(tmp_path, {}, "val: val.json\n")
+    write_json(tmp_path, "val", {0: "pothole", 1: "pothole"}, used=[used])
+    assert labels_of(path) == ["pothole"]
+    assert load_data_config(path).category_ids == (used,)
+    write_json(tmp_path, "val", {0: "pothole", 1: "pothole"}, used=[0, 1])
+    with pytest.raises(ValueError, match="the categories 0 and 1 are both called 'pothole'"):
+        labels_of(path)
+
+
+def test_zero_is_a_name(tmp_path: Path) -> None:
+    path = write_yaml(tmp_path, {}, "val: val.json\n")
+    (tmp_path / "images").mkdir()
+    for name, number in ((None, 1), (["a"], 1), ("a", "1")):
+        (tmp_path / "val.json").write_text(
+            json.dumps({"images": [], "annotations": [], "categories": [{"id": number, "name": name}]})
+        )
+        with pytest.raises(ValueError, match="needs a name and an id, a whole number, of its own"):
+            load_data_config(path)
+    write_json(tmp_path, "val", {0: 0, 1: 1})  # type: ignore[dict-item]
+    assert labels_of(path) == ["0", "1"]
+
+
 @pytest.mark.parametrize(
     ("train", "val", "more", "said"),
     [

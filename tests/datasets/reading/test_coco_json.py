@@ -109,7 +109,7 @@ def test_boxes_are_cut_at_the_edge_and_a_missing_area_is_the_box(json_set: JsonS
     np.testing.assert_allclose(samples.boxes_cxcywh[1] * 30, [5.25, 25, 10.5, 10], rtol=1e-6)
     assert samples.areas.tolist() == [100, 105]
     assert samples.iscrowd.tolist() == [False, True]
-    assert json_set.lines == ["val: 3 images, 2 boxes, 1 images without labels"]
+    assert json_set.lines == ["val: 3 images, 2 boxes, 1 images without labels, 1 boxes cut at the image's edge"]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,9 @@ def test_where_was_looked_is_said(site: Path) -> None:
         "path: pots\ntrain: images/train": r"pets/pots/images/train \(.*looked for in \S+/site \[1\]/pets/pots$",
         "path: $NO_SUCH\ntrain: images/train": r"; environment variable NO_SUCH not set$",
         "train: images/train/q[1]*.png": r"; \[1\] matches one character; for the brackets themselves write \[\[\]1\]$",
+        "train: images/train/*.{jpg,png}": r"; \{jpg,png\} is no pattern: give one pattern for each$",
+        "train: D:\\pets\\train": r"; D: is a drive of Windows: give the path on this computer$",
+        "path: d:/pets\ntrain: images/train": r"; d: is a drive of Windows: give the path on this computer$",
     }.items():
         with pytest.raises(FileNotFoundError, match=message):
             images_of(site / "pets", yaml + "\nnames: [pet]\n")
@@ -117,6 +120,7 @@ LISTS: dict[str, tuple[bytes, list[str]]] = {
     "Latin-1": (f"{AB[0]}\n{E_ACUTE}\n".encode("latin-1"), [AB[0], E_ACUTE]),
     "macOS": (f"{AB[0]}\n{unicodedata.normalize('NFD', E_ACUTE)}\n".encode(), [AB[0], E_ACUTE]),
     "to the working folder": (b"pets/images/train/a.png\npets\\images\\train\\b.png\n", AB),
+    "below darknet's data/": (b"data/images/train/a.png\ndata\\images\\train\\b.png\n", AB),
     "brackets": (b"images/train/x [2].png\n", ["images/train/x [2].png"]),
 }
 
@@ -128,6 +132,35 @@ def test_lists(site: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if form == "to the working folder":
         monkeypatch.chdir(site)
     assert images_of(site / "pets", "train: list.txt\nnames: [pet]\n") == images
+
+
+def test_a_list_from_windows_is_named(site: Path) -> None:
+    (site / "pets" / "list.txt").write_bytes(b"D:\\pets\\images\\a.png\r\n" * 3)
+    with pytest.raises(FileNotFoundError, match="a.png: no such image; line dropped; D: is a drive of Windows"):
+        images_of(site / "pets", "train: list.txt\nnames: [pet]\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("obj.data", "classes = 1\ntrain = list.txt\nvalid = list.txt\n", "darknet's `valid` is `val` there"),
+        ("obj.names", "cat\ndog\n", "these lines as `names`"),
+        ("list.txt", "images/train/a.png\n", "write one with `train: list.txt`, `val` and `names`"),
+        ("a.json", '{"images": [], "annotations": [], "categories": []}', "write one with `train: a.json` and `val`"),
+    ],
+)
+def test_other_files_than_a_yaml(site: Path, name: str, content: str, message: str) -> None:
+    (site / "pets" / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load_data_config(site / "pets" / name)
+
+
+def test_a_folder_in_place_of_its_yaml(site: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="is a folder; give a YAML file$"):
+        load_data_config(tmp_path)
+    (tmp_path / "data.yaml").touch()
+    with pytest.raises(FileNotFoundError, match=r"is a folder; give a YAML file, such as data\.yaml$"):
+        load_data_config(tmp_path)
 
 
 def test_a_line_is_looked_for_in_a_fixed_order(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

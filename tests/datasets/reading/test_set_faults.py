@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,7 @@ MISTAKES: dict[str, tuple[Callable[[Row], Sequence[float]], int, str]] = {
     "class last, pixels": (lambda row: class_last(in_pixels(row)), 3, "is the class the last column?"),
     "no class": (lambda row: row[1:], 3, "is the class missing?"),
     "confidence": (lambda row: (*row, 0.93), 3, "is the sixth column a confidence"),
+    "eight columns": (lambda row: (*in_pixels(row), 1, 0, 0), 3, "are these key points.* else it is another format"),
     "track id": (lambda row: (*row, 0.93, 17), 3, "are the last columns a confidence and a track id?"),
     "nan": (lambda row: (*row[:4], np.nan if row[0] else row[4]), 3, "more labels are bad than stray lines"),
     "negative": (lambda row: (row[0] - 1, *row[1:]), 3, "more labels are bad than stray lines"),
@@ -94,6 +96,36 @@ def with_bad_lines(labels: LabelSet, lines: list[str], files: range) -> list[str
 
 
 STRAY = ["3 .5 .5 .2 .2", "x", "0 320 240 10 10", "0 .5 .5 .2 .2 .9", "0 .5 .5 nan .2", "0.5 .5 .5 .2 .2"]
+
+
+@pytest.mark.parametrize(
+    ("heading", "said"),
+    [
+        ("class x y w h", "is there a name or a heading in the place of a number?"),
+        ("# class x y w h", "is there a name or a heading in the place of a number?"),
+        ("4", "is there a heading or a count, or a separator"),
+    ],
+)
+def test_a_heading_in_each_file_is_named_as_such(labels: LabelSet, heading: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        labels.load([f"{heading}\n{text}" for text in labels.texts()])
+
+
+@pytest.mark.parametrize(
+    ("classes", "names", "stray", "is_shift"),
+    [([1], 3, 2, False), ([1, 2], 5, 1, False), ([1, 2], 3, 1, True), ([1], 2, 2, True), ([1], 5, 3, True)],
+)
+def test_one_or_two_lines_of_the_next_class_are_a_shift_where_most_classes_are_there(
+    labels: LabelSet, classes: list[int], names: int, stray: int, is_shift: bool
+) -> None:
+    texts = labels.texts(lambda row: (classes[row[0] % len(classes)], *row[1:]))
+    texts[5] += "".join(f"{names} .5 .5 .2 .{number + 2}\n" for number in range(stray))
+    if is_shift:
+        with pytest.raises(ValueError, match="do the ids start at 1"):
+            labels.load(texts, names=names)
+    else:
+        labels.load(texts, names=names)
+        assert f"{stray} lines or entries dropped" in labels.lines[-1]
 
 
 @pytest.mark.parametrize("lines", [*([line] * 6 for line in STRAY), STRAY])
@@ -144,6 +176,56 @@ def test_boxes_that_reach_out_on_all_sides_are_cut_as_ever(labels: LabelSet) -> 
     assert "boxes cut at the image's edge" in labels.lines[-1]
 
 
+def test_boxes_in_one_corner_that_reach_out_a_little_are_cut_as_ever(labels: LabelSet) -> None:
+    labels.load(labels.texts(lambda row: (row[0], row[1] / 3, row[2] / 3, row[3], row[4])))
+    assert "boxes cut at the image's edge" in labels.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("labels/00.TXT", "; 00.TXT is there instead"),
+        ("labels/00.png.txt", "; 00.png.txt is there instead"),
+        ("labels/00.xml", "; 00.xml is there instead"),
+        ("images/00.txt", "; .*images/00.txt is there instead: where a path has images/, labels are looked for in"),
+        ("labels/100.txt", "labels/00.txt$"),
+        (None, "; there is no folder .*labels$"),
+        ("pictures", "; labels are looked for beside an image, or in labels/ where its path has a folder images/$"),
+    ],
+)
+def test_what_is_there_instead_of_label_files_is_said(tmp_path: Path, other: str | None, said: str) -> None:
+    labels = LabelSet(tmp_path)
+    labels.write([])
+    if other is None:
+        (tmp_path / "labels").rmdir()
+    elif other == "pictures":
+        (tmp_path / "images").rename(tmp_path / other)
+        yaml = tmp_path / "set.yaml"
+        yaml.write_text(yaml.read_text().replace("images", other))
+    else:
+        (tmp_path / other).touch()
+    with pytest.raises(ValueError, match=f": no image has a label file; expected e.g. .*{said}"):
+        labels.read()
+    assert not len(labels.read("val").classes)
+    assert "warning: val: no image has a label file, so there is no accuracy to measure; exp" in labels.lines[-1]
+
+
+def test_label_files_that_are_not_read_for_their_names_are_counted(tmp_path: Path) -> None:
+    labels = LabelSet(tmp_path)
+    labels.write(labels.texts())
+    for name in ("07", "11", "13"):
+        (tmp_path / "labels" / f"{name}.txt").rename(tmp_path / "labels" / f"{name}.TXT")
+    (tmp_path / "labels" / "20.txt").rename(tmp_path / "labels" / "20.png.txt")
+    (tmp_path / "labels" / "21.txt").unlink()
+    (tmp_path / "labels" / "22.txt").write_text("")
+    (tmp_path / "labels" / "22.TXT").touch()
+    for _ in range(2):  # from the cache, too
+        labels.read()
+        assert len(labels.lines) == 2
+        assert "warning: train: 4 label files are not read for their names, e.g. " in labels.lines[1]
+        assert labels.lines[1].endswith("labels/07.TXT")
+
+
 # COCO json -----------------------------------------------------------------------------------------------------------
 def load_json(labels: LabelSet, boxes: list[list[float]]) -> int:
     content = {
@@ -170,9 +252,27 @@ def test_annotations_of_a_json_are_judged_too(labels: LabelSet) -> None:
         load_json(labels, [bad] * 7 + boxes[7:])
     with pytest.raises(ValueError, match=r"the boxes look like corners \(x1 y1 x2 y2\)"):
         load_json(labels, [list(box) for box in corners])
+    at_the_edge = [[0.0, 0.0, *box[2:]] if number % 9 else box for number, box in enumerate(map(list, corners))]
+    with pytest.raises(ValueError, match=rf"the boxes look like corners .* of {ALL} reach out of their image"):
+        load_json(labels, [*map(list, corners[:60]), *at_the_edge[60:]])
     fractions = [[x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT] for x, y, w, h in boxes]
     with pytest.raises(ValueError, match=rf"are the boxes fractions\?; all {ALL} are in the first pixel"):
         load_json(labels, fractions)
+
+
+def test_annotations_down_to_the_edge_of_the_picture_are_no_corners(labels: LabelSet) -> None:
+    """Heads and shoulders: large boxes that begin near the corner and end where the picture ends."""
+    boxes = [[20.0, 10 + 50 * y, 60.0, 70 - 50 * y] for rows in labels.rows for y in (row[2] / 5 for row in rows)]
+    assert load_json(labels, boxes) == ALL
+
+
+def test_annotations_that_are_not_cut(labels: LabelSet) -> None:
+    """Boxes that reach out on all sides are cut; centres in the place of corners reach out on two."""
+    rows = [in_pixels(row)[1:] for rows in labels.rows for row in rows]
+    assert load_json(labels, [[cx - 20, cy - 20, 60.0, 60.0] for cx, cy, _, _ in rows]) == ALL
+    assert "boxes cut at the image's edge" in labels.lines[-1]
+    with pytest.raises(ValueError, match=r"the boxes look like centre and size \(cx cy w h\); \d+ of 120 reach out"):
+        load_json(labels, [list(row) for row in rows])
 
 
 @pytest.mark.parametrize(
