@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -68,7 +67,7 @@ class HubModel(nn.Module):
 
     Attributes:
         model: The network, or the exported file in its place.
-        names: Class names by index.
+        names: Class names by index, a dict; one may be set in it.
         stride: Largest stride in pixels.
         nc: Number of classes.
     """
@@ -76,7 +75,7 @@ class HubModel(nn.Module):
     def __init__(self, task: Task, model: Model, source: str) -> None:
         super().__init__()
         self._task, self._opened, self._source = task, model, source
-        self._options, self._names = model.options, tuple(model.names)
+        self._options, self._names = model.options, dict(enumerate(model.names))
         self._device, self._half = model.device, model.half
         self.model: Any = model.model
         self.eval()
@@ -106,7 +105,8 @@ class HubModel(nn.Module):
             _refuse_url(image)
         at_work = copy(self._opened)  # calls at the same time in other threads have predictors of their own
         at_work.predictor = self._predictor(size, augment)
-        return Detections(at_work(images), self._names)
+        at_work.names = self._names  # checked again: one may have been set in the dict
+        return Detections(at_work(images), at_work.names)
 
     def train(self, mode: bool = True) -> HubModel:
         """Take evaluation mode alone.
@@ -143,9 +143,7 @@ class HubModel(nn.Module):
         size_hw = fixed or input_size_hw(sides or (self.model.imgsz,), self.model.max_stride, warn)
         options = replace(self._options, augment=augment)
         check_fields(options)
-        predictor = self._task.predictor(self.model, options, device=self._device, size_hw=size_hw, half=self._half)
-        predictor.names = self._names
-        return predictor
+        return self._task.predictor(self.model, options, device=self._device, size_hw=size_hw, half=self._half)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HubModel:
         """Move or cast, whichever method was called: where to, a tensor tells that goes the same way."""
@@ -175,7 +173,7 @@ class HubModel(nn.Module):
             self._options = options
         elif name == "names":
             self._opened.names = value
-            self._names = self._opened.names
+            self._names = dict(enumerate(self._opened.names))
         elif name in ALWAYS_OFF and value is False:
             pass
         elif name.startswith("_") or name in ("training", "model"):
@@ -193,9 +191,9 @@ class HubModel(nn.Module):
             value = getattr(self._options, SETTINGS[name])
             return list(value) if isinstance(value, tuple) else value
         if name == "names":
-            return MappingProxyType(dict(enumerate(self._names)))  # which says so when a name is set in it
+            return self._names
         if name in ("stride", "nc"):
-            return self.model.max_stride if name == "stride" else len(self._names)
+            return self.model.max_stride if name == "stride" else len(self._opened.names)
         if name in ALWAYS_OFF:
             return False
         try:

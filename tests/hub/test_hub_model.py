@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +127,16 @@ def test_what_cannot_be_set(model: Any, name: str, value: Any, kind: type[Except
     assert (model.conf, model.max_det, model.classes, tuple(model.names.values())) == (0.0, 5, None, NAMES)
 
 
-def test_a_name_set_in_the_names_is_no_name_set(model: Any) -> None:
-    with pytest.raises(TypeError):
-        model.names[0] = "other"
+def test_names_are_a_dict_in_which_one_may_be_set(model: Any) -> None:
+    assert type(model.names) is dict and json.loads(json.dumps(model.names))["0"] == "red"
+    assert pickle.loads(pickle.dumps(model.names)) == model.names
+    model.names[0] = "other"
+    found = model(ARRAY)
+    assert found.names[0] == found[0].names[0] == "other" and model.names[0] == "other"
+    model.names[7] = "eighth"
+    assert model.nc == 3
+    with pytest.raises(ValueError, match="give the name of each class"):
+        model(ARRAY)
 
 
 @pytest.mark.parametrize("name", ["fuse", "yaml", "dmb", "qqq"])
