@@ -41,6 +41,7 @@ def run_hub(config: HubFlags) -> Path:
     import numpy as np
     from PIL import Image
 
+    from mgil.engine.runtimes.model import fixed_size_hw
     from mgil.files.shipped import EXAMPLES
     from mgil.hub.load import open_weights
 
@@ -51,6 +52,6 @@ def run_hub(config: HubFlags) -> Path:
     first, *_, last = sorted(EXAMPLES.glob("*.png"))
     picture = Image.open(last)
     kinds = [str(first), first, np.asarray(picture.convert("RGB")), picture, np.zeros((320, 640, 3), np.uint8)]
-    results = model(kinds, size=320)
+    results = model(kinds, size=fixed_size_hw(model.model) or 320)
     results.print()
     return Path(results.save())

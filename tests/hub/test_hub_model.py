@@ -267,7 +267,8 @@ def test_the_program(
     assert "yolov5s.pt do not exist" in capsys.readouterr().err
 
 
-def test_an_exported_file(weights: Path, tmp_path: Path) -> None:
+def test_an_exported_file(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     place = tmp_path / "tiny.pt"
     place.write_bytes(weights.read_bytes())
     export(["--weights", str(place), "--img", "64"])
@@ -277,6 +278,8 @@ def test_an_exported_file(weights: Path, tmp_path: Path) -> None:
     found = model(expected.image, size=64)[0]
     assert np.abs(found.boxes_xyxy - expected.boxes_xyxy).max() < 0.05
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3 * 84, 8) and model.cpu() is model
+    main(["--model", "tiny.torchscript"])  # which takes 64 px alone
+    assert len(list(Path("runs/detect/exp").glob("*.jpg"))) == 5
     with pytest.raises(ValueError, match="exported for 64x64"):
         model(ARRAY, size=96)
     with pytest.raises(ValueError, match="stays on cpu: an exported file cannot be moved"):
