@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mgil.engine.cli import one_line_errors, parse, run_cli
 from mgil.files.flags import check_fields, flag
@@ -48,7 +49,7 @@ def run_hub(config: HubFlags) -> Path:
     path = Path(config.model)
     if not path.suffix and not path.is_dir():
         path = path.with_suffix(".pt")
-    model = open_weights(path, download=config.download)
+    model: Any = open_weights(path, download=config.download)
     first, *_, last = sorted(EXAMPLES.glob("*.png"))
     picture = Image.open(last)
     kinds = [str(first), first, np.asarray(picture.convert("RGB")), picture, np.zeros((320, 640, 3), np.uint8)]

@@ -30,7 +30,7 @@ CORNERS, CENTRE = ("xmin", "ymin", "xmax", "ymax"), ("xcenter", "ycenter", "widt
 COLUMNS = {"xyxy": CORNERS, "xyxyn": CORNERS, "xywh": CENTRE, "xywhn": CENTRE}
 # What others have, and what takes its place.
 ELSEWHERE = {
-    "imgs": "ims",
+    "imgs": "its name is ims",
     "boxes": "xyxy, or results[i].boxes_xyxy",
     "probs": "boxes are found here; pred has their scores",
     "masks": "boxes are found here, no masks",

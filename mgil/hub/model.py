@@ -20,7 +20,7 @@ from mgil.files.flags import check_fields
 from mgil.files.names import hint_for
 from mgil.hub.detections import Detections
 from mgil.networks.network import Network
-from mgil.tasks.base import Predictor, Task
+from mgil.tasks.base import Task
 from mgil.tasks.detect.augmented import check_augment, predict_views
 
 # YOLOv5's names for what may be set on a loaded model, and the options of detect.py that they are.
@@ -103,9 +103,7 @@ class HubModel(nn.Module):
         images = list(ims) if isinstance(ims, list | tuple) else [ims]
         for image in images:
             _refuse_url(image)
-        at_work = copy(self._opened)  # calls at the same time in other threads have predictors of their own
-        at_work.predictor = self._predictor(size, augment)
-        at_work.names = self._names  # checked again: one may have been set in the dict
+        at_work = self._at_work(size, augment)
         return Detections(at_work(images), at_work.names)
 
     def train(self, mode: bool = True) -> HubModel:
@@ -135,7 +133,8 @@ class HubModel(nn.Module):
         maps = network.raw(images)
         return network.head.decode(maps), tuple(maps)
 
-    def _predictor(self, size: Any, augment: bool) -> Predictor:
+    def _at_work(self, size: Any, augment: bool) -> Model:
+        """The model for one call: calls at the same time in other threads have predictors of their own."""
         sides = sides_of(size)
         if sides:
             check_fixed_size(self.model, sides, self._source)
@@ -143,7 +142,12 @@ class HubModel(nn.Module):
         size_hw = fixed or input_size_hw(sides or (self.model.imgsz,), self.model.max_stride, warn)
         options = replace(self._options, augment=augment)
         check_fields(options)
-        return self._task.predictor(self.model, options, device=self._device, size_hw=size_hw, half=self._half)
+        opened = copy(self._opened)
+        opened.predictor = self._task.predictor(
+            self.model, options, device=self._device, size_hw=size_hw, half=self._half
+        )
+        opened.names = self._names  # checked again: one may have been set in the dict
+        return opened
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HubModel:
         """Move or cast, whichever method was called: where to, a tensor tells that goes the same way."""

@@ -33,8 +33,10 @@ TINY = {  # three levels, five convolutions
 
 
 def test_weights_that_name_no_data_set_have_a_default() -> None:
-    coco, digits = default_data(load_data_config("coco.yaml").names), default_data(tuple("0123456789"))
+    coco, digits = default_data(load_data_config("coco.yaml").names, "w.onnx"), default_data(tuple("0123456789"), "")
     assert (coco.yaml_path.name, digits.yaml_path.name) == ("coco128.yaml", "digits.yaml")
+    with pytest.raises(ValueError, match=r"w\.onnx does not say .* of 10 classes \(a, b, c, \.\.\.\) with --data"):
+        default_data(tuple("abcdefghij"), "w.onnx")
 
 
 @pytest.fixture(scope="module")
