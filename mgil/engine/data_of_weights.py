@@ -30,10 +30,18 @@ def load_trained_on(data: str, weights: str) -> DataConfig:
         raise FileNotFoundError(gone(data, weights)) from error
 
 
-def default_data(names: tuple[str, ...]) -> DataConfig:
-    """The data set of weights that name none: YOLOv5's default for those with its classes, else the embedded one."""
-    yolov5s = load_data_config("coco128.yaml")
-    return yolov5s if yolov5s.names == names else load_data_config("digits.yaml")
+def default_data(names: tuple[str, ...], weights: object) -> DataConfig:
+    """The shipped data set with the classes of weights that name none: YOLOv5's default or the embedded one.
+
+    Raises:
+        ValueError: They have other classes.
+    """
+    for shipped in map(load_data_config, ("coco128.yaml", "digits.yaml")):
+        if same_classes(shipped.names, names):
+            return shipped
+    raise ValueError(
+        f"{weights} does not say which data set it was trained on; name one of {_counted(names)} with --data"
+    )
 
 
 @contextmanager

@@ -50,7 +50,8 @@ def fetch(url: str, target: Path, report: Report, *, sha256: str = "", otherwise
                     digest.update(block)
                     file.write(block)
     except (url_error.URLError, HTTPException, ConnectionError, TimeoutError) as error:
-        raise OSError(f"{url}: cannot be downloaded ({error})") from error
+        reason = error if isinstance(error, url_error.HTTPError) else getattr(error, "reason", error)
+        raise OSError(f"{url}: cannot be downloaded ({reason})") from error
     if expected not in (-1, received):
         raise OSError(f"{url}: the connection ended after {received:,} of {expected:,} bytes")
     found = digest.hexdigest()

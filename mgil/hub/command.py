@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mgil.engine.cli import one_line_errors, parse, run_cli
 from mgil.files.flags import check_fields, flag
@@ -41,16 +42,17 @@ def run_hub(config: HubFlags) -> Path:
     import numpy as np
     from PIL import Image
 
+    from mgil.engine.runtimes.model import fixed_size_hw
     from mgil.files.shipped import EXAMPLES
     from mgil.hub.load import open_weights
 
     path = Path(config.model)
     if not path.suffix and not path.is_dir():
         path = path.with_suffix(".pt")
-    model = open_weights(path, download=config.download)
+    model: Any = open_weights(path, download=config.download)
     first, *_, last = sorted(EXAMPLES.glob("*.png"))
     picture = Image.open(last)
     kinds = [str(first), first, np.asarray(picture.convert("RGB")), picture, np.zeros((320, 640, 3), np.uint8)]
-    results = model(kinds, size=320)
+    results = model(kinds, size=fixed_size_hw(model.model) or 320)
     results.print()
     return Path(results.save())

@@ -30,7 +30,7 @@ CORNERS, CENTRE = ("xmin", "ymin", "xmax", "ymax"), ("xcenter", "ycenter", "widt
 COLUMNS = {"xyxy": CORNERS, "xyxyn": CORNERS, "xywh": CENTRE, "xywhn": CENTRE}
 # What others have, and what takes its place.
 ELSEWHERE = {
-    "imgs": "ims",
+    "imgs": "its name is ims",
     "boxes": "xyxy, or results[i].boxes_xyxy",
     "probs": "boxes are found here; pred has their scores",
     "masks": "boxes are found here, no masks",
@@ -157,7 +157,7 @@ class Detections:
             The folder.
 
         Raises:
-            ValueError: A file is in the way that no run wrote.
+            ValueError: A file is in the way that no run wrote, or a folder without a name of its own, as ".".
             OSError: The folder or a file cannot be written.
         """
         return _write(zip(self.files, self._drawn(labels), strict=True), save_dir, exist_ok, "image")
@@ -206,7 +206,7 @@ class Detections:
 
 
 def _table(rows: Tensor, box: Sequence[str], names: Mapping[int, str]) -> pd.DataFrame:
-    columns: dict[str, Any] = dict(zip((*box, "confidence"), rows[:, :5].numpy().T, strict=True))
+    columns: dict[str, Any] = dict(zip((*box, "confidence"), rows[:, :5].double().numpy().T, strict=True))
     classes = rows[:, 5].long().tolist()
     columns |= {"class": classes, "name": [names[index] for index in classes]}
     frame: pd.DataFrame = import_package("pandas").DataFrame(columns)
@@ -218,6 +218,8 @@ def _write(
 ) -> Path:
     """Write pictures to their paths in a run folder, and say how many; the folder is returned."""
     place, count = Path(save_dir), 0
+    if place.name in ("", "..") and not exist_ok:  # which has no exp2 beside it
+        raise ValueError(f"save_dir={os.fspath(save_dir)!r} exists; give exist_ok=True, or the name of a new folder")
     folder = new_run_folder(place.parent, place.name, exist_ok)
     with closing(WrittenFiles(folder)) as written:
         for file, picture in pictures:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from mgil.files.flags import check_fields
 from mgil.files.names import hint_for
 from mgil.hub.detections import Detections
 from mgil.networks.network import Network
-from mgil.tasks.base import Predictor, Task
+from mgil.tasks.base import Task
 from mgil.tasks.detect.augmented import check_augment, predict_views
 
 # YOLOv5's names for what may be set on a loaded model, and the options of detect.py that they are.
@@ -68,7 +67,7 @@ class HubModel(nn.Module):
 
     Attributes:
         model: The network, or the exported file in its place.
-        names: Class names by index.
+        names: Class names by index, a dict; one may be set in it.
         stride: Largest stride in pixels.
         nc: Number of classes.
     """
@@ -76,7 +75,7 @@ class HubModel(nn.Module):
     def __init__(self, task: Task, model: Model, source: str) -> None:
         super().__init__()
         self._task, self._opened, self._source = task, model, source
-        self._options, self._names = model.options, tuple(model.names)
+        self._options, self._names = model.options, dict(enumerate(model.names))
         self._device, self._half = model.device, model.half
         self.model: Any = model.model
         self.eval()
@@ -104,9 +103,8 @@ class HubModel(nn.Module):
         images = list(ims) if isinstance(ims, list | tuple) else [ims]
         for image in images:
             _refuse_url(image)
-        at_work = copy(self._opened)  # calls at the same time in other threads have predictors of their own
-        at_work.predictor = self._predictor(size, augment)
-        return Detections(at_work(images), self._names)
+        at_work = self._at_work(size, augment)
+        return Detections(at_work(images), at_work.names)
 
     def train(self, mode: bool = True) -> HubModel:
         """Take evaluation mode alone.
@@ -135,7 +133,8 @@ class HubModel(nn.Module):
         maps = network.raw(images)
         return network.head.decode(maps), tuple(maps)
 
-    def _predictor(self, size: Any, augment: bool) -> Predictor:
+    def _at_work(self, size: Any, augment: bool) -> Model:
+        """The model for one call: calls at the same time in other threads have predictors of their own."""
         sides = sides_of(size)
         if sides:
             check_fixed_size(self.model, sides, self._source)
@@ -143,9 +142,12 @@ class HubModel(nn.Module):
         size_hw = fixed or input_size_hw(sides or (self.model.imgsz,), self.model.max_stride, warn)
         options = replace(self._options, augment=augment)
         check_fields(options)
-        predictor = self._task.predictor(self.model, options, device=self._device, size_hw=size_hw, half=self._half)
-        predictor.names = self._names
-        return predictor
+        opened = copy(self._opened)
+        opened.predictor = self._task.predictor(
+            self.model, options, device=self._device, size_hw=size_hw, half=self._half
+        )
+        opened.names = self._names  # checked again: one may have been set in the dict
+        return opened
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HubModel:
         """Move or cast, whichever method was called: where to, a tensor tells that goes the same way."""
@@ -175,7 +177,7 @@ class HubModel(nn.Module):
             self._options = options
         elif name == "names":
             self._opened.names = value
-            self._names = self._opened.names
+            self._names = dict(enumerate(self._opened.names))
         elif name in ALWAYS_OFF and value is False:
             pass
         elif name.startswith("_") or name in ("training", "model"):
@@ -193,9 +195,9 @@ class HubModel(nn.Module):
             value = getattr(self._options, SETTINGS[name])
             return list(value) if isinstance(value, tuple) else value
         if name == "names":
-            return MappingProxyType(dict(enumerate(self._names)))  # which says so when a name is set in it
+            return self._names
         if name in ("stride", "nc"):
-            return self.model.max_stride if name == "stride" else len(self._names)
+            return self.model.max_stride if name == "stride" else len(self._opened.names)
         if name in ALWAYS_OFF:
             return False
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ def test_tables_have_yolov5s_columns(found: Detections) -> None:
         assert first["name"].tolist() == ["dog", "a/b"] and second.empty
     assert tables.xyxy[0]["class"].tolist() == [1, 2] and tables.xyxy[0]["class"].dtype.kind == "i"
     assert tables.xyxy[0].equals(found.results[0].to_pandas())
+    assert all(json.dumps(value) for value in tables.xyxy[0].iloc[:, :5].to_numpy().ravel())  # of float32 it would fail
+    odd = Detections([result([[63.0838, 4, 24, 20]], [1])], NAMES).pandas().xyxy[0]
+    assert json.loads(odd.round(2).to_json(orient="records"))[0]["xmin"] == 63.08
 
 
 def test_text_and_numbers(found: Detections, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,6 +120,17 @@ def test_nothing_of_the_users_is_overwritten(found: Detections, tmp_path: Path) 
     assert (folder / "im.jpg").read_bytes() == b"the user's"
     assert found.save(save_dir=folder) == tmp_path / "mine2"
     assert found.save(save_dir=tmp_path / "mine2", exist_ok=True) == tmp_path / "mine2"  # its own files
+
+
+@pytest.mark.parametrize("save_dir", ["", ".", "..", "exp/.."])
+def test_a_folder_that_has_no_second_beside_it(
+    found: Detections, save_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    with pytest.raises(ValueError, match="save_dir=.* exists; give exist_ok=True"):
+        found.save(save_dir=save_dir)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "work"]
 
 
 def test_crops(tmp_path: Path) -> None:

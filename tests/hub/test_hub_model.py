@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +127,16 @@ def test_what_cannot_be_set(model: Any, name: str, value: Any, kind: type[Except
     assert (model.conf, model.max_det, model.classes, tuple(model.names.values())) == (0.0, 5, None, NAMES)
 
 
-def test_a_name_set_in_the_names_is_no_name_set(model: Any) -> None:
-    with pytest.raises(TypeError):
-        model.names[0] = "other"
+def test_names_are_a_dict_in_which_one_may_be_set(model: Any) -> None:
+    assert type(model.names) is dict and json.loads(json.dumps(model.names))["0"] == "red"
+    assert pickle.loads(pickle.dumps(model.names)) == model.names
+    model.names[0] = "other"
+    found = model(ARRAY)
+    assert found.names[0] == found[0].names[0] == "other" and model.names[0] == "other"
+    model.names[7] = "eighth"
+    assert model.nc == 3
+    with pytest.raises(ValueError, match="give the name of each class"):
+        model(ARRAY)
 
 
 @pytest.mark.parametrize("name", ["fuse", "yaml", "dmb", "qqq"])
@@ -258,7 +267,8 @@ def test_the_program(
     assert "yolov5s.pt do not exist" in capsys.readouterr().err
 
 
-def test_an_exported_file(weights: Path, tmp_path: Path) -> None:
+def test_an_exported_file(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     place = tmp_path / "tiny.pt"
     place.write_bytes(weights.read_bytes())
     export(["--weights", str(place), "--img", "64"])
@@ -268,6 +278,8 @@ def test_an_exported_file(weights: Path, tmp_path: Path) -> None:
     found = model(expected.image, size=64)[0]
     assert np.abs(found.boxes_xyxy - expected.boxes_xyxy).max() < 0.05
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 3 * 84, 8) and model.cpu() is model
+    main(["--model", "tiny.torchscript"])  # which takes 64 px alone
+    assert len(list(Path("runs/detect/exp").glob("*.jpg"))) == 5
     with pytest.raises(ValueError, match="exported for 64x64"):
         model(ARRAY, size=96)
     with pytest.raises(ValueError, match="stays on cpu: an exported file cannot be moved"):

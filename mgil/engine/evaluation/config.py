@@ -32,8 +32,8 @@ class ValFlags:
     )
     data: str | None = flag(
         None,
-        help="data set YAML; default: the one the weights were trained on, coco128.yaml for YOLOv5's own, "
-        "else digits.yaml",
+        help="data set YAML; default: the one that the weights were trained on; of those that do not say, "
+        "coco128.yaml or digits.yaml, if the classes are theirs",
     )
     batch_size: int = flag(32, kind=positive_int, aliases=("--batch",), help="images per batch")
     imgsz: tuple[int, ...] = flag(

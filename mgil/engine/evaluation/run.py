@@ -81,7 +81,7 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         if named_by:
             data = load_trained_on(str(trained_on), named_by)
         else:
-            data = load_data_config(config.data) if config.data else default_data(model.names)
+            data = load_data_config(config.data) if config.data else default_data(model.names, config.weights[0])
         depths = DepthTally(data.values or values, chosen=data.values is not None)
         data = replace(data, values=depths.values)
         if config.download:

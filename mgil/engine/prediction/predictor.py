@@ -46,7 +46,7 @@ class Model:
         return self.predictor.names
 
     @names.setter
-    def names(self, names: Sequence[str]) -> None:
+    def names(self, names: Sequence[str] | Mapping[int, str]) -> None:
         self.predictor.names = _class_names(names, len(self.names))
 
     def __setattr__(self, name: str, value: Any) -> None:

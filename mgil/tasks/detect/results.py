@@ -158,10 +158,12 @@ class Results:
             import pandas
         except ImportError as error:
             raise ValueError("to_pandas() needs the package pandas (pip install pandas)") from error
-        columns = dict(zip(("xmin", "ymin", "xmax", "ymax"), self.boxes_xyxy.T, strict=True))
+        corners = self.boxes_xyxy.T.astype(np.float64)  # which JSON and round(2) take as they are
+        columns = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+        columns |= {"confidence": self.scores.astype(np.float64), "class": self.classes}
         names = [self.names[index] for index in self.classes]
         tracks = {} if self.track_ids is None else {"track": self.track_ids}
-        return pandas.DataFrame({**columns, "confidence": self.scores, "class": self.classes, "name": names, **tracks})
+        return pandas.DataFrame({**columns, "name": names, **tracks})
 
     def to_supervision(self) -> Any:
         """The detections as `supervision.Detections`; see `mgil.tasks.detect.supervised.as_supervision`."""

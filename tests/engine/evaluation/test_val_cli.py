@@ -33,8 +33,10 @@ TINY = {  # three levels, five convolutions
 
 
 def test_weights_that_name_no_data_set_have_a_default() -> None:
-    coco, digits = default_data(load_data_config("coco.yaml").names), default_data(tuple("0123456789"))
+    coco, digits = default_data(load_data_config("coco.yaml").names, "w.onnx"), default_data(tuple("0123456789"), "")
     assert (coco.yaml_path.name, digits.yaml_path.name) == ("coco128.yaml", "digits.yaml")
+    with pytest.raises(ValueError, match=r"w\.onnx does not say .* of 10 classes \(a, b, c, \.\.\.\) with --data"):
+        default_data(tuple("abcdefghij"), "w.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +254,7 @@ def test_a_moved_training_set_is_said_to_be_gone(tmp_path: Path) -> None:
     said = r"^data set not found: .*gone .*; the data set is the one named in \S*w\.pt: give its new place"
     with pytest.raises(FileNotFoundError, match=said):
         run_val(config, lambda _: None)
-    with pytest.raises(FileNotFoundError, match="relative to the YAML's folder$"):
+    with pytest.raises(FileNotFoundError, match=r"a relative path is looked for in \S+$"):
         run_val(replace(config, data=str(stayed)), lambda _: None)
 
 

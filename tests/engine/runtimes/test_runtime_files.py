@@ -269,7 +269,7 @@ def test_broken_uses_end_in_one_line(
         (on_picture, ("--weights", fixed_onnx, "--augment"), "--augment needs the PyTorch weights"),
         (on_data, ("--weights", fixed_onnx, "--half"), "computes in the numbers it was exported with"),
         (on_picture, ("--weights", fixed_onnx, "--half"), "computes in the numbers it was exported with"),
-        (on_picture, ("--weights", fixed_onnx, "--visualize"), "--visualize needs the PyTorch weights"),
+        (on_picture, ("--weights", fixed_onnx, "--visualize"), "--visualize needs PyTorch weights"),
         ((val.main, "--data", other), ("--weights", fixed_onnx), "the weights know 3 classes"),
     ]
     for (door, *where), flags, words in table:
