@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -87,17 +87,28 @@ def download(config: DataConfig, report: Report = print) -> DataConfig:
     sources = read_sources(content.get("download"), config.yaml_path)
     if content.get("convert") not in (None, "voc"):
         raise ValueError(f"{config.yaml_path}: convert: {content['convert']!r} is not known; only 'voc' is")
+    missing = not config.root.exists()
     config.root.mkdir(parents=True, exist_ok=True)
-    for source in sources:
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=config.root) as folder:
-            archive = Path(folder) / os.path.basename(urlsplit(source.url).path)
-            fetch(source.url, archive, report, sha256=source.sha256, otherwise="nothing was unpacked")
-            count, others = unpack(archive, config.root / source.to, "" if source.to else config.root.name)
-            ignored = f"; {others} that are neither images nor labels were not" if others else ""
-            report(f"{source.url}: {count} files unpacked into {config.root / source.to}{ignored}")
+    try:
+        _fetch_all(sources, config.root, report)
+    except BaseException:
+        if missing:
+            with suppress(OSError):  # what an earlier archive left there stays
+                config.root.rmdir()
+        raise
     if content.get("convert") == "voc":
         convert_voc(config.root, config.names)
     return load_data_config(config.yaml_path)
+
+
+def _fetch_all(sources: list[Source], root: Path, report: Report) -> None:
+    for source in sources:
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as folder:
+            archive = Path(folder) / os.path.basename(urlsplit(source.url).path)
+            fetch(source.url, archive, report, sha256=source.sha256, otherwise="nothing was unpacked")
+            count, others = unpack(archive, root / source.to, "" if source.to else root.name)
+            ignored = f"; {others} that are neither images nor labels were not" if others else ""
+            report(f"{source.url}: {count} files unpacked into {root / source.to}{ignored}")
 
 
 def read_sources(value: Any, yaml_path: Path) -> list[Source]:

@@ -86,7 +86,7 @@ def test_a_list_with_folders_and_checksums(server: tuple[str, Path], tmp_path: P
     wrong = config_of(tmp_path / "other", f"{{url: {url}/train.zip, sha256: '{'0' * 64}'}}")
     with pytest.raises(ValueError, match=f"its sha256 is {digest}, not 000.*nothing was unpacked"):
         download(wrong, lambda line: None)
-    assert files_in(wrong.root) == {}
+    assert not wrong.root.exists()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_failures_of_the_network(server: tuple[str, Path], tmp_path: Path, path:
     config = config_of(tmp_path / "user", f"{server[0]}/{path}")
     with pytest.raises(OSError, match=message):
         download(config, lambda line: None)
-    assert files_in(config.root) == {}
+    assert not config.root.exists()
 
 
 def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
