@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from PIL import Image
 from mgil.files.atomic import write_bytes_atomic
 from mgil.files.fonts import drawable_names, families_of, fonts_beside
 from mgil.files.matplotlib_import import load_matplotlib
+
+MOST_COLUMNS = 24  # of a name; a Chinese letter takes two
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, dpi: int = 150) -> tuple[Any, Any]:
@@ -44,9 +47,20 @@ def save_figure(figure: Any, path: Path) -> None:
 def literal(names: Sequence[str]) -> tuple[str, ...]:
     """Class names for matplotlib, which would take what stands between two dollar signs for a formula.
 
-    Fonts that have their letters are set for the rest of the block of `own_settings()`.
+    Long ones lose their middle, as they would leave no room for the figure. Fonts that have their letters are set for
+    the rest of the block of `own_settings()`.
     """
-    names = drawable_names(tuple(names))
+    names = [_shortened(name) for name in drawable_names(tuple(names))]
+    names = [name if names.count(name) == 1 else f"{index} {name}" for index, name in enumerate(names)]
     if beside := fonts_beside(names):
         load_matplotlib().rcParams["font.family"] = ["DejaVu Sans", *families_of(beside)]
     return tuple(name.replace("$", r"\$") for name in names)
+
+
+def _shortened(name: str) -> str:
+    name = " ".join(name.split())  # one line, whatever the name holds
+    columns = [2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name]
+    if sum(columns) <= MOST_COLUMNS:
+        return name
+    kept = int(MOST_COLUMNS * len(name) / sum(columns)) // 2
+    return f"{name[:kept]}…{name[1 - kept :]}"

@@ -17,7 +17,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 
 from mgil.files import fonts, paint
-from mgil.files.figures import new_figure, save_figure
+from mgil.files.figures import literal, new_figure, save_figure
 from mgil.files.fonts import LETTERS, Letters, drawable_names, tell_missing_letters
 from mgil.files.matplotlib_import import own_settings
 from mgil.files.packages import MissingPackage
@@ -130,6 +130,24 @@ def test_figures_show_the_letters_or_rectangles_without_a_warning(
         black = (np.asarray(Image.open(tmp_path / name).convert("L")) < 8).astype(np.uint8)
         squares = cv2.erode(black, np.ones((18, 18), np.uint8)).any()  # an em of 10 points is 21 pixels at 150 dpi
         assert squares == has_font, name
+
+
+def test_long_names_leave_room_for_a_figure(system: list[str], tmp_path: Path) -> None:
+    system.append(write_font(tmp_path / "bars.ttf", "红"))
+    long = "a name that is longer than any figure has room for, " * 3
+    names = ("dog", long + "a", long + "b", long + "1" + long, long + "2" + long)
+    with own_settings():
+        assert literal(names) == (
+            "dog",
+            *("a name that …room for, a", "a name that …room for, b"),
+            *("3 a name that …s room for,", "4 a name that …s room for,"),
+        )
+        assert literal(("红" * 13,)) == ("红" * 6 + "…" + "红" * 5,)  # which take two columns each
+    plot_confusion_matrix(np.eye(6, dtype=int), names, tmp_path / "matrix.png")
+    plot_labels(make_samples(["a.png"], [(32, 32)], [[[0, 0.5, 0.5, 0.2, 0.2]]]), names, tmp_path / "labels.png")
+    for name in ("matrix.png", "labels.png"):
+        picture = np.asarray(Image.open(tmp_path / name).convert("L"))
+        assert picture[:, 0].min() == picture[-1].min() == 255, name  # nothing is cut off
 
 
 def test_without_matplotlib_pictures_still_have_labels(monkeypatch: pytest.MonkeyPatch) -> None:

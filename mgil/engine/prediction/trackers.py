@@ -19,6 +19,7 @@ from mgil.files.packages import MissingPackage, import_package
 
 PIP = "pip install ultralytics-opencv-headless lap"
 TESTED = "8.4.175 to 8.4.190"
+_FLAG = "following objects (--track)"
 _LOGGER = "ultralytics"
 _NEEDED = ("update", "reset", "multi_predict", "tracked_stracks", "lost_stracks", "frame_id")
 # No look-up of a host, no installation by itself, nothing on the console, settings in a folder that is deleted.
@@ -146,11 +147,11 @@ def tracker_classes() -> Mapping[str, type[Any]]:
                 stack.enter_context(never_imported("ultralytics"))
             trackers = import_package("ultralytics.trackers", "ultralytics-opencv-headless")
         except MissingPackage as error:
-            raise MissingPackage(f"following objects (--track): {error}; both at once: {PIP}") from error
+            raise MissingPackage(f"{_FLAG}: {error}; both at once: {PIP}") from error
         version = getattr(sys.modules["ultralytics"], "__version__", "?")
     found = {name: getattr(trackers, of, None) for name, of in zip(TRACKERS, ("BYTETracker", "BOTSORT"), strict=True)}
     if problem := _problem(found):
-        raise MissingPackage(f"ultralytics {version}: {problem}; tested are {TESTED}: {PIP}")
+        raise MissingPackage(f"{_FLAG}: ultralytics {version}: {problem}; tested are {TESTED}: {PIP}")
     return {name: tracker for name, tracker in found.items() if tracker is not None}
 
 

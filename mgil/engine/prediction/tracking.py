@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -72,8 +74,7 @@ class Tracker:
         read: Read = plain_images,
         association: Association = Association(),  # noqa: B008 - frozen
     ) -> None:
-        if kind not in TRACKERS:
-            raise ValueError(f"tracker {kind!r}: there is {' and '.join(TRACKERS)}")
+        check_kind(kind)
         if not 0 < fps < float("inf"):
             raise ValueError(f"fps {fps}: give the pictures a second, more than 0")
         self._predictor, self._read = following(predictor), read
@@ -140,6 +141,12 @@ class Tracker:
         return track
 
 
+def check_kind(kind: str) -> None:
+    """Raise ValueError for a tracker that is none of `TRACKERS`."""
+    if kind not in TRACKERS:
+        raise ValueError(f"tracker {kind!r}: there is {' and '.join(TRACKERS)}")
+
+
 class Trackers:
     """A tracker for each video, stream or folder of pictures of a run.
 
@@ -147,6 +154,7 @@ class Trackers:
     """
 
     def __init__(self, predictor: Predictor, kind: str, source: Source) -> None:
+        check_kind(kind)
         self._predictor, self._kind = following(predictor), kind
         self._side_by_side = source.endless
         self._trackers: dict[str, tuple[str, Tracker]] = {}
@@ -206,3 +214,19 @@ def check_sequence(source: Source, report: Report) -> None:
             f"--track: the {len(stills)} pictures are taken for frames of a video, one for each folder, in this order: "
             f"{', '.join(os.path.basename(path) for path in stills[:3])}{', ...' if len(stills) > 3 else ''}"
         )
+    if pair := _first_swapped(stills):
+        report(
+            f"--track: {pair[0]} comes before {pair[1]}; write their numbers with as many digits, or give a .txt list "
+            "of the files in their order"
+        )
+
+
+def _first_swapped(paths: Sequence[str]) -> tuple[str, str] | None:
+    """Names of two neighbours in a folder that differ by their numbers alone, the higher one first; or nothing."""
+    for pair in itertools.pairwise(paths):
+        one, other = map(os.path.basename, pair)
+        before, after = re.split(r"(\d+)", one), re.split(r"(\d+)", other)
+        same = os.path.dirname(pair[0]) == os.path.dirname(pair[1]) and before[::2] == after[::2]
+        if same and list(map(int, before[1::2])) > list(map(int, after[1::2])):
+            return one, other
+    return None

@@ -39,6 +39,7 @@ MAY_CHANGE = ("evolve", "resume", "project", "device", "workers", "cache", "nopl
 HEARTBEAT_S, SILENCE_S = 10, 30
 MOST_RETRIES = 3  # of one trial, e.g. of values with which the memory never suffices
 LOCKED_S = 120  # so long a process waits for another one that is writing
+_COMPARED = "by which the trials are compared"
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def run_evolve(
 def _begun(config: TrainFlags, optuna: Any) -> Search:
     """A new search in a folder of its own."""
     task, data = task_named(config.task), load_data_config(config.data)
+    if not data.val:
+        raise ValueError(f"--evolve: {data.yaml_path} gives no val split, {_COMPARED}; add 'val: <folder of images>'")
     base = load_recipe(
         task.recipe, config.hyp or resolved(config, data, task).hyp, {} if config.hyp else data.hyp
     )  # what a training with these options would take
@@ -235,6 +238,8 @@ def _fitness_of(search: Search, trial: Any, wanted: int, optuna: Any, report: Re
     last = folder / "weights" / "last.pt"
     progress = load_checkpoint(last).training["progress"]
     last.unlink()  # N networks that nobody asked for
+    if progress["best_fitness"] < 0:  # --noval trains without it
+        raise ValueError(f"--evolve: {config.data} has no images in val, {_COMPARED}; mend its 'val'")
     trial.set_user_attr("metrics", _row(folder / "results.csv", progress["best_epoch"]))
     return float(progress["best_fitness"])
 

@@ -34,6 +34,8 @@ def absent(path: Path) -> str:
         )
     if OTHERS.fullmatch(name):
         return f"{start}; YOLOv5 has them, but only detection models load here: yolov5n.pt and its like"
+    if name == "best.pt" and (last := path.with_name("last.pt")).is_file():
+        return f"{start}: that run has no best epoch yet; take {printable(str(last))}"
     return f"{start}; nothing is downloaded, give the path of a .pt file"
 
 

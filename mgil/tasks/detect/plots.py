@@ -54,7 +54,8 @@ def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path
 
     labels = (*literal(names), "background")
     share = matrix / np.maximum(matrix.sum(axis=0, keepdims=True), 1)
-    side = min(max(5.0, 0.4 * len(labels) + 2), 16.0)
+    room = 0.08 * max(max(map(len, labels)) - len("background"), 0)  # for names, which would squeeze the matrix
+    side = min(max(5.0, 0.4 * len(labels) + 2) + room, 16.0)
     figure, axes = new_figure(side * 1.15, side)
     scale = ScalarMappable(cmap="Blues")
     scale.set_clim(0, 1)

@@ -26,7 +26,8 @@ from mgil.engine.prediction import trackers
 from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.predictor import Model
 from mgil.engine.prediction.run import run_detect
-from mgil.engine.prediction.tracking import Tracker, following
+from mgil.engine.prediction.tracking import Tracker, check_sequence, following
+from mgil.engine.sources.sources import FileSource
 from mgil.files.packages import MissingPackage
 from mgil.tasks.detect.options import PredictOptions
 from mgil.tasks.detect.predictor import Detector
@@ -224,6 +225,8 @@ def test_model_follows_a_source(tmp_path: Path) -> None:
     assert max(ids(results[-1])) >= 1
     with pytest.raises(FileNotFoundError):
         Model(detector()).track(str(tmp_path / "b.avi"))
+    with pytest.raises(ValueError, match="tracker 'sort': there is bytetrack and botsort"):  # before the first picture
+        Model(detector()).track(tmp_path / "a.avi", "sort")
 
 
 def test_one_picture_is_no_sequence(squares: None, tmp_path: Path) -> None:
@@ -231,6 +234,22 @@ def test_one_picture_is_no_sequence(squares: None, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a video or a folder of its frames; .*a\.png is one picture"):
         detect(tmp_path / "a.png", tmp_path / "out", "--track")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a/f1.png", "a/f10.png", "a/f2.png"], "--track: f10.png comes before f2.png; "),
+        (["a/x1_f2.png", "a/x1_f10.png", "a/x2_f1.png"], ""),
+        (["cam10/f1.png", "cam2/f1.png"], ""),  # two sequences
+        (["a/f10.png", "a/g2.png", "a/plain.png"], ""),
+    ],
+)
+def test_frames_in_the_order_of_their_letters_are_told(names: list[str], said: str) -> None:
+    lines: list[str] = []
+    check_sequence(FileSource(names), lines.append)
+    assert len(lines) == (2 if said else 1)
+    assert lines[-1].startswith(said)
 
 
 # The process ---------------------------------------------------------------------------------------------------------
@@ -311,6 +330,6 @@ def test_users_own_ultralytics_is_left_alone(fresh: None, monkeypatch: pytest.Mo
     inside = ModuleType("ultralytics.trackers")
     monkeypatch.setitem(sys.modules, "ultralytics", own)
     monkeypatch.setitem(sys.modules, "ultralytics.trackers", inside)
-    with pytest.raises(MissingPackage, match=r"ultralytics 0\.0\.1: it has no bytetrack; tested are"):
+    with pytest.raises(MissingPackage, match=r"\(--track\): ultralytics 0\.0\.1: it has no bytetrack; tested are"):
         trackers.tracker_classes()
     assert sys.modules["ultralytics.trackers"] is inside

@@ -61,6 +61,12 @@ def test_weights_that_are_not_there(tmp_path: Path, name: str, words: tuple[str,
     assert all(word in str(caught.value) for word in (str(tmp_path / name), *words))
 
 
+def test_best_of_a_run_that_has_none(tmp_path: Path) -> None:
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(FileNotFoundError, match=rf"best.pt do not exist: .*; take {tmp_path / 'last.pt'}$"):
+        load_checkpoint(tmp_path / "best.pt")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
