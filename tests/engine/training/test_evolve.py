@@ -188,7 +188,9 @@ def test_what_cannot_be_searched(
     assert "no search there" in error(2, resume=str(tmp_path / "nowhere"))
     assert "nowhere.yaml" in error(2, data="nowhere.yaml") and not (tmp_path / "runs").exists()
     assert "hyp lr0" in error(2, hyp=str(_write(tmp_path / "bad.yaml", "lr0: -1"))) and not (tmp_path / "runs").exists()
-<<<<<<< HEAD
+    no_val = str(_write(tmp_path / "no_val.yaml", f"train: {Path(data).parent}\nnames: [colour]\n"))
+    assert "--evolve: " + no_val + " gives no val split" in error(2, data=no_val, noval=True)
+    assert not (tmp_path / "runs").exists()
     assert "nowhere.pt" in error(2, weights="nowhere.pt") and not list((tmp_path / "runs").iterdir())
     (tmp_path / "runs" / "exp").mkdir()
     own = _write(tmp_path / "runs" / "exp" / "mine.txt", "")
@@ -196,15 +198,9 @@ def test_what_cannot_be_searched(
     folder = search(1, name="exp", exist_ok=True)
     with pytest.raises(FileNotFoundError, match="a search of recipes, not a run; give --evolve N"):
         find_resume(str(folder))
-=======
-    no_val = str(_write(tmp_path / "no_val.yaml", f"train: {Path(data).parent}\nnames: [colour]\n"))
-    assert "--evolve: " + no_val + " gives no val split" in error(2, data=no_val, noval=True)
-    assert not (tmp_path / "runs").exists()
     with monkeypatch.context() as patch:
         patch.setattr(setup, "_val_split", lambda *_: None)
         assert "no images in val, by which the trials" in error(2, noval=True, name="empty")
-    folder = search(1)
->>>>>>> k-r2
     assert "--epochs 7: this search keeps its own 1" in error(2, resume=str(folder), epochs=7)
     assert "holds a search already" in error(2, exist_ok=True)
     assert len(table(search(1, resume=str(folder), data=data, noplots=True))) == 1
