@@ -61,7 +61,7 @@ def test_what_may_not_change_is_refused_by_name(interrupted: Checkpoint) -> None
         **{"imgsz": 96, "rect": True, "noautoanchor": False, "image_weights": True, "multi_scale": True},
         **{"single_cls": True, "optimizer": "Adam", "sync_bn": True, "project": "p", "name": "n", "exist_ok": True},
         **{"cos_lr": True, "label_smoothing": 0.1, "freeze": (3,), "seed": 1, "amp": "bf16", "compile": True},
-        **{"strict": True, "download": True},
+        **{"strict": True, "download": True, "evolve": 3},
     }
     assert other.keys() == TrainConfig().as_dict().keys() - {"task", *MAY_CHANGE_ON_RESUME}
     for name, value in other.items():

@@ -174,7 +174,6 @@ def test_resume_refuses_what_would_make_it_another_run(ground: Playground, plain
     changes: list[dict[str, Any]] = [
         {"batch_size": 4},
         {"imgsz": 64},
-        {"data": "coco.yaml"},
         {"hyp": "scratch-high"},
         {"seed": 5},
         {"freeze": (2,)},

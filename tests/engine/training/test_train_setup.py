@@ -286,7 +286,9 @@ def test_a_size_that_the_deepest_stride_does_not_divide_is_rounded_up(tmp_path: 
 
 
 def test_a_run_that_is_resumed_on_classes_in_another_order_is_refused() -> None:
-    run: Any = SimpleNamespace(splits=SimpleNamespace(data=data_of(("green", "red", "blue"))))
+    names = ("green", "red", "blue")
+    content = {"names": list(names), "train": None, "val": None}
+    run: Any = SimpleNamespace(splits=SimpleNamespace(data=data_of(names)), content=content)
     saved = Checkpoint(Path("last.pt"), TINY, NAMES, 64, {}, training={"progress": {}})
-    with pytest.raises(ValueError, match=r"last\.pt: .* has 3, or others: class 0 was 'red', now it is 'green'"):
+    with pytest.raises(ValueError, match=r"last\.pt: .*names: green, red, blue, the run had red, green, blue\."):
         restore(run, saved)
