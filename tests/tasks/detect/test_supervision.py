@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from mgil.engine.prediction.predictor import Model
 from mgil.tasks.detect.results import Results
+from tests.engine.prediction.squares import needs_trackers
 from tests.tasks.detect.judging import detector
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "detection.md"
@@ -76,10 +76,9 @@ def test_a_zone(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "1 ['red']\n"
 
 
-@pytest.mark.skipif(not hasattr(Model, "track"), reason="objects are not followed here")
+@needs_trackers
 def test_counting_over_a_line(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Two squares go to the right over the line, one to the left, and one stays."""
-    pytest.importorskip("ultralytics", reason="optional")
     writer = cv2.VideoWriter("video.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 30, (160, 160))
     for step in range(40):
         writer.write(scene(160, 160, (20 + 3 * step, 8), (30 + 2 * step, 100), (120 - 3 * step, 50), (10, 130)))
