@@ -108,6 +108,7 @@ def run(folder: Path, cells: Iterable[Cell], *options: str) -> Path:
     return folder / "out" / "study" / "study_study.csv"
 
 
+@pytest.mark.nightly
 def test_a_small_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two cells at once, one more that fails, then latency and report; and nothing is done twice."""
     tiny_one, flie_one = both(folder)

@@ -39,7 +39,7 @@ def weights(tmp_path: Path) -> str:
     return str(tmp_path / "best.pt")
 
 
-@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize("download", [False, pytest.param(True, marks=pytest.mark.nightly)])
 def test_training(data: Path, tmp_path: Path, download: bool) -> None:
     cfg = write_yaml(tmp_path / "tiny.yaml", TINY)
     folder = run_train(

@@ -317,9 +317,13 @@ def is_whole(kind: str, path: Path) -> bool:
 
 
 KILLS = 12
+NIGHTLY = pytest.mark.nightly
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "results.csv", "predictions.json", "label cache"])
+@pytest.mark.parametrize(
+    "kind",
+    ["checkpoint", "label cache", *(pytest.param(kind, marks=NIGHTLY) for kind in ("results.csv", "predictions.json"))],
+)
 def test_a_kill_while_files_are_written(tmp_path: Path, kind: str) -> None:
     """SIGKILL at any moment: what is found afterwards is a whole file of one version."""
     path, chance = tmp_path / "target.txt", random.Random(kind)

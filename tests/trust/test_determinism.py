@@ -54,6 +54,7 @@ def test_without_partners_resident_is_streamed(ground: Playground, tmp_path: Pat
     assert all(equal(first, other) for other in others)
 
 
+@pytest.mark.nightly
 def test_another_process_with_the_same_options(ground: Playground, tmp_path: Path) -> None:
     """Neither hash seeds nor anything else of a process leaks into the result: everything in last.pt is the same."""
     config = ground.config(tmp_path, epochs=1, cache="none", workers=2, exist_ok=True)

@@ -173,6 +173,7 @@ def test_zips_that_two_readers_take_for_different_ones(tmp_path: Path) -> None:
         refusal(path)
 
 
+@pytest.mark.nightly
 def test_openvino_folders(model: DetectionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = export(model, "openvino", tmp_path)

@@ -147,7 +147,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("fault", ENDS)
+@pytest.mark.parametrize("fault", [pytest.param("diverged", marks=pytest.mark.nightly), "error", "kill"])
 def test_all_end_with_one_message(launcher: Launcher, options: dict[str, Any], tmp_path: Path, fault: str) -> None:
     outcome = launcher.train(options | {"project": str(tmp_path), "epochs": 5}, fault)
     assert outcome.codes == [1, -signal.SIGKILL if fault == "kill" else 1]

@@ -151,14 +151,17 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+STREAMED_AT_NIGHT = [pytest.param(name, marks=[pytest.mark.nightly] * (name == "streamed")) for name in FILES]
+
+
+@pytest.mark.parametrize("name", STREAMED_AT_NIGHT)
 def test_killed_while_it_writes(ground: Ground, name: str, tmp_path: Path) -> None:
     run, outcomes = survive(ground, name, tmp_path, FILES[name])
     assert sum(outcome.killed for outcome in outcomes) == len(FILES[name])
     assert_same_run(run, ground.whole[name])
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", STREAMED_AT_NIGHT)
 def test_killed_at_random(ground: Ground, name: str, tmp_path: Path) -> None:
     """Four times: in a step, in what follows an epoch, or in the next one, as it comes."""
     draw = random.Random(name)

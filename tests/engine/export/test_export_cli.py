@@ -132,7 +132,10 @@ def test_a_killed_export_leaves_nothing_for_good(weights: Path) -> None:
     assert sorted(path.name for path in weights.parent.iterdir()) == [".notes.tmp", "best.pt", "best.torchscript"]
 
 
-@pytest.mark.parametrize("name", ["onnx", "openvino", "coreml", "tflite", "ncnn"])
+@pytest.mark.parametrize(
+    "name",
+    ["onnx", "ncnn", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("openvino", "coreml", "tflite"))],
+)
 def test_missing_package_is_named_and_the_rest_is_written(
     name: str, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -265,6 +268,7 @@ def test_sigterm_leaves_nothing_behind(weights: Path, monkeypatch: pytest.Monkey
     assert [path.name for path in weights.parent.iterdir()] == ["best.pt"]
 
 
+@pytest.mark.nightly
 def test_from_a_shell_with_suppression(weights: Path) -> None:
     """In a process of its own, where nothing else has loaded what suppression needs."""
     door = Path(export.__file__).resolve()

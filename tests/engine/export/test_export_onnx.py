@@ -33,6 +33,9 @@ CPU = torch.device("cpu")
 PACKAGES = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torchscript": ()}
 FILES = {"onnx": "best.onnx", "openvino": "best_openvino_model", "torchscript": "best.torchscript"}
 formats = pytest.mark.parametrize("name", PACKAGES)
+onnx_by_day = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name != "onnx")) for name in PACKAGES]
+)
 
 
 def need(*packages: str) -> None:
@@ -75,7 +78,7 @@ def test_same_predictions_and_metadata(name: str, model: DetectionModel, tmp_pat
     assert not exported.has_nms
 
 
-@formats
+@onnx_by_day
 def test_dynamic_sides_and_batches(name: str, model: DetectionModel, tmp_path: Path) -> None:
     exported = export(tmp_path, name, dynamic=True)
     assert exported.size_hw is None
@@ -85,7 +88,7 @@ def test_dynamic_sides_and_batches(name: str, model: DetectionModel, tmp_path: P
         assert_same(exported(images), model(images))
 
 
-@formats
+@onnx_by_day
 def test_suppression_inside_the_file(name: str, model: DetectionModel, tmp_path: Path) -> None:
     rule = {"conf_thres": 0.3, "iou_thres": 0.5, "topk_all": 300, "topk_per_class": 300}
     exported = export(tmp_path, name, nms=True, dynamic=True, **rule)
@@ -202,7 +205,8 @@ def test_half(name: str, model: DetectionModel, tmp_path: Path) -> None:
     assert gap[..., :4].max() < 1.5
 
 
-@pytest.mark.parametrize(("opset", "dynamic"), [(11, False), pytest.param(20, True, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize(("opset", "dynamic"), [(11, False), (20, True)])
 def test_opset_and_simplify_do_something(opset: int, dynamic: bool, model: DetectionModel, tmp_path: Path) -> None:
     need("onnx", "onnxruntime", "onnxslim")
     import onnx

@@ -371,6 +371,7 @@ def test_example_pictures_are_small_and_ours() -> None:
 
 
 # The program ---------------------------------------------------------------------------------------------------------
+@pytest.mark.nightly
 def test_program_runs_on_the_examples_from_anywhere(weights: Path, tmp_path: Path) -> None:
     flags = ["--weights", str(weights), "--device", "cpu", "--conf", "0", "--max-det", "3"]
     command = [sys.executable, str(REPOSITORY / "detect.py"), *flags]

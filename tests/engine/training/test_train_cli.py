@@ -320,7 +320,11 @@ def test_bad_lines_cost_only_themselves_without_strict(
     assert (tmp_path / "runs" / "train" / "exp" / "weights" / "last.pt").is_file()
 
 
-@pytest.mark.parametrize("prepare", [missing_data, code_in_a_pickle], ids=lambda prepare: prepare.__name__)
+@pytest.mark.parametrize(
+    "prepare",
+    [pytest.param(missing_data, marks=pytest.mark.nightly), code_in_a_pickle],
+    ids=lambda prepare: prepare.__name__,
+)
 def test_bad_input_to_the_real_program(ground: Playground, tmp_path: Path, prepare: Any) -> None:
     changes, words = prepare(ground, tmp_path)
     result = subprocess.run(
