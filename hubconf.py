@@ -26,8 +26,8 @@ def custom(
     device: str | int | torch.device | None = None,
     download: bool = False,
 ) -> nn.Module:
-    """Load weights of your own; see `mgil.hub.load.open_weights`."""
-    from mgil.hub.load import open_weights
+    """Load weights of your own; see `mgil.engine.hub.load.open_weights`."""
+    from mgil.engine.hub.load import open_weights
 
     return open_weights(path, autoshape, _verbose, device, download)
 
@@ -43,7 +43,7 @@ def _named(
     path: str | os.PathLike[str] = "",
     download: bool = False,
 ) -> nn.Module:
-    from mgil.hub.load import open_named
+    from mgil.engine.hub.load import open_named
 
     return open_named(name, pretrained, channels, classes, autoshape, _verbose, device, path, download)
 
@@ -99,6 +99,6 @@ def yolov5x6(*given: typing.Any, **options: typing.Any) -> nn.Module:
 
 
 if __name__ == "__main__":
-    from mgil.hub.command import main
+    from mgil.engine.hub.command import main
 
     main()

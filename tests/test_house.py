@@ -22,7 +22,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": {"files"},
     "tasks": {"networks", "datasets", "block", "files"},
     "engine": {"tasks", "networks", "datasets", "block", "files"},
-    "hub": {"engine", "tasks", "networks", "datasets", "block", "files"},
 }
 # Each room of mgil/engine/ likewise; all may import its top, of which command.py alone imports rooms: it starts them.
 ENGINE_MAY_IMPORT: dict[str, set[str]] = {
@@ -33,6 +32,7 @@ ENGINE_MAY_IMPORT: dict[str, set[str]] = {
     "prediction": {"sources", "runtimes", "weights"},
     "export": {"runtimes", "weights"},
     "training": {"evaluation", "runtimes", "weights"},
+    "hub": {"prediction", "runtimes", "weights"},
 }
 KNOWN_OF_TASKS = {"base", "registry"}  # by the engine, and by each task of the others
 PACKAGE = REPOSITORY / "mgil"

@@ -35,7 +35,7 @@ class Detect(nn.Module):
     def __init__(self, num_classes: int, anchors: int | Sequence[Sequence[float]], channels: Sequence[int]) -> None:
         super().__init__()
         if type(num_classes) is not int or num_classes < 1:
-            raise ValueError(f"{num_classes!r:.60} is no number of classes; write nc")
+            raise ValueError(f"{num_classes!r:.60} does not count classes; write nc")
         check_anchor_rows(anchors, len(channels))
         self.start_only = isinstance(anchors, int)
         rows = [start_sides(anchors)] * len(channels) if isinstance(anchors, int) else anchors

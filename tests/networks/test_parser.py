@@ -115,7 +115,7 @@ def test_wrong_rows(row: Any, words: list[str]) -> None:
         ({"anchors": 10**30}, ["row 5", "from 1 to 100"]),
         ({"head": [[[3, 4], 1, "Detect", ["nc", 0]]]}, ["row 5", "anchors 0"]),
         ({"head": [[[3, 4], 1, "Detect", ["nc"]]]}, ["row 5", "args of Detect are [nc, anchors]"]),
-        ({"head": [[[3, 4], 1, "Detect", ["two", "anchors"]]]}, ["row 5", "'two' is no number of classes"]),
+        ({"head": [[[3, 4], 1, "Detect", ["two", "anchors"]]]}, ["row 5", "'two' does not count classes"]),
         ({"head": [[[3, 4], 1, "Detect", [5, "anchors"]]]}, ["row 5", "5 classes where there are 2; write nc"]),
         ({"ch": 1}, ["ch is 1", "3 channels"]),
         ({"head": [[[3, 4], 1, "Concat", [1]]]}, ["last row"]),

@@ -91,7 +91,7 @@ class Faults:
         if any(lines.get(kind) and kind not in examples for kind in ("bad", "sign cut")):
             raise ValueError("no example")
         if not all(kind[6:].isdecimal() and len(kind) < 12 for kind in lines if kind.startswith("class ")):
-            raise ValueError("a class that is no number")
+            raise ValueError("a class must be a whole number")
         return cls(Counter(lines), Counter(files), examples)
 
 

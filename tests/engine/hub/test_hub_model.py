@@ -16,13 +16,13 @@ from PIL import Image
 import hubconf
 from mgil import load_model
 from mgil.engine.command import export
+from mgil.engine.hub.command import main
+from mgil.engine.hub.detections import Detections
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
-from mgil.hub.command import main
-from mgil.hub.detections import Detections
 from mgil.networks.detector import build_model
 from tests.engine.tiny import TINY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 NAMES = ("red", "green", "blue")
 RANDOM = np.random.default_rng(0)
 ARRAY = RANDOM.integers(0, 256, (48, 64, 3), np.uint8)

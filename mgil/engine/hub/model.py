@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mgil.engine.hub.detections import Detections
 from mgil.engine.input_size import input_size_hw, warn
 from mgil.engine.prediction.load import sides_of
 from mgil.engine.prediction.predictor import Model
 from mgil.engine.runtimes.model import check_fixed_size, fixed_size_hw
 from mgil.files.flags import check_fields
 from mgil.files.names import hint_for
-from mgil.hub.detections import Detections
 from mgil.networks.network import Network
 from mgil.tasks.base import Task
 from mgil.tasks.detect.augmented import check_augment, predict_views

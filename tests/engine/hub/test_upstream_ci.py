@@ -18,7 +18,7 @@ from mgil.networks.detector import build_model
 from tests.conftest import SHARED_ENVIRONMENT
 from tests.engine.tiny import random_squares, write_squares
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 WEIGHTS, BEST = "yolov5n", "runs/train/exp/weights/best"
 COMMANDS = [
     "python train.py --imgsz 64 --batch 32 --weights yolov5n.pt --cfg yolov5n.yaml --epochs 1 --device cpu",

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mgil.hub.detections import Detections
+from mgil.engine.hub.detections import Detections
 from mgil.tasks.detect.results import Results
 
 NAMES = ("person", "dog", "a/b")

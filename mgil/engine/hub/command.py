@@ -37,14 +37,14 @@ def run_hub(config: HubFlags) -> Path:
     """Load a model and run it on pictures of every kind; the folder of the drawn ones is returned.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: As `mgil.hub.load.open_weights`.
+        FileNotFoundError, ValueError, OSError: As `mgil.engine.hub.load.open_weights`.
     """
     import numpy as np
     from PIL import Image
 
+    from mgil.engine.hub.load import open_weights
     from mgil.engine.runtimes.model import fixed_size_hw
     from mgil.files.shipped import EXAMPLES
-    from mgil.hub.load import open_weights
 
     path = Path(config.model)
     if not path.suffix and not path.is_dir():

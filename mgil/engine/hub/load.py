@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from mgil.engine.devices import select_device
+from mgil.engine.hub.model import HubModel
 from mgil.engine.input_size import warn
 from mgil.engine.prediction.load import open_model
 from mgil.engine.runtimes.model import device_for, is_exported, load_exported
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint, transfer_weights
 from mgil.engine.weights.released import fetch_weights
 from mgil.files.flags import from_keywords, positive_int
-from mgil.hub.model import HubModel
 from mgil.networks.detector import build_model
 from mgil.tasks.base import Task
 from mgil.tasks.registry import DEFAULT_TASK, options_of
