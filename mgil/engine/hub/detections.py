@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from mgil.files.image_file import save_image
 from mgil.files.names import hint_for
 from mgil.files.packages import import_package
 from mgil.files.written_files import WrittenFiles
-from mgil.tasks.detect.results import Results
+from mgil.tasks.base import Followable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,14 @@ ELSEWHERE = {
     "to_json": "pandas().xyxy[i].to_json(orient='records')",
     "to_supervision": "results[i].to_supervision()",
 }
+
+
+class BoxResult(Followable, Protocol):
+    """What was found in one image."""
+
+    @property
+    def path(self) -> str:
+        """The file that the image is from, or a made-up name."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class Detections:
         s: Shape of what the network saw: images, 3, and the largest height and width.
     """
 
-    def __init__(self, results: Sequence[Results], names: Sequence[str]) -> None:
+    def __init__(self, results: Sequence[BoxResult], names: Sequence[str]) -> None:
         self.results = list(results)
         self.names = dict(enumerate(names))
         self.n = len(self.results)
@@ -96,7 +104,7 @@ class Detections:
         """Number of images."""
         return self.n
 
-    def __getitem__(self, index: int) -> Results:
+    def __getitem__(self, index: int) -> BoxResult:
         """The result of one image."""
         return self.results[index]
 
@@ -127,7 +135,7 @@ class Detections:
         print(self)
 
     def render(self, labels: bool = True) -> list[np.ndarray]:
-        """Draw the detections; small images are enlarged, see `Results.plot`.
+        """Draw the detections; small images are enlarged, see `plot` of one of the results.
 
         Returns:
             (H', W', 3) uint8 RGB arrays, which are in `ims` from then on.
@@ -202,7 +210,7 @@ class Detections:
         return [Detections([result], tuple(self.names.values())) for result in self.results]
 
     def _drawn(self, labels: bool) -> Iterator[np.ndarray]:
-        return (result.plot(labels=labels) for result in self.results)
+        return (result.draw(None, labels, True) for result in self.results)
 
 
 def _table(rows: Tensor, box: Sequence[str], names: Mapping[int, str]) -> pd.DataFrame:
@@ -245,7 +253,7 @@ def _show(pictures: Iterable[tuple[str, np.ndarray]]) -> None:
             raise ValueError("show(): this system has no program for it; save() writes the pictures")
 
 
-def _rows(result: Results) -> Tensor:
+def _rows(result: BoxResult) -> Tensor:
     columns = (result.boxes_xyxy, result.scores[:, None], result.classes[:, None])
     return torch.from_numpy(np.concatenate(columns, axis=1, dtype=np.float32))
 
@@ -260,7 +268,7 @@ def _as_fractions(rows: Tensor, image: np.ndarray) -> Tensor:
     return rows / torch.tensor([width, height, width, height, 1, 1], dtype=torch.float32)
 
 
-def _file_names(results: Sequence[Results]) -> list[str]:
+def _file_names(results: Sequence[BoxResult]) -> list[str]:
     return _unique([f"{Path(result.path or 'image').stem}.jpg" for result in results])
 
 

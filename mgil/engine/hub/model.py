@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,6 @@ from mgil.files.flags import check_fields
 from mgil.files.names import hint_for
 from mgil.networks.network import Network
 from mgil.tasks.base import Task
-from mgil.tasks.detect.augmented import check_augment, predict_views
 
 # YOLOv5's names for what may be set on a loaded model, and the options of detect.py that they are.
 SETTINGS = {
@@ -124,11 +123,10 @@ class HubModel(nn.Module):
                 raise ValueError(f"size={size!r}: a tensor goes into the network as it is; leave size out")
             _check_batch(images, self.model.max_stride)
         images = images.to(self._device, torch.float16 if self._half else torch.float32)
-        check_augment(self.model, augment)
+        if augment:
+            return _predictor(self, augment, images.shape[2:]).predict(images), None
         if not isinstance(self.model, Network):
             return self.model(images)
-        if augment:
-            return predict_views(self.model, images), None
         network: Any = self.model
         maps = network.raw(images)
         return network.head.decode(maps), tuple(maps)
@@ -140,12 +138,8 @@ class HubModel(nn.Module):
             check_fixed_size(self.model, sides, self._source)
         fixed = fixed_size_hw(self.model)
         size_hw = fixed or input_size_hw(sides or (self.model.imgsz,), self.model.max_stride, warn)
-        options = replace(self._options, augment=augment)
-        check_fields(options)
         opened = copy(self._opened)
-        opened.predictor = self._task.predictor(
-            self.model, options, device=self._device, size_hw=size_hw, half=self._half
-        )
+        opened.predictor = _predictor(self, augment, size_hw)
         opened.names = self._names  # checked again: one may have been set in the dict
         return opened
 
@@ -204,6 +198,13 @@ class HubModel(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             raise AttributeError(f"no {name} on a model of torch.hub: {_instead(name)}") from None
+
+
+def _predictor(hub: HubModel, augment: bool, size_hw: Sequence[int]) -> Any:
+    options = replace(hub._options, augment=augment)
+    check_fields(options)
+    height, width = size_hw
+    return hub._task.predictor(hub.model, options, device=hub._device, size_hw=(height, width), half=hub._half)
 
 
 def _instead(name: str) -> str:

@@ -86,6 +86,10 @@ class Detector:
                 results[index] = self._results(rows, images[index], boxed[index][1:], paths[index], shape_hw, speed)
         return [result for result in results if result is not None]
 
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in 0..1 -> the network's (B, N, nc + 5) predictions, of all views with `augment`."""
+        return predict_views(self.model, batch) if self.options.augment else self.model(batch)
+
     @torch.inference_mode()
     def _forward(self, pixels: np.ndarray, conf_thres: float) -> tuple[list[np.ndarray], dict[str, float]]:
         """(B, H, W, 3) uint8 -> (n, 6) x1 y1 x2 y2 score class in input pixels of each, and milliseconds per image."""
@@ -93,7 +97,7 @@ class Detector:
         batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, 3, H, W)
         batch = (batch.half() if self.half else batch.float()).div_(255)
         clock.append(self._now())
-        predictions = predict_views(self.model, batch) if self.options.augment else self.model(batch)
+        predictions = self.predict(batch)
         clock.append(self._now())
         options = self.options
         found = self.suppress(
