@@ -1,6 +1,9 @@
-"""Choosing the device to compute on."""
+"""What this machine has: the device to compute on, and a display."""
 
 from __future__ import annotations
+
+import os
+import sys
 
 import torch
 
@@ -51,3 +54,8 @@ def _numbered(text: str, processes: int) -> torch.device:
     if local_rank() >= len(numbers):
         raise ValueError(f"--device {text}: process {local_rank()} of this machine has no GPU; start one per GPU")
     return torch.device("cuda", int(numbers[local_rank()]))
+
+
+def lacks_display() -> bool:
+    """Whether no window can be opened here, as far as it can be told: on Linux the environment says so."""
+    return sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mgil.datasets.reading.categories import classes_of
+from mgil.datasets.reading.categories import classes_of, is_json
 from mgil.datasets.reading.digits import NAMES as DIGITS
 from mgil.datasets.reading.digits import digits_folder
 from mgil.datasets.reading.value_range import ValueRange, range_of
@@ -245,7 +245,7 @@ def _read_split(value: Any, split: str, root: Path, yaml_path: Path) -> tuple[st
                 "an escape: write / instead, or use single quotes"
             )
     paths = tuple(_resolve(entry.strip(), root, yaml_path.parent) for entry in entries)
-    if len(paths) > 1 and any(path.lower().endswith(".json") for path in paths):
+    if len(paths) > 1 and any(map(is_json, paths)):
         raise ValueError(f"{yaml_path}: {split}: a COCO .json must be the split's only entry, found {len(paths)}")
     return paths
 

@@ -181,7 +181,7 @@ def _refuse(samples: Samples, found: Findings, config: DataConfig, split: str, s
         sources = ", ".join(map(printable, config.split(split)))
         why = f"none of the images can be used; the first: {found.problems[0]}" if found.problems else "no images found"
         raise ValueError(f"{sources}: {why} ({split} of {config.yaml_path})")
-    if config.split(split)[0].lower().endswith(".json"):
+    if is_json(config.split(split)[0]):
         fault = fault_of_json(samples, found)
     else:
         fault = fault_of_labels(samples, found, None if config.one_class else len(config.names), config.yaml_path)

@@ -15,9 +15,10 @@ import torch
 from PIL import Image, ImageShow
 from torch import Tensor
 
+from mgil.engine.devices import lacks_display
 from mgil.engine.runs import new_run_folder
 from mgil.files.image_file import save_image
-from mgil.files.names import hint_for
+from mgil.files.names import distinct, hint_for
 from mgil.files.packages import import_package
 from mgil.files.written_files import WrittenFiles
 from mgil.tasks.base import Followable
@@ -242,9 +243,8 @@ def _write(
 
 def _show(pictures: Iterable[tuple[str, np.ndarray]]) -> None:
     in_notebook = "ipykernel" in sys.modules
-    if not in_notebook and sys.platform.startswith("linux"):
-        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise ValueError("show(): there is no display here (DISPLAY is not set); save() writes the pictures")
+    if not in_notebook and lacks_display():
+        raise ValueError("show(): there is no display here (DISPLAY is not set); save() writes the pictures")
     for file, picture in pictures:
         image = Image.fromarray(picture)
         if in_notebook:
@@ -272,13 +272,6 @@ def _file_names(results: Sequence[BoxResult]) -> list[str]:
     return _unique([f"{Path(result.path or 'image').stem}.jpg" for result in results])
 
 
-def _unique(paths: Sequence[str]) -> list[str]:
-    """The same paths; the second of a name gets -2 behind its stem, and so on."""
-    unique: dict[str, None] = {}
-    for path in paths:
-        name, count = path, 1
-        while name in unique:
-            count += 1
-            name = str(Path(path).with_stem(f"{Path(path).stem}-{count}"))
-        unique[name] = None
-    return list(unique)
+def _unique(files: Sequence[str]) -> list[str]:
+    """The same .jpg files; the second of a name gets -2 behind its stem, and so on."""
+    return [f"{stem}.jpg" for stem in distinct([file.removesuffix(".jpg") for file in files])]

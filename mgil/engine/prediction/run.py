@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -18,6 +16,7 @@ import torch
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.depths import Advice, DepthTally
 from mgil.engine.data_of_weights import has_other_order
+from mgil.engine.devices import lacks_display
 from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
 from mgil.engine.prediction.load import open_model
@@ -119,7 +118,7 @@ def check_display() -> None:
     information = cv2.getBuildInformation()
     if "GUI:" in information and information.split("GUI:", 1)[1].split(None, 1)[0] == "NONE":
         raise ValueError("--view-img: this OpenCV is headless; install opencv-python, or look at the saved pictures")
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if lacks_display():
         raise ValueError("--view-img: there is no display here (DISPLAY is not set); look at the saved pictures")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,6 +13,13 @@ from mgil.engine.runtimes.model import check_pytorch_only, is_exported, load_exp
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.tasks.base import Task
 from mgil.tasks.registry import task_named
+
+
+class _Opened(NamedTuple):
+    model: Any
+    task: str
+    data: Any  # the data set that it was trained on; an exported file names none
+    values: ValueRange | None
 
 
 def check_half(weights: Sequence[str | Path], device: torch.device) -> None:
@@ -41,25 +48,20 @@ def load_networks(
         FileNotFoundError: No such file.
         ValueError: One cannot be used, or they do not fit together.
     """
-    models: list[Any] = []
-    tasks: list[str] = []
-    trained_on: list[Any] = []
-    values: list[ValueRange | None] = []
-    for path in weights:
-        if is_exported(path):
-            models.append(load_exported(path, device))
-            tasks.append(models[-1].task.name)
-            trained_on.append(None)
-            values.append(models[-1].info.values)
-        else:
-            checkpoint = load_checkpoint(path)
-            models.append(model_from_checkpoint(checkpoint, device, half=half))
-            tasks.append(checkpoint.task)
-            trained_on.append(checkpoint.info.get("data"))
-            values.append(checkpoint.values)
+    opened = [_opened(path, device, half) for path in weights]
+    models, tasks = [each.model for each in opened], [each.task for each in opened]
     other = next((i for i, name in enumerate(tasks) if name != tasks[0]), None)
     if other is not None:
         raise ValueError(f"{weights[other]} is of the task {tasks[other]}, {weights[0]} of {tasks[0]}; give one task's")
     task = task_named(tasks[0])
     model = models[0] if len(models) == 1 else task.pooled(models, [str(path) for path in weights])
-    return task, model, str(trained_on[0]) if trained_on[0] else None, values[0]
+    return task, model, str(opened[0].data) if opened[0].data else None, opened[0].values
+
+
+def _opened(path: str | Path, device: torch.device, half: bool) -> _Opened:
+    if is_exported(path):
+        exported = load_exported(path, device)
+        return _Opened(exported, exported.task.name, None, exported.info.values)
+    checkpoint = load_checkpoint(path)
+    model = model_from_checkpoint(checkpoint, device, half=half)
+    return _Opened(model, checkpoint.task, checkpoint.info.get("data"), checkpoint.values)

@@ -123,8 +123,7 @@ def _begun(config: TrainFlags, optuna: Any) -> Search:
         task.recipe, config.hyp or resolved(config, data, task).hyp, {} if config.hyp else data.hyp
     )  # what a training with these options would take
     spans = base.spans()
-    project = EVOLVE_PROJECT if config.project == TRAIN_PROJECT else config.project
-    folder = new_run_folder(project, config.name, config.exist_ok)
+    folder = new_run_folder(_project(config), config.name, config.exist_ok)
     if (folder / STUDY).exists():
         raise ValueError(f"{folder} holds a search already; go on with it: --resume {folder}, or take another --name")
     study = _study(folder, optuna, config.seed)
@@ -133,6 +132,10 @@ def _begun(config: TrainFlags, optuna: Any) -> Search:
     study.set_user_attr("hyp", base.as_dict())
     study.enqueue_trial({name: getattr(base, name) for name in spans})
     return Search(folder, config, base, spans, study)
+
+
+def _project(config: TrainFlags) -> str:
+    return EVOLVE_PROJECT if config.project == TRAIN_PROJECT else config.project
 
 
 def _take_back(folder: Path) -> None:
@@ -172,7 +175,7 @@ def _resumed(config: TrainFlags, given: Collection[str] | None, optuna: Any) -> 
 def _find(config: TrainFlags) -> Path:
     """The folder of the search that --resume means."""
     if config.resume == "latest":
-        project = EVOLVE_PROJECT if config.project == TRAIN_PROJECT else config.project
+        project = _project(config)
         found = oldest_first(project, STUDY)
         if not found:
             raise FileNotFoundError(f"--evolve --resume: there is no {STUDY} in {project}; name the search's folder")
@@ -227,7 +230,7 @@ def _fitness_of(search: Search, trial: Any, wanted: int, optuna: Any, report: Re
     config = replace(search.config, evolve=0, resume="", nosave=True, noplots=True, **own)
     report(f"{name} of {wanted}")
     try:
-        folder = run_train(config, report, program="train.py")
+        folder = run_train(config, report)
     except FloatingPointError as error:  # which is a bad recipe, and worth knowing
         report(f"{name}: {error}; its fitness counts as 0")
         return 0.0
