@@ -37,6 +37,11 @@ def _other_spellings(name: str) -> Iterator[str]:
                 yield unicodedata.normalize("NFD", slashed)
 
 
+def suffix_of(path: str) -> str:
+    """The end of a file's name from its last dot, in lower case."""
+    return os.path.splitext(path)[1].lower()
+
+
 def find(name: str, folders: Sequence[str] = ("",), there: Callable[[str], bool] = os.path.exists) -> str | None:
     """The first path that is there: the name as written below each of the folders, then its other spellings likewise.
 

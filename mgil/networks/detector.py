@@ -63,7 +63,7 @@ class DetectionModel(Network):
             raise ValueError(f"{len(self.names)} class names for nc={num_classes}")
         self._read_strides(channels)
         if self.head.start_only:
-            self.write_anchors()
+            write_anchors(self)
         self.head.start_biases(imgsz)
 
     @property
@@ -113,10 +113,6 @@ class DetectionModel(Network):
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """The rows of the head that are a class's, in the order of the names."""
         return self.head.in_class_order(state_dict, f"model.{len(self.model) - 1}.", rows_by_name(names, self.names))
-
-    def write_anchors(self) -> None:
-        """Write the head's anchors in pixels into `architecture`, so that what is built from it has the same."""
-        write_anchors(self.architecture, self.head)
 
     @torch.no_grad()
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> DetectionModel:
@@ -175,9 +171,10 @@ class DetectionModel(Network):
                 ) from error
 
 
-def write_anchors(architecture: dict[str, Any], head: Detect) -> None:
-    """See `DetectionModel.write_anchors`."""
-    architecture["anchors"] = head.anchors_px.flatten(1).tolist()
+def write_anchors(model: DetectionModel) -> None:
+    """Write the head's anchors in pixels into `architecture`, so that what is built from it has the same."""
+    architecture = model.architecture
+    architecture["anchors"] = model.head.anchors_px.flatten(1).tolist()
     *rows, (came_from, number, name, arguments) = architecture["head"]
     if len(arguments) > 1 and isinstance(arguments[1], int | list):  # written in the row
         arguments = [arguments[0], "anchors", *arguments[2:]]

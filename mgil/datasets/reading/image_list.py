@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
-from mgil.files.paths import drive_hint, glob_paths, path_hint, spellings
+from mgil.files.paths import drive_hint, glob_paths, path_hint, spellings, suffix_of
 from mgil.files.text import printable, to_utf8
 
 # What more lines of a list name no image than this share, and than this number, is no stray mistake.
@@ -20,11 +20,7 @@ OTHER_PICTURE_SUFFIXES = frozenset({".avif", ".dng", ".gif", ".heic", ".heif", "
 
 def is_image_name(path: str) -> bool:
     """Whether the suffix is one of `IMAGE_SUFFIXES`, in any case."""
-    return _suffix(path) in IMAGE_SUFFIXES
-
-
-def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower()
+    return suffix_of(path) in IMAGE_SUFFIXES
 
 
 def list_images(sources: Sequence[str], bases: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -72,7 +68,7 @@ def list_images(sources: Sequence[str], bases: Sequence[str]) -> tuple[list[str]
 def _matched(source: str) -> list[str]:
     """A source as it is or, where it is a pattern, the images, lists and folders that it matches."""
     matches = [] if os.path.exists(source) else glob_paths(source)
-    fitting = [path for path in matches if os.path.isdir(path) or is_image_name(path) or _suffix(path) == ".txt"]
+    fitting = [path for path in matches if os.path.isdir(path) or is_image_name(path) or suffix_of(path) == ".txt"]
     return fitting or [source]
 
 
@@ -87,7 +83,7 @@ def _walk(folder: str, others: Counter[str]) -> Iterator[str]:
         seen.add(real)
         start = os.path.join(parent, "")
         yield from (start + name for name in files if is_image_name(name) and not name.startswith("._"))
-        others.update(suffix for name in files if (suffix := _suffix(name)) in OTHER_PICTURE_SUFFIXES)
+        others.update(suffix for name in files if (suffix := suffix_of(name)) in OTHER_PICTURE_SUFFIXES)
 
 
 def _read_list(list_path: str, bases: Sequence[str]) -> tuple[list[str], list[str]]:

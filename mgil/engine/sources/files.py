@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
 from mgil.engine.sources.names import shown_name
-from mgil.files.paths import find_or_match, glob_paths, path_hint
+from mgil.files.paths import find_or_match, glob_paths, path_hint, suffix_of
 from mgil.files.text import printable, to_utf8
 
 VIDEO_SUFFIXES = frozenset(
@@ -56,11 +56,6 @@ def _matched(pattern: str) -> list[str]:
         others = f"({len(found)} other files)"
         raise FileNotFoundError(f"{shown_name(pattern)}: matches no picture or video {others}{path_hint(pattern)}")
     return paths
-
-
-def suffix_of(path: str) -> str:
-    """The end of a file's name from its last dot, in lower case."""
-    return os.path.splitext(path)[1].lower()
 
 
 def is_video(path: str) -> bool:

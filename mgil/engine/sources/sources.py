@@ -19,14 +19,14 @@ import numpy as np
 
 from mgil.datasets.batches.decode import decode_image
 from mgil.datasets.reading.depths import DepthTally
-from mgil.engine.sources.files import find_files, is_video, suffix_of
+from mgil.engine.sources.files import find_files, is_video
 from mgil.engine.sources.names import shown_name, stream_stem
 from mgil.engine.sources.screen import parse_screen, read_screen
 from mgil.engine.sources.stream_state import Patience, Picture
 from mgil.engine.sources.streams import Streams
 from mgil.engine.sources.video import FALLBACK_FPS, is_utf8, read_video
 from mgil.files.names import distinct
-from mgil.files.paths import find
+from mgil.files.paths import find, suffix_of
 from mgil.files.text import Report, printable, to_utf8
 
 MOST_STEM_BYTES = 200  # file systems take 255 for a name, and numbers and suffixes are added

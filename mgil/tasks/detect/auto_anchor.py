@@ -8,7 +8,7 @@ import torch
 from mgil.datasets.batches.letterbox import fitted_size_hw
 from mgil.datasets.reading.samples import Samples
 from mgil.files.text import Report
-from mgil.networks.detector import DetectionModel
+from mgil.networks.detector import DetectionModel, write_anchors
 from mgil.tasks.detect.anchors import ENOUGH_RECALL, LEAST_PER_ANCHOR, fit_levels, measure_fit
 
 
@@ -45,7 +45,7 @@ def check_anchors(
         return
     head.set_anchors_px(torch.from_numpy(found).float())
     head.start_only = False
-    model.write_anchors()
+    write_anchors(model)
     report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed(found)}")
 
 
@@ -62,7 +62,7 @@ def put_in_order(model: DetectionModel, report: Report) -> None:
     if areas[coarsest] >= areas[finest]:
         return
     head.set_anchors_px(head.anchors_px.flip(0))
-    model.write_anchors()
+    write_anchors(model)
     strides = ", ".join(f"{stride:g}" for stride in head.stride.tolist())
     report(f"the rows of anchors ran against the levels' strides {strides}: turned round, to {listed(head.anchors_px)}")
 
