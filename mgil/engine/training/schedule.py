@@ -13,6 +13,7 @@ from mgil.files.recipe import OPTIMIZERS, Recipe
 
 BIASES, WEIGHTS, NORMS = 0, 1, 2  # order of the parameter groups; results.csv lists their rates as x/lr0..2
 LEAST_WARMUP = 100  # iterations
+MOST_WARMUP = 1 / 3  # of the run, however short it is
 
 
 def build_optimizer(model: nn.Module, name: str, recipe: Recipe, weight_decay: float) -> torch.optim.Optimizer:
@@ -69,7 +70,10 @@ class Schedule:
         self.batches = batches
         self.nominal = recipe.nbs / batch_size
         self.factor = _decay(epochs, recipe.lrf, cosine)
-        self.warmup = max(round(recipe.warmup_epochs * batches), LEAST_WARMUP) if recipe.warmup_epochs > 0 else 0
+        self.warmup = 0
+        if recipe.warmup_epochs > 0:
+            wanted = max(round(recipe.warmup_epochs * batches), LEAST_WARMUP)
+            self.warmup = min(wanted, int(epochs * batches * MOST_WARMUP))
 
     def set(self, epoch: int, batch: int) -> int:
         """Set rates and momenta for one batch.
