@@ -14,6 +14,7 @@ from mgil.files.yaml_file import read_yaml_mapping
 
 FOLDER = shipped("data") / "hyps"
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
+BATCHNORM = ("batch", "loaded")
 # With gradients clipped to a norm of 10, no lower learning rate can make weights Inf in one step.
 MOST_RATE = 10.0
 SEARCHED_FACTOR = 3.0
@@ -41,7 +42,7 @@ class Recipe:
         ValueError: A value that cannot be right, named.
     """
 
-    texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS}
+    texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS, "batchnorm": BATCHNORM}
     without_effect: ClassVar[frozenset[str]] = frozenset()
     searched: ClassVar[Mapping[str, tuple[float, float]]] = {
         "lr0": (1e-5, 0.1),
@@ -59,9 +60,12 @@ class Recipe:
     weight_decay: float = 5e-4  # at the nominal batch size
     optimizer: str = "SGD"  # SGD, Adam or AdamW; the flag --optimizer overrules it
     nbs: int = 64  # nominal batch size: gradients of smaller batches are accumulated up to it
-    warmup_epochs: float = 3.0  # at least 100 iterations
+    warmup_epochs: float = 3.0  # at least 100 iterations, at most a third of the run
     warmup_momentum: float = 0.8  # momentum at the start of warm-up
     warmup_bias_lr: float = 0.1  # learning rate of the biases at the start of warm-up
+    # What BatchNorm normalises by in training: each batch, or the statistics that came with loaded weights, which then
+    # stay as they are. Layers that no weights were loaded for take each batch all the same.
+    batchnorm: str = "batch"
 
     def __post_init__(self) -> None:
         for name, choices in self.texts.items():

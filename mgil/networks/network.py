@@ -41,7 +41,9 @@ class Network(nn.Module, ABC):
         return torch.tensor([float(self.max_stride)])
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
-        """Tensors of a network of as many classes, put in the order of this one's.
+        """Tensors of another network as this one can take them: what is a class's goes to the class of that name.
+
+        Of other classes than this one's, the tensors of the last row are filled up with this network's own.
 
         Args:
             state_dict: Its tensors; without outputs by class they stay as they are.

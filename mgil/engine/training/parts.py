@@ -29,6 +29,7 @@ from mgil.engine.training.plots import check_plots
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.progress import Progress
 from mgil.engine.training.random_state import seed_everything
+from mgil.engine.training.resume import sound_state
 from mgil.engine.training.run_claim import RunClaim
 from mgil.engine.training.schedule import Schedule, build_optimizer, scaled_weight_decay
 from mgil.engine.training.setup import (
@@ -39,9 +40,11 @@ from mgil.engine.training.setup import (
     make_model,
     read_named_files,
     resolved,
+    with_recipe,
 )
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import Checkpoint
+from mgil.engine.weights.start import Start
 from mgil.files.atomic import write_text_atomic
 from mgil.files.fonts import tell_missing_letters
 from mgil.files.recipe import Recipe, load_recipe
@@ -73,6 +76,7 @@ class RunParts:
         log: results.csv and TensorBoard; None in all but the main process.
         written: The list of the folder's files; None in all but the main process.
         random_states: Of all processes, after an epoch.
+        resting: Names of the normalisations whose loaded statistics stay as they are.
     """
 
     config: TrainFlags
@@ -90,6 +94,7 @@ class RunParts:
     log: RunLog | None = None
     written: WrittenFiles | None = None
     random_states: list[Any] = field(default_factory=list)
+    resting: tuple[str, ...] = ()
 
     @property
     def eval_batch(self) -> int:
@@ -127,14 +132,18 @@ def put_together(
         splits = load_splits(config, task, report)
     changes = {} if config.hyp or resumed else splits.data.hyp  # a data set may change the default recipe alone
     config = resolved(config, splits.data, task)
-    recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
     precision = Precision(config.amp, device)
     of_weights = replace(config, cfg="") if resumed else config
-    model = make_model(of_weights, task, splits.data.names, checkpoint, report).to(device)
+    model, start = make_model(of_weights, task, splits.data.names, checkpoint, report)
+    model = model.to(device)
     config = replace(config, imgsz=model.imgsz)
-    frozen = freeze_rows(model, config.freeze)
     if not resumed:
-        task.prepare(model, splits.train, recipe, config.imgsz, config.seed, config, report)
+        config = with_recipe(config, task, start)
+    recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
+    frozen = freeze_rows(model, config.freeze)
+    resting = _resting(model, recipe, start, resumed)
+    if not resumed:
+        task.prepare(model, splits.train, recipe, config.imgsz, config.seed, config, start.head, report)
     if config.batch_size == -1:
         share = from_main(fill_memory(model, config.imgsz, precision))
         config = replace(config, batch_size=share * world_size())
@@ -142,13 +151,14 @@ def put_together(
     if config.sync_bn:
         _share_statistics(model, device)
     composer = task.composer(splits.train, recipe, config.imgsz, model.max_stride, config)
-    check_least_batch(model, frozen, composer, config)
+    still = (*frozen, *(model.get_submodule(name) for name in resting))
+    check_least_batch(model, still, composer, config)
     val_loss = task.loss(model, recipe, config.imgsz, config)
     folder = _folder(config, resumed, closing)  # not before the options are known to be good
-    parts = RunParts(config, task, recipe, splits, folder, device, report)
+    parts = RunParts(config, task, recipe, splits, folder, device, report, resting=resting)
     if is_main():  # the others may be on another machine
         parts.written = own_files(folder, config, task, splits.val, resumed is not None, report, closing)
-    parts.trainer = _trainer(parts, model, composer, precision, frozen, _store(config, resumed))
+    parts.trainer = _trainer(parts, model, composer, precision, still, _store(config, resumed))
     closing.callback(parts.trainer.loader.close)
     parts.content = content_of(splits)
     parts.eval_loader = _eval_loader(parts, splits.val, model.max_stride) if splits.val is not None else None
@@ -172,6 +182,20 @@ def open_log(parts: RunParts, closing: ExitStack) -> None:
             batch = loader.batch(0, index)
             path = folder / f"train_batch{index}.jpg"
             parts.task.draw_batch(batch.images.cpu(), batch.targets.cpu(), names, path)
+
+
+def _resting(model: nn.Module, recipe: Recipe, start: Start, resumed: Checkpoint | None) -> tuple[str, ...]:
+    """Names of the normalisations whose statistics stay as they were loaded, see `Recipe.batchnorm`."""
+    if recipe.batchnorm != "loaded":
+        return ()
+    if resumed is None:
+        return start.norms
+    known = {name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+    with sound_state(resumed):
+        names = tuple(resumed.training["resting"])
+        if not known.issuperset(names):
+            raise ValueError(f"no normalisation is called {next(name for name in names if name not in known)!r:.80}")
+    return names
 
 
 def _share_statistics(model: nn.Module, device: torch.device) -> None:
