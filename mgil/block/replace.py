@@ -106,7 +106,7 @@ def replace_stride2(
         keep_function: every block begins as what it replaces, see `mgil.block.carry_over`, so that the network computes
             what it did, in evaluation and in training mode. A `MGIL` is made with `residual` and `coarse_shortcut`,
             with nn.SiLU as `later_act` where the network's activation is flat at 0, and with the `first_kernel` that a
-            7x7 convolution needs. What no block can compute stays as it was, and the result says why.
+            7x7 one needs. What no block can compute stays as it was, and the result says why.
         options: passed to every block; they take precedence over what the network has.
 
     Returns:
@@ -132,14 +132,9 @@ def replace_stride2(
     if shortcuts == "sct1x1":
         sct1x1 = {name: _lossless_1x1(layers[name]) for name in _shortcuts(layers, kept)}
         units = {name: unit for name, unit in units.items() if name not in sct1x1}
-    blocks = {}
-    for name, unit in units.items():
-        own = _begins(layers[name], unit, block) if keep_function else {}
-        new = _block(name, layers[name], block, {**_layers(unit), **own, **options})
-        if keep_function and (problem := _carry_over(new, layers[name], unit)):
-            kept[name] = problem
-        else:
-            blocks[name] = new
+    begun = {name: _begun(name, layers[name], unit, block, keep_function, options) for name, unit in units.items()}
+    kept.update({name: problem for name, (_, problem) in begun.items() if problem})
+    blocks = {name: new for name, (new, problem) in begun.items() if not problem}
     if not blocks and not sct1x1:
         raise ValueError(_nothing_to_replace(model, kept))
     for parent, child in [slot for name in blocks for slot in units[name].taken]:
@@ -238,25 +233,32 @@ def _block(name: str, conv: nn.Conv2d, block: Callable[..., nn.Module], options:
     return _in_place_of(conv, new.to(conv.weight))
 
 
-def _begins(conv: nn.Conv2d, unit: Unit, block: Callable[..., nn.Module]) -> dict[str, Any]:
-    """Return the options with which a block can begin as `conv`."""
-    taken = inspect.signature(block).parameters
-    act = unit.act_layer() if unit.act_layer else nn.SiLU()
-    own: dict[str, Any] = {"residual": True, "coarse_shortcut": True, "first_kernel": max(least_kernel(conv), 3)}
-    if problem_at_zero(act):
-        own["later_act"] = nn.SiLU
-    return {key: value for key, value in own.items() if key in taken}
-
-
-def _carry_over(new: nn.Module, conv: nn.Conv2d, unit: Unit) -> str:
-    """Let `new` compute what `conv` and its normalisation do; say why it cannot."""
+def _begun(
+    name: str,
+    conv: nn.Conv2d,
+    unit: Unit,
+    block: Callable[..., nn.Module],
+    keep_function: bool,
+    options: dict[str, Any],
+) -> tuple[nn.Module, str]:
+    """Return a block for `conv`, and why it cannot begin as that where it should."""
+    own: dict[str, Any] = {}
+    if keep_function:
+        taken = inspect.signature(block).parameters
+        act = unit.act_layer() if unit.act_layer else nn.SiLU()
+        own = {"residual": True, "coarse_shortcut": True, "first_kernel": max(least_kernel(conv), 3)}
+        own |= {"later_act": nn.SiLU} if problem_at_zero(act) else {}
+        own = {key: value for key, value in own.items() if key in taken}
+    new = _block(name, conv, block, {**_layers(unit), **own, **options})
+    if not keep_function:
+        return new, ""
     inner: Any = new.block if isinstance(new, FloorHalf) else new
     norm = unit.taken[0][0].get_submodule(unit.taken[0][1]) if unit.norm_layer else None
     try:
         carry_over(inner, conv, norm)
     except ValueError as error:
-        return str(error)
-    return ""
+        return new, str(error)
+    return new, ""
 
 
 def _lossless_1x1(conv: nn.Conv2d) -> nn.Module:

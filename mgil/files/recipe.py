@@ -52,6 +52,7 @@ class Recipe:
         "warmup_epochs": (0.1, 10.0),
         "warmup_momentum": (0.1, 0.95),
         "warmup_bias_lr": (1e-5, 0.2),
+        "new_rate": (0.1, 100.0),
     }
 
     lr0: float = 0.01  # learning rate after warm-up
@@ -66,6 +67,7 @@ class Recipe:
     # What BatchNorm normalises by in training: each batch, or the statistics that came with loaded weights, which then
     # stay as they are. Layers that no weights were loaded for take each batch all the same.
     batchnorm: str = "batch"
+    new_rate: float = 1.0  # learning rate of what loaded weights do not fill, as a multiple of that of the rest
 
     def __post_init__(self) -> None:
         for name, choices in self.texts.items():
@@ -81,7 +83,7 @@ class Recipe:
                 raise ValueError(f"hyp {item.name}: {value!r} must not be negative")
         self.at_most_one("lrf")
         for name in ("lr0", "warmup_bias_lr"):  # lrf is at most 1, so lr0 * lrf is no larger than lr0
-            if getattr(self, name) > MOST_RATE:
+            if getattr(self, name) * (self.new_rate if name == "lr0" else 1) > MOST_RATE:
                 raise ValueError(f"hyp {name}: {getattr(self, name)!r}; the highest learning rate is {MOST_RATE:g}")
         if not self.momentum < 1 or not self.warmup_momentum < 1:
             raise ValueError(f"hyp momentum: {self.momentum!r} and {self.warmup_momentum!r} must be below 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,6 +78,7 @@ class RunParts:
         written: The list of the folder's files; None in all but the main process.
         random_states: Of all processes, after an epoch.
         resting: Names of the normalisations whose loaded statistics stay as they are.
+        factors: Parameters by name with a learning rate of their own, as a multiple of the others'.
     """
 
     config: TrainFlags
@@ -95,6 +97,7 @@ class RunParts:
     written: WrittenFiles | None = None
     random_states: list[Any] = field(default_factory=list)
     resting: tuple[str, ...] = ()
+    factors: dict[str, float] = field(default_factory=dict)
 
     @property
     def eval_batch(self) -> int:
@@ -134,14 +137,12 @@ def put_together(
     config = resolved(config, splits.data, task)
     precision = Precision(config.amp, device)
     of_weights = replace(config, cfg="") if resumed else config
-    model, start = make_model(of_weights, task, splits.data.names, checkpoint, report)
-    model = model.to(device)
+    model, start = make_model(of_weights, task, splits.data.names, checkpoint, report, device)
     config = replace(config, imgsz=model.imgsz)
-    if not resumed:
-        config = with_recipe(config, task, start)
+    config = config if resumed else with_recipe(config, task, start)
     recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
     frozen = freeze_rows(model, config.freeze)
-    resting = _resting(model, recipe, start, resumed)
+    resting, factors = _from_start(model, recipe, config, start, resumed)
     if not resumed:
         task.prepare(model, splits.train, recipe, config.imgsz, config.seed, config, start.head, report)
     if config.batch_size == -1:
@@ -151,11 +152,11 @@ def put_together(
     if config.sync_bn:
         _share_statistics(model, device)
     composer = task.composer(splits.train, recipe, config.imgsz, model.max_stride, config)
-    still = (*frozen, *(model.get_submodule(name) for name in resting))
+    still = (*frozen, *map(model.get_submodule, resting))
     check_least_batch(model, still, composer, config)
     val_loss = task.loss(model, recipe, config.imgsz, config)
     folder = _folder(config, resumed, closing)  # not before the options are known to be good
-    parts = RunParts(config, task, recipe, splits, folder, device, report, resting=resting)
+    parts = RunParts(config, task, recipe, splits, folder, device, report, resting=resting, factors=factors)
     if is_main():  # the others may be on another machine
         parts.written = own_files(folder, config, task, splits.val, resumed is not None, report, closing)
     parts.trainer = _trainer(parts, model, composer, precision, still, _store(config, resumed))
@@ -184,18 +185,27 @@ def open_log(parts: RunParts, closing: ExitStack) -> None:
             parts.task.draw_batch(batch.images.cpu(), batch.targets.cpu(), names, path)
 
 
-def _resting(model: nn.Module, recipe: Recipe, start: Start, resumed: Checkpoint | None) -> tuple[str, ...]:
-    """Names of the normalisations whose statistics stay as they were loaded, see `Recipe.batchnorm`."""
-    if recipe.batchnorm != "loaded":
-        return ()
+def _from_start(
+    model: nn.Module, recipe: Recipe, config: TrainFlags, start: Start, resumed: Checkpoint | None
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    """What a run owes to the weights that it began with: `RunParts.resting` and `RunParts.factors`."""
     if resumed is None:
-        return start.norms
-    known = {name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+        resting = start.norms if recipe.batchnorm == "loaded" else ()
+        factors = {name: recipe.new_rate for name in start.new if recipe.new_rate != 1}
+        if (config.optimizer or recipe.optimizer) != "SGD":
+            # Adam moves every tap by as much, those that begin at 0 too: without this a block's first kernel, which
+            # has four times the taps of the layer that it holds, would move four times as far from what that computed.
+            factors |= {name: share for name, share in start.carried.items() if share < 1}
+        return resting, factors
     with sound_state(resumed):
-        names = tuple(resumed.training["resting"])
-        if not known.issuperset(names):
-            raise ValueError(f"no normalisation is called {next(name for name in names if name not in known)!r:.80}")
-    return names
+        state = resumed.training
+        resting, factors = tuple(state.get("resting", ())), dict(state.get("factors", {}))
+        known = {name for name, _ in (*model.named_modules(), *model.named_parameters())}
+        if unknown := [name for name in (*resting, *factors) if name not in known]:
+            raise ValueError(f"the network has no {unknown[0]!r:.80}")
+        if not all(isinstance(value, float) and 0 <= value < math.inf for value in factors.values()):
+            raise ValueError("a learning rate's factor is no positive number")
+    return resting, factors
 
 
 def _share_statistics(model: nn.Module, device: torch.device) -> None:
@@ -251,7 +261,7 @@ def _trainer(
         report=parts.report,
     )
     decay = scaled_weight_decay(recipe, config.batch_size)
-    optimizer = build_optimizer(model, config.optimizer or recipe.optimizer, recipe, decay)
+    optimizer = build_optimizer(model, config.optimizer or recipe.optimizer, recipe, decay, parts.factors)
     return Trainer(
         model,
         loader,

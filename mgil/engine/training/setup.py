@@ -132,7 +132,12 @@ def with_recipe(config: TrainFlags, task: Task, start: Start) -> TrainFlags:
 
 
 def make_model(
-    config: TrainFlags, task: Task, names: tuple[str, ...], checkpoint: Checkpoint | None, report: Report
+    config: TrainFlags,
+    task: Task,
+    names: tuple[str, ...],
+    checkpoint: Checkpoint | None,
+    report: Report,
+    device: torch.device | str = "cpu",
 ) -> tuple[Network, Start]:
     """Build the network, and fill it from a checkpoint as far as that fits.
 
@@ -142,6 +147,7 @@ def make_model(
         names: Of the data set's classes.
         checkpoint: The contents of `config.weights`, if any.
         report: Gets a line for people.
+        device: Where the network goes.
 
     Returns:
         The network, and what it has from the checkpoint.
@@ -165,7 +171,7 @@ def make_model(
     report(f"{source}: {profile(model, (imgsz, imgsz))}")
     for line in wasted_dilations(model, imgsz):
         report(line)
-    return model, start
+    return model.to(device), start
 
 
 def wasted_dilations(model: nn.Module, imgsz: int) -> list[str]:

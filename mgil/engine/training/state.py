@@ -61,6 +61,7 @@ def training_state(run: RunParts) -> dict[str, Any]:
         "progress": vars(run.progress),
         "content": run.content,
         "resting": list(run.resting),
+        "factors": run.factors,
         "store": "resident" if loader.store.window is None else "streamed",
         "trainer": run.trainer.state(),
         "image_weights": None if weights is None else weights.tolist(),

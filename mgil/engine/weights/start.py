@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mgil.block.mgil import MGIL
 from mgil.engine.weights.checkpoints import Checkpoint, check_weights, model_from_checkpoint, transfer_weights
 from mgil.files.class_names import first_moved, places_in
 from mgil.files.text import Report
@@ -23,11 +25,16 @@ class Start:
         whole: All but the last row came from there: there is nothing to learn from scratch but what is a class's.
         head: The last row came too, its boxes and objectness at least.
         norms: Names of the normalisations whose statistics came from there.
+        carried: Names of the kernels that hold a layer of the weights, with the share of their taps that are that
+            layer's.
+        new: Names of the parameters that did not come from there.
     """
 
     whole: bool = False
     head: bool = False
     norms: tuple[str, ...] = ()
+    carried: Mapping[str, float] = field(default_factory=dict)
+    new: tuple[str, ...] = ()
 
 
 def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, report: Report) -> Start:
@@ -59,11 +66,24 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         text += f"; not loaded: {', '.join(others)}" if others else ""
         if whole and source:
             same = not of_head and tuple(checkpoint.names) == tuple(model.names)
-            text += f"; {'outputs' if same else 'the maps before the head'} agree to {difference(model, source, same):.0e}"
+            text += (
+                f"; {'outputs' if same else 'the maps before the head'} agree to {difference(model, source, same):.0e}"
+            )
     else:
         text = str(transfer)
     report(f"{checkpoint.path}: {text}")
-    return Start(whole, not of_head, tuple(_norms(model, transfer.loaded, carry.carried)))
+    firsts = _first_layers(model, carry.carried)
+    filled = {
+        *transfer.loaded,
+        *(f"{name}.{key}" for name in firsts for key in ("conv.weight", "bn.weight", "bn.bias")),
+    }
+    return Start(
+        whole,
+        not of_head,
+        tuple(_norms(model, filled | {f"{name}.bn.running_mean" for name in firsts})),
+        {f"{name}.conv.weight": float(layer.conv.weight.ne(0).float().mean()) for name, layer in firsts.items()},
+        tuple(name for name, _ in model.named_parameters() if name not in filled),
+    )
 
 
 def _in_class_order(model: Network, checkpoint: Checkpoint, report: Report) -> Mapping[str, Tensor]:
@@ -87,8 +107,14 @@ def _inside(modules: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{name}." if name else "" for name in modules) or ("\0",)
 
 
-def _norms(model: nn.Module, loaded: Iterable[str], carried: Iterable[str]) -> list[str]:
+def _first_layers(model: nn.Module, carried: Iterable[str]) -> dict[str, Any]:
+    """The layers of blocks that hold what was carried over, by name."""
+    blocks = blocks_of(model)
+    names = [f"{name}.flie.lie.0" if isinstance(blocks[name], MGIL) else f"{name}.lie.0" for name in carried]
+    return {name: model.get_submodule(name) for name in names}
+
+
+def _norms(model: nn.Module, filled: Iterable[str]) -> list[str]:
     """Normalisations whose statistics were copied, by name or with the layer that a block begins as."""
-    known = {name.removesuffix(".running_mean") for name in loaded if name.endswith(".running_mean")}
-    known |= {f"{name}{inner}.lie.0.bn" for name in carried for inner in ("", ".flie")}
+    known = {name.removesuffix(".running_mean") for name in filled if name.endswith(".running_mean")}
     return [name for name, module in model.named_modules() if isinstance(module, _BatchNorm) and name in known]
