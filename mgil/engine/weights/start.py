@@ -27,7 +27,7 @@ class Start:
         norms: Names of the normalisations whose statistics came from there.
         carried: Names of the kernels that hold a layer of the weights, with the share of their taps that are that
             layer's.
-        new: Names of the parameters that did not come from there.
+        new: Names of the parameters that did not come from there, or not as a whole: the last row's for other classes.
     """
 
     whole: bool = False
@@ -77,6 +77,8 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         *transfer.loaded,
         *(f"{name}.{key}" for name in firsts for key in ("conv.weight", "bn.weight", "bn.bias")),
     }
+    if len(checkpoint.names) != len(model.names) or -1 in places_in(checkpoint.names, model.names):
+        filled = {name for name in filled if not name.startswith(last)}
     return Start(
         whole,
         not of_head,
