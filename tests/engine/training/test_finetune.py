@@ -120,9 +120,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 
 
 @pytest.mark.parametrize(("key", "value"), [("resting", ["model.99.bn"]), ("factors", {"model.0.conv.weight": -1.0})])
-def test_a_damaged_state_is_refused(
-    ground: Playground, weights: Path, tmp_path: Path, key: str, value: Any
-) -> None:
+def test_a_damaged_state_is_refused(ground: Playground, weights: Path, tmp_path: Path, key: str, value: Any) -> None:
     cut_run(finetune(ground, tmp_path, weights, FINETUNE))
     last = tmp_path / "exp" / "weights" / "last.pt"
     found = load_checkpoint(last)
@@ -146,7 +144,9 @@ def test_the_recipe_and_the_anchors(ground: Playground, weights: Path, tmp_path:
     lines.clear()
     part = train(finetune(ground, tmp_path, weights, {}, **own, cfg=other, name="c"), lines)
     assert load_checkpoint(part / "weights" / "last.pt").training["hyp"]["lr0"] == 0.002, "the recipe of 32 px"
-    assert any("0 of 1 stride-2 layers carried over; untrained: model.1: the later convolutions" in line for line in lines)
+    assert any(
+        "0 of 1 stride-2 layers carried over; untrained: model.1: the later convolutions" in line for line in lines
+    )
     assert asked.exists()
 
 
@@ -175,7 +175,9 @@ def test_factors_make_groups_of_their_own() -> None:
     optimizer = build_optimizer(model, "SGD", recipe, 0.5, {"0.weight": 0.25, "1.weight": 2.0, "0.bias": 0.25})
     groups = optimizer.param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    found = [([names[id(each)] for each in group["params"]], group["factor"], group["weight_decay"]) for group in groups]
+    found = [
+        ([names[id(each)] for each in group["params"]], group["factor"], group["weight_decay"]) for group in groups
+    ]
     assert found == [
         *((["1.bias"], 1.0, 0.0), ([], 1.0, 0.5), ([], 1.0, 0.0)),
         *((["0.weight"], 0.25, 0.5), (["0.bias"], 0.25, 0.0), (["1.weight"], 2.0, 0.0)),
