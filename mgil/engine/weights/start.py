@@ -27,7 +27,8 @@ class Start:
         norms: Names of the normalisations whose statistics came from there.
         carried: Names of the kernels that hold a layer of the weights, with the share of their taps that are that
             layer's.
-        new: Names of the parameters that did not come from there, or not as a whole: the last row's for other classes.
+        new: Names of the parameters that did not come from there.
+        classes: Every class of the network was one of the weights'.
     """
 
     whole: bool = False
@@ -35,6 +36,7 @@ class Start:
     norms: tuple[str, ...] = ()
     carried: Mapping[str, float] = field(default_factory=dict)
     new: tuple[str, ...] = ()
+    classes: bool = False
 
 
 def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, report: Report) -> Start:
@@ -77,14 +79,13 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         *transfer.loaded,
         *(f"{name}.{key}" for name in firsts for key in ("conv.weight", "bn.weight", "bn.bias")),
     }
-    if len(checkpoint.names) != len(model.names) or -1 in places_in(checkpoint.names, model.names):
-        filled = {name for name in filled if not name.startswith(last)}
     return Start(
         whole,
         not of_head,
         tuple(_norms(model, filled | {f"{name}.bn.running_mean" for name in firsts})),
         {f"{name}.conv.weight": float(layer.conv.weight.ne(0).float().mean()) for name, layer in firsts.items()},
         tuple(name for name, _ in model.named_parameters() if name not in filled),
+        -1 not in places_in(checkpoint.names, model.names),
     )
 
 
