@@ -26,7 +26,7 @@ from mgil.engine.training.least_batch import check_least_batch
 from mgil.engine.training.log import RunLog, columns
 from mgil.engine.training.own_files import PICTURED_BATCHES, own_files
 from mgil.engine.training.plots import check_plots
-from mgil.engine.training.precision import Precision
+from mgil.engine.training.precision import Precision, precision_of
 from mgil.engine.training.progress import Progress
 from mgil.engine.training.random_state import seed_everything
 from mgil.engine.training.run_claim import RunClaim
@@ -128,7 +128,8 @@ def put_together(
     changes = {} if config.hyp or resumed else splits.data.hyp  # a data set may change the default recipe alone
     config = resolved(config, splits.data, task)
     recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
-    precision = Precision(config.amp, device)
+    precision = precision_of(config.amp, device, resumed is not None, report)
+    config = replace(config, amp=precision.choice)  # last.pt has it: the run goes on in the same numbers elsewhere
     of_weights = replace(config, cfg="") if resumed else config
     model = make_model(of_weights, task, splits.data.names, checkpoint, report).to(device)
     config = replace(config, imgsz=model.imgsz)
