@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mgil.engine.amp import amp_flag, check_amp_and_half
 from mgil.engine.input_size import check_input_size
 from mgil.files.flags import Refused, check_fields, flag, natural_int, positive_int, refused
 from mgil.tasks.registry import with_options
@@ -50,7 +51,8 @@ class ValFlags:
     project: str = flag("runs/val", help="results go to project/name")
     name: str = flag("exp", help="results go to project/name")
     exist_ok: bool = flag(False, help="write into project/name even when it exists")
-    half: bool = flag(False, help="float16, on CUDA")
+    half: bool = flag(False, help="float16, on CUDA; the same as --amp fp16")
+    amp: str = amp_flag()
     strict: bool = flag(False, help="a bad label or image is an error")
     download: bool = flag(
         False, help="fetch what is missing: the data set from the URL in its YAML, YOLOv5's weights by their name"
@@ -60,6 +62,7 @@ class ValFlags:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_amp_and_half(self.amp, self.half)
         check_input_size(self.imgsz)
         if self.verbose and self.task == "speed":
             raise ValueError("--verbose lists scores by class, --task speed measures times alone; leave --verbose out")

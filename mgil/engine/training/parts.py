@@ -27,7 +27,7 @@ from mgil.engine.training.least_batch import check_least_batch
 from mgil.engine.training.log import RunLog, columns
 from mgil.engine.training.own_files import PICTURED_BATCHES, own_files
 from mgil.engine.training.plots import check_plots
-from mgil.engine.training.precision import Precision
+from mgil.engine.training.precision import Precision, precision_of
 from mgil.engine.training.progress import Progress
 from mgil.engine.training.random_state import seed_everything
 from mgil.engine.training.resume import sound_state
@@ -135,13 +135,13 @@ def put_together(
         splits = load_splits(config, task, report)
     changes = {} if config.hyp or resumed else splits.data.hyp  # a data set may change the default recipe alone
     config = resolved(config, splits.data, task)
-    precision = Precision(config.amp, device)
+    precision = precision_of(config.amp, device, resumed is not None, report)
+    config = replace(config, amp=precision.choice)  # last.pt has it: the run goes on in the same numbers elsewhere
     of_weights = replace(config, cfg="") if resumed else config
     model, start = make_model(of_weights, task, splits.data.names, checkpoint, report, device)
-    config = replace(config, imgsz=model.imgsz)
-    config = config if resumed else with_recipe(config, task, start)
-    source = resumed.training["hyp"] if resumed else config.hyp or {}
-    recipe = _for_classes(load_recipe(task.recipe, source, changes), start if not resumed else Start(), report)
+    config = with_recipe(replace(config, imgsz=model.imgsz), task, start)
+    recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
+    recipe = recipe if resumed else _for_classes(recipe, start, report)
     frozen = freeze_rows(model, config.freeze)
     resting, factors = _from_start(model, recipe, config, start, resumed)
     if not resumed:

@@ -151,7 +151,7 @@ def finish(run: RunParts) -> None:
         run.report(f"no val split, so nothing is scored and no epoch is the best: take {weights / 'last.pt'}")
         return
     chosen = weights / ("last.pt" if config.nosave or not (weights / "best.pt").exists() else "best.pt")
-    model = model_from_checkpoint(chosen, run.device)
+    model = model_from_checkpoint(chosen, run.device).computing_in(run.trainer.precision.of_validation)
     found = validate(run, model, loss=None, pictures=not config.noplots)
     run.report(found.speed_line(run.eval_batch, run.task.last_stage))
     for line in found.scores.lines(config.imgsz, verbose=False):

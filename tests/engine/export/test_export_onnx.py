@@ -201,8 +201,10 @@ def test_half(name: str, model: DetectionModel, tmp_path: Path) -> None:
     exported = export(tmp_path, name, half=True)
     images = pictures((64, 64), 2)
     gap = (exported(images) - model(images)).abs()
-    assert 0 < gap[..., 4:].max() < 0.03
-    assert gap[..., :4].max() < 1.5
+    assert exported.in_bfloat16 + bool(exported.note) == (name == "openvino")
+    scores, pixels = (0.2, 9.6) if exported.in_bfloat16 else (0.03, 1.5)
+    assert 0 < gap[..., 4:].max() < scores
+    assert gap[..., :4].max() < pixels
 
 
 @pytest.mark.nightly
