@@ -159,7 +159,7 @@ def test_every_size_gives_what_a_stride_2_convolution_gives(options: dict[str, A
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_every_parameter_learns(options: dict[str, Any]) -> None:
-    """At the first step; at the third where branches begin as zero: the first wakes gamma, the second what is before it."""
+    """At the first step, or the third where branches begin as zero: gamma wakes first, then what stands before it."""
     torch.manual_seed(0)
     block = MGIL(3, 12, **options)
     if block.mgaf is not None:
