@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mgil.block.mgil import MGIL
 from mgil.engine.weights.checkpoints import (
     Checkpoint,
+    Transfer,
     check_weights,
     model_from_checkpoint,
     some_of,
@@ -36,7 +37,7 @@ class Start:
         norms: Names of the normalisations whose statistics came from there.
         carried: Names of the kernels that hold a layer of the weights, with the share of their taps that are that
             layer's.
-        new: Names of the parameters that did not come from there.
+        new: Names of the parameters that did not come from there, or not as a whole: the last row's for other classes.
         left: Names of the tensors that differ from those of the weights, outside of blocks that were carried over.
         off: How far the outputs are from those of the weights' network, or the maps before the last row where its
             outputs are other ones; None: not compared.
@@ -78,11 +79,7 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
     whole = not carry.left and len(of_head) == len(left)
     outputs = not of_head and tuple(checkpoint.names) == tuple(model.names)
     off = difference(model, source, outputs) if whole and source else None
-    text = str(transfer)
-    if carry.carried or carry.left:
-        others = [name for name in left if not name.startswith(_inside(carry.left))]
-        text = f"{len(transfer.loaded)} of {transfer.total} tensors loaded by name; {carry}"
-        text += f"; not loaded: {some_of(others)}" if others else ""
+    text = _said(transfer, carry, left)
     if off is not None:
         what = "outputs" if outputs else "the maps before the head"
         text += f"; {what} agree to {off:.0e}" if off <= AGREE else f"; but {what} differ by up to {off:.1g}"
@@ -92,6 +89,8 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         *transfer.loaded,
         *(f"{name}.{key}" for name in firsts for key in ("conv.weight", "bn.weight", "bn.bias")),
     }
+    if len(checkpoint.names) != len(model.names) or -1 in places_in(checkpoint.names, model.names):
+        filled = {name for name in filled if not name.startswith(last)}
     return Start(
         whole,
         not of_head,
@@ -110,6 +109,15 @@ def _source(checkpoint: Checkpoint, report: Report) -> Network | None:
     except ValueError as error:
         report(f"no layer is carried over: {error}")
         return None
+
+
+def _said(transfer: Transfer, carry: CarryOver, left: Iterable[str]) -> str:
+    """What came from the weights, in a sentence."""
+    if not carry.carried and not carry.left:
+        return str(transfer)
+    others = [name for name in left if not name.startswith(_inside(carry.left))]
+    text = f"{len(transfer.loaded)} of {transfer.total} tensors loaded by name; {carry}"
+    return text + (f"; not loaded: {some_of(others)}" if others else "")
 
 
 def _same(own: Tensor, theirs: Tensor | None) -> bool:
