@@ -128,16 +128,16 @@ def _zeros(block: MGIL | FLIE, fine: LIE) -> list[Any]:
     Raises:
         ValueError: the block has no shortcuts around them.
     """
-    if len(fine) > 1 and not fine.residual:
-        raise ValueError("the later convolutions of the fine branch need a shortcut: make the block with residual=True")
-    bricks = list(fine)[1:]
-    if isinstance(block, MGIL) and block.cii is not None:
-        if block.mgaf is None:
-            raise ValueError("fusion sum counts the fine branch twice; it takes mgaf or none")
-        if not block.coarse_shortcut:
-            raise ValueError("the coarse branch needs a shortcut: make the block with coarse_shortcut=True")
-        bricks.append(block.cii.lie[-1])
-    return bricks
+    coarse = block.cii if isinstance(block, MGIL) else None
+    if isinstance(block, MGIL) and coarse is not None and block.mgaf is None:
+        raise ValueError("fusion sum counts the fine branch twice; it takes mgaf or none")
+    missing = ["residual=True"] if len(fine) > 1 and not fine.residual else []
+    if isinstance(block, MGIL) and coarse is not None and not block.coarse_shortcut:
+        missing.append("coarse_shortcut=True")
+    if missing:
+        options = " and ".join(missing)
+        raise ValueError(f"the later convolutions need shortcuts around them: make the block with {options}")
+    return [*list(fine)[1:], *([coarse.lie[-1]] if coarse is not None else [])]
 
 
 def _check_zero(brick: ConvNormAct) -> None:

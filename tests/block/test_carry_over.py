@@ -162,7 +162,8 @@ def changed(block: nn.Module, name: str, new: nn.Module) -> nn.Module:
 @pytest.mark.parametrize(
     ("make_block", "conv", "norm", "message"),
     [
-        (lambda: BLOCK(coarse_shortcut=True), {}, {}, "residual=True"),
+        (BLOCK, {}, {}, "make the block with residual=True and coarse_shortcut=True$"),
+        (lambda: BLOCK(coarse_shortcut=True), {}, {}, "make the block with residual=True$"),
         (lambda: BLOCK(residual=True), {}, {}, "coarse_shortcut=True"),
         (lambda: BLOCK(residual=True, cii_input="parallel"), {}, {}, "coarse_shortcut=True"),
         (lambda: BLOCK(fusion="sum", **START), {}, {}, "fusion sum"),
