@@ -18,7 +18,7 @@ from torch.nn.parameter import UninitializedParameter
 from mgil.block.carry_over import carry_over, least_kernel
 from mgil.block.conv import problem_at_zero
 from mgil.block.flie import FLIE
-from mgil.block.host import Host, Unit
+from mgil.block.host import Host, Slot, Unit
 from mgil.block.mgil import MGIL
 from mgil.block.space_to_channel import SpaceToChannel
 from mgil.block.strided import obstacle
@@ -127,21 +127,15 @@ def replace_stride2(
         kept.update(dict.fromkeys(_shortcuts(layers, kept), "1x1 shortcut, see the option shortcuts"))
     units = _units(model, [name for name in layers if name not in kept], kept)
     # All blocks are built before the first is put in: an option that one of them refuses changes nothing.
-    sct1x1 = {}
-    if shortcuts == "sct1x1":
-        sct1x1 = {name: _lossless_1x1(layers[name]) for name in _shortcuts(layers, kept)}
-        units = {name: unit for name, unit in units.items() if name not in sct1x1}
+    lossless = _shortcuts(layers, kept) if shortcuts == "sct1x1" else []
+    sct1x1 = {name: _lossless_1x1(layers[name]) for name in lossless}
     build = _carried_over if keep_function else _block
-    built = {name: build(name, layers[name], unit, block, options) for name, unit in units.items()}
+    built = {name: build(name, layers[name], units[name], block, options) for name in units if name not in sct1x1}
     kept.update({name: reason for name, reason in built.items() if isinstance(reason, str)})
     blocks = {name: new for name, new in built.items() if not isinstance(new, str)}
     if not blocks and not sct1x1:
         raise ValueError(_nothing_to_replace(model, kept))
-    for parent, child in [slot for name in blocks for slot in units[name].taken]:
-        _put(parent, child, nn.Identity())
-    for name, new in {**blocks, **sct1x1}.items():
-        parent_name, _, child = name.rpartition(".")
-        _put(model.get_submodule(parent_name), child, new)
+    _put_in(model, {**blocks, **sct1x1}, [slot for name in blocks for slot in units[name].taken])
     in_order = {name: kept[name] for name in layers if name in kept}
     _warn_of_shortcuts({name: layers[name] for name in blocks}, blocks)
     return Replacement(tuple(blocks), tuple(sct1x1), in_order, before, _count_parameters(model), keep_function)
@@ -300,6 +294,15 @@ def _in_place_of(conv: nn.Conv2d, new: nn.Module) -> nn.Module:
         if not hasattr(new, name):
             setattr(new, name, getattr(conv, name))
     return new.train(conv.training)
+
+
+def _put_in(model: nn.Module, layers: dict[str, nn.Module], taken: list[Slot]) -> None:
+    """Put new layers in by name, and nothing in the slots of what they have taken over."""
+    for parent, child in taken:
+        _put(parent, child, nn.Identity())
+    for name, new in layers.items():
+        parent_name, _, child = name.rpartition(".")
+        _put(model.get_submodule(parent_name), child, new)
 
 
 def _put(parent: nn.Module, child: str, new: nn.Module) -> None:

@@ -25,7 +25,7 @@ DESCRIPTIONS = {
     "val": "Evaluate weights on a data set: COCO AP, precision, recall, F1, confusion matrix, speed.",
     "detect": "Find objects in pictures, videos and streams: %(prog)s --weights best.pt --source folder/",
     "export": "Write weights in the formats of other runtimes: %(prog)s --weights best.pt --include onnx openvino",
-    "carry-over": "Write weights whose MGIL blocks begin as the plain stride-2 layers of others, with the same outputs: "
+    "carry-over": "Write weights whose MGIL blocks begin as the stride-2 layers of others, with the same outputs: "
     "%(prog)s --weights yolov5n.pt --cfg yolov5n-mgil-res.yaml",
 }
 

@@ -107,7 +107,7 @@ def test_blocks_without_shortcuts_to_make(weights: Path, name: str) -> None:
         ),
         (
             rows({**BLOCK, "lie_kernel": 1}),
-            "untrained: model.0: a 6x6 convolution reaches beyond a block's 1x1 one; make the block with first_kernel=3",
+            "model.0: a 6x6 convolution reaches beyond a block's 1x1 one; make the block with first_kernel=3",
             False,
             False,
         ),
