@@ -99,9 +99,8 @@ def halves(row: nn.Module) -> bool:
 def print_table(name: str, model: DetectionModel, costs: list[RowCost], size: int) -> None:
     """Print the stride-2 layers of a model, and the rest."""
     total = [sum(getattr(cost, key) for cost in costs) for key in ("mflops", "parameters", "ms")]
-    print(
-        f"\n{name} at {size} px: {total[0]:.1f} MFLOPs, {total[1] / 1e6:.2f} M parameters, {total[2]:.2f} ms without the head"
-    )
+    text = f"{total[0]:.1f} MFLOPs, {total[1] / 1e6:.2f} M parameters, {total[2]:.2f} ms without the head"
+    print(f"\n{name} at {size} px: {text}")
     print("| row | map | MFLOPs | parameters | ms |\n| --- | --- | --- | --- | --- |")
     shown = [cost for cost, row in zip(costs, model.model, strict=False) if halves(row)]
     sums = [sum(getattr(cost, key) for cost in shown) for key in ("mflops", "parameters", "ms")]

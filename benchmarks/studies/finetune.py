@@ -1,4 +1,4 @@
-"""Trained on from official yolov5n: what the block buys there, on pictures of 160 px (heads on sites) and 320 px (thermal).
+"""Trained on from official yolov5n: what the block buys there, at 160 px (heads on sites) and 320 px (thermal).
 
     python -m benchmarks.shrink FOLDER/helmet320.yaml --side 160 --output FOLDER/helmet160
     python -m benchmarks.study finetune --data-root FOLDER

@@ -26,6 +26,7 @@ class ConvNormAct(nn.Module):
         padding: zeros on each side; None keeps the size at stride 1, for an odd kernel.
         dilation: distance between the taps of the kernel.
         groups: number of channel groups.
+        conv_layer: class of the convolution.
         norm_layer: makes the normalisation from its channel count.
         act_layer: makes the activation.
 
@@ -42,13 +43,14 @@ class ConvNormAct(nn.Module):
         *,
         dilation: int = 1,
         groups: int = 1,
+        conv_layer: type[nn.Conv2d] = nn.Conv2d,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
         super().__init__()
         if padding is None:
             padding = dilation * (kernel_size // 2)
-        self.conv = nn.Conv2d(
+        self.conv = conv_layer(
             in_channels, out_channels, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=False
         )
         self.bn = norm_layer(out_channels)

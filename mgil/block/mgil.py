@@ -129,8 +129,8 @@ class MGIL(nn.Module):
     def unused_dilations(self, size_hw: tuple[int, int]) -> tuple[int, ...]:
         """Return the rates that see nothing but their own centre at this input size.
 
-        A 3x3 convolution whose rate reaches past both sides of the map has eight taps in the padding: legal, but
-        wasted.
+        A 3x3 convolution whose rate reaches past both sides of the map has eight taps in the padding. It runs as the
+        1x1 convolution that it is, see `DilatedConv2d`.
 
         Args:
             size_hw: height and width of the block's input, in pixels.

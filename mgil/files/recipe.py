@@ -67,7 +67,8 @@ class Recipe:
     # What BatchNorm normalises by in training: each batch, or the statistics that came with loaded weights, which then
     # stay as they are. Layers that no weights were loaded for take each batch all the same.
     batchnorm: str = "batch"
-    new_rate: float = 1.0  # learning rate of what loaded weights do not fill, as a multiple of that of the rest
+    # Learning rate of what loaded weights do not fill, as a multiple of lr0; where classes are not among theirs, of all.
+    new_rate: float = 1.0
 
     def __post_init__(self) -> None:
         for name, choices in self.texts.items():

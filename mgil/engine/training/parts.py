@@ -48,7 +48,7 @@ from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.engine.weights.start import Start
 from mgil.files.atomic import write_text_atomic
 from mgil.files.fonts import tell_missing_letters
-from mgil.files.recipe import Recipe, load_recipe
+from mgil.files.recipe import AnyRecipe, Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.networks.network import Network
@@ -140,7 +140,8 @@ def put_together(
     model, start = make_model(of_weights, task, splits.data.names, checkpoint, report, device)
     config = replace(config, imgsz=model.imgsz)
     config = config if resumed else with_recipe(config, task, start)
-    recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
+    source = resumed.training["hyp"] if resumed else config.hyp or {}
+    recipe = _for_classes(load_recipe(task.recipe, source, changes), start if not resumed else Start(), report)
     frozen = freeze_rows(model, config.freeze)
     resting, factors = _from_start(model, recipe, config, start, resumed)
     if not resumed:
@@ -149,8 +150,7 @@ def put_together(
         share = from_main(fill_memory(model, config.imgsz, precision))
         config = replace(config, batch_size=share * world_size())
         report(f"batch size {config.batch_size}")
-    if config.sync_bn:
-        _share_statistics(model, device)
+    _share_statistics(config, model, device)
     composer = task.composer(splits.train, recipe, config.imgsz, model.max_stride, config)
     still = (*frozen, *map(model.get_submodule, resting))
     check_least_batch(model, still, composer, config)
@@ -185,6 +185,15 @@ def open_log(parts: RunParts, closing: ExitStack) -> None:
             parts.task.draw_batch(batch.images.cpu(), batch.targets.cpu(), names, path)
 
 
+def _for_classes(recipe: AnyRecipe, start: Start, report: Report) -> AnyRecipe:
+    """The recipe for weights of other classes: the whole network has to learn, not the last row alone."""
+    if start == Start() or start.classes or recipe.new_rate == 1:
+        return recipe
+    rate = recipe.lr0 * recipe.new_rate
+    report(f"the weights do not know all classes: lr0 is {rate:g}, the recipe's {recipe.lr0:g} times its new_rate")
+    return replace(recipe, lr0=rate, new_rate=1.0)
+
+
 def _from_start(
     model: nn.Module, recipe: Recipe, config: TrainFlags, start: Start, resumed: Checkpoint | None
 ) -> tuple[tuple[str, ...], dict[str, float]]:
@@ -208,7 +217,9 @@ def _from_start(
     return resting, factors
 
 
-def _share_statistics(model: nn.Module, device: torch.device) -> None:
+def _share_statistics(config: TrainFlags, model: nn.Module, device: torch.device) -> None:
+    if not config.sync_bn:
+        return
     if world_size() == 1 or device.type != "cuda":
         raise ValueError("--sync-bn shares statistics between GPUs; it needs torchrun and several of them")
     nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, but for a model that is a BatchNorm itself

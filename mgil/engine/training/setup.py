@@ -198,7 +198,8 @@ def wasted_dilations(model: nn.Module, imgsz: int) -> list[str]:
             handle.remove()
     if not found:
         return []
-    return [f"at {imgsz} px these dilations reach past the whole feature map and see one pixel: {'; '.join(found)}"]
+    what = "these dilations reach past the whole feature map and run as 1x1 convolutions, as they see one pixel"
+    return [f"at {imgsz} px {what}: {'; '.join(found)}"]
 
 
 def freeze_rows(model: Network, freeze: tuple[int, ...]) -> tuple[nn.Module, ...]:

@@ -37,7 +37,8 @@ class Start:
         norms: Names of the normalisations whose statistics came from there.
         carried: Names of the kernels that hold a layer of the weights, with the share of their taps that are that
             layer's.
-        new: Names of the parameters that did not come from there, or not as a whole: the last row's for other classes.
+        new: Names of the parameters that did not come from there.
+        classes: Every class of the network was one of the weights'.
         left: Names of the tensors that differ from those of the weights, outside of blocks that were carried over.
         off: How far the outputs are from those of the weights' network, or the maps before the last row where its
             outputs are other ones; None: not compared.
@@ -48,6 +49,7 @@ class Start:
     norms: tuple[str, ...] = ()
     carried: Mapping[str, float] = field(default_factory=dict)
     new: tuple[str, ...] = ()
+    classes: bool = False
     left: tuple[str, ...] = ()
     off: float | None = None
 
@@ -89,14 +91,13 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         *transfer.loaded,
         *(f"{name}.{key}" for name in firsts for key in ("conv.weight", "bn.weight", "bn.bias")),
     }
-    if len(checkpoint.names) != len(model.names) or -1 in places_in(checkpoint.names, model.names):
-        filled = {name for name in filled if not name.startswith(last)}
     return Start(
         whole,
         not of_head,
         tuple(_norms(model, filled | {f"{name}.bn.running_mean" for name in firsts})),
         {f"{name}.conv.weight": float(layer.conv.weight.ne(0).float().mean()) for name, layer in firsts.items()},
         tuple(name for name, _ in model.named_parameters() if name not in filled),
+        -1 not in places_in(checkpoint.names, model.names),
         tuple(left),
         off,
     )

@@ -161,11 +161,11 @@ def test_freeze_everything(model: DetectionModel) -> None:
 
 
 def test_wasted_dilations() -> None:
-    """An MGIL behind a stride of 16 sees a 2x2 map in 32-px input: every rate above 1 reaches past it."""
+    """An MGIL behind a stride of 16 makes a 1x1 map of 32-px input: every rate reaches past it."""
     rows = [[-1, 1, "Conv", [8, 3, 2]]] * 4 + [[-1, 1, "MGIL", [8]]]
     model = build_model({"anchors": [[5, 5]], "backbone": rows, "head": [[[4], 1, "Detect", ["nc", "anchors"]]]} | NC)
     (line,) = wasted_dilations(model, 32)
-    assert line.startswith("at 32 px") and "model.4" in line
+    assert line.startswith("at 32 px") and "run as 1x1" in line and line.endswith(": model.4 (rate 1, 2, 3)")
     assert wasted_dilations(model, 1280) == []
     assert not any(module._forward_pre_hooks for module in model.modules())  # nothing is left behind
 
