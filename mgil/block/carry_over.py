@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mgil.block.conv import ConvNormAct, begin_at_zero
+from mgil.block.conv import ConvNormAct, begin_at_zero, problem_at_zero
 from mgil.block.flie import FLIE
 from mgil.block.lie import LIE
 from mgil.block.mgil import MGIL
 from mgil.block.reparameterise import phase_kernel
+from mgil.block.space_to_channel import SpaceToChannel
 from mgil.block.strided import obstacle
 
 OF_NORMS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -41,6 +42,8 @@ def carry_over(block: MGIL | FLIE, conv: nn.Conv2d, norm: nn.Module | None = Non
     flie = block.flie if isinstance(block, MGIL) else block
     if not isinstance(flie, FLIE):
         raise ValueError(f"carry_over fills a MGIL, FLIE or SPDConv, not a {type(block).__name__}")
+    if not isinstance(flie.sct, SpaceToChannel):
+        raise ValueError("the block is re-parameterised, for inference; fill the one that it was made from")
     first: Any = flie.lie[0]
     _check_conv(conv, first)
     _check_norm(norm, first)
@@ -49,8 +52,8 @@ def carry_over(block: MGIL | FLIE, conv: nn.Conv2d, norm: nn.Module | None = Non
     first.conv.weight.copy_(_lossless(conv, first.conv.kernel_size[0]))
     if norm is None:
         first.bn = nn.Identity()
-        if conv.bias is not None:
-            first.conv.bias = nn.Parameter(conv.bias.detach().to(first.conv.weight, copy=True))
+        bias = conv.bias
+        first.conv.bias = None if bias is None else nn.Parameter(bias.detach().to(first.conv.weight, copy=True))
     else:
         _copy_norm(norm, first.bn, conv.bias)
     for each in _zeros(block, flie.lie):
@@ -85,14 +88,13 @@ def _lossless(conv: nn.Conv2d, kernel_size: int) -> torch.Tensor:
 
 
 def _check_conv(conv: nn.Conv2d, first: ConvNormAct) -> None:
-    reason = "stride 1" if isinstance(conv, nn.Conv2d) and conv.stride == (1, 1) else obstacle(conv)
-    if reason:
+    if reason := obstacle(conv):
         raise ValueError(f"no block computes what this convolution does: {reason}")
     size = first.conv.kernel_size[0]
     if not _fits(conv, size):
         raise ValueError(
             f"a {conv.kernel_size[0]}x{conv.kernel_size[1]} convolution reaches beyond a block's {size}x{size} one; "
-            f"make the block with first_kernel={least_kernel(conv)}"
+            f"make the block with first_kernel={least_kernel(conv)} (a SPDConv with kernel_size)"
         )
     theirs, own = (conv.in_channels, conv.out_channels), (first.conv.in_channels // 4, first.conv.out_channels)
     if theirs != own or first.conv.in_channels % 4:
@@ -126,18 +128,20 @@ def _zeros(block: MGIL | FLIE, fine: LIE) -> list[Any]:
     Raises:
         ValueError: the block has no shortcuts around them.
     """
-    if len(fine) > 1 and not fine.residual:
-        raise ValueError("the later convolutions of the fine branch need a shortcut: make the block with residual=True")
-    bricks = list(fine)[1:]
-    if isinstance(block, MGIL) and block.cii is not None:
-        if block.mgaf is None:
-            raise ValueError("fusion sum counts the fine branch twice; it takes mgaf or none")
-        if not block.coarse_shortcut:
-            raise ValueError("the coarse branch needs a shortcut: make the block with coarse_shortcut=True")
-        bricks.append(block.cii.lie[-1])
-    return bricks
+    coarse = block.cii if isinstance(block, MGIL) else None
+    if isinstance(block, MGIL) and coarse is not None and block.mgaf is None:
+        raise ValueError("fusion sum counts the fine branch twice; it takes mgaf or none")
+    missing = ["residual=True"] if len(fine) > 1 and not fine.residual else []
+    if isinstance(block, MGIL) and coarse is not None and not block.coarse_shortcut:
+        missing.append("coarse_shortcut=True")
+    if missing:
+        options = " and ".join(missing)
+        raise ValueError(f"the later convolutions need shortcuts around them: make the block with {options}")
+    return [*list(fine)[1:], *([coarse.lie[-1]] if coarse is not None else [])]
 
 
 def _check_zero(brick: ConvNormAct) -> None:
-    if not isinstance(getattr(brick.bn, "weight", None), nn.Parameter):
-        raise ValueError(f"{type(brick.bn).__name__} has no weights that could begin at 0")
+    if not all(isinstance(getattr(brick.bn, name, None), nn.Parameter) for name in ("weight", "bias")):
+        raise ValueError(f"the block's {type(brick.bn).__name__} has no weight and bias that could begin at 0")
+    if problem := problem_at_zero(brick.act):
+        raise ValueError(f"a branch that begins as zero cannot end with {problem}")

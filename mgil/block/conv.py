@@ -85,12 +85,14 @@ def begin_at_zero(layer: ConvNormAct) -> bool:
 
 def problem_at_zero(act: nn.Module) -> str:
     """Say why a branch that ends with `act` cannot begin as zero and learn; empty when it can."""
-    act = copy.deepcopy(act).to("cpu").eval()
-    with torch.enable_grad():
-        zero = torch.zeros(1, 1, 1, 1, device="cpu", requires_grad=True)
+    if any(parameter.is_meta for parameter in act.parameters()):
+        return ""  # it has no values
+    with torch.inference_mode(False), torch.enable_grad():
+        act = copy.deepcopy(act).to("cpu", torch.float32).eval()
+        zero = torch.zeros(1, 1, 1, 1, device="cpu", dtype=torch.float32, requires_grad=True)
         value = act(zero.clone())  # a copy: it may work in place
         (slope,) = torch.autograd.grad(value.sum(), zero)
     name = type(act).__name__
     if value.detach().item() != 0:
         return f"{name}, which gives {value.detach().item():.3g} at 0"
-    return "" if slope.item() else f"{name}, whose gradient at 0 is 0; another one wakes, e.g. later_act=nn.SiLU"
+    return "" if slope.item() else f"{name}, whose gradient at 0 is 0; give another one as later_act, e.g. SiLU"

@@ -18,7 +18,7 @@ from torch.nn.parameter import UninitializedParameter
 from mgil.block.carry_over import carry_over, least_kernel
 from mgil.block.conv import problem_at_zero
 from mgil.block.flie import FLIE
-from mgil.block.host import Host, Unit
+from mgil.block.host import Host, Slot, Unit
 from mgil.block.mgil import MGIL
 from mgil.block.space_to_channel import SpaceToChannel
 from mgil.block.strided import obstacle
@@ -26,6 +26,7 @@ from mgil.block.strided import obstacle
 SHORTCUTS = ("keep", "sct1x1", "block")
 # What a forward may read of a convolution besides calling it, e.g. to pad its input; a block has the old one's values.
 READ_OF_CONVS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+OF_THE_NETWORK = ("norm_layer", "act_layer", "last_act")  # options of a block that say what follows the convolution
 Select = str | Sequence[str] | Callable[[str, nn.Module], bool]
 
 
@@ -104,9 +105,10 @@ def replace_stride2(
         select: which convolutions: names or patterns with * and ?, where the name of a module stands for all in it; or
             a function of name and convolution. None means all.
         keep_function: every block begins as what it replaces, see `mgil.block.carry_over`, so that the network computes
-            what it did, in evaluation and in training mode. A `MGIL` is made with `residual` and `coarse_shortcut`,
-            with nn.SiLU as `later_act` where the network's activation is flat at 0, and with the `first_kernel` that a
-            7x7 one needs. What no block can compute stays as it was, and the result says why.
+            what it did, in evaluation and in training mode; in training mode, after an even kernel, for even sizes
+            alone. A `MGIL` is made with `residual` and `coarse_shortcut`, with nn.SiLU as `later_act` where the
+            network's activation is flat at 0, and with the `first_kernel` that a 7x7 one needs. What no block can
+            compute stays as it was, and the result says why.
         options: passed to every block; they take precedence over what the network has.
 
     Returns:
@@ -116,10 +118,7 @@ def replace_stride2(
         ValueError: there is nothing to replace, `select` has a name that is no strided convolution, `shortcuts` is
             unknown, or the block refuses an option. The network is then as it was.
     """
-    if not isinstance(model, nn.Module):
-        raise ValueError(f"replace_stride2 takes a network, a torch.nn.Module; got {model!r:.80}")
-    if shortcuts not in SHORTCUTS:
-        raise ValueError(f"shortcuts must be one of {', '.join(SHORTCUTS)}, got {shortcuts!r}")
+    _check_arguments(model, shortcuts, keep_function, options)
     before = _count_parameters(model)
     layers, kept = _strided(model)
     chosen = _chosen(select, layers)
@@ -128,23 +127,27 @@ def replace_stride2(
         kept.update(dict.fromkeys(_shortcuts(layers, kept), "1x1 shortcut, see the option shortcuts"))
     units = _units(model, [name for name in layers if name not in kept], kept)
     # All blocks are built before the first is put in: an option that one of them refuses changes nothing.
-    sct1x1 = {}
-    if shortcuts == "sct1x1":
-        sct1x1 = {name: _lossless_1x1(layers[name]) for name in _shortcuts(layers, kept)}
-        units = {name: unit for name, unit in units.items() if name not in sct1x1}
-    begun = {name: _begun(name, layers[name], unit, block, keep_function, options) for name, unit in units.items()}
-    kept.update({name: problem for name, (_, problem) in begun.items() if problem})
-    blocks = {name: new for name, (new, problem) in begun.items() if not problem}
+    lossless = _shortcuts(layers, kept) if shortcuts == "sct1x1" else []
+    sct1x1 = {name: _lossless_1x1(layers[name]) for name in lossless}
+    build = _carried_over if keep_function else _block
+    built = {name: build(name, layers[name], units[name], block, options) for name in units if name not in sct1x1}
+    kept.update({name: reason for name, reason in built.items() if isinstance(reason, str)})
+    blocks = {name: new for name, new in built.items() if not isinstance(new, str)}
     if not blocks and not sct1x1:
         raise ValueError(_nothing_to_replace(model, kept))
-    for parent, child in [slot for name in blocks for slot in units[name].taken]:
-        _put(parent, child, nn.Identity())
-    for name, new in {**blocks, **sct1x1}.items():
-        parent_name, _, child = name.rpartition(".")
-        _put(model.get_submodule(parent_name), child, new)
+    _put_in(model, {**blocks, **sct1x1}, [slot for name in blocks for slot in units[name].taken])
     in_order = {name: kept[name] for name in layers if name in kept}
     _warn_of_shortcuts({name: layers[name] for name in blocks}, blocks)
     return Replacement(tuple(blocks), tuple(sct1x1), in_order, before, _count_parameters(model), keep_function)
+
+
+def _check_arguments(model: nn.Module, shortcuts: str, keep_function: bool, options: dict[str, Any]) -> None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"replace_stride2 takes a network, a torch.nn.Module; got {model!r:.80}")
+    if shortcuts not in SHORTCUTS:
+        raise ValueError(f"shortcuts must be one of {', '.join(SHORTCUTS)}, got {shortcuts!r}")
+    if keep_function and (own := [name for name in OF_THE_NETWORK if name in options]):
+        raise ValueError(f"keep_function takes {' and '.join(own)} from the network")
 
 
 def _strided(model: nn.Module) -> tuple[dict[str, Any], dict[str, str]]:
@@ -217,7 +220,10 @@ def _layers(unit: Unit) -> dict[str, Any]:
     return found if unit.ends_active else {**found, "last_act": False}
 
 
-def _block(name: str, conv: nn.Conv2d, block: Callable[..., nn.Module], options: dict[str, Any]) -> nn.Module:
+def _block(
+    name: str, conv: nn.Conv2d, unit: Unit, block: Callable[..., nn.Module], options: dict[str, Any]
+) -> nn.Module:
+    options = {**_layers(unit), **options}
     try:
         inspect.signature(block).bind(conv.in_channels, conv.out_channels, **options)
     except TypeError as error:
@@ -233,32 +239,43 @@ def _block(name: str, conv: nn.Conv2d, block: Callable[..., nn.Module], options:
     return _in_place_of(conv, new.to(conv.weight))
 
 
-def _begun(
-    name: str,
-    conv: nn.Conv2d,
-    unit: Unit,
-    block: Callable[..., nn.Module],
-    keep_function: bool,
-    options: dict[str, Any],
-) -> tuple[nn.Module, str]:
-    """Return a block for `conv`, and why it cannot begin as that where it should."""
-    own: dict[str, Any] = {}
-    if keep_function:
-        taken = inspect.signature(block).parameters
-        act = unit.act_layer() if unit.act_layer else nn.SiLU()
-        own = {"residual": True, "coarse_shortcut": True, "first_kernel": max(least_kernel(conv), 3)}
-        own |= {"later_act": nn.SiLU} if problem_at_zero(act) else {}
-        own = {key: value for key, value in own.items() if key in taken}
-    new = _block(name, conv, block, {**_layers(unit), **own, **options})
-    if not keep_function:
-        return new, ""
+def _carried_over(
+    name: str, conv: nn.Conv2d, unit: Unit, block: Callable[..., nn.Module], options: dict[str, Any]
+) -> nn.Module | str:
+    """Return a block that begins as `conv` and what follows it, or why there is none."""
+    options = {**_starting_options(conv, unit, block, options), **options}
+    new = _block(name, conv, unit, block, options)
     inner: Any = new.block if isinstance(new, FloorHalf) else new
     norm = unit.taken[0][0].get_submodule(unit.taken[0][1]) if unit.norm_layer else None
     try:
         carry_over(inner, conv, norm)
     except ValueError as error:
-        return new, str(error)
-    return new, ""
+        return str(error)
+    if unit.ends_active:  # the network's own, whose slopes may be trained
+        last = unit.taken[-1][0].get_submodule(unit.taken[-1][1])
+        (inner.flie if isinstance(inner, MGIL) else inner).lie[0].act = last.act if last is norm else last
+    return new
+
+
+def _starting_options(
+    conv: nn.Conv2d, unit: Unit, block: Callable[..., nn.Module], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the options with which `block` can begin as `conv` and what follows it, as far as it has them."""
+    taken = inspect.signature(block).parameters
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values()):  # it hands them on, to a MGIL
+        taken = inspect.signature(MGIL).parameters
+    given = {name: options.get(name, each.default) for name, each in taken.items()}
+    kernel = "lie_kernel" if "lie_kernel" in taken else "kernel_size"
+    own: dict[str, Any] = {}
+    if given.get("fine_convs") != 1:
+        own["residual"] = True
+    if given.get("fusion") != "none":
+        own["coarse_shortcut"] = True
+    if unit.act_layer and problem_at_zero(unit.act_layer()):
+        own["later_act"] = nn.SiLU
+    if isinstance(given.get(kernel), int) and given[kernel] < least_kernel(conv):
+        own["first_kernel" if "first_kernel" in taken else kernel] = least_kernel(conv)
+    return {name: value for name, value in own.items() if name in taken}
 
 
 def _lossless_1x1(conv: nn.Conv2d) -> nn.Module:
@@ -277,6 +294,15 @@ def _in_place_of(conv: nn.Conv2d, new: nn.Module) -> nn.Module:
         if not hasattr(new, name):
             setattr(new, name, getattr(conv, name))
     return new.train(conv.training)
+
+
+def _put_in(model: nn.Module, layers: dict[str, nn.Module], taken: list[Slot]) -> None:
+    """Put new layers in by name, and nothing in the slots of what they have taken over."""
+    for parent, child in taken:
+        _put(parent, child, nn.Identity())
+    for name, new in layers.items():
+        parent_name, _, child = name.rpartition(".")
+        _put(model.get_submodule(parent_name), child, new)
 
 
 def _put(parent: nn.Module, child: str, new: nn.Module) -> None:

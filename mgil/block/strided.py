@@ -12,7 +12,7 @@ from mgil.block.host import has_hooks
 
 def obstacle(conv: Any) -> str:
     """Say why `conv` has no equivalent block; empty when it has one."""
-    if conv.transposed:
+    if getattr(conv, "transposed", False):
         return "transposed: it enlarges the map"
     if not isinstance(conv, nn.Conv2d):
         return f"{type(conv).__name__}, not Conv2d"

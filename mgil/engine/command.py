@@ -1,4 +1,4 @@
-"""The commands `mgil train`, `mgil val`, `mgil detect` and `mgil export`; train.py and its neighbours are the same.
+"""The commands `mgil train|val|detect|export|carry-over`; train.py and its neighbours are the first four.
 
 What a command runs is imported once its flags are read, so that --help and a mistyped flag answer at once.
 """
@@ -14,6 +14,7 @@ from mgil.engine.export.config import export_config
 from mgil.engine.export.formats import format_table
 from mgil.engine.prediction.config import detect_config
 from mgil.engine.training.config import train_config
+from mgil.engine.weights.carry_over_config import CarryOverConfig
 from mgil.files.flags import build
 from mgil.files.names import hint_for
 from mgil.tasks.registry import DEFAULT_TASK, task_names
@@ -24,6 +25,8 @@ DESCRIPTIONS = {
     "val": "Evaluate weights on a data set: COCO AP, precision, recall, F1, confusion matrix, speed.",
     "detect": "Find objects in pictures, videos and streams: %(prog)s --weights best.pt --source folder/",
     "export": "Write weights in the formats of other runtimes: %(prog)s --weights best.pt --include onnx openvino",
+    "carry-over": "Write weights whose MGIL blocks begin as the stride-2 layers of others, with the same outputs: "
+    "%(prog)s --weights yolov5n.pt --cfg yolov5n-mgil-res.yaml",
 }
 
 
@@ -81,7 +84,22 @@ def export(arguments: Arguments = None, prog: str | None = None) -> None:
         run_cli(lambda: run_export(config))
 
 
-COMMANDS: dict[str, Callable[[Arguments, str], None]] = {"train": train, "val": val, "detect": detect, "export": export}
+def carry_over(arguments: Arguments = None, prog: str | None = None) -> None:
+    """Run `mgil carry-over`; arguments and errors as for `train`."""
+    with one_line_errors():
+        config = parse(CarryOverConfig, arguments, description=DESCRIPTIONS["carry-over"], prog=prog)
+        from mgil.engine.weights.carry_over import run_carry_over
+
+        run_cli(lambda: run_carry_over(config))
+
+
+COMMANDS: dict[str, Callable[[Arguments, str], None]] = {
+    "train": train,
+    "val": val,
+    "detect": detect,
+    "export": export,
+    "carry-over": carry_over,
+}
 
 
 def main(arguments: Arguments = None) -> None:
@@ -101,6 +119,6 @@ def main(arguments: Arguments = None) -> None:
 
 
 def _help() -> str:
-    rows = [f"  {name:8}{text % {'prog': f'mgil {name}'}}" for name, text in DESCRIPTIONS.items()]
+    rows = [f"  {name:12}{text % {'prog': f'mgil {name}'}}" for name, text in DESCRIPTIONS.items()]
     usage = f"usage: mgil {{{','.join(COMMANDS)}}} [flags]"
     return "\n".join([usage, "", *rows, "", "mgil COMMAND --help lists the flags of a command."])

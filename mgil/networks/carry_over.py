@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,12 +92,16 @@ def difference(model: Network, source: Network, head: bool) -> float:
         model: One network.
         source: The other, on the same device.
         head: Compare what the last row returns; else what it gets.
+
+    Returns:
+        The difference; Inf where the two make maps of other shapes.
     """
     side = min(model.imgsz, max(MOST_COMPARED_PX // model.max_stride, 1) * model.max_stride)
     noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    one, other = (_maps(network, noise, head) for network in (model, source))
-    pairs = zip(one, other, strict=True)
-    return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
+    ours, theirs = (_maps(network, noise, head) for network in (model, source))
+    if [each.shape for each in ours] != [each.shape for each in theirs]:
+        return math.inf
+    return max((float((one - other).abs().max()) for one, other in zip(ours, theirs, strict=True)), default=0.0)
 
 
 def _maps(network: Network, images: Tensor, head: bool) -> list[Tensor]:
@@ -113,4 +118,6 @@ def _maps(network: Network, images: Tensor, head: bool) -> list[Tensor]:
 
 
 def _tensors(values: Any) -> list[Tensor]:
-    return [values] if isinstance(values, Tensor) else [each for value in values for each in _tensors(value)]
+    if isinstance(values, Tensor):
+        return [values]
+    return [each for value in values for each in _tensors(value)] if isinstance(values, list | tuple) else []

@@ -114,7 +114,7 @@ class DetectionModel(Network):
         """The rows of the head that are a class's, in the order of the names; what is of no class comes along."""
         classes: list[int | None] = list(rows_by_name(names, self.names)) if len(names) == len(self.names) else []
         classes = classes or [place if place >= 0 else None for place in places_in(names, self.names)]
-        return self.head.in_class_order(state_dict, f"model.{len(self.model) - 1}.", classes)
+        return self.head.in_class_order(state_dict, f"model.{len(self.model) - 1}.", classes, len(names))
 
     @torch.no_grad()
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> DetectionModel:

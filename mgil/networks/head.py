@@ -102,7 +102,7 @@ class Detect(nn.Module):
         return torch.cat([self._decode_level(raw, level) for level, raw in enumerate(raws)], dim=1)
 
     def in_class_order(
-        self, state_dict: Mapping[str, Tensor], prefix: str, classes: Sequence[int | None]
+        self, state_dict: Mapping[str, Tensor], prefix: str, classes: Sequence[int | None], num_theirs: int
     ) -> Mapping[str, Tensor]:
         """A head's tensors, named `prefix` + own name, as this head can take them.
 
@@ -112,15 +112,14 @@ class Detect(nn.Module):
             prefix: Of the head's tensors.
             classes: For each of this head's classes that of the other head; None: there is none, and the rows of this
                 head stay.
+            num_theirs: Number of the other head's classes.
         """
         changed = dict(state_dict)
         for key, own in self.m.state_dict(prefix=f"{prefix}m.").items():
             theirs = state_dict.get(key)
-            if theirs is None or theirs.shape[1:] != own.shape[1:] or theirs.shape[0] % self.num_anchors:
+            if theirs is None or theirs.shape != (self.num_anchors * (num_theirs + 5), *own.shape[1:]):
                 continue
             rows = theirs.unflatten(0, (self.num_anchors, -1))
-            if max((index for index in classes if index is not None), default=-1) + 5 >= rows.shape[1]:
-                continue
             mixed = own.detach().clone().unflatten(0, (self.num_anchors, -1))
             mixed[:, :5] = rows[:, :5].to(mixed)
             for row, index in enumerate(classes):

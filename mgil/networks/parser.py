@@ -54,7 +54,7 @@ def parse(architecture: dict[str, Any], in_channels: int) -> Parsed:
     rows = [*architecture["backbone"], *architecture["head"]]
     if len(rows) > MOST_ROWS:
         raise ValueError(f"{source}: {len(rows)} rows, more than {MOST_ROWS}")
-    act_layer = _activation(architecture, source)
+    act_layer = _activation(architecture.get("activation", "SiLU"), source)
     repeats = 0
     channels: list[int] = []
     layers: list[nn.Module] = []
@@ -86,11 +86,10 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return math.ceil(channels / divisor) * divisor
 
 
-def _activation(architecture: dict[str, Any], source: str) -> type[nn.Module]:
-    text = str(architecture.get("activation", "SiLU"))
-    name = text.removeprefix("nn.").removesuffix("()")  # YOLOv5 writes nn.LeakyReLU()
+def _activation(text: Any, where: str) -> type[nn.Module]:
+    name = str(text).removeprefix("nn.").removesuffix("()")  # YOLOv5 writes nn.LeakyReLU()
     if name not in ACTIVATIONS:
-        raise ValueError(f"{source}: unknown activation {text!r}; known are {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"{where}: unknown activation {text!r:.80}; known are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 
@@ -139,6 +138,8 @@ def _build(
     names = {"nc": architecture["nc"], "anchors": architecture.get("anchors"), **WORDS}
     positional = [names.get(a, a) if isinstance(a, str) else a for a in arguments]
     options = dict(positional.pop()) if arguments and isinstance(arguments[-1], dict) else {}
+    if options.get("later_act") is not None:
+        options["later_act"] = _activation(options["later_act"], where)
     repeats = _repeats(number, architecture)
     options |= _host_options(layer.build, act_layer)
     if layer.kind in ("keep", "concat"):

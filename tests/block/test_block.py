@@ -29,6 +29,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"lie_kernel": 1},
     {"lie_kernel": 5},
     {"residual": True, "fine_convs": 3},
+    {"residual": True, "coarse_shortcut": True},
+    {"first_kernel": 5, "later_act": nn.GELU},
     {"cii_input": "parallel"},
     {"dilations": (1,)},
     {"dilations": (1, 2, 4, 7)},
@@ -157,10 +159,16 @@ def test_every_size_gives_what_a_stride_2_convolution_gives(options: dict[str, A
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_every_parameter_learns(options: dict[str, Any]) -> None:
+    """At the first step, or the third where branches begin as zero: gamma wakes first, then what stands before it."""
+    torch.manual_seed(0)
     block = MGIL(3, 12, **options)
     if block.mgaf is not None:
         nn.init.normal_(block.mgaf.fc.weight)
-    block(torch.randn(2, 3, 9, 8)).square().sum().backward()
+    optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
+    for _step in range(3 if options.get("residual") else 1):
+        optimizer.step()
+        optimizer.zero_grad()
+        block(torch.randn(2, 3, 9, 8)).square().mean().backward()
     for name, value in block.named_parameters():
         assert value.grad is not None and value.grad.abs().sum() > 0, name
 
@@ -177,6 +185,9 @@ def test_host_layers_are_used_everywhere() -> None:
     norms = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert len(norms) == 2 + 3 + 2
     assert all(norm.eps == 1e-3 and norm.momentum == 0.03 for norm in norms)
+    assert not any(isinstance(layer, nn.SiLU) for layer in block.modules())
+    block = MGIL(3, 8, later_act=nn.GELU, act_layer=nn.ReLU)
+    assert [name for name, layer in block.named_modules() if isinstance(layer, nn.ReLU)] == ["flie.lie.0.act"]
     assert not any(isinstance(layer, nn.SiLU) for layer in block.modules())
 
 
@@ -232,6 +243,11 @@ def test_unused_dilations_are_those_that_do_nothing(size_hw: tuple[int, int], un
         (lambda: MGIL(3, 8, residual="false"), "true or false, got 'false'"),
         (lambda: MGIL(3, 8, fine_convs=1, coarse_convs=1, residual=True), "residual does nothing"),
         (lambda: MGIL(3, 8, fine_convs=1, fusion="none", residual=True), "residual does nothing"),
+        (lambda: MGIL(3, 8, fine_convs=1, residual=True, coarse_shortcut=True), "residual does nothing"),
+        (lambda: MGIL(3, 8, coarse_shortcut="yes"), "coarse_shortcut must be true or false, got 'yes'"),
+        (lambda: MGIL(3, 8, coarse_shortcut=True, fusion="none"), "coarse_shortcut.*fusion none"),
+        (lambda: MGIL(3, 8, coarse_shortcut=True, cii_input="parallel"), "coarse_shortcut.*'parallel'"),
+        (lambda: MGIL(3, 8, first_kernel=4), "odd.*got 4"),
         (lambda: MGIL(3, 8, squeeze=0), "squeeze.*got 0"),
         (lambda: FLIE(3, 8, convs=0), "at least 1"),
         (lambda: LIE(3, 8, kernel_size=-1), "odd.*got -1"),
@@ -252,6 +268,8 @@ def test_conv_norm_act_keeps_the_size_by_default() -> None:
 @pytest.mark.parametrize("residual", [False, True])
 def test_a_part_of_lie_does_its_part(residual: bool) -> None:
     lie, x = LIE(6, 8, 3, residual=residual).eval(), torch.randn(2, 6, 5, 4)
+    for convolution in lie:
+        nn.init.normal_(convolution.bn.weight)
     assert torch.equal(lie[1:](lie[0](x)), lie(x))
     assert torch.equal(lie[2:](lie[:2](x)), lie(x))
     assert isinstance(lie[-1], ConvNormAct) and list(lie[1:]) == list(lie)[1:] and not lie[1:].training
@@ -267,5 +285,7 @@ def test_without_the_last_activation() -> None:
     fine = softplus(open_end.flie(x))
     torch.testing.assert_close(ended(x), fine + softplus(open_end.cii(fine)))
     assert open_end(x).min() < 0 < ended(x).min()
+    linear = LIE(3, 8, 3, residual=True, last_act=False)  # of which the later convolutions go on from a sum
+    assert [type(convolution.act) for convolution in linear] == [nn.Identity, nn.SiLU, nn.SiLU]
     with pytest.raises(ValueError, match="last_act must be true or false, got 'no'"):
         SPDConv(3, 8, last_act="no")  # type: ignore[arg-type]

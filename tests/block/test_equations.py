@@ -169,3 +169,19 @@ def test_residual_convolutions() -> None:
     block = randomise(MGIL(3, 8, fine_convs=3, residual=True))
     fine = lie(sct(as_array(x)), block.flie.lie, residual=True)
     assert_equal(block(x), mgaf(fine, cii(fine, block.cii, "split", residual=True), block.mgaf))
+
+
+def test_coarse_shortcut_and_a_larger_first_kernel() -> None:
+    x = torch.randn(2, 3, 5, 6)
+    block = randomise(MGIL(3, 8, fine_convs=3, residual=True, coarse_shortcut=True, first_kernel=5))
+    fine = lie(sct(as_array(x)), block.flie.lie, residual=True)
+    coarse = fine + cii(fine, block.cii, "split")
+    assert [conv.conv.kernel_size[0] for conv in block.flie.lie] == [5, 3, 3]
+    assert_equal(block(x), mgaf(fine, coarse, block.mgaf))
+
+
+def test_a_new_block_with_shortcuts_is_its_first_convolution() -> None:
+    x = torch.randn(2, 3, 5, 6)
+    block = MGIL(3, 8, residual=True, coarse_shortcut=True).eval()
+    nn.init.normal_(block.mgaf.fc.weight)
+    assert_equal(block(x), conv_norm_act(sct(as_array(x)), block.flie.lie[0]))

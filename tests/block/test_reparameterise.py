@@ -21,6 +21,7 @@ BLOCKS: list[tuple[type[FLIE] | type[MGIL], dict[str, Any]]] = [
     (MGIL, {"mrie": "sum", "fusion": "sum"}),
     (MGIL, {"mrie": "concat", "lie_kernel": 5}),
     (MGIL, {"fusion": "none", "lie_kernel": 1, "residual": True}),
+    (MGIL, {"first_kernel": 5, "residual": True, "coarse_shortcut": True}),
     (FLIE, {"convs": 3}),
     (SPDConv, {}),
 ]

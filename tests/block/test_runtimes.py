@@ -25,7 +25,7 @@ TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"cii_input": "parallel", "mrie": "sum"},
-    {"mrie": "concat", "fusion": "sum", "residual": True},
+    {"mrie": "concat", "fusion": "sum", "residual": True, "coarse_shortcut": True, "first_kernel": 5},
     {"fusion": "none"},
 ]
 OTHER_SIZES = [(1, 5, 8, 6), (3, 5, 7, 13), (2, 5, 1, 1), (1, 5, 2, 3)]
@@ -36,6 +36,10 @@ def forms(options: dict[str, Any]) -> list[nn.Module]:
     block = MGIL(5, 12, **options).eval()
     if block.mgaf is not None:
         nn.init.normal_(block.mgaf.fc.weight)
+    if options.get("residual"):  # what begins as zero has left its start too
+        for layer in block.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.uniform_(layer.weight, 0.5, 1.5)
     return [block, reparameterise(block, convert="always")]
 
 

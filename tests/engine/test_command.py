@@ -1,7 +1,8 @@
-"""`mgil train|val|detect|export`, and the four scripts, which are the same commands."""
+"""`mgil train|val|detect|export|carry-over`, and the four scripts, which are the same commands."""
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.formats import format_table
 from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.training.config import TrainConfig
+from mgil.engine.weights.carry_over_config import CarryOverConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -29,7 +31,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         seen.append((config, given))
 
     runs = ("training.run.run_train", "evaluation.run.run_val", "prediction.run.run_detect", "export.run.run_export")
-    for name in runs:
+    for name in (*runs, "weights.carry_over.run_carry_over"):
         monkeypatch.setattr(f"mgil.engine.{name}", run)
     return seen
 
@@ -41,6 +43,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         ("val --weights a.pt b.pt --img 64", (ValConfig(("a.pt", "b.pt"), imgsz=(64,)), None)),
         ("detect --weights a.pt --source x", (DetectConfig("a.pt", "x"), None)),
         ("export --weights a.pt --include onnx", (ExportConfig("a.pt", ("onnx",)), None)),
+        ("carry-over --weights a.pt --cfg b.yaml --output c.pt", (CarryOverConfig("a.pt", "b.yaml", "c.pt"), None)),
     ],
 )
 def test_a_word_runs_its_command(
@@ -51,9 +54,10 @@ def test_a_word_runs_its_command(
     COMMANDS[word](flags, None)
     monkeypatch.setattr(sys, "argv", ["mgil", *line.split()])
     main()
+    runpy.run_module("mgil", run_name="__main__")
     monkeypatch.setattr(sys, "argv", [f"{word}.py", *flags])
-    getattr(mgil.engine.command, word)()
-    assert runs == [expected] * 4
+    getattr(mgil.engine.command, word.replace("-", "_"))()
+    assert runs == [expected] * 5
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +65,8 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str], monkeypatch
     for arguments in (["--help"], ["-h"], [], None):
         main(arguments)
         out = capsys.readouterr().out
-        assert out.startswith("usage: mgil {train,val,detect,export} [flags]\n")
-        assert "  train   Train a network: mgil train [TASK] [flags]" in out
+        assert out.startswith("usage: mgil {train,val,detect,export,carry-over} [flags]\n")
+        assert "  train       Train a network: mgil train [TASK] [flags]" in out
         assert "mgil detect --weights best.pt --source folder/" in out
 
 
@@ -102,11 +106,13 @@ def test_flags_that_do_not_go_together_end_in_one_line(capsys: pytest.CaptureFix
 @pytest.mark.parametrize("word", COMMANDS)
 def test_help_and_mistakes_need_no_torch(word: str) -> None:
     """So that both answer at once; importing PyTorch takes seconds."""
+    has_script = (REPOSITORY / f"{word}.py").is_file()
+    start = f"from {word} import main" if has_script else f"from mgil.engine.command import {word.replace('-', '_')}"
     program = (
-        f"import sys, {word}\n"
+        f"import sys\n{start} as run\n"
         "for flags in (['--help'], ['--nonsense']):\n"
         "    try:\n"
-        f"        {word}.main(flags)\n"
+        "        run(flags)\n"
         "    except SystemExit as end:\n"
         "        print(end.code, file=sys.stderr)\n"
         "print(sorted({'torch', 'cv2', 'numpy'} & set(sys.modules)), file=sys.stderr)\n"

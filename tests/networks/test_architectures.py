@@ -92,6 +92,45 @@ def test_published_parameter_counts(name: str, parameters: int) -> None:
     assert sum(p.numel() for p in layers.parameters()) == parameters
 
 
+@pytest.mark.parametrize(
+    ("scale", "width", "plain"),
+    [
+        ("n", 0.25, 1_872_157),
+        ("s", 0.50, 7_235_389),
+        ("m", 0.75, 21_190_557),
+        ("l", 1.00, 46_563_709),
+        ("x", 1.25, 86_749_405),
+    ],
+)
+def test_blocks_that_begin_as_plain_layers_have_the_parameters_of_the_paper_s(
+    scale: str, width: float, plain: int
+) -> None:
+    """Shortcuts have none: seven blocks of five convolutions and a fusion in place of YOLOv5's seven layers."""
+    expected = plain
+    for given, channels in ((3, 64), (64, 128), (128, 256), (256, 512), (512, 1024), (256, 256), (512, 512)):
+        c, kernel = round(channels * width), 6 if given == 3 else 3
+        c_in, hidden = given if given == 3 else round(given * width), max(c // 8, 8)
+        expected += 9 * (4 * c_in + 4 * c) * c + 10 * c + (2 * c + 3) * hidden + 2 - (kernel**2 * c_in + 2) * c
+    assert sum(p.numel() for p in meta_layers(f"yolov5{scale}-mgil-res.yaml").parameters()) == expected
+    assert sum(p.numel() for p in meta_layers(f"yolov5{scale}-mgil.yaml").parameters()) == expected
+
+
+def test_a_new_network_of_such_blocks_is_one_of_its_first_convolutions() -> None:
+    torch.manual_seed(0)
+    model = build_model("yolov5n-mgil-res.yaml", num_classes=2, imgsz=64).eval()
+    blocks = [index for index, layer in enumerate(model.model) if isinstance(layer, MGIL)]
+    assert blocks == [0, 1, 3, 5, 7, 18, 21]
+    norms = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d)}
+    still = {name for name, layer in norms.items() if not layer.weight.any() and not layer.bias.any()}
+    assert still == {f"model.{index}.{part}.lie.1.bn" for index in blocks for part in ("flie", "cii")}
+    images = torch.rand(1, 3, 64, 96)
+    short = deepcopy(model)
+    for index in blocks:
+        block = short.model[index]
+        short.model[index] = nn.Sequential(block.flie.sct, block.flie.lie[0])
+    torch.testing.assert_close(model(images), short(images), rtol=1e-5, atol=1e-4)
+
+
 ROWS = {"mgil-lite": 23, "p2": 32, "p6": 34, "p34": 22}
 
 
@@ -204,7 +243,7 @@ def test_outputs_and_gradients(name: str, size_hw: tuple[int, int]) -> None:
     assert decoded.shape == (2, sum(3 * h * w for _, _, h, w, _ in expected), 8)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, "yolov5n-mgil-res.yaml"])
 def test_fused_model_gives_the_same_boxes(name: str) -> None:
     torch.manual_seed(1)
     model = build_model(name, num_classes=2, imgsz=96)

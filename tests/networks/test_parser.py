@@ -39,6 +39,20 @@ def test_the_good_one_builds() -> None:
     assert build_model(GOOD).stride.tolist() == [8, 16]
 
 
+def test_a_row_names_the_activation_of_what_begins_as_zero() -> None:
+    """In a network whose own would keep it at zero; a checkpoint keeps the word."""
+    given = deepcopy(GOOD) | {"activation": "ReLU"}
+    options = {"residual": True, "coarse_shortcut": True, "later_act": "nn.GELU()"}
+    given["backbone"][1] = [-1, 1, "MGIL", [32, options]]
+    model = build_model(given)
+    found = [type(module) for module in model.model[1].modules() if isinstance(module, nn.ReLU | nn.GELU)]
+    assert found == [nn.ReLU, *[nn.GELU] * 6]
+    assert model.architecture["backbone"][1][3][1]["later_act"] == "nn.GELU()"
+    given["backbone"][1][3][1]["later_act"] = None
+    with pytest.raises(ValueError, match="row 1 .*gradient at 0 is 0"):
+        build_model(given)
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
@@ -63,6 +77,11 @@ def test_the_good_one_builds() -> None:
         ([-1, 1, "Conv", [32, 3, 2, 1, 1, 1, 1, 1]], ["row 1", "wrong arguments for Conv"]),
         ([-1, 1, "MGIL", [32, {"fusion": "magic"}]], ["row 1", "fusion", "magic"]),
         ([-1, 1, "MGIL", [32, {"fushion": "sum"}]], ["row 1", "fushion"]),
+        ([-1, 1, "MGIL", [32, {"later_act": "Silu"}]], ["row 1", "unknown activation 'Silu'", "SiLU, ReLU"]),
+        ([-1, 1, "MGIL", [32, {"later_act": 5}]], ["row 1", "unknown activation 5"]),
+        ([-1, 1, "MGIL", [32, {"later_act": ["SiLU"]}]], ["row 1", "unknown activation ['SiLU']"]),
+        ([-1, 1, "MGIL", [32, {"residual": True, "later_act": "ReLU"}]], ["row 1", "ReLU, whose gradient"]),
+        ([-1, 1, "SPDConv", [32, {"later_act": "SiLU"}]], ["row 1", "wrong arguments for SPDConv"]),
         ([[-1, 0], 1, "Conv", [32]], ["row 1", "takes one input"]),
         ([-1, 1, "Detect", ["nc", "anchors"]], ["row 1", "last row"]),
         ([0, 1, "Concat", [1]], ["row 1", "Concat joins several inputs"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -78,9 +78,13 @@ class Transfer:
     def __str__(self) -> str:
         if not self.left:
             return f"all {self.total} tensors loaded"
-        more = f" and {len(self.left) - NAMES_SHOWN} more" if len(self.left) > NAMES_SHOWN else ""
-        names = ", ".join(self.left[:NAMES_SHOWN])
-        return f"{len(self.loaded)} of {self.total} tensors loaded; not loaded: {names}{more}"
+        return f"{len(self.loaded)} of {self.total} tensors loaded; not loaded: {some_of(self.left)}"
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Names as a list, cut where it gets long."""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def save_checkpoint(

@@ -6,15 +6,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mgil.block.mgil import MGIL
-from mgil.engine.weights.checkpoints import Checkpoint, check_weights, model_from_checkpoint, transfer_weights
+from mgil.engine.weights.checkpoints import (
+    Checkpoint,
+    Transfer,
+    check_weights,
+    model_from_checkpoint,
+    some_of,
+    transfer_weights,
+)
 from mgil.files.class_names import first_moved, places_in
 from mgil.files.text import Report
 from mgil.networks.carry_over import CarryOver, blocks_of, carry_over_layers, difference
 from mgil.networks.network import Network
+
+AGREE = 1e-3  # what rounding in float32 makes of maps, at most
 
 
 @dataclass(frozen=True)
@@ -23,12 +33,15 @@ class Start:
 
     Attributes:
         whole: All but the last row came from there: there is nothing to learn from scratch but what is a class's.
-        head: The last row came too, its boxes and objectness at least.
+        head: The last row came too, its boxes and objectness at least, with the anchors that it was trained with.
         norms: Names of the normalisations whose statistics came from there.
         carried: Names of the kernels that hold a layer of the weights, with the share of their taps that are that
             layer's.
         new: Names of the parameters that did not come from there.
         classes: Every class of the network was one of the weights'.
+        left: Names of the tensors that differ from those of the weights, outside of blocks that were carried over.
+        off: How far the outputs are from those of the weights' network, or the maps before the last row where its
+            outputs are other ones; None: not compared.
     """
 
     whole: bool = False
@@ -37,6 +50,8 @@ class Start:
     carried: Mapping[str, float] = field(default_factory=dict)
     new: tuple[str, ...] = ()
     classes: bool = False
+    left: tuple[str, ...] = ()
+    off: float | None = None
 
 
 def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, report: Report) -> Start:
@@ -53,26 +68,23 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
     """
     check_weights(checkpoint)
     tensors = _in_class_order(model, checkpoint, report)
-    source = model_from_checkpoint(checkpoint, fuse=False) if own_architecture and blocks_of(model) else None
+    source = _source(checkpoint, report) if own_architecture and blocks_of(model) else None
     carry = carry_over_layers(model, source) if source else CarryOver((), {})
     transfer = transfer_weights(model, tensors, skip=(".anchors",) if own_architecture and not carry.carried else ())
     if not transfer.loaded and not carry.carried:
         raise ValueError(f"--weights {checkpoint.path}: none of its tensors fits {model.architecture['source']}")
-    left = [name for name in transfer.left if not name.startswith(_inside(carry.carried))]
+    own = model.state_dict()
+    others = [name for name in transfer.left if not name.startswith(_inside(carry.carried))]
+    left = [name for name in others if not _same(own[name], tensors.get(name))]
     last = _inside([name for name, module in model.named_modules() if module is model.rows[-1]])
-    of_head = [name for name in left if name.startswith(last) and not name.endswith(".anchors")]
-    whole = not carry.left and not [name for name in left if not name.startswith(last)]
-    if carry.carried or carry.left:
-        others = [name for name in left if not name.startswith(_inside(carry.left))]
-        text = f"{len(transfer.loaded)} of {transfer.total} tensors loaded by name; {carry}"
-        text += f"; not loaded: {', '.join(others)}" if others else ""
-        if whole and source:
-            same = not of_head and tuple(checkpoint.names) == tuple(model.names)
-            text += (
-                f"; {'outputs' if same else 'the maps before the head'} agree to {difference(model, source, same):.0e}"
-            )
-    else:
-        text = str(transfer)
+    of_head = [name for name in left if name.startswith(last)]
+    whole = not carry.left and len(of_head) == len(left)
+    outputs = not of_head and tuple(checkpoint.names) == tuple(model.names)
+    off = difference(model, source, outputs) if whole and source else None
+    text = _said(transfer, carry, left)
+    if off is not None:
+        what = "outputs" if outputs else "the maps before the head"
+        text += f"; {what} agree to {off:.0e}" if off <= AGREE else f"; but {what} differ by up to {off:.1g}"
     report(f"{checkpoint.path}: {text}")
     firsts = _first_layers(model, carry.carried)
     filled = {
@@ -86,7 +98,31 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         {f"{name}.conv.weight": float(layer.conv.weight.ne(0).float().mean()) for name, layer in firsts.items()},
         tuple(name for name, _ in model.named_parameters() if name not in filled),
         -1 not in places_in(checkpoint.names, model.names),
+        tuple(left),
+        off,
     )
+
+
+def _source(checkpoint: Checkpoint, report: Report) -> Network | None:
+    """The network of the weights, where it can be built."""
+    try:
+        return model_from_checkpoint(checkpoint, fuse=False)
+    except ValueError as error:
+        report(f"no layer is carried over: {error}")
+        return None
+
+
+def _said(transfer: Transfer, carry: CarryOver, left: Iterable[str]) -> str:
+    """What came from the weights, in a sentence."""
+    if not carry.carried and not carry.left:
+        return str(transfer)
+    others = [name for name in left if not name.startswith(_inside(carry.left))]
+    text = f"{len(transfer.loaded)} of {transfer.total} tensors loaded by name; {carry}"
+    return text + (f"; not loaded: {some_of(others)}" if others else "")
+
+
+def _same(own: Tensor, theirs: Tensor | None) -> bool:
+    return theirs is not None and own.shape == theirs.shape and torch.equal(own, theirs.to(own))
 
 
 def _in_class_order(model: Network, checkpoint: Checkpoint, report: Report) -> Mapping[str, Tensor]:
