@@ -65,7 +65,7 @@ class LIE(nn.Sequential):
             self[0 if residual else -1].act = nn.Identity()
         if residual:
             for convolution in list(self)[1:]:
-                begin_at_zero(convolution)
+                begin_at_zero(convolution)  # type: ignore[arg-type]
         self.residual = residual
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
