@@ -50,10 +50,10 @@ class EvalLoader:
         targets: makes a batch's targets, (T, C) float32; None: there are none.
         stride: with `rect`, sides are multiples of this.
         rect: rectangles instead of squares.
-        workers: decoding threads; one works even with 0.
+        workers: decoding threads, no more than there are cores; one works even with 0.
         pad: with `rect`, border in strides that is added before rounding up.
         ahead: make the next batches in the background. Otherwise all threads decode a batch when it is asked for:
-            on a CPU that runs the network too, the threads of both then do not wait for each other (4,992 images
+            where all cores of a CPU run the network, the threads of both then do not wait for each other (4,992 images
             at 160 px on two cores: 46 s in place of 55).
         memory_budget: bytes in which to keep the resized images for the next time, if all of them fit.
         shape_hw: the one height and width of every batch, for networks that take no other; every image is made as
@@ -117,7 +117,8 @@ class EvalLoader:
         Raises:
             ValueError: see `Unreadable.add`.
         """
-        made = prefetched(self.batch, range(len(self)), threads=max(self.workers, 1)) if self.ahead else self._in_turn()
+        threads = max(1, min(self.workers, os.cpu_count() or 1))
+        made = prefetched(self.batch, range(len(self)), threads=threads) if self.ahead else self._in_turn(threads)
         return self._to_the_end(made)
 
     def _to_the_end(self, made: Iterable[EvalBatch]) -> Iterator[EvalBatch]:
@@ -126,8 +127,8 @@ class EvalLoader:
                 yield batch
         self.depths.close(self.unreadable.report)
 
-    def _in_turn(self) -> Iterator[EvalBatch]:
-        with ThreadPoolExecutor(max(1, min(self.workers, os.cpu_count() or 1))) as executor:
+    def _in_turn(self, threads: int) -> Iterator[EvalBatch]:
+        with ThreadPoolExecutor(threads) as executor:
             for index in range(len(self)):
                 yield self.batch(index, executor.map)
 
