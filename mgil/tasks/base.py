@@ -79,7 +79,7 @@ class Scores(Protocol):
 class Judge(Protocol):
     """Scores a network on one split, batch by batch.
 
-    `finish` and `add` may be called in another thread than `forward`, a batch behind it, but in order and one at a time.
+    `finish` and `add` may be called in another thread than `forward`, a batch behind it, but one by one and in order.
     """
 
     def forward(self, images: Tensor, with_loss: bool) -> tuple[Any, Any]:
@@ -219,6 +219,7 @@ class Loading:
     ahead: bool = True
     speed_only: bool = False
     strict: bool = False
+    reduced: bool = False
     report: Report = print
 
 

@@ -168,6 +168,7 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
         ahead=device.type != "cpu" or (has_idle_core() and not times_only),
         speed_only=times_only,
         strict=config.strict,
+        reduced=config.reduced_jpeg,
         report=report,
     )
     loader = task.eval_loader(subject.split, size, model.max_stride, config, loading)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -22,6 +23,8 @@ from mgil.tasks.detect.matching import Detections
 from mgil.tasks.detect.options import ValOptions
 from mgil.tasks.detect.scores import DetectScores, summarise
 from mgil.tasks.detect.suppression import suppression_of
+
+_IMAGES_OF_A_THREAD = 8  # fewer are not worth a thread
 
 
 class DetectJudge:
@@ -77,8 +80,17 @@ class DetectJudge:
         return self.model.head.decode(raws), [raw.float() for raw in raws]
 
     def finish(self, predictions: Tensor) -> list[Tensor]:
-        """Boxes (n, 6) of each image, pixels of the network input."""
-        return self.suppress(predictions.float())
+        """Boxes (n, 6) of each image, pixels of the network input.
+
+        A CPU shares the images out among as many threads as PyTorch has.
+        """
+        predictions = predictions.float()
+        threads = min(torch.get_num_threads(), len(predictions) // _IMAGES_OF_A_THREAD)
+        if predictions.device.type != "cpu" or threads < 2:
+            return self.suppress(predictions)
+        with ThreadPoolExecutor(threads) as executor:
+            shares = executor.map(self.suppress, predictions.tensor_split(threads))
+            return [boxes for share in shares for boxes in share]
 
     def add(self, batch: EvalBatch, found: list[Tensor]) -> None:
         """Keep a batch's boxes in original pixels."""
