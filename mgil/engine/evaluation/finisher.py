@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mgil.engine.memory_errors import memory_errors
+from mgil.files.threads import single_core_threads
 from mgil.tasks.base import Judge
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Finisher:
         self.seconds = 0.0
         beside = device.type == "cpu" and not at_once
         self.keeps_pace = beside and has_idle_core()  # beside the network
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="judge") if beside else None
+        self._executor = single_core_threads(1, "judge") if beside else None
         self._under_way: Future[None] | None = None
 
     def before_network(self) -> None:

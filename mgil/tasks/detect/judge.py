@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -18,6 +17,7 @@ from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.samples import Samples
 from mgil.files.class_names import places_in, same_classes
+from mgil.files.threads import single_core_threads
 from mgil.tasks.detect.augmented import check_augment, predict_views
 from mgil.tasks.detect.matching import Detections
 from mgil.tasks.detect.options import ValOptions
@@ -62,6 +62,7 @@ class DetectJudge:
             "max_det": options.max_det,
         }
         self.suppress = partial(suppression_of(model), **limits, multi_label=True, agnostic=self.one_class)
+        self.threads = torch.get_num_threads()
         self.parts: list[Detections] = []
         self.pictures = None
         if pictures is not None:
@@ -85,10 +86,10 @@ class DetectJudge:
         A CPU shares the images out among as many threads as PyTorch has.
         """
         predictions = predictions.float()
-        threads = min(torch.get_num_threads(), len(predictions) // _IMAGES_OF_A_THREAD)
+        threads = min(self.threads, len(predictions) // _IMAGES_OF_A_THREAD)
         if predictions.device.type != "cpu" or threads < 2:
             return self.suppress(predictions)
-        with ThreadPoolExecutor(threads) as executor:
+        with single_core_threads(threads, "suppression") as executor:
             shares = executor.map(self.suppress, predictions.tensor_split(threads))
             return [boxes for share in shares for boxes in share]
 

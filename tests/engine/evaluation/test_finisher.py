@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.evaluation.finisher import has_idle_core
 from mgil.engine.evaluation.run import run_val
 from mgil.engine.weights.checkpoints import save_checkpoint
+from mgil.files.threads import single_core_threads
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.judge import DetectJudge
 from mgil.tasks.detect.options import ValOptions
@@ -140,17 +142,31 @@ def test_a_core_is_idle_where_torch_has_fewer_threads(monkeypatch: pytest.Monkey
     assert has_idle_core()
 
 
+def test_a_thread_beside_the_network_computes_with_one_core() -> None:
+    """And leaves the number of all others as it was, of threads to come too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with single_core_threads(2, "test") as executor:
+            work = torch.ones(1 << 17)
+            sums = executor.map(lambda _: (float((work * 2).sum()), torch.get_num_threads()), range(4))
+            assert list(sums) == [(float(1 << 18), 1)] * 4
+        with ThreadPoolExecutor(1) as executor:
+            assert executor.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("images", [15, 16, 37])
-def test_boxes_are_the_same_from_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
+def test_boxes_are_the_same_from_any_number_of_threads(images: int) -> None:
     torch.manual_seed(images)
     predictions = torch.rand(images, 60, 9) * torch.tensor([64, 64, 30, 30, 1, 1, 1, 1, 1])
     predictions[3, :, 4] = 0
     data: Any = SimpleNamespace(names=tuple("abcd"))
     judge = DetectJudge(torch.nn.Identity(), make_samples([], []), data, ValOptions(iou_thres=0.4))
     found = {}
-    for threads in (1, 2, 3):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        found[threads] = judge.finish(predictions)
+    for judge.threads in (1, 2, 3):
+        found[judge.threads] = judge.finish(predictions)
     assert len(found[1]) == images and not len(found[1][3]) and len(found[1][0]) > 9
     for threads in (2, 3):
         assert all(map(torch.equal, found[1], found[threads])) and len(found[threads]) == images
