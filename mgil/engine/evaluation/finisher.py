@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mgil.engine.memory_errors import memory_errors
-from mgil.files.threads import single_core_threads
 from mgil.tasks.base import Judge
 
 if TYPE_CHECKING:
@@ -25,6 +25,23 @@ def has_idle_core() -> bool:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return torch.get_num_threads() < cores
+
+
+def one_core_thread() -> ThreadPoolExecutor:
+    """A thread in which PyTorch computes with one core.
+
+    With more it would bring an OpenMP team of its own. Then there are more of PyTorch's threads than cores, so those of
+    the network sleep at every barrier instead of spinning, and its forward pass takes up to half as long again.
+    """
+    return ThreadPoolExecutor(1, thread_name_prefix="judge", initializer=_use_one_core)
+
+
+def _use_one_core() -> None:
+    of_others = torch.get_num_threads()  # asking sets the thread up, which would undo the next line later
+    torch.set_num_threads(1)  # of this thread and of all to come
+    restoring = Thread(target=torch.set_num_threads, args=(of_others,))  # of those to come
+    restoring.start()
+    restoring.join()
 
 
 class Finisher:
@@ -48,7 +65,7 @@ class Finisher:
         self.seconds = 0.0
         beside = device.type == "cpu" and not at_once
         self.keeps_pace = beside and has_idle_core()  # beside the network
-        self._executor = single_core_threads(1, "judge") if beside else None
+        self._executor = one_core_thread() if beside else None
         self._under_way: Future[None] | None = None
 
     def before_network(self) -> None:

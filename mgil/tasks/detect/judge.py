@@ -17,14 +17,11 @@ from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.samples import Samples
 from mgil.files.class_names import places_in, same_classes
-from mgil.files.threads import single_core_threads
 from mgil.tasks.detect.augmented import check_augment, predict_views
 from mgil.tasks.detect.matching import Detections
 from mgil.tasks.detect.options import ValOptions
 from mgil.tasks.detect.scores import DetectScores, summarise
 from mgil.tasks.detect.suppression import suppression_of
-
-_IMAGES_OF_A_THREAD = 8  # fewer are not worth a thread
 
 
 class DetectJudge:
@@ -62,7 +59,6 @@ class DetectJudge:
             "max_det": options.max_det,
         }
         self.suppress = partial(suppression_of(model), **limits, multi_label=True, agnostic=self.one_class)
-        self.threads = torch.get_num_threads()
         self.parts: list[Detections] = []
         self.pictures = None
         if pictures is not None:
@@ -81,17 +77,8 @@ class DetectJudge:
         return self.model.head.decode(raws), [raw.float() for raw in raws]
 
     def finish(self, predictions: Tensor) -> list[Tensor]:
-        """Boxes (n, 6) of each image, pixels of the network input.
-
-        A CPU shares the images out among as many threads as PyTorch has.
-        """
-        predictions = predictions.float()
-        threads = min(self.threads, len(predictions) // _IMAGES_OF_A_THREAD)
-        if predictions.device.type != "cpu" or threads < 2:
-            return self.suppress(predictions)
-        with single_core_threads(threads, "suppression") as executor:
-            shares = executor.map(self.suppress, predictions.tensor_split(threads))
-            return [boxes for share in shares for boxes in share]
+        """Boxes (n, 6) of each image, pixels of the network input."""
+        return self.suppress(predictions.float())
 
     def add(self, batch: EvalBatch, found: list[Tensor]) -> None:
         """Keep a batch's boxes in original pixels."""
