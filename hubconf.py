@@ -25,11 +25,12 @@ def custom(
     _verbose: bool = True,
     device: str | int | torch.device | None = None,
     download: bool = False,
+    amp: str = "auto",
 ) -> nn.Module:
     """Load weights of your own; see `mgil.engine.hub.load.open_weights`."""
     from mgil.engine.hub.load import open_weights
 
-    return open_weights(path, autoshape, _verbose, device, download)
+    return open_weights(path, autoshape, _verbose, device, download, amp)
 
 
 def _named(
@@ -42,59 +43,60 @@ def _named(
     device: str | int | torch.device | None = None,
     path: str | os.PathLike[str] = "",
     download: bool = False,
+    amp: str = "auto",
 ) -> nn.Module:
     from mgil.engine.hub.load import open_named
 
-    return open_named(name, pretrained, channels, classes, autoshape, _verbose, device, path, download)
+    return open_named(name, pretrained, channels, classes, autoshape, _verbose, device, path, download, amp)
 
 
 def yolov5n(*given: typing.Any, **options: typing.Any) -> nn.Module:
-    """YOLOv5n, with pretrained, channels, classes, autoshape, _verbose, device, path (of its weights) and download."""
+    """YOLOv5n, with pretrained, channels, classes, autoshape, _verbose, device, path (of weights), download, amp."""
     return _named("yolov5n", *given, **options)
 
 
 def yolov5s(*given: typing.Any, **options: typing.Any) -> nn.Module:
-    """YOLOv5s, with pretrained, channels, classes, autoshape, _verbose, device, path (of its weights) and download."""
+    """YOLOv5s, with pretrained, channels, classes, autoshape, _verbose, device, path (of weights), download, amp."""
     return _named("yolov5s", *given, **options)
 
 
 def yolov5m(*given: typing.Any, **options: typing.Any) -> nn.Module:
-    """YOLOv5m, with pretrained, channels, classes, autoshape, _verbose, device, path (of its weights) and download."""
+    """YOLOv5m, with pretrained, channels, classes, autoshape, _verbose, device, path (of weights), download, amp."""
     return _named("yolov5m", *given, **options)
 
 
 def yolov5l(*given: typing.Any, **options: typing.Any) -> nn.Module:
-    """YOLOv5l, with pretrained, channels, classes, autoshape, _verbose, device, path (of its weights) and download."""
+    """YOLOv5l, with pretrained, channels, classes, autoshape, _verbose, device, path (of weights), download, amp."""
     return _named("yolov5l", *given, **options)
 
 
 def yolov5x(*given: typing.Any, **options: typing.Any) -> nn.Module:
-    """YOLOv5x, with pretrained, channels, classes, autoshape, _verbose, device, path (of its weights) and download."""
+    """YOLOv5x, with pretrained, channels, classes, autoshape, _verbose, device, path (of weights), download, amp."""
     return _named("yolov5x", *given, **options)
 
 
 def yolov5n6(*given: typing.Any, **options: typing.Any) -> nn.Module:
-    """YOLOv5n6, with pretrained, channels, classes, autoshape, _verbose, device, path (of its weights) and download."""
+    """YOLOv5n6, with pretrained, channels, classes, autoshape, _verbose, device, path (of weights), download, amp."""
     return _named("yolov5n6", *given, **options)
 
 
 def yolov5s6(*given: typing.Any, **options: typing.Any) -> nn.Module:
-    """YOLOv5s6, with pretrained, channels, classes, autoshape, _verbose, device, path (of its weights) and download."""
+    """YOLOv5s6, with pretrained, channels, classes, autoshape, _verbose, device, path (of weights), download, amp."""
     return _named("yolov5s6", *given, **options)
 
 
 def yolov5m6(*given: typing.Any, **options: typing.Any) -> nn.Module:
-    """YOLOv5m6, with pretrained, channels, classes, autoshape, _verbose, device, path (of its weights) and download."""
+    """YOLOv5m6, with pretrained, channels, classes, autoshape, _verbose, device, path (of weights), download, amp."""
     return _named("yolov5m6", *given, **options)
 
 
 def yolov5l6(*given: typing.Any, **options: typing.Any) -> nn.Module:
-    """YOLOv5l6, with pretrained, channels, classes, autoshape, _verbose, device, path (of its weights) and download."""
+    """YOLOv5l6, with pretrained, channels, classes, autoshape, _verbose, device, path (of weights), download, amp."""
     return _named("yolov5l6", *given, **options)
 
 
 def yolov5x6(*given: typing.Any, **options: typing.Any) -> nn.Module:
-    """YOLOv5x6, with pretrained, channels, classes, autoshape, _verbose, device, path (of its weights) and download."""
+    """YOLOv5x6, with pretrained, channels, classes, autoshape, _verbose, device, path (of weights), download, amp."""
     return _named("yolov5x6", *given, **options)
 
 

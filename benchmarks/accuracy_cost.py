@@ -3,8 +3,9 @@
     python -m benchmarks.accuracy_cost --data digits.yaml --img 64 --seeds 0 1 2
     python -m benchmarks.accuracy_cost --data path/to/helmet320.yaml --img 160 --epochs 12 --seeds 0 1 2
 
-Variants: `fast` is train.py as it is; `slow` has every fast path replaced by what it stands in for, at once; `streamed`
-decodes in every epoch and takes mosaic partners from its ring. Each path can be replaced alone too:
+Variants: `fast` is train.py as it is, in float32; `bf16` is the same with `--amp bf16`; `slow` has every fast path
+replaced by what it stands in for, at once; `streamed` decodes in every epoch and takes mosaic partners from its ring.
+Each path can be replaced alone too:
 
     no-window   affine maps as they were drawn, by warpAffine, in place of windows of whole pixels
     no-reduced  JPEGs decoded in full
@@ -87,7 +88,7 @@ SLOW_PATHS: dict[str, Callable[[], list[AbstractContextManager[Any]]]] = {
     "no-layout": lambda: [patch.object(Trainer, "memory_format", torch.contiguous_format)],
     "no-fused": lambda: [patch("mgil.engine.training.parts.build_optimizer", unfused)],
 }
-VARIANTS = ("fast", "slow", "streamed", *SLOW_PATHS)
+VARIANTS = ("fast", "slow", "streamed", "bf16", *SLOW_PATHS)
 
 
 def train(options: argparse.Namespace, variant: str, seed: int) -> Row:
@@ -101,6 +102,7 @@ def train(options: argparse.Namespace, variant: str, seed: int) -> Row:
         seed=seed,
         cache="none" if variant == "streamed" else "ram",
         workers=0,
+        amp="bf16" if variant == "bf16" else "off",
         noplots=True,
         nosave=True,
         project=str(OUTPUT / "scratch" / "accuracy"),

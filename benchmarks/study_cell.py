@@ -30,7 +30,7 @@ from mgil.datasets.reading.samples import Samples
 from mgil.engine.devices import select_device
 from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.log import read_results
+from mgil.engine.training.log import START_EPOCH, read_results
 from mgil.engine.training.run import run_train
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.atomic import write_text_atomic
@@ -119,7 +119,7 @@ def detect_ours(
 
 
 def train_ours(job: Mapping[str, Any], folder: Path) -> Path:
-    """Train from scratch, or go on where an interrupted training stopped; the run's folder."""
+    """Train from scratch or from weights, or go on where an interrupted training stopped; the run's folder."""
     definition = job["definition"]
     run = folder / "run"
     last = run / "weights" / "last.pt"
@@ -134,6 +134,7 @@ def train_ours(job: Mapping[str, Any], folder: Path) -> Path:
         (folder / "clock.json").unlink(missing_ok=True)
         config = TrainConfig(
             cfg=str(folder / "model.yaml"),
+            weights=job["weights"],
             data=job["data_yaml"],
             hyp=str(folder / "recipe.yaml"),
             epochs=definition["epochs"],
@@ -233,7 +234,7 @@ def read_curve(path: Path) -> list[float]:
     """mAP50-95 after each epoch, as the project's own validation says."""
     rows = read_results(path)
     column = next(name for name in AP_COLUMNS if name in rows[0])
-    return [float(row[column]) for row in rows]
+    return [float(row[column]) for row in rows if int(row["epoch"]) != START_EPOCH]
 
 
 def leave_with_parent() -> None:

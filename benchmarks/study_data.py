@@ -44,6 +44,23 @@ def find_data(name: str, roots: Sequence[Path]) -> Path:
         raise FileNotFoundError(f"{error}; name the folder that holds it with --data-root") from error
 
 
+def find_weights(name: str, roots: Sequence[Path]) -> Path:
+    """Weights to start from.
+
+    Args:
+        name: a path, or the name of a file.
+        roots: folders of data sets; weights lie there too, or in a folder `weights` beside one.
+
+    Raises:
+        FileNotFoundError: nowhere.
+    """
+    places = [Path(name), *(place / name for root in roots for place in (root, root.parent / "weights"))]
+    for place in places:
+        if place.is_file():
+            return place.resolve()
+    raise FileNotFoundError(f"weights {name} do not exist; put them into the folder that --data-root names")
+
+
 def split_yaml(data_yaml: Path, name: str, holdout: float, images: int, folder: Path) -> Path:
     """The data set as a cell sees it.
 

@@ -25,17 +25,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study_data import find_data
+from benchmarks.study_data import find_data, find_weights
 from benchmarks.study_models import Model
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.reading.config import load_data_config
 from mgil.engine.training.config import TrainConfig, TrainFlags
 from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS
 from mgil.files.recipe import load_recipe
-from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
+from mgil.tasks.detect.recipe import FINETUNE, DetectRecipe, default_recipe
 
 STUDIES = Path(__file__).parent / "studies"
-SETTINGS = ("data", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")
+SETTINGS = ("data", "weights", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")
+# Fields of the recipe that came after the first studies: at their defaults they define nothing.
+LATER = ("batchnorm", "new_rate")
 ONLY_KEYS = ("model", "data", "size", "seed")
 AUGMENTATION = {item.name for item in fields(AugmentConfig)}
 
@@ -46,8 +48,8 @@ class Cell:
 
     Attributes:
         model: what is trained.
-        train: a `TrainConfig` of data, imgsz, epochs, batch_size, patience, seed and hyp; the data set is found by
-            `benchmarks.study_data.find_data`. Epochs and batch size default to what the data set suggests.
+        train: a `TrainConfig` of data, weights, imgsz, epochs, batch_size, patience, seed and hyp; data set and weights
+            are found by `benchmarks.study_data`. Epochs and batch size default to what the data set suggests.
         recipe: changes to the recipe.
         holdout: fixed share of train to validate on, while val is left alone; 0: val is validated on.
         images: at most so many of each split, for trying things out; 0: all.
@@ -74,6 +76,8 @@ class Cell:
             raise ValueError(f"{self}: imgsz is missing; write e.g. imgsz=64")
         if self.train.batch_size < 0:
             raise ValueError(f"{self}: batch_size {self.train.batch_size} depends on the machine; write e.g. 16")
+        if self.model.peer and self.train.weights:
+            raise ValueError(f"{self}: weights {self.train.weights!r}: peers are trained from scratch")
         if self.model.peer and self.train.hyp:
             raise ValueError(f"{self}: hyp {self.train.hyp!r} is this project's; a peer has its own, change its recipe")
         if not 0 <= self.holdout < 1:
@@ -98,12 +102,14 @@ class PlannedCell:
     Attributes:
         model: its name in tables.
         data_yaml: the data set on this machine.
+        weights: the weights to start from on this machine; None: from scratch.
         definition: all that the result depends on, names and machines apart: plain values.
     """
 
     model: str
     data_yaml: Path
     definition: Mapping[str, Any]
+    weights: Path | None = None
 
     @property
     def data(self) -> str:
@@ -206,8 +212,10 @@ def plan(cell: Cell, roots: Sequence[Path]) -> PlannedCell:
     if cell.model.peer:
         recipe = {key: value for key, value in config.hyp.items() if key in AUGMENTATION} | dict(cell.recipe)
     else:
-        source = train.hyp or default_recipe(train.imgsz)
+        source = train.hyp or (FINETUNE if train.weights else default_recipe(train.imgsz))
         recipe = load_recipe(DetectRecipe, source, {**config.hyp, **cell.recipe}).as_dict()
+        unchanged = DetectRecipe().as_dict()
+        recipe = {key: value for key, value in recipe.items() if key not in LATER or value != unchanged[key]}
     definition = {
         **cell.facts,
         "model": cell.model.definition(),
@@ -221,7 +229,10 @@ def plan(cell: Cell, roots: Sequence[Path]) -> PlannedCell:
     for key in ("holdout", "images"):
         if getattr(cell, key):
             definition[key] = getattr(cell, key)
-    return PlannedCell(cell.model.name, data_yaml, definition)
+    weights = find_weights(train.weights, roots) if train.weights else None
+    if weights:
+        definition["weights"] = f"{weights.name}, sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()[:16]}"
+    return PlannedCell(cell.model.name, data_yaml, definition, weights)
 
 
 def read_only(texts: Iterable[str]) -> dict[str, list[str]]:

@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mgil.block import MGIL, SPDConv, reparameterise, replace_stride2
+    from mgil.block import MGIL, SPDConv, carry_over, reparameterise, replace_stride2
     from mgil.engine.prediction.load import load_model
 
 __version__ = "0.1.0"
 
-__all__ = ["MGIL", "SPDConv", "load_model", "reparameterise", "replace_stride2"]
+__all__ = ["MGIL", "SPDConv", "carry_over", "load_model", "reparameterise", "replace_stride2"]
 
 
 def __getattr__(name: str) -> Any:

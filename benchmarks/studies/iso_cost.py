@@ -24,6 +24,7 @@ MODELS = [
     Model("yolov5s"),
     Model("yolov5n", "yolov5n widened", like="yolov5n-mgil"),
     Model("yolov5n-mgil"),
+    Model("yolov5n-mgil-res"),
     Model("yolov5n", peer="yolov5"),
     Model("yolov5nu", peer="ultralytics"),
     Model("yolo11n", peer="ultralytics"),

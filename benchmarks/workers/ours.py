@@ -80,7 +80,7 @@ class Ours:
             make_loss(model.head, gains),
             optimizer,
             Schedule(optimizer, recipe, epochs, len(loader), batch),
-            Precision("auto", torch.device("cpu")),
+            Precision("off", torch.device("cpu")),  # as the peers, whatever this CPU has
             compiled=compiled,
         )
         self.epochs = 0
@@ -117,7 +117,8 @@ class Ours:
         """A whole run of val.py: all of it, its forward pass as it says, the same alone, and AP."""
         shapes = Shapes(torch.nn.modules.module.register_module_forward_pre_hook, DetectionModel)
         started = time.perf_counter()
-        options: dict[str, Any] = {"project": folder, "name": "ours", "exist_ok": True, "pad": 0.5}  # as the peer pads
+        options: dict[str, Any] = {"project": folder, "name": "ours", "exist_ok": True}
+        options |= {"pad": 0.5, "amp": "off"}  # as the peer pads and computes
         config = ValConfig(weights=(weights,), data=data, imgsz=(size,), batch_size=batch, **options)
         result = run_val(config, report=_silent)[size]
         assert isinstance(result.scores, DetectScores)

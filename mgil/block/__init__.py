@@ -1,5 +1,6 @@
 """MGIL: a stride-2 layer that loses no information, for any convolutional network."""
 
+from mgil.block.carry_over import carry_over
 from mgil.block.cii import CII
 from mgil.block.conv import ConvNormAct
 from mgil.block.flie import FLIE, SPDConv
@@ -22,6 +23,7 @@ __all__ = [
     "Replacement",
     "SPDConv",
     "SpaceToChannel",
+    "carry_over",
     "reparameterise",
     "replace_stride2",
 ]

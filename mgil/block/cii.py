@@ -21,8 +21,8 @@ class CII(nn.Module):
         out_channels: channels of the output.
         convs: convolutions of LIE, at least 1.
         kernel_size: odd side of their kernels.
-        residual: LIE's convolutions after the first add their input to what they return.
-        last_act: LIE ends with an activation.
+        residual: LIE's convolutions after the first add their input to what they return, see `LIE`.
+        last_act: what comes out has passed an activation.
         dilations: rates of MRIE.
         mrie: `split`, `sum` or `concat`, see `MRIE`.
         norm_layer: makes the normalisation from its channel count.

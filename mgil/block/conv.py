@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -25,6 +26,7 @@ class ConvNormAct(nn.Module):
         padding: zeros on each side; None keeps the size at stride 1, for an odd kernel.
         dilation: distance between the taps of the kernel.
         groups: number of channel groups.
+        conv_layer: class of the convolution.
         norm_layer: makes the normalisation from its channel count.
         act_layer: makes the activation.
 
@@ -41,13 +43,14 @@ class ConvNormAct(nn.Module):
         *,
         dilation: int = 1,
         groups: int = 1,
+        conv_layer: type[nn.Conv2d] = nn.Conv2d,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
         super().__init__()
         if padding is None:
             padding = dilation * (kernel_size // 2)
-        self.conv = nn.Conv2d(
+        self.conv = conv_layer(
             in_channels, out_channels, kernel_size, stride, padding, dilation=dilation, groups=groups, bias=False
         )
         self.bn = norm_layer(out_channels)
@@ -56,3 +59,38 @@ class ConvNormAct(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve, normalise, activate `x`."""
         return self.act(self.bn(self.conv(x)))
+
+
+def begin_at_zero(layer: ConvNormAct) -> bool:
+    """Let a brick whose output is added to something begin as zero: gamma and beta of its normalisation become 0.
+
+    The convolution keeps its weights, so that the normalisation's statistics are sound from the first batch on.
+
+    Returns:
+        Whether the brick now gives 0: a normalisation without weights to train stays as it is.
+
+    Raises:
+        ValueError: the activation is flat at 0, as ReLU is there for PyTorch: gamma, beta and the convolution would
+            never get a gradient. Or it is not 0 at 0.
+    """
+    gamma, beta = getattr(layer.bn, "weight", None), getattr(layer.bn, "bias", None)
+    if not isinstance(gamma, nn.Parameter) or not isinstance(beta, nn.Parameter):
+        return False
+    if problem := problem_at_zero(layer.act):
+        raise ValueError(f"a branch that begins as zero cannot end with {problem}")
+    nn.init.zeros_(gamma)
+    nn.init.zeros_(beta)
+    return True
+
+
+def problem_at_zero(act: nn.Module) -> str:
+    """Say why a branch that ends with `act` cannot begin as zero and learn; empty when it can."""
+    act = copy.deepcopy(act).to("cpu").eval()
+    with torch.enable_grad():
+        zero = torch.zeros(1, 1, 1, 1, device="cpu", requires_grad=True)
+        value = act(zero.clone())  # a copy: it may work in place
+        (slope,) = torch.autograd.grad(value.sum(), zero)
+    name = type(act).__name__
+    if value.detach().item() != 0:
+        return f"{name}, which gives {value.detach().item():.3g} at 0"
+    return "" if slope.item() else f"{name}, whose gradient at 0 is 0; another one wakes, e.g. later_act=nn.SiLU"

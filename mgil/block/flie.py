@@ -18,8 +18,10 @@ class FLIE(nn.Module):
         out_channels: channels of the output.
         convs: convolutions of LIE, at least 1.
         kernel_size: odd side of their kernels.
-        residual: LIE's convolutions after the first add their input to what they return.
-        last_act: LIE ends with an activation.
+        residual: LIE's convolutions after the first add their input to what they return, see `LIE`.
+        last_act: what comes out has passed an activation.
+        first_kernel: odd side of the first kernel, where it is another one.
+        later_act: makes the activation of the convolutions after the first, where it is another one.
         norm_layer: makes the normalisation from its channel count.
         act_layer: makes the activation.
 
@@ -35,6 +37,8 @@ class FLIE(nn.Module):
         *,
         residual: bool = False,
         last_act: bool = True,
+        first_kernel: int | None = None,
+        later_act: ActLayer | None = None,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
@@ -47,6 +51,8 @@ class FLIE(nn.Module):
             kernel_size,
             residual=residual,
             last_act=last_act,
+            first_kernel=first_kernel,
+            later_act=later_act,
             norm_layer=norm_layer,
             act_layer=act_layer,
         )

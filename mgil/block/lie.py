@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mgil.block.conv import ActLayer, ConvNormAct, NormLayer
+from mgil.block.conv import ActLayer, ConvNormAct, NormLayer, begin_at_zero
 
 
 class LIE(nn.Sequential):
@@ -18,16 +18,19 @@ class LIE(nn.Sequential):
         out_channels: channels of every convolution's output.
         convs: number of convolutions, at least 1.
         kernel_size: odd side of every kernel.
-        residual: every convolution after the first adds its input to what it returns.
-        last_act: the last convolution ends with an activation; not where a sum follows, as in shortcuts.
+        residual: every convolution after the first adds its input to what it returns, and begins by returning 0.
+        last_act: what comes out has passed an activation; false where a sum follows, as in shortcuts. With `residual`
+            it is then the first convolution that has none.
+        first_kernel: odd side of the first kernel, where it is another one.
+        later_act: makes the activation of the convolutions after the first, where it is another one.
         norm_layer: makes the normalisation from its channel count.
         act_layer: makes the activation.
 
     Shape: (B, in_channels, H, W) -> (B, out_channels, H, W).
 
     Raises:
-        ValueError: `convs` is below 1, `kernel_size` is not a positive odd number or `residual` or `last_act`
-            neither true nor false.
+        ValueError: `convs` is below 1, a kernel size is not a positive odd number, `residual` or `last_act` is neither
+            true nor false, or `residual` has an activation after which nothing that begins as 0 learns.
     """
 
     def __init__(
@@ -39,25 +42,30 @@ class LIE(nn.Sequential):
         *,
         residual: bool = False,
         last_act: bool = True,
+        first_kernel: int | None = None,
+        later_act: ActLayer | None = None,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
         if convs < 1:
             raise ValueError(f"LIE needs at least 1 convolution, got {convs}")
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"LIE needs an odd kernel size, so that the map keeps its size, got {kernel_size}")
+        first_kernel = kernel_size if first_kernel is None else first_kernel
+        for size in (kernel_size, first_kernel):
+            if size < 1 or size % 2 == 0:
+                raise ValueError(f"LIE needs an odd kernel size, so that the map keeps its size, got {size}")
         for name, value in (("residual", residual), ("last_act", last_act)):
             if not isinstance(value, bool):
                 raise ValueError(f"{name} must be true or false, got {value!r}")
-        widths = [in_channels] + [out_channels] * convs
+        options: dict[str, Any] = {"norm_layer": norm_layer, "act_layer": later_act or act_layer}
         super().__init__(
-            *(
-                ConvNormAct(width_in, width_out, kernel_size, norm_layer=norm_layer, act_layer=act_layer)
-                for width_in, width_out in zip(widths[:-1], widths[1:], strict=True)
-            )
+            ConvNormAct(in_channels, out_channels, first_kernel, norm_layer=norm_layer, act_layer=act_layer),
+            *(ConvNormAct(out_channels, out_channels, kernel_size, **options) for _ in range(convs - 1)),
         )
         if not last_act:
-            self[-1].act = nn.Identity()
+            self[0 if residual else -1].act = nn.Identity()
+        if residual:
+            for convolution in list(self)[1:]:
+                begin_at_zero(convolution)
         self.residual = residual
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -6,10 +6,58 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from mgil.block.conv import ActLayer, ConvNormAct, NormLayer
 
 MODES = ("split", "sum", "concat")
+
+
+class DilatedConv2d(nn.Conv2d):
+    """3x3 convolution of stride 1 that leaves out the taps which can only meet padding.
+
+    A rate of at least the map's height puts the upper and the lower row of taps outside the map wherever the kernel
+    stands, a rate of at least its width the outer columns. What is left is a 1x3, 3x1 or 1x1 convolution with the same
+    outputs and the same gradients; those of the left-out taps are zero, as they always were.
+
+    Shape: (B, in_channels, H, W) -> (B, out_channels, H, W); the padding is the dilation.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Convolve `input` (B, in_channels, H, W)."""
+        # A graph must not depend on the size it was made with, so it has all taps; what fx traces has no size at all.
+        graph = torch.jit.is_tracing() or torch.compiler.is_compiling() or not isinstance(input, torch.Tensor)
+        if graph or self.padding_mode != "zeros":
+            return self._conv_forward(input, self.weight, self.bias)
+        weight, padding, dilation = self._live_taps(input.shape[-2], input.shape[-1])
+        return functional.conv2d(input, weight, self.bias, self.stride, padding, dilation, self.groups)
+
+    def at_size(self, height: int, width: int) -> nn.Conv2d:
+        """Return the plain convolution that this one is on maps of one size, for inference."""
+        if self.padding_mode != "zeros":
+            return self
+        weight, padding, dilation = self._live_taps(height, width)
+        plain = nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            (weight.shape[2], weight.shape[3]),
+            padding=padding,
+            dilation=dilation,
+            groups=self.groups,
+            device="meta",
+        )
+        plain.weight, plain.bias = nn.Parameter(weight.detach().contiguous()), self.bias
+        return plain.train(self.training)
+
+    def _live_taps(self, height: int, width: int) -> tuple[torch.Tensor, tuple[int, int], tuple[int, int]]:
+        """The part of the kernel that meets the map, with its padding and its dilation."""
+        weight = self.weight
+        rows, columns = self.dilation[0], self.dilation[1]
+        if rows >= height:
+            weight, rows = weight[:, :, 1:2], 0
+        if columns >= width:
+            weight, columns = weight[:, :, :, 1:2], 0
+        return weight, (rows, columns), (max(rows, 1), max(columns, 1))
 
 
 class MRIE(nn.Module):
@@ -53,7 +101,15 @@ class MRIE(nn.Module):
         self.out_channels = out_channels * (len(dilations) if mode == "concat" else 1)
         widths = _shares(out_channels, len(dilations)) if mode == "split" else [out_channels] * len(dilations)
         self.branches = nn.ModuleList(
-            ConvNormAct(in_channels, width, 3, dilation=rate, norm_layer=norm_layer, act_layer=act_layer)
+            ConvNormAct(
+                in_channels,
+                width,
+                3,
+                dilation=rate,
+                conv_layer=DilatedConv2d,
+                norm_layer=norm_layer,
+                act_layer=act_layer,
+            )
             for width, rate in zip(widths, dilations, strict=True)
         )
 

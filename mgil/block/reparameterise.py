@@ -101,7 +101,7 @@ def _first_conv(flie: FLIE) -> nn.Conv2d:
 
 def _convert(flie: FLIE) -> None:
     conv = _first_conv(flie)
-    kernel = _strided_kernel(conv.weight.detach())
+    kernel = strided_kernel(conv.weight.detach())
     out_channels, in_channels, size, _ = kernel.shape
     padding = 2 * (conv.kernel_size[0] // 2)
     strided = nn.Conv2d(in_channels, out_channels, size, stride=2, padding=padding, bias=conv.bias is not None)
@@ -111,9 +111,17 @@ def _convert(flie: FLIE) -> None:
     flie.sct = PadToEven()
 
 
-def _strided_kernel(weight: torch.Tensor) -> torch.Tensor:
+def strided_kernel(weight: torch.Tensor) -> torch.Tensor:
     """Re-index the kernel (O, 4*C, k, k) over the phases of SCT as the kernel (O, C, 2*k, 2*k) over pixels."""
     out_channels, in_channels, size, _ = weight.shape
     phases = weight.reshape(out_channels, 2, 2, in_channels // 4, size, size)  # (O, column, row, C, k, k), SCT's order
     pixels = phases.permute(0, 3, 4, 2, 5, 1)  # (O, C, k, row, k, column)
     return pixels.reshape(out_channels, in_channels // 4, 2 * size, 2 * size).contiguous()
+
+
+def phase_kernel(kernel: torch.Tensor) -> torch.Tensor:
+    """Re-index the kernel (O, C, 2*k, 2*k) over pixels as (O, 4*C, k, k) over phases: `strided_kernel`'s inverse."""
+    out_channels, in_channels, size, _ = kernel.shape
+    pixels = kernel.reshape(out_channels, in_channels, size // 2, 2, size // 2, 2)  # (O, C, k, row, k, column)
+    phases = pixels.permute(0, 5, 3, 1, 2, 4)  # (O, column, row, C, k, k), SCT's order
+    return phases.reshape(out_channels, 4 * in_channels, size // 2, size // 2).contiguous()

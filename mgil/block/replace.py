@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
-from torch.nn.utils import parametrize
 
+from mgil.block.carry_over import carry_over, least_kernel
+from mgil.block.conv import problem_at_zero
 from mgil.block.flie import FLIE
-from mgil.block.host import Host, Unit, has_hooks
+from mgil.block.host import Host, Unit
 from mgil.block.mgil import MGIL
 from mgil.block.space_to_channel import SpaceToChannel
+from mgil.block.strided import obstacle
 
 SHORTCUTS = ("keep", "sct1x1", "block")
 # What a forward may read of a convolution besides calling it, e.g. to pad its input; a block has the old one's values.
@@ -37,6 +39,7 @@ class Replacement:
         kept: name -> reason of every strided convolution that was left as it was.
         parameters_before: parameters of the network as it was.
         parameters_after: and as it is now.
+        keeps_function: the network computes what it did.
     """
 
     replaced: tuple[str, ...]
@@ -44,13 +47,15 @@ class Replacement:
     kept: dict[str, str]
     parameters_before: int
     parameters_after: int
+    keeps_function: bool = False
 
     def __str__(self) -> str:
         """Return a few lines to read."""
         times = self.parameters_after / max(self.parameters_before, 1)
+        carried = ", carried over: the network computes what it did" if self.keeps_function else ""
         lines = [
             f"parameters: {self.parameters_before:,} -> {self.parameters_after:,} ({times:.2f} times)",
-            f"blocks ({len(self.replaced)}): {', '.join(self.replaced) or 'none'}",
+            f"blocks ({len(self.replaced)}{carried}): {', '.join(self.replaced) or 'none'}",
         ]
         if self.sct1x1:
             lines.append(f"lossless 1x1 shortcuts ({len(self.sct1x1)}): {', '.join(self.sct1x1)}")
@@ -79,6 +84,7 @@ def replace_stride2(
     *,
     shortcuts: str = "keep",
     select: Select | None = None,
+    keep_function: bool = False,
     **options: Any,
 ) -> Replacement:
     """Replace the stride-2 convolutions of `model`, in place, by new blocks of the same channels and output size.
@@ -97,6 +103,10 @@ def replace_stride2(
             `block`, a block as elsewhere, which has up to a hundred times their parameters.
         select: which convolutions: names or patterns with * and ?, where the name of a module stands for all in it; or
             a function of name and convolution. None means all.
+        keep_function: every block begins as what it replaces, see `mgil.block.carry_over`, so that the network computes
+            what it did, in evaluation and in training mode. A `MGIL` is made with `residual` and `coarse_shortcut`,
+            with nn.SiLU as `later_act` where the network's activation is flat at 0, and with the `first_kernel` that a
+            7x7 one needs. What no block can compute stays as it was, and the result says why.
         options: passed to every block; they take precedence over what the network has.
 
     Returns:
@@ -122,17 +132,19 @@ def replace_stride2(
     if shortcuts == "sct1x1":
         sct1x1 = {name: _lossless_1x1(layers[name]) for name in _shortcuts(layers, kept)}
         units = {name: unit for name, unit in units.items() if name not in sct1x1}
-    blocks = {name: _block(name, layers[name], block, {**_layers(unit), **options}) for name, unit in units.items()}
+    begun = {name: _begun(name, layers[name], unit, block, keep_function, options) for name, unit in units.items()}
+    kept.update({name: problem for name, (_, problem) in begun.items() if problem})
+    blocks = {name: new for name, (new, problem) in begun.items() if not problem}
     if not blocks and not sct1x1:
         raise ValueError(_nothing_to_replace(model, kept))
-    for parent, child in [slot for unit in units.values() for slot in unit.taken]:
+    for parent, child in [slot for name in blocks for slot in units[name].taken]:
         _put(parent, child, nn.Identity())
     for name, new in {**blocks, **sct1x1}.items():
         parent_name, _, child = name.rpartition(".")
         _put(model.get_submodule(parent_name), child, new)
     in_order = {name: kept[name] for name in layers if name in kept}
     _warn_of_shortcuts({name: layers[name] for name in blocks}, blocks)
-    return Replacement(tuple(blocks), tuple(sct1x1), in_order, before, _count_parameters(model))
+    return Replacement(tuple(blocks), tuple(sct1x1), in_order, before, _count_parameters(model), keep_function)
 
 
 def _strided(model: nn.Module) -> tuple[dict[str, Any], dict[str, str]]:
@@ -156,7 +168,7 @@ def _strided(model: nn.Module) -> tuple[dict[str, Any], dict[str, str]]:
         known.add((model.get_submodule(parent_name), child))
     kept = {}
     for name, layer in layers.items():
-        reason = _reason_to_keep(layer)
+        reason = obstacle(layer)
         if len(places[layer]) > 1:
             reason = f"stands in {len(places[layer])} places"
         elif not reason and weights[id(layer.weight)] > 1:
@@ -164,35 +176,6 @@ def _strided(model: nn.Module) -> tuple[dict[str, Any], dict[str, str]]:
         if reason:
             kept[name] = reason
     return layers, kept
-
-
-def _reason_to_keep(conv: Any) -> str:
-    """Say why `conv` has no equivalent block; empty when it has one."""
-    if conv.transposed:
-        return "transposed: it enlarges the map"
-    if not isinstance(conv, nn.Conv2d):
-        return f"{type(conv).__name__}, not Conv2d"
-    if parametrize.is_parametrized(conv) or "weight" not in conv._parameters:
-        return "its weight is computed (weight norm, pruning or another parametrisation)"
-    if type(conv).forward is not nn.Conv2d.forward or type(conv)._conv_forward is not nn.Conv2d._conv_forward:
-        return f"{type(conv).__name__} computes something else than Conv2d"
-    if has_hooks(conv):
-        return "has hooks, which a block would not call"
-    if conv.stride != (2, 2):
-        return f"stride {conv.stride}"
-    if conv.groups > 1:
-        return f"{conv.groups} groups"
-    if max(conv.dilation) > 1:
-        return f"dilation {conv.dilation}"
-    if conv.padding_mode != "zeros":
-        return f"padding mode {conv.padding_mode}"
-    if len(set(conv.kernel_size)) > 1:
-        return f"kernel {conv.kernel_size} is not square"
-    # The output is floor((H + slack) / 2) + 1; H/2 for every even H asks for a slack of -1 (odd kernel) or -2 (even).
-    padding: tuple[Any, ...] = (0, 0) if conv.padding == "valid" else conv.padding  # type: ignore[assignment]
-    if any(2 * each - conv.kernel_size[0] not in (-1, -2) for each in padding):
-        return f"kernel {conv.kernel_size} with padding {conv.padding} does not halve the map"
-    return ""
 
 
 def _chosen(select: Select | None, layers: dict[str, nn.Module]) -> set[str]:
@@ -248,6 +231,34 @@ def _block(name: str, conv: nn.Conv2d, block: Callable[..., nn.Module], options:
     if conv.kernel_size[0] % 2 == 0:
         new = FloorHalf(new)
     return _in_place_of(conv, new.to(conv.weight))
+
+
+def _begun(
+    name: str,
+    conv: nn.Conv2d,
+    unit: Unit,
+    block: Callable[..., nn.Module],
+    keep_function: bool,
+    options: dict[str, Any],
+) -> tuple[nn.Module, str]:
+    """Return a block for `conv`, and why it cannot begin as that where it should."""
+    own: dict[str, Any] = {}
+    if keep_function:
+        taken = inspect.signature(block).parameters
+        act = unit.act_layer() if unit.act_layer else nn.SiLU()
+        own = {"residual": True, "coarse_shortcut": True, "first_kernel": max(least_kernel(conv), 3)}
+        own |= {"later_act": nn.SiLU} if problem_at_zero(act) else {}
+        own = {key: value for key, value in own.items() if key in taken}
+    new = _block(name, conv, block, {**_layers(unit), **own, **options})
+    if not keep_function:
+        return new, ""
+    inner: Any = new.block if isinstance(new, FloorHalf) else new
+    norm = unit.taken[0][0].get_submodule(unit.taken[0][1]) if unit.norm_layer else None
+    try:
+        carry_over(inner, conv, norm)
+    except ValueError as error:
+        return new, str(error)
+    return new, ""
 
 
 def _lossless_1x1(conv: nn.Conv2d) -> nn.Module:

@@ -1,13 +1,18 @@
-"""What this machine has: the device to compute on, and a display."""
+"""What this machine has: the device to compute on, its number types, and a display."""
 
 from __future__ import annotations
 
 import os
 import sys
+from functools import cache
+from pathlib import Path
 
 import torch
 
+from mgil.engine.amp import AMP_CHOICES
 from mgil.engine.distributed import local_rank, world_size
+
+FOUND_AMX = "this CPU has AMX: the network computes in bfloat16; --amp off is float32"
 
 
 def select_device(text: str = "") -> torch.device:
@@ -54,6 +59,52 @@ def _numbered(text: str, processes: int) -> torch.device:
     if local_rank() >= len(numbers):
         raise ValueError(f"--device {text}: process {local_rank()} of this machine has no GPU; start one per GPU")
     return torch.device("cuda", int(numbers[local_rank()]))
+
+
+@cache
+def has_amx() -> bool:
+    """Whether PyTorch multiplies matrices of bfloat16 in this CPU's own units (Intel AMX, flag `amx_bf16`).
+
+    Like its library oneDNN it heeds the variable ONEDNN_MAX_CPU_ISA, which can forbid that.
+    """
+    highest = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if highest not in ("", "ALL", "DEFAULT") and "AMX" not in highest:
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):  # younger than the oldest PyTorch that is supported
+        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    listed = Path("/proc/cpuinfo")
+    return listed.is_file() and "amx_bf16" in listed.read_text(encoding="utf-8", errors="replace").split()
+
+
+def amp_on(device: torch.device, choice: str, *, training: bool = False) -> str:
+    """The number type that `--amp` means: off (float32), bf16 or fp16.
+
+    Args:
+        device: Where the network computes.
+        choice: `auto` is bf16 on a CPU with AMX. On a GPU it is bf16 or fp16 in training, and off else, as in YOLOv5,
+            whose flag for it is `--half`.
+        training: Whether it is trained.
+
+    Raises:
+        ValueError: An unknown choice, or float16 without a GPU.
+    """
+    if choice not in AMP_CHOICES:
+        raise ValueError(f"--amp {choice!r}: choose one of {', '.join(AMP_CHOICES)}")
+    if choice == "fp16" and device.type != "cuda":
+        raise ValueError(f"--amp fp16 needs a GPU, and the device is {device.type}; use --amp bf16 or off")
+    if choice != "auto":
+        return choice
+    if device.type == "cpu":
+        return "bf16" if has_amx() else "off"
+    if device.type == "cuda" and training:  # older cards than 8.0 only emulate bfloat16
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    return "off"
+
+
+def slow_amp(amp: str, device: torch.device) -> str:
+    """A line for people where a number type is slower than float32, else nothing."""
+    slow = amp == "bf16" and device.type == "cpu" and not has_amx()
+    return "--amp bf16: this CPU has no AMX, so that bfloat16 is slower here than float32" if slow else ""
 
 
 def lacks_display() -> bool:

@@ -14,6 +14,7 @@ from mgil.files.yaml_file import read_yaml_mapping
 
 FOLDER = shipped("data") / "hyps"
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
+BATCHNORM = ("batch", "loaded")
 # With gradients clipped to a norm of 10, no lower learning rate can make weights Inf in one step.
 MOST_RATE = 10.0
 SEARCHED_FACTOR = 3.0
@@ -41,7 +42,7 @@ class Recipe:
         ValueError: A value that cannot be right, named.
     """
 
-    texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS}
+    texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS, "batchnorm": BATCHNORM}
     without_effect: ClassVar[frozenset[str]] = frozenset()
     searched: ClassVar[Mapping[str, tuple[float, float]]] = {
         "lr0": (1e-5, 0.1),
@@ -51,6 +52,7 @@ class Recipe:
         "warmup_epochs": (0.1, 10.0),
         "warmup_momentum": (0.1, 0.95),
         "warmup_bias_lr": (1e-5, 0.2),
+        "new_rate": (0.1, 100.0),
     }
 
     lr0: float = 0.01  # learning rate after warm-up
@@ -59,9 +61,14 @@ class Recipe:
     weight_decay: float = 5e-4  # at the nominal batch size
     optimizer: str = "SGD"  # SGD, Adam or AdamW; the flag --optimizer overrules it
     nbs: int = 64  # nominal batch size: gradients of smaller batches are accumulated up to it
-    warmup_epochs: float = 3.0  # at least 100 iterations
+    warmup_epochs: float = 3.0  # at least 100 iterations, at most a third of the run
     warmup_momentum: float = 0.8  # momentum at the start of warm-up
     warmup_bias_lr: float = 0.1  # learning rate of the biases at the start of warm-up
+    # What BatchNorm normalises by in training: each batch, or the statistics that came with loaded weights, which then
+    # stay as they are. Layers that no weights were loaded for take each batch all the same.
+    batchnorm: str = "batch"
+    # Learning rate of what loaded weights do not fill, as a multiple of lr0; where classes are not among theirs, of all.
+    new_rate: float = 1.0
 
     def __post_init__(self) -> None:
         for name, choices in self.texts.items():
@@ -77,7 +84,7 @@ class Recipe:
                 raise ValueError(f"hyp {item.name}: {value!r} must not be negative")
         self.at_most_one("lrf")
         for name in ("lr0", "warmup_bias_lr"):  # lrf is at most 1, so lr0 * lrf is no larger than lr0
-            if getattr(self, name) > MOST_RATE:
+            if getattr(self, name) * (self.new_rate if name == "lr0" else 1) > MOST_RATE:
                 raise ValueError(f"hyp {name}: {getattr(self, name)!r}; the highest learning rate is {MOST_RATE:g}")
         if not self.momentum < 1 or not self.warmup_momentum < 1:
             raise ValueError(f"hyp momentum: {self.momentum!r} and {self.warmup_momentum!r} must be below 1")

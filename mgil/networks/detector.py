@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mgil.block.flie import FLIE
 from mgil.block.reparameterise import reparameterise
-from mgil.files.class_names import rows_by_name
+from mgil.files.class_names import places_in, rows_by_name
 from mgil.networks.config import load_architecture
 from mgil.networks.head import Detect
 from mgil.networks.layers import Concat, Conv
@@ -111,8 +111,10 @@ class DetectionModel(Network):
         return x  # type: ignore[return-value]  # the last layer is the head, which returns a list
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
-        """The rows of the head that are a class's, in the order of the names."""
-        return self.head.in_class_order(state_dict, f"model.{len(self.model) - 1}.", rows_by_name(names, self.names))
+        """The rows of the head that are a class's, in the order of the names; what is of no class comes along."""
+        classes: list[int | None] = list(rows_by_name(names, self.names)) if len(names) == len(self.names) else []
+        classes = classes or [place if place >= 0 else None for place in places_in(names, self.names)]
+        return self.head.in_class_order(state_dict, f"model.{len(self.model) - 1}.", classes)
 
     @torch.no_grad()
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> DetectionModel:

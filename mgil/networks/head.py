@@ -102,14 +102,31 @@ class Detect(nn.Module):
         return torch.cat([self._decode_level(raw, level) for level, raw in enumerate(raws)], dim=1)
 
     def in_class_order(
-        self, state_dict: Mapping[str, Tensor], prefix: str, classes: Sequence[int]
+        self, state_dict: Mapping[str, Tensor], prefix: str, classes: Sequence[int | None]
     ) -> Mapping[str, Tensor]:
-        """A head's tensors, named `prefix` + own name, with those classes' rows in place of class 0, 1, ..."""
-        rows = [*range(5), *(5 + index for index in classes)]
+        """A head's tensors, named `prefix` + own name, as this head can take them.
+
+        Args:
+            state_dict: Of a network whose head has as many anchors on maps of as many channels; else it is returned as
+                it is.
+            prefix: Of the head's tensors.
+            classes: For each of this head's classes that of the other head; None: there is none, and the rows of this
+                head stay.
+        """
         changed = dict(state_dict)
         for key, own in self.m.state_dict(prefix=f"{prefix}m.").items():
-            if key in changed and changed[key].shape == own.shape:
-                changed[key] = changed[key].unflatten(0, (self.num_anchors, -1))[:, rows].flatten(0, 1)
+            theirs = state_dict.get(key)
+            if theirs is None or theirs.shape[1:] != own.shape[1:] or theirs.shape[0] % self.num_anchors:
+                continue
+            rows = theirs.unflatten(0, (self.num_anchors, -1))
+            if max((index for index in classes if index is not None), default=-1) + 5 >= rows.shape[1]:
+                continue
+            mixed = own.detach().clone().unflatten(0, (self.num_anchors, -1))
+            mixed[:, :5] = rows[:, :5].to(mixed)
+            for row, index in enumerate(classes):
+                if index is not None:
+                    mixed[:, 5 + row] = rows[:, 5 + index].to(mixed)
+            changed[key] = mixed.flatten(0, 1)
         return changed
 
     def _decode_level(self, raw: Tensor, level: int) -> Tensor:

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mgil.block.flie import FLIE
+from mgil.networks.precision import DTYPES, as_float32, autocast
+
+ROUNDED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)  # layers that autocast casts the weights of
 
 
 class Network(nn.Module, ABC):
@@ -23,12 +26,40 @@ class Network(nn.Module, ABC):
         names: Class names by index.
         imgsz: Side in pixels that it was made for; also the default at inference.
         max_stride: Largest stride of any layer; sides of the input are multiples of it.
+        amp: Number type that it computes in when it is called, a key of `mgil.networks.precision.DTYPES`; its outputs
+            are float32 nevertheless. In training the trainer chooses, and this is "off".
     """
 
     architecture: dict[str, Any]
     names: tuple[str, ...]
     imgsz: int
     max_stride: int
+    amp: str = "off"
+    _exact: Sequence[tuple[nn.Module, str, nn.Parameter]] = ()  # what `computing_in` took the place of
+
+    def __call__(self, images: Tensor) -> Any:
+        """Run the hooks and `forward`, in the number type of `amp`."""
+        if self.amp == "off":
+            return super().__call__(images)
+        with autocast(images.device, self.amp):
+            return as_float32(super().__call__(images))
+
+    def computing_in(self, amp: str) -> Network:
+        """This network, for inference in another number type, in the memory layout that suits it.
+
+        The weights of its layers are rounded once, as autocast rounds them in every call, which takes longer than small
+        images do. "off" brings them back.
+        """
+        for layer, name, exact in self._exact:
+            setattr(layer, name, exact)
+        self.amp, self._exact = amp, []
+        if amp == "off":
+            return self
+        for layer in self.modules():
+            for name, exact in list(layer.named_parameters(recurse=False)) if isinstance(layer, ROUNDED) else ():
+                self._exact.append((layer, name, exact))
+                setattr(layer, name, nn.Parameter(exact.detach().to(DTYPES[amp]), requires_grad=False))
+        return self.to(memory_format=torch.channels_last)
 
     @property
     def rows(self) -> Sequence[nn.Module]:
@@ -41,7 +72,9 @@ class Network(nn.Module, ABC):
         return torch.tensor([float(self.max_stride)])
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
-        """Tensors of a network of as many classes, put in the order of this one's.
+        """Tensors of another network as this one can take them: what is a class's goes to the class of that name.
+
+        Of other classes than this one's, the tensors of the last row are filled up with this network's own.
 
         Args:
             state_dict: Its tensors; without outputs by class they stay as they are.

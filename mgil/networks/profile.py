@@ -37,6 +37,7 @@ def profile(model: nn.Module, size_hw: tuple[int, int] = (640, 640), channels: i
 
     Convolutions and matrix products count two operations per multiply-add; a BatchNorm that is not folded counts its
     scale and shift the same way (2 per element), which is how YOLOv5 arrives at its published 4.5 and 16.5 GFLOPs.
+    What runs at this size is counted: taps of dilated convolutions that only meet padding on a small map are not.
     """
     parameters = sum(p.numel() for p in model.parameters())
     twin = deepcopy(model).to("meta").eval()  # meta tensors have shapes and no contents: nothing is computed

@@ -192,6 +192,8 @@ class Exporting(Protocol):
     @property
     def half(self) -> bool: ...
     @property
+    def in_bfloat16(self) -> bool: ...
+    @property
     def int8(self) -> bool: ...
     @property
     def device(self) -> torch.device: ...
@@ -255,8 +257,8 @@ class Task(Protocol):
         """Evaluation batches."""
 
     # training
-    def default_recipe(self, imgsz: int) -> str:
-        """The recipe for an input size in pixels."""
+    def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
+        """The recipe for an input size in pixels; `finetune`: all but the last row comes from weights."""
 
     def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> Network:
         """A network from a YAML's name or a checkpoint's plain values. FileNotFoundError, ValueError: it cannot be."""
@@ -264,8 +266,10 @@ class Task(Protocol):
     def check_architecture(self, name: str) -> None:
         """Raise what `build` would for a name given by the user, before any data is read."""
 
-    def prepare(self, model: Any, split: Any, recipe: Any, imgsz: int, seed: int, options: Any, report: Report) -> None:
-        """Fit a fresh network to the data before training, e.g. its anchors."""
+    def prepare(
+        self, model: Any, split: Any, recipe: Any, imgsz: int, seed: int, options: Any, loaded: bool, report: Report
+    ) -> None:
+        """Fit a fresh network to the data before training, e.g. its anchors; `loaded`: its last row is from weights."""
 
     def loss(self, model: Any, recipe: Any, imgsz: int, options: Any, average: Average | None = None) -> Loss:
         """The training loss; `average` shares what must not differ between processes."""

@@ -45,6 +45,7 @@ def said(cell: Cell) -> str:
     recipe = {key: value for key, value in cell.recipe.items() if value != default[key]}
     network = [model.cfg, model.peer, model.rows, model.mgil, model.width, model.like]
     settings = [train.epochs, train.batch_size, train.patience, train.hyp, recipe, cell.holdout, cell.images]
+    settings += [train.weights] if train.weights else []
     return json.dumps([model.name, train.data, train.imgsz, train.seed, network, *settings], sort_keys=True)
 
 

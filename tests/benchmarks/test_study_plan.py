@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.study_models import Model
-from benchmarks.study_plan import Cell, PlannedCell, find_study, load_study, plan
+from benchmarks.study_plan import LATER, Cell, PlannedCell, find_study, load_study, plan
 from mgil.engine.training.config import TrainConfig, TrainFlags
 from mgil.files.recipe import load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe
@@ -83,6 +83,26 @@ def test_the_id_follows_the_definition_and_nothing_else(folder: Path, tiny: Mode
     assert one(Cell(tiny, TRAIN)).id not in ids
 
 
+def test_weights_are_known_by_what_they_hold(folder: Path, tiny: Model) -> None:
+    """Wherever they lie: beside the data, in a folder of their own, or at a path."""
+    cell = Cell(tiny, replace(TRAIN, weights="start.pt"))
+    with pytest.raises(FileNotFoundError, match="weights start.pt do not exist; .*--data-root"):
+        plan(cell, [folder / "data"])
+    beside, apart = folder / "data" / "start.pt", folder / "weights" / "start.pt"
+    apart.parent.mkdir()
+    beside.write_bytes(b"one"), apart.write_bytes(b"two")
+    found = plan(cell, [folder / "data"])
+    beside.unlink()
+    other = plan(cell, [folder / "data"])
+    assert (found.weights, other.weights) == (beside.resolve(), apart.resolve())
+    assert len({found.id, other.id, plan(Cell(tiny, TRAIN), [folder / "data"]).id}) == 3
+    apart.write_bytes(b"one")
+    assert plan(cell, [folder / "data"]).id == found.id
+    finetune = load_recipe(DetectRecipe, "finetune")
+    assert found.definition["recipe"]["batchnorm"] == "loaded"
+    assert found.definition["recipe"]["weight_decay"] == finetune.weight_decay
+
+
 def test_a_cell_is_set_over_its_data_set_over_the_defaults(folder: Path, tiny: Model) -> None:
     recipe = {"lrf": 0.5, "mosaic": 0.0}
     ours, changed, peer, peer_changed = planned(
@@ -95,6 +115,7 @@ def test_a_cell_is_set_over_its_data_set_over_the_defaults(folder: Path, tiny: M
     settings = [[cell.definition[key] for key in ("epochs", "batch", "patience")] for cell in (ours, changed)]
     assert settings == [[7, 16, 100], [70, 8, 4]]
     default = load_recipe(DetectRecipe, "hyp.lowres.yaml").as_dict()
+    default = {key: value for key, value in default.items() if key not in LATER}  # which it leaves as they were
     assert ours.definition["recipe"] == {**default, "fliplr": 0.0, "lr0": 0.5}
     assert changed.definition["recipe"] == {**default, "fliplr": 0.0, "mosaic": 0.0, "lr0": 0.1, "lrf": 0.5}
     # a peer keeps its own recipe, but for augmentation that the data ask for, and what is meant for it
@@ -121,9 +142,10 @@ def test_cells_are_chosen_by_patterns(folder: Path, tiny: Model) -> None:
     [
         ({"imgsz": 0}, {}, "yolov5n, squares, 0 px, seed 0: imgsz is missing"),
         ({"batch_size": -1}, {}, "batch_size -1 depends on the machine"),
-        ({"device": "cpu"}, {}, "device 'cpu': a cell sets data, hyp, epochs"),
+        ({"device": "cpu"}, {}, "device 'cpu': a cell sets data, weights, hyp, epochs"),
         ({"cfg": "yolov5s"}, {}, "cfg 'yolov5s': a cell sets data"),
         ({"hyp": "scratch-low"}, {"model": PEER}, "hyp 'scratch-low' is this project's"),
+        ({"weights": "a.pt"}, {"model": PEER}, "weights 'a.pt': peers are trained from scratch"),
         ({}, {"holdout": 3}, "holdout 3 must be from 0 to below 1"),
         ({}, {"images": -5}, "images -5 must be 0 or more"),
     ],

@@ -84,7 +84,7 @@ def sizes_used(weights: str, ground: Playground, tmp_path: Path, sides: tuple[in
     said("val", lambda lines: [*run_val(val, lines.append)])
     train = TrainConfig(cfg=write_yaml(tmp_path / "deeper.yaml", DEEPER), imgsz=sides[0])
     data, task = load_data_config(ground.data), task_named("detect")
-    said("train", lambda lines: make_model(resolved(train, data, task), task, data.names, None, lines.append).imgsz)
+    said("train", lambda lines: make_model(resolved(train, data, task), task, data.names, None, lines.append)[0].imgsz)
     return found
 
 

@@ -62,6 +62,14 @@ def test_the_cost_at_low_resolution_has_digits() -> None:
     assert str(wide).endswith(" MFLOPs at 32x64")
 
 
+def test_the_cost_on_small_maps_is_that_of_the_taps_on_them() -> None:
+    """A map of 4x2 pixels keeps a rate of 1; of a rate of 2 the middle column is left, of a rate of 4 the centre."""
+    block = MGIL(3, 12, mrie="sum", dilations=(1, 2, 4), fine_convs=1, coarse_convs=1, fusion="sum")
+    multiplications = 8 * (9 * 12 * 12 + 9 * 12 * 12 + (9 + 3 + 1) * 12 * 12)
+    normalised = 2 * 8 * 12 * 5
+    assert profile(block, (8, 4)).gflops * 1e9 == pytest.approx(2 * multiplications + normalised)
+
+
 @pytest.mark.parametrize(("gflops", "text"), [(1.0, "1.0 GFLOPs"), (0.99949, "999 MFLOPs"), (0.9997, "1.0 GFLOPs"),
                                               (104.26, "104.3 GFLOPs"), (0.00034567, "0.346 MFLOPs")])  # fmt: skip
 def test_digits_of_the_cost(gflops: float, text: str) -> None:

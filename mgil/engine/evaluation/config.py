@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mgil.engine.amp import amp_flag, check_amp_and_half
 from mgil.engine.input_size import check_input_size
 from mgil.files.flags import Refused, check_fields, flag, natural_int, positive_int, refused
 from mgil.tasks.registry import with_options
@@ -50,7 +51,8 @@ class ValFlags:
     project: str = flag("runs/val", help="results go to project/name")
     name: str = flag("exp", help="results go to project/name")
     exist_ok: bool = flag(False, help="write into project/name even when it exists")
-    half: bool = flag(False, help="float16, on CUDA")
+    half: bool = flag(False, help="float16, on CUDA; the same as --amp fp16")
+    amp: str = amp_flag()
     reduced_jpeg: bool = flag(
         False,
         help="decode large JPEGs at 1/2 to 1/8 of their size, as training does: faster, AP differs a little",
@@ -64,6 +66,7 @@ class ValFlags:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_amp_and_half(self.amp, self.half)
         check_input_size(self.imgsz)
         if self.verbose and self.task == "speed":
             raise ValueError("--verbose lists scores by class, --task speed measures times alone; leave --verbose out")

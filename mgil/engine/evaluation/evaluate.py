@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from mgil.engine.evaluation.finisher import Finisher, now
 from mgil.engine.memory_errors import memory_errors
+from mgil.networks.precision import autocast
 from mgil.tasks.base import Judge, Loss, Scores
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ def evaluate(
     judge: Judge,
     *,
     device: torch.device | None = None,
-    half: bool = False,
     loss: Loss | None = None,
     progress: bool = False,
     alone: bool = False,
@@ -54,21 +54,19 @@ def evaluate(
 
     Args:
         model: Maps (B, 3, H, W) float 0..1 to the task's predictions; set to evaluation mode for the run and put back.
+            A `Network` computes in the number type of its `amp`.
         loader: Batches of the split; the images that its `unreadable` names, if it has that, do not count.
         judge: Of this model on this split.
         device: Where the model is; by default that of its parameters.
-        half: Float16 arithmetic, CUDA only.
         loss: Validation loss, computed from the same forward pass where the model gives what it takes.
         progress: Show a progress bar.
         alone: One stage after the other, for times that are those of each stage alone.
 
     Raises:
-        ValueError: `half` on a CPU, or a batch that the GPU cannot hold.
+        ValueError: A batch that the GPU cannot hold.
     """
     device = device or next((p.device for p in model.parameters()), torch.device("cpu"))
-    if half and device.type != "cuda":
-        raise ValueError(f"half precision needs a CUDA device, not {device}; leave --half out")
-    clock = _Clock(device, half, loss)
+    clock = _Clock(device, getattr(model, "amp", "off"), loss)
     was_training = model.training
     model.eval()
     try:
@@ -91,8 +89,8 @@ def evaluate(
 class _Clock:
     """The stages of one batch up to its predictions, their times, and the running loss."""
 
-    def __init__(self, device: torch.device, half: bool, loss: Loss | None) -> None:
-        self.device, self.half, self.loss = device, half, loss
+    def __init__(self, device: torch.device, amp: str, loss: Loss | None) -> None:
+        self.device, self.amp, self.loss = device, amp, loss
         self.images = 0
         self.losses = torch.zeros(len(loss.terms) if loss else 0, device=device)
         self.memory = torch.zeros(0, device=device)
@@ -104,7 +102,7 @@ class _Clock:
         started = now(self.device)
         images = self._scaled(batch.images.to(self.device, non_blocking=True))
         scaled = now(self.device)
-        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.half):
+        with autocast(self.device, self.amp):  # for what a judge asks of the network beside its call
             predictions, outputs = judge.forward(images, self.loss is not None)
         self.seconds[0] += scaled - started
         self.seconds[1] += now(self.device) - scaled
@@ -118,7 +116,13 @@ class _Clock:
         """uint8 -> float 0..1, in the same memory for every batch: fresh pages cost more than the arithmetic."""
         if len(self.memory) < images.numel():
             self.memory = torch.empty(images.numel(), device=self.device)
-        return self.memory[: images.numel()].view(images.shape).copy_(images).div_(255)
+        memory = self.memory[: images.numel()]
+        batch, channels, height, width = images.shape
+        if self.amp == "off":
+            scaled = memory.view(images.shape)
+        else:  # channels last, see `Network.computing_in`
+            scaled = memory.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return scaled.copy_(images).div_(255)
 
     def mean_losses(self) -> tuple[float, ...]:
         return tuple((self.losses / max(self.images, 1)).tolist())

@@ -12,14 +12,16 @@ import torch
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.depths import DepthTally
 from mgil.datasets.reading.download import download_absent
+from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.data_of_weights import check_classes, data_named_by, default_data, load_trained_on
+from mgil.engine.devices import FOUND_AMX
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.finisher import has_idle_core
 from mgil.engine.evaluation.plots import plot_input_sizes
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.runs import new_run_folder
-from mgil.engine.runtimes.load import check_half, load_networks
+from mgil.engine.runtimes.load import chosen_amp, load_networks
 from mgil.engine.runtimes.model import check_fixed_size, device_for, fixed_size_hw
 from mgil.engine.weights.released import fetch_weights
 from mgil.files.csv_file import write_csv
@@ -69,11 +71,7 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
             that would be overwritten.
     """
     device = device_for(config.weights, config.device)
-    if config.half:
-        check_half(config.weights, device)
-    for path in config.weights if config.download else ():
-        fetch_weights(path, report)
-    task, model, trained_on, values = load_networks(config.weights, device)
+    task, model, trained_on, values = _networks(config, device, report)
     check_foreign(config, (ValFlags, options_of(task.name, "val")), f"{config.weights[0]} is of the task {task.name}")
     if config.task == "speed":
         config = replace(config, **task.speed_options)
@@ -115,6 +113,18 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
             _save_sizes(task, results, folder, written, report)
     report(f"results saved to {folder}")
     return results
+
+
+def _networks(
+    config: ValFlags, device: torch.device, report: Report
+) -> tuple[Task, Any, str | None, ValueRange | None]:
+    """As `load_networks`, once it is clear in which numbers they compute and the files are here."""
+    amp = chosen_amp(config.weights, config.amp, config.half, device, report)
+    if config.amp == "auto" and amp == "bf16":
+        report(FOUND_AMX)
+    for path in config.weights if config.download else ():
+        fetch_weights(path, report)
+    return load_networks(config.weights, device, amp=amp, report=report)
 
 
 def _input_sizes(config: ValFlags, model: Any, report: Report) -> tuple[int, ...]:
@@ -176,7 +186,7 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
     judge = task.judge(model, subject.split, subject.data, config, pictures)
-    found = evaluate(model, loader, judge, device=device, half=config.half, progress=True, alone=times_only)
+    found = evaluate(model, loader, judge, device=device, progress=True, alone=times_only)
     report(found.speed_line(config.batch_size, task.last_stage))
     return found
 

@@ -38,7 +38,7 @@ class ExportFlags:
     )
     batch_size: int = flag(1, kind=whole(1, MOST_SIDE), aliases=("--batch",), help="images in one run")
     device: str = flag("cpu", help="cpu, or a GPU's number, for torchscript, onnx and engine")
-    half: bool = flag(False, help="float16; input and output stay float32")
+    half: bool = flag(False, help="float16, for OpenVINO bfloat16 on CPUs that have it; input and output stay float32")
     int8: bool = flag(False, help="8-bit whole numbers, calibrated on the data set (onnx, openvino)")
     dynamic: bool = flag(False, help="batch, height and width are free")
     simplify: bool = flag(False, help="tidy up the ONNX graph with onnxslim")

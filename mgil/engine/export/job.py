@@ -29,6 +29,7 @@ class ExportJob:
         batch_size: Images in one run.
         device: Where the formats that ask for it are traced and checked.
         half: Float16 where the format knows it.
+        in_bfloat16: What was written computes in that here, in place of float16.
         int8: Whole numbers of 8 bits.
         dynamic: Batch, height and width are free.
         simplify: Tidy up the ONNX graph.
@@ -47,6 +48,7 @@ class ExportJob:
     batch_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     half: bool = False
+    in_bfloat16: bool = False
     int8: bool = False
     dynamic: bool = False
     simplify: bool = False

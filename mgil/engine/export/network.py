@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mgil.block.flie import FLIE
 from mgil.block.mgil import MGIL
+from mgil.block.mrie import DilatedConv2d
 from mgil.block.reparameterise import PadToEven
 from mgil.block.space_to_channel import SpaceToChannel
 from mgil.engine.export.blocks import DeployedMGAF, DeployedMRIE, SpaceToDepth
@@ -88,6 +89,8 @@ def deployed(
     twin = model.fused(_rule(runtime, size_hw is None))
     if maps_are_even(model):
         _drop_padding(twin, runtime in SPACE_TO_DEPTH)
+    if size_hw is not None:
+        _drop_dead_taps(twin, size_hw)
     for block in [layer for layer in twin.modules() if isinstance(layer, MGIL)]:
         if block.mgaf is not None:
             block.mgaf = DeployedMGAF(block.mgaf)  # type: ignore[assignment]
@@ -120,21 +123,37 @@ def _drop_padding(twin: Network, has_operator: bool) -> None:
             layer.sct = SpaceToDepth(readers)  # type: ignore[arg-type]
 
 
+def _drop_dead_taps(twin: Network, size_hw: tuple[int, int]) -> None:
+    """Make dilated convolutions plain ones, without the taps that meet nothing but padding at the only input size."""
+    for name, sizes in _map_sizes(twin, DilatedConv2d, size_hw).items():
+        heights, widths = zip(*sizes, strict=True)
+        twin.set_submodule(name, twin.get_submodule(name).at_size(max(heights), max(widths)))  # type: ignore[operator]
+
+
 def maps_are_even(model: Network) -> bool:
     """Whether every space-to-channel layer gets even sides, at every input size that is a multiple of the stride."""
-    odd: list[bool] = []
+    stride = model.max_stride
+    found = _map_sizes(model, SpaceToChannel, (stride, 3 * stride))
+    return all(height % 2 == 0 and width % 2 == 0 for sizes in found.values() for height, width in sizes)
 
-    def look(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        odd.append(inputs[0].shape[2] % 2 == 1 or inputs[0].shape[3] % 2 == 1)
 
-    hooks = [layer.register_forward_pre_hook(look) for layer in model.modules() if isinstance(layer, SpaceToChannel)]
+def _map_sizes(model: Network, kind: type[nn.Module], size_hw: tuple[int, int]) -> dict[str, list[tuple[int, int]]]:
+    """Height and width of every map that layers of a kind get at an input size, by their names."""
+    found: dict[str, list[tuple[int, int]]] = {}
+
+    def looking(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _layer, inputs: found.setdefault(name, []).append((inputs[0].shape[2], inputs[0].shape[3]))
+
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, kind)]
+    if not layers:
+        return found
+    hooks = [layer.register_forward_pre_hook(looking(name)) for name, layer in layers]
     try:
-        stride = model.max_stride
-        model(torch.zeros(1, model.architecture.get("ch", 3), stride, 3 * stride, device=model.stride.device))
+        model(torch.zeros(1, model.architecture.get("ch", 3), *size_hw, device=model.stride.device))
     finally:
         for hook in hooks:
             hook.remove()
-    return not any(odd)
+    return found
 
 
 def _plain(branches: nn.ModuleList) -> bool:

@@ -15,7 +15,10 @@ from mgil.files.packages import import_package
 
 
 def write_openvino(job: ExportJob, folder: Path) -> None:
-    """Write a folder that holds graph, weights and metadata; in float16, the weights alone are stored in float16."""
+    """Write a folder that holds graph, weights and metadata.
+
+    With `half` the weights are stored in float16; OpenVINO computes in bfloat16 or float32, see `OpenVinoBackend`.
+    """
     openvino = import_package("openvino")
     if job.int8:
         import_package("nncf")

@@ -66,6 +66,7 @@ class Exported:
     path: Path
     seconds: float
     difference: object | None
+    note: str = ""  # on its numbers, where they are not what was asked for
 
 
 def run_export(config: ExportFlags, report: Report = print) -> list[Exported]:
@@ -197,7 +198,8 @@ def export_one(job: ExportJob, row: Format, aside: Path, checks: list[Tensor]) -
         made = place / target.name
         WRITERS[row.argument](job, made)
         run = _open(row, made, job.device)
-        difference = check_file(job, run, checks) if run else None
+        job = replace(job, in_bfloat16=getattr(run, "in_bfloat16", False))
+        difference, note = check_file(job, run, checks) if run else None, getattr(run, "note", "")
         del run  # open files cannot be renamed everywhere
         sync_tree(made)
         replace_path(made, target, place)
@@ -208,7 +210,7 @@ def export_one(job: ExportJob, row: Format, aside: Path, checks: list[Tensor]) -
         raise
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return Exported(row, target, time.perf_counter() - start, difference)
+    return Exported(row, target, time.perf_counter() - start, difference, note)
 
 
 def replace_path(made: Path, target: Path, aside: Path) -> None:
@@ -275,4 +277,5 @@ def _summary(exported: Exported) -> str:
     files = [exported.path] if exported.path.is_file() else [f for f in exported.path.rglob("*") if f.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
     checked = exported.difference or "not checked, no runtime for it on this system"
-    return f"{exported.path}, {size:.1f} MB, {exported.seconds:.1f} s; {checked}"
+    note = f"; {exported.note}" if exported.note else ""
+    return f"{exported.path}, {size:.1f} MB, {exported.seconds:.1f} s; {checked}{note}"

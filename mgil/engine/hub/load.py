@@ -26,7 +26,12 @@ Device = str | int | torch.device | None
 
 
 def open_weights(
-    path: PathLike, autoshape: bool = True, verbose: bool = True, device: Device = None, download: bool = False
+    path: PathLike,
+    autoshape: bool = True,
+    verbose: bool = True,
+    device: Device = None,
+    download: bool = False,
+    amp: str = "auto",
 ) -> nn.Module:
     """Load weights.
 
@@ -37,6 +42,7 @@ def open_weights(
         verbose: Print a line about what was loaded.
         device: None (the first GPU if there is one, else the CPU), "cpu", "mps", a GPU's number or a torch.device.
         download: Fetch YOLOv5's weights by their name when they are missing; the URL is printed first.
+        amp: As for `mgil.load_model`.
 
     Raises:
         FileNotFoundError: No such weights.
@@ -47,17 +53,18 @@ def open_weights(
     if download:
         fetch_weights(path, print)
     if not autoshape:
+        _check_plain(amp)
         return _network(path, place)
 
     def own(task: Task) -> Any:
         _check_task(task.name, path)
         return from_keywords(options_of(task.name, "detect"), {})
 
-    task, model = open_model(path, place, (), False, own, warn)
+    task, model = open_model(path, place, (), False, own, warn, amp=amp)
     if verbose:
         height, width = model.size_hw
         print(f"{path}: {len(model.names)} classes, input up to {height}x{width} pixels, on {model.device}")
-    return HubModel(task, model, path)
+    return HubModel(task, model, path, amp)
 
 
 def open_named(
@@ -70,6 +77,7 @@ def open_named(
     device: Device = None,
     path: PathLike = "",
     download: bool = False,
+    amp: str = "auto",
 ) -> nn.Module:
     """A model of YOLOv5, by name.
 
@@ -79,7 +87,7 @@ def open_named(
             network itself, to be trained; what fits of the weights is in it.
         channels: Of the input image.
         classes: Their number.
-        autoshape, verbose, device, download: As for `open_weights`.
+        autoshape, verbose, device, download, amp: As for `open_weights`.
         path: Where the weights are; by default {name}.pt in the working folder.
 
     Raises:
@@ -92,7 +100,8 @@ def open_named(
             raise ValueError(f"{word}={count!r} is not {positive_int.wanted}")
     weights = os.fspath(path) or f"{name}.pt"
     if pretrained and (channels, classes) == (OFFICIAL_CHANNELS, OFFICIAL_CLASSES):
-        return open_weights(weights, autoshape, verbose, device, download)
+        return open_weights(weights, autoshape, verbose, device, download, amp)
+    _check_plain(amp)
     cfg = f"{name[:-1]}-p6.yaml" if name.endswith("6") else f"{name}.yaml"
     network = build_model(cfg, num_classes=classes, channels=channels).eval()
     if pretrained:
@@ -115,6 +124,11 @@ def _network(path: str, place: str) -> nn.Module:
     checkpoint = load_checkpoint(path)
     _check_task(checkpoint.task, path)
     return model_from_checkpoint(checkpoint, select_device(place), fuse=False).requires_grad_(True)
+
+
+def _check_plain(amp: str) -> None:
+    if amp != "auto":
+        raise ValueError(f"amp={amp!r}: this is the network itself, which computes in what torch.autocast says")
 
 
 def _check_task(name: str, path: str) -> None:

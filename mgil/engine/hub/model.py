@@ -12,14 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mgil.engine.amp import AMP_CHOICES, check_amp_and_half
+from mgil.engine.devices import amp_on
 from mgil.engine.hub.detections import Detections
 from mgil.engine.input_size import input_size_hw, warn
 from mgil.engine.prediction.load import sides_of
 from mgil.engine.prediction.predictor import Model
-from mgil.engine.runtimes.model import check_fixed_size, fixed_size_hw
+from mgil.engine.runtimes.model import check_fixed_size, fixed_size_hw, refuse_numbers
 from mgil.files.flags import check_fields
 from mgil.files.names import hint_for
 from mgil.networks.network import Network
+from mgil.networks.precision import as_float32, autocast
 from mgil.tasks.base import Task
 
 # YOLOv5's names for what may be set on a loaded model, and the options of detect.py that they are.
@@ -30,10 +33,9 @@ SETTINGS = {
     "max_det": "max_det",
     "agnostic": "agnostic_nms",
 }
-# What YOLOv5's models have beside that, and what takes its place. The first two may be set to False, which they are.
+# What YOLOv5's models have beside that, and what takes its place. The first may be set to False, which it is.
 ALWAYS_OFF = {
     "multi_label": "a box has its best class alone; val.py counts several",
-    "amp": "model.half() computes in float16, on a GPU",
 }
 ELSEWHERE = {
     "autoshape": "it takes images already",
@@ -56,26 +58,29 @@ URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 class HubModel(nn.Module):
     """A detector: images in, `Detections` out.
 
-    `conf`, `iou`, `classes`, `max_det`, `agnostic` and `names` may be set; `to`, `cpu`, `cuda`, `half` and `float` move
-    it. It cannot be trained: BatchNorm is folded.
+    `conf`, `iou`, `classes`, `max_det`, `agnostic`, `names` and `amp` may be set; `to`, `cpu`, `cuda`, `half` and
+    `float` move it. It cannot be trained: BatchNorm is folded.
 
     Args:
         task: Detection.
         model: From `open_model`.
         source: The weights' path, for messages.
+        amp: That it was opened with.
 
     Attributes:
         model: The network, or the exported file in its place.
         names: Class names by index, a dict; one may be set in it.
         stride: Largest stride in pixels.
         nc: Number of classes.
+        amp: The number type that the network computes in, "bf16" or "fp16"; False: that of its weights. Set it to
+            "auto", "off" (or False), "bf16" or "fp16".
     """
 
-    def __init__(self, task: Task, model: Model, source: str) -> None:
+    def __init__(self, task: Task, model: Model, source: str, amp: str = "auto") -> None:
         super().__init__()
         self._task, self._opened, self._source = task, model, source
         self._options, self._names = model.options, dict(enumerate(model.names))
-        self._device, self._half = model.device, model.half
+        self._device, self._half, self._amp = model.device, model.half, amp
         self.model: Any = model.model
         self.eval()
 
@@ -102,7 +107,7 @@ class HubModel(nn.Module):
         images = list(ims) if isinstance(ims, list | tuple) else [ims]
         for image in images:
             _refuse_url(image)
-        at_work = self._at_work(size, augment)
+        at_work = _at_work(self, size, augment)
         return Detections(at_work(images), at_work.names)
 
     def train(self, mode: bool = True) -> HubModel:
@@ -128,20 +133,9 @@ class HubModel(nn.Module):
         if not isinstance(self.model, Network):
             return self.model(images)
         network: Any = self.model
-        maps = network.raw(images)
+        with autocast(self._device, network.amp):
+            maps = as_float32(network.raw(images))
         return network.head.decode(maps), tuple(maps)
-
-    def _at_work(self, size: Any, augment: bool) -> Model:
-        """The model for one call: calls at the same time in other threads have predictors of their own."""
-        sides = sides_of(size)
-        if sides:
-            check_fixed_size(self.model, sides, self._source)
-        fixed = fixed_size_hw(self.model)
-        size_hw = fixed or input_size_hw(sides or (self.model.imgsz,), self.model.max_stride, warn)
-        opened = copy(self._opened)
-        opened.predictor = _predictor(self, augment, size_hw)
-        opened.names = self._names  # checked again: one may have been set in the dict
-        return opened
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> HubModel:
         """Move or cast, whichever method was called: where to, a tensor tells that goes the same way."""
@@ -153,8 +147,12 @@ class HubModel(nn.Module):
         same = (after.dtype, after.device) == (before.dtype, before.device)
         if problem := "" if same else _misplaced(after, isinstance(self.model, Network)):
             raise ValueError(f"{self._source}: stays on {self._device}: {problem}")
+        half = after.dtype == torch.float16
+        amp = _amp_on(self, self._amp, after.device, half)
+        _compute_in(self, "off")
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._device, self._half = after.device, after.dtype == torch.float16
+        _compute_in(self, amp)
+        self._device, self._half = after.device, half
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -172,6 +170,9 @@ class HubModel(nn.Module):
         elif name == "names":
             self._opened.names = value
             self._names = dict(enumerate(self._opened.names))
+        elif name == "amp" and (value is False or value in AMP_CHOICES):
+            _compute_in(self, _amp_on(self, value or "off", self._device, self._half))
+            self._amp = value or "off"
         elif name in ALWAYS_OFF and value is False:
             pass
         elif name.startswith("_") or name in ("training", "model"):
@@ -190,6 +191,9 @@ class HubModel(nn.Module):
             return list(value) if isinstance(value, tuple) else value
         if name == "names":
             return self._names
+        if name == "amp":
+            chosen = getattr(self.model, "amp", "off")
+            return chosen != "off" and chosen
         if name in ("stride", "nc"):
             return self.model.max_stride if name == "stride" else len(self._opened.names)
         if name in ALWAYS_OFF:
@@ -200,6 +204,19 @@ class HubModel(nn.Module):
             raise AttributeError(f"no {name} on a model of torch.hub: {_instead(name)}") from None
 
 
+def _at_work(hub: HubModel, size: Any, augment: bool) -> Model:
+    """The model for one call: calls at the same time in other threads have predictors of their own."""
+    sides = sides_of(size)
+    if sides:
+        check_fixed_size(hub.model, sides, hub._source)
+    fixed = fixed_size_hw(hub.model)
+    size_hw = fixed or input_size_hw(sides or (hub.model.imgsz,), hub.model.max_stride, warn)
+    opened = copy(hub._opened)
+    opened.predictor = _predictor(hub, augment, size_hw)
+    opened.names = hub._names  # checked again: one may have been set in the dict
+    return opened
+
+
 def _predictor(hub: HubModel, augment: bool, size_hw: Sequence[int]) -> Any:
     options = replace(hub._options, augment=augment)
     check_fields(options)
@@ -207,8 +224,25 @@ def _predictor(hub: HubModel, augment: bool, size_hw: Sequence[int]) -> Any:
     return hub._task.predictor(hub.model, options, device=hub._device, size_hw=(height, width), half=hub._half)
 
 
+def _amp_on(hub: HubModel, choice: str, device: torch.device, half: bool) -> str:
+    """The number type that the model would compute in. ValueError: it cannot."""
+    if isinstance(hub.model, Network) and not half:
+        return amp_on(device, choice)
+    check_amp_and_half(choice, half)
+    if choice not in ("auto", "off") and not half:
+        refuse_numbers(hub._source, f"--amp {choice}")
+    return "off"
+
+
+def _compute_in(hub: HubModel, amp: str) -> None:
+    if isinstance(hub.model, Network):
+        hub.model.computing_in(amp)
+
+
 def _instead(name: str) -> str:
-    known = [*SETTINGS, "names", "stride", "nc", "model"]
+    if name == "amp":
+        return 'give "auto", "bf16", "fp16" or "off"; model.half() turns the weights to float16, on a GPU'
+    known = [*SETTINGS, "names", "amp", "stride", "nc", "model"]
     found = {**ALWAYS_OFF, **ELSEWHERE}.get(name) or hint_for(name, known, quoted=False)
     return found or f"there is {', '.join(known)}"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mgil.datasets.reading.value_range import BITS, DEEPEST, ValueRange, range_of
+from mgil.engine.amp import amp_flag, check_amp_and_half
 from mgil.engine.input_size import check_input_size
 from mgil.files.flags import Refused, check_fields, flag, flag_of, positive_int, refused, whole
 from mgil.files.shipped import EXAMPLES
@@ -67,7 +68,8 @@ class DetectFlags:
     line_thickness: int = flag(3, kind=whole(1, MOST_THICKNESS), help="of boxes, in pixels of the drawn picture")
     hide_labels: bool = flag(False, help="boxes without text")
     hide_conf: bool = flag(False, help="text without scores")
-    half: bool = flag(False, help="float16 arithmetic (CUDA only)")
+    half: bool = flag(False, help="float16 weights and arithmetic (CUDA only)")
+    amp: str = amp_flag()
     vid_stride: int = flag(1, kind=positive_int, help="take every n-th frame of videos and streams")
     bits: int | None = flag(
         None,
@@ -99,6 +101,7 @@ class DetectFlags:
         if isinstance(self.weights, str | os.PathLike):  # one file in Python
             object.__setattr__(self, "weights", (self.weights,))
         check_fields(self)
+        check_amp_and_half(self.amp, self.half)
         _ = self.values  # which raises where they make no sense
         check_input_size(self.imgsz or ())
         if self.save_conf and not self.save_txt:

@@ -14,7 +14,7 @@ import torch
 from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.engine.input_size import check_input_size, input_size_hw, warn
 from mgil.engine.prediction.predictor import Model
-from mgil.engine.runtimes.load import check_half, load_networks
+from mgil.engine.runtimes.load import chosen_amp, load_networks
 from mgil.engine.runtimes.model import check_fixed_size, device_for, fixed_size_hw
 from mgil.engine.weights.released import fetch_weights
 from mgil.files.flags import from_keywords
@@ -32,6 +32,7 @@ def load_model(
     bits: int | None = None,
     range: Sequence[int] | None = None,
     download: bool = False,
+    amp: str = "auto",
     **options: Any,
 ) -> Model:
     """Load a trained network.
@@ -49,13 +50,15 @@ def load_model(
         imgsz: longest side of the network's input, or its (height, width), 32 pixels or more, rounded up to the
             model's stride; None takes the size it was trained at. A file that was exported for one size takes that
             alone.
-        half: float16 arithmetic, on CUDA; .pt only.
+        half: float16 weights and arithmetic, on CUDA; .pt only.
         report: told when `imgsz` is rounded up, and of pictures of 16 bits that use few of them; by default that is a
             Python warning.
         bits: how many of their 16 bits pictures use, 8 to 16: 2**bits - 1 is white. None is what the weights were
             trained with. Pictures of 8 bits are not changed.
         range: in place of `bits`, which values of pictures of 16 bits are black and white: (lowest, highest).
         download: fetch YOLOv5's weights by their name (yolov5n.pt) when they are missing; the URL is printed first.
+        amp: mixed precision of a .pt: "off" is float32, "bf16" and, on CUDA, "fp16" compute the network's layers in
+            these; "auto" is bf16 on a CPU with AMX, off elsewhere. Boxes are decoded and suppressed in float32.
         options: the task's own, by the names of detect.py's flags. Detection: `conf` (0.25), lowest score that is kept;
             `iou` (0.45), of two boxes of a class that overlap more the lower score goes; `max_det` (1000), boxes kept
             per image; `classes`, keep these class indices only; `agnostic`, boxes suppress each other across classes;
@@ -77,7 +80,7 @@ def load_model(
         return from_keywords(options_of(task.name, "detect"), options)
 
     values = range_of(bits, range)
-    return open_model(weights, str(device), sides_of(imgsz), half, own, report, values)[1]
+    return open_model(weights, str(device), sides_of(imgsz), half, own, report, values, amp)[1]
 
 
 def sides_of(imgsz: Any) -> tuple[int, ...]:
@@ -106,11 +109,12 @@ def open_model(
     options: Callable[[Task], Any],
     report: Report,
     values: ValueRange | None = None,
+    amp: str = "auto",
 ) -> tuple[Task, Model]:
     """Load a trained network with the options of its task.
 
     Args:
-        weights, device, half, report: As for `load_model`.
+        weights, device, half, report, amp: As for `load_model`.
         sides: None, one or two of the input.
         options: Gives them, once the task is known.
         values: What the values of pictures of more than 8 bits mean; None: what they meant in training.
@@ -123,9 +127,8 @@ def open_model(
     if not paths:
         raise ValueError("weights: give at least one file")
     place = device_for(paths, device)
-    if half:
-        check_half(paths, place)
-    task, model, _, own_values = load_networks(paths, place, half=half)
+    amp = chosen_amp(paths, amp, half, place, report)
+    task, model, _, own_values = load_networks(paths, place, half=half, amp="off" if half else amp, report=report)
     values = values or own_values
     if sides:
         check_fixed_size(model, sides, " + ".join(map(str, paths)))

@@ -16,7 +16,7 @@ import torch
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.depths import Advice, DepthTally
 from mgil.engine.data_of_weights import has_other_order
-from mgil.engine.devices import lacks_display
+from mgil.engine.devices import FOUND_AMX, lacks_display
 from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
 from mgil.engine.prediction.load import open_model
@@ -132,7 +132,9 @@ def _open(config: DetectFlags, weights: Sequence[str], report: Report) -> tuple[
 
     data = None if config.data is None else load_data_config(config.data)
     values = config.values or (data.values if data else None)
-    task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report, values)
+    task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report, values, config.amp)
+    if config.amp == "auto" and getattr(model.model, "amp", "off") == "bf16":
+        report(FOUND_AMX)
     if config.visualize and not isinstance(model.model, Network):
         one = "one file of " if len(weights) > 1 else ""
         raise ValueError(f"--visualize needs {one}PyTorch weights (.pt), whose layers can be looked into")

@@ -72,6 +72,11 @@ def read_metadata(values: Mapping[str, Any], source: Path) -> ExportInfo:
     return info
 
 
+def is_half(values: Mapping[str, Any]) -> bool:
+    """Whether metadata that is not checked yet says that a file was exported with `--half`."""
+    return str(values.get("half", "false")).lower() == "true"
+
+
 def one_line(error: BaseException) -> str:
     """The beginning of what a library said, for the end of a message of ours."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,8 @@ class ExportedModel(nn.Module):
         batch_size: the only number of images that the file takes at once; None: any. Others are split and padded.
         has_nms: whether it suppresses boxes itself and gives (B, n, 6) x1 y1 x2 y2 score class.
         device: where it computes.
+        in_bfloat16: whether its layers compute in that, though the file says float16.
+        note: what a user should know of its numbers, or nothing.
     """
 
     def __init__(self, path: Path, backend: Backend, device: torch.device) -> None:
@@ -68,6 +70,8 @@ class ExportedModel(nn.Module):
         self.info = read_metadata(backend.metadata, path)
         self.task = task_named(self.info.task)
         self._backend = backend
+        self.in_bfloat16: bool = getattr(backend, "in_bfloat16", False)
+        self.note: str = getattr(backend, "note", "")
         self.names = self.info.names
         self.max_stride = self.info.stride
         self.stride = torch.tensor([float(self.max_stride)])
@@ -193,10 +197,10 @@ def check_fixed_size(model: nn.Module, sizes: Sequence[int], source: object) -> 
         )
 
 
-def check_pytorch_only(source: object, *, half: bool = False) -> None:
-    """Raise ValueError for what an exported model cannot do."""
-    if half:
-        raise ValueError(f"--half: {source} computes in the numbers it was exported with; export again with --half")
+def refuse_numbers(source: object, flag: str) -> NoReturn:
+    """Raise ValueError for a flag that asks an exported model for another number type."""
+    again = "without --half" if flag == "--amp off" else "with --half"
+    raise ValueError(f"{flag}: {source} computes in the numbers it was exported with; export again {again}")
 
 
 def _kind(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mgil.engine.runtimes.metadata import one_line
+from mgil.engine.runtimes.metadata import is_half, one_line
 from mgil.files.packages import import_package
 from mgil.files.yaml_file import read_yaml_mapping
 
@@ -18,7 +18,12 @@ from mgil.files.yaml_file import read_yaml_mapping
 class OpenVinoBackend:
     """An OpenVINO detector; the attributes are those of TorchScriptBackend.
 
-    It computes in float32 also on CPUs where OpenVINO would choose bfloat16 by itself, with as many threads as PyTorch.
+    What was exported with `--half` computes in bfloat16 on CPUs that have it. All else computes in float32, also where
+    OpenVINO would choose bfloat16 by itself. There are as many threads as PyTorch has.
+
+    Attributes:
+        in_bfloat16: Whether it computes in that.
+        note: What a user should know of its numbers, or nothing.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
@@ -27,19 +32,23 @@ class OpenVinoBackend:
         xml = find_xml(path)
         self.metadata = _metadata(xml)
         openvino = import_package("openvino")
+        half = is_half(self.metadata)
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
             core = openvino.Core()
+            native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            settings["INFERENCE_PRECISION_HINT"] = "bf16" if half and native else "f32"
             graph = core.read_model(xml)
             self._compiled = core.compile_model(graph, "CPU", settings)
+            self.in_bfloat16 = self._compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.bf16
         except Exception as error:  # OpenVINO raises RuntimeError and kinds of its own
             raise ValueError(
                 f"{path}: OpenVINO cannot open it; copy or export it again if it is damaged: {one_line(error)}"
             ) from error
+        self.note = "computes in float32, since this CPU has no bfloat16" if half and not self.in_bfloat16 else ""
         self._tensor = openvino.Tensor
         kinds = {"f32": torch.float32, "f16": torch.float16}
         if len(graph.inputs) != 1 or not graph.outputs:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from mgil.engine.runtimes.metadata import one_line, read_metadata
+from mgil.engine.runtimes.metadata import is_half, one_line, read_metadata
 from mgil.engine.weights.archive import PRINTED, check_archive
 
 METADATA_FILE = "config.txt"  # YOLOv5's name
@@ -51,8 +51,8 @@ class TorchScriptBackend:
         self.metadata = _metadata(extra_files[METADATA_FILE], path)
         self.shape_bhw = _shape(self.metadata, path)
         parameter = next(self._module.parameters(), None)
-        half = str(self.metadata.get("half", "false")).lower() == "true"
-        self.dtype = torch.float16 if half else torch.float32 if parameter is None else parameter.dtype
+        own = torch.float32 if parameter is None else parameter.dtype
+        self.dtype = torch.float16 if is_half(self.metadata) else own
 
     def run(self, images: torch.Tensor) -> torch.Tensor:
         """Predictions for (B, 3, H, W)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
+from mgil.engine.amp import amp_flag
 from mgil.engine.input_size import check_input_size
 from mgil.engine.runs import TRAIN_PROJECT
 from mgil.files.flags import (
@@ -24,7 +25,6 @@ from mgil.files.flags import (
 from mgil.files.recipe import OPTIMIZERS
 from mgil.tasks.registry import DEFAULT_TASK, options_of
 
-AMP_CHOICES = ("auto", "off", "bf16", "fp16")
 CACHE_CHOICES = ("auto", "ram", "none")
 CACHE_NOT_HERE = {
     "disk": "no decoded copies are written beside your images; ram keeps them in memory, none decodes in every epoch"
@@ -117,11 +117,7 @@ class TrainFlags:
         -1, kind=whole(1, also=(-1,)), help="also keep a checkpoint every so many epochs; -1 keeps none"
     )
     seed: int = flag(0, kind=natural_int, help="seed of everything random")
-    amp: str = flag(
-        "auto",
-        choices=AMP_CHOICES,
-        help="mixed precision; auto: bfloat16 or float16 on a GPU, off on a CPU",
-    )
+    amp: str = amp_flag()
     compile: bool = flag(False, help="run the model through torch.compile")
     evolve: int = flag(
         0,

@@ -13,15 +13,16 @@ from typing import Any
 
 import yaml
 
-from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.engine.distributed import world_size
 from mgil.engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from mgil.engine.training.config import TrainFlags, config_from_dict
 from mgil.engine.training.log import read_results
 from mgil.engine.training.resume import STUDY, given_names
 from mgil.engine.training.run import run_train
-from mgil.engine.training.setup import resolved
+from mgil.engine.training.setup import make_model, resolved, with_recipe
 from mgil.engine.weights.checkpoints import load_checkpoint
+from mgil.engine.weights.start import Start
 from mgil.files.atomic import write_text_atomic
 from mgil.files.csv_file import write_csv
 from mgil.files.figures import new_figure, save_figure
@@ -29,6 +30,7 @@ from mgil.files.flags import flag_of
 from mgil.files.packages import import_package
 from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
+from mgil.tasks.base import Task
 from mgil.tasks.registry import task_named
 
 EVOLVE_PROJECT = "runs/evolve"
@@ -114,14 +116,23 @@ def run_evolve(
     return search.folder
 
 
+def _hyp(config: TrainFlags, task: Task, data: DataConfig) -> str:
+    """The recipe that a training with these options would take."""
+    if config.hyp:
+        return config.hyp
+    own, start = resolved(config, data, task), Start()
+    if config.weights:
+        checkpoint = load_checkpoint(config.weights)
+        _, start = make_model(own, task, task.adapted(data, own).names, checkpoint, lambda _line: None)
+    return with_recipe(own, task, start).hyp
+
+
 def _begun(config: TrainFlags, optuna: Any) -> Search:
     """A new search in a folder of its own."""
     task, data = task_named(config.task), load_data_config(config.data)
     if not data.val:
         raise ValueError(f"--evolve: {data.yaml_path} gives no val split, {_COMPARED}; add 'val: <folder of images>'")
-    base = load_recipe(
-        task.recipe, config.hyp or resolved(config, data, task).hyp, {} if config.hyp else data.hyp
-    )  # what a training with these options would take
+    base = load_recipe(task.recipe, _hyp(config, task, data), {} if config.hyp else data.hyp)
     spans = base.spans()
     folder = new_run_folder(_project(config), config.name, config.exist_ok)
     if (folder / STUDY).exists():

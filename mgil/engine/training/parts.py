@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,9 +28,10 @@ from mgil.engine.training.least_batch import check_least_batch
 from mgil.engine.training.log import RunLog, columns
 from mgil.engine.training.own_files import PICTURED_BATCHES, own_files
 from mgil.engine.training.plots import check_plots
-from mgil.engine.training.precision import Precision
+from mgil.engine.training.precision import Precision, precision_of
 from mgil.engine.training.progress import Progress
 from mgil.engine.training.random_state import seed_everything
+from mgil.engine.training.resume import sound_state
 from mgil.engine.training.run_claim import RunClaim
 from mgil.engine.training.schedule import Schedule, build_optimizer, scaled_weight_decay
 from mgil.engine.training.setup import (
@@ -40,12 +42,14 @@ from mgil.engine.training.setup import (
     make_model,
     read_named_files,
     resolved,
+    with_recipe,
 )
 from mgil.engine.training.trainer import Trainer
 from mgil.engine.weights.checkpoints import Checkpoint
+from mgil.engine.weights.start import Start
 from mgil.files.atomic import write_text_atomic
 from mgil.files.fonts import tell_missing_letters
-from mgil.files.recipe import Recipe, load_recipe
+from mgil.files.recipe import AnyRecipe, Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.networks.network import Network
@@ -74,6 +78,8 @@ class RunParts:
         log: results.csv and TensorBoard; None in all but the main process.
         written: The list of the folder's files; None in all but the main process.
         random_states: Of all processes, after an epoch.
+        resting: Names of the normalisations whose loaded statistics stay as they are.
+        factors: Parameters by name with a learning rate of their own, as a multiple of the others'.
     """
 
     config: TrainFlags
@@ -91,6 +97,8 @@ class RunParts:
     log: RunLog | None = None
     written: WrittenFiles | None = None
     random_states: list[Any] = field(default_factory=list)
+    resting: tuple[str, ...] = ()
+    factors: dict[str, float] = field(default_factory=dict)
 
     @property
     def eval_batch(self) -> int:
@@ -128,28 +136,31 @@ def put_together(
         splits = load_splits(config, task, report)
     changes = {} if config.hyp or resumed else splits.data.hyp  # a data set may change the default recipe alone
     config = resolved(config, splits.data, task)
-    recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
-    precision = Precision(config.amp, device)
+    precision = precision_of(config.amp, device, resumed is not None, report)
+    config = replace(config, amp=precision.choice)  # last.pt has it: the run goes on in the same numbers elsewhere
     of_weights = replace(config, cfg="") if resumed else config
-    model = make_model(of_weights, task, splits.data.names, checkpoint, report).to(device)
-    config = replace(config, imgsz=model.imgsz)
+    model, start = make_model(of_weights, task, splits.data.names, checkpoint, report, device)
+    config = with_recipe(replace(config, imgsz=model.imgsz), task, start)
+    recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
+    recipe = recipe if resumed else _for_classes(recipe, start, report)
     frozen = freeze_rows(model, config.freeze)
+    resting, factors = _from_start(model, recipe, config, start, resumed)
     if not resumed:
-        task.prepare(model, splits.train, recipe, config.imgsz, config.seed, config, report)
+        task.prepare(model, splits.train, recipe, config.imgsz, config.seed, config, start.head, report)
     if config.batch_size == -1:
         share = from_main(fill_memory(model, config.imgsz, precision))
         config = replace(config, batch_size=share * world_size())
         report(f"batch size {config.batch_size}")
-    if config.sync_bn:
-        _share_statistics(model, device)
+    _share_statistics(config, model, device)
     composer = task.composer(splits.train, recipe, config.imgsz, model.max_stride, config)
-    check_least_batch(model, frozen, composer, config)
+    still = (*frozen, *map(model.get_submodule, resting))
+    check_least_batch(model, still, composer, config)
     val_loss = task.loss(model, recipe, config.imgsz, config)
     folder = _folder(config, resumed, closing)  # not before the options are known to be good
-    parts = RunParts(config, task, recipe, splits, folder, device, report)
+    parts = RunParts(config, task, recipe, splits, folder, device, report, resting=resting, factors=factors)
     if is_main():  # the others may be on another machine
         parts.written = own_files(folder, config, task, splits.val, resumed is not None, report, closing)
-    parts.trainer = _trainer(parts, model, composer, precision, frozen, _store(config, resumed))
+    parts.trainer = _trainer(parts, model, composer, precision, still, _store(config, resumed))
     closing.callback(parts.trainer.loader.close)
     parts.content = content_of(splits)
     parts.eval_loader = _eval_loader(parts, splits.val, model.max_stride) if splits.val is not None else None
@@ -175,7 +186,41 @@ def open_log(parts: RunParts, closing: ExitStack) -> None:
             parts.task.draw_batch(batch.images.cpu(), batch.targets.cpu(), names, path)
 
 
-def _share_statistics(model: nn.Module, device: torch.device) -> None:
+def _for_classes(recipe: AnyRecipe, start: Start, report: Report) -> AnyRecipe:
+    """The recipe for weights of other classes: the whole network has to learn, not the last row alone."""
+    if start == Start() or start.classes or recipe.new_rate == 1:
+        return recipe
+    rate = recipe.lr0 * recipe.new_rate
+    report(f"the weights do not know all classes: lr0 is {rate:g}, the recipe's {recipe.lr0:g} times its new_rate")
+    return replace(recipe, lr0=rate, new_rate=1.0)
+
+
+def _from_start(
+    model: nn.Module, recipe: Recipe, config: TrainFlags, start: Start, resumed: Checkpoint | None
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    """What a run owes to the weights that it began with: `RunParts.resting` and `RunParts.factors`."""
+    if resumed is None:
+        resting = start.norms if recipe.batchnorm == "loaded" else ()
+        factors = {name: recipe.new_rate for name in start.new if recipe.new_rate != 1}
+        if (config.optimizer or recipe.optimizer) != "SGD":
+            # Adam moves every tap by as much, those that begin at 0 too: without this a block's first kernel, which
+            # has four times the taps of the layer that it holds, would move four times as far from what that computed.
+            factors |= {name: share for name, share in start.carried.items() if share < 1}
+        return resting, factors
+    with sound_state(resumed):
+        state = resumed.training
+        resting, factors = tuple(state.get("resting", ())), dict(state.get("factors", {}))
+        known = {name for name, _ in (*model.named_modules(), *model.named_parameters())}
+        if unknown := [name for name in (*resting, *factors) if name not in known]:
+            raise ValueError(f"the network has no {unknown[0]!r:.80}")
+        if not all(isinstance(value, float) and 0 <= value < math.inf for value in factors.values()):
+            raise ValueError("a learning rate's factor is no positive number")
+    return resting, factors
+
+
+def _share_statistics(config: TrainFlags, model: nn.Module, device: torch.device) -> None:
+    if not config.sync_bn:
+        return
     if world_size() == 1 or device.type != "cuda":
         raise ValueError("--sync-bn shares statistics between GPUs; it needs torchrun and several of them")
     nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, but for a model that is a BatchNorm itself
@@ -228,7 +273,7 @@ def _trainer(
         report=parts.report,
     )
     decay = scaled_weight_decay(recipe, config.batch_size)
-    optimizer = build_optimizer(model, config.optimizer or recipe.optimizer, recipe, decay)
+    optimizer = build_optimizer(model, config.optimizer or recipe.optimizer, recipe, decay, parts.factors)
     return Trainer(
         model,
         loader,

@@ -18,12 +18,14 @@ class Progress:
         best_fitness: Highest fitness so far; -1 before the first validation.
         best_epoch: The epoch that reached it.
         bad_validations: How many of the last validations gave NaN or Inf.
+        start_fitness: That of the weights that training began with; -1 where it began from scratch, or unmeasured.
     """
 
     epoch: int = 0
     best_fitness: float = -1.0
     best_epoch: int = 0
     bad_validations: int = 0
+    start_fitness: float = -1.0
 
     def accept(self, losses: Sequence[float], last: bool) -> bool:
         """Note a validation's losses; whether they are numbers. If not, the averaged weights have diverged.

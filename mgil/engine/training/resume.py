@@ -172,6 +172,8 @@ def _is_own(name: str, value: Any, saved: TrainFlags, checkpoint: Checkpoint) ->
     if name == "imgsz":
         model = task_named(saved.task).build(checkpoint.architecture, checkpoint.names, checkpoint.imgsz)
         return round_up(value, model.max_stride) == own
+    if name == "amp":
+        return value == "auto"  # the run goes on with what that was then
     if name == "batch_size":
         return value == -1  # the run goes on with the number that was found then
     if name == "cfg":

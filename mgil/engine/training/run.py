@@ -14,12 +14,12 @@ from mgil.engine.distributed import from_all, from_main, is_main, process_group
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.stopping import how_to_go_on
 from mgil.engine.training.config import TrainFlags
-from mgil.engine.training.log import TimeLeft
+from mgil.engine.training.log import START_EPOCH, TimeLeft
 from mgil.engine.training.parts import RunParts, open_log, put_together
 from mgil.engine.training.plots import plot_results
 from mgil.engine.training.random_state import random_state
 from mgil.engine.training.resume import checkpoint_to_resume, patience_is_over, resumed_config
-from mgil.engine.training.state import restore, save
+from mgil.engine.training.state import restore, save, save_best
 from mgil.engine.training.trainer import EpochLosses
 from mgil.engine.weights.checkpoints import model_from_checkpoint
 from mgil.files.text import Report
@@ -76,6 +76,8 @@ def train(run: RunParts) -> None:
     config, trainer = run.config, run.trainer
     started, time_left = time.perf_counter(), TimeLeft()
     run.report(f"training {config.epochs} epochs at {config.imgsz} px on {run.device}, into {run.folder}")
+    if is_main() and config.weights and run.progress.epoch == 0 and not config.noval:
+        score_start(run)
     for epoch in range(run.progress.epoch, config.epochs):
         if from_main(patience_is_over(run.progress, config)):  # here, so that a run resumed after that ends too
             run.report(f"no better fitness for {config.patience} epochs; stopping")
@@ -86,8 +88,22 @@ def train(run: RunParts) -> None:
             finish_epoch(run, epoch, losses, time_left)
         trainer.loader.image_weights = from_main(trainer.loader.image_weights)  # the main process measured them
     if is_main():
-        run.report(f"trained in {(time.perf_counter() - started) / 60:.1f} minutes")
+        run.report(f"trained in {(time.perf_counter() - started) / 60:.1f} minutes{gained(run)}")
         finish(run)
+
+
+def score_start(run: RunParts) -> None:
+    """Validate the loaded weights before the first step; they are the best until an epoch is better."""
+    if run.splits.val is None:
+        return
+    assert run.log and run.written
+    found = validate(run, run.trainer.ema.model, run.val_loss)
+    run.report(f"epoch 0/{run.config.epochs}  the weights as loaded  {found.scores.summary()}")
+    run.log.add({"epoch": START_EPOCH, **found.scores.columns()}, START_EPOCH)
+    run.progress.record(found.scores.fitness)
+    run.progress.start_fitness = run.progress.best_fitness
+    run.written.keep_up()
+    save_best(run, START_EPOCH)
 
 
 def finish_epoch(run: RunParts, epoch: int, losses: EpochLosses, time_left: TimeLeft) -> None:
@@ -135,7 +151,7 @@ def finish(run: RunParts) -> None:
         run.report(f"no val split, so nothing is scored and no epoch is the best: take {weights / 'last.pt'}")
         return
     chosen = weights / ("last.pt" if config.nosave or not (weights / "best.pt").exists() else "best.pt")
-    model = model_from_checkpoint(chosen, run.device)
+    model = model_from_checkpoint(chosen, run.device).computing_in(run.trainer.precision.of_validation)
     found = validate(run, model, loss=None, pictures=not config.noplots)
     run.report(found.speed_line(run.eval_batch, run.task.last_stage))
     for line in found.scores.lines(config.imgsz, verbose=False):
@@ -146,6 +162,18 @@ def finish(run: RunParts) -> None:
         plot_results(run.folder / "results.csv", run.folder / "results.png")
     found.scores.write(run.folder, pictures=not config.noplots)
     run.report(f"results saved to {run.folder}")
+
+
+def gained(run: RunParts) -> str:
+    """What the best epoch has over the weights that the run began with, for the line that ends the training."""
+    start, best = run.progress.start_fitness, run.progress.best_fitness
+    if start < 0:
+        return ""
+    if best > start:
+        where = f"in epoch {run.progress.best_epoch + 1}"
+        return f"; fitness {best:.4f} {where}, {best - start:+.4f} over the weights as loaded"
+    kept = "" if run.config.nosave else ": best.pt is these"
+    return f"; no epoch was better than the weights as loaded (fitness {start:.4f}){kept}"
 
 
 def last_good(run: RunParts) -> str:

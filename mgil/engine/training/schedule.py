@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -13,9 +13,12 @@ from mgil.files.recipe import OPTIMIZERS, Recipe
 
 BIASES, WEIGHTS, NORMS = 0, 1, 2  # order of the parameter groups; results.csv lists their rates as x/lr0..2
 LEAST_WARMUP = 100  # iterations
+MOST_WARMUP = 1 / 3  # of the run, however short it is
 
 
-def build_optimizer(model: nn.Module, name: str, recipe: Recipe, weight_decay: float) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, name: str, recipe: Recipe, weight_decay: float, factors: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
     """Make an optimizer with three groups: biases, decayed weights, and normalisation weights without decay.
 
     Args:
@@ -23,16 +26,20 @@ def build_optimizer(model: nn.Module, name: str, recipe: Recipe, weight_decay: f
         name: One of `OPTIMIZERS`.
         recipe: Gives learning rate and momentum.
         weight_decay: Already scaled to the batch.
+        factors: Parameters by name whose learning rate is that of their group times a factor; they are in groups of
+            their own behind the three.
     """
     norms = nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.LayerNorm
-    groups: list[list[nn.Parameter]] = [[], [], []]
-    for module in model.modules():
+    groups: dict[tuple[float, int], list[nn.Parameter]] = {(1.0, kind): [] for kind in (BIASES, WEIGHTS, NORMS)}
+    for path, module in model.named_modules():
         for key, parameter in module.named_parameters(recurse=False):
             kind = BIASES if key == "bias" else NORMS if isinstance(module, norms) else WEIGHTS
+            factor = (factors or {}).get(f"{path}.{key}" if path else key, 1.0)
             if parameter.requires_grad:
-                groups[kind].append(parameter)
+                groups.setdefault((factor, kind), []).append(parameter)
     parameters = [
-        {"params": group, "weight_decay": weight_decay if kind == WEIGHTS else 0.0} for kind, group in enumerate(groups)
+        {"params": group, "weight_decay": weight_decay if kind == WEIGHTS else 0.0, "kind": kind, "factor": factor}
+        for (factor, kind), group in groups.items()
     ]
     # one pass over the parameters in place of one per operation; not every device has it
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
@@ -69,7 +76,10 @@ class Schedule:
         self.batches = batches
         self.nominal = recipe.nbs / batch_size
         self.factor = _decay(epochs, recipe.lrf, cosine)
-        self.warmup = max(round(recipe.warmup_epochs * batches), LEAST_WARMUP) if recipe.warmup_epochs > 0 else 0
+        self.warmup = 0
+        if recipe.warmup_epochs > 0:
+            wanted = max(round(recipe.warmup_epochs * batches), LEAST_WARMUP)
+            self.warmup = min(wanted, int(epochs * batches * MOST_WARMUP))
 
     def set(self, epoch: int, batch: int) -> int:
         """Set rates and momenta for one batch.
@@ -80,9 +90,10 @@ class Schedule:
         iteration = epoch * self.batches + batch
         target = self.recipe.lr0 * self.factor(epoch)
         warming = iteration < self.warmup
-        for kind, group in enumerate(self.optimizer.param_groups):
-            start = self.recipe.warmup_bias_lr if kind == BIASES else 0.0
-            group["lr"] = float(np.interp(iteration, [0, self.warmup], [start, target])) if warming else target
+        for number, group in enumerate(self.optimizer.param_groups):
+            start = self.recipe.warmup_bias_lr if group.get("kind", number) == BIASES else 0.0
+            rate = float(np.interp(iteration, [0, self.warmup], [start, target])) if warming else target
+            group["lr"] = rate * group.get("factor", 1.0)  # neither is in checkpoints of earlier versions
             if warming and "momentum" in group:
                 momenta = [self.recipe.warmup_momentum, self.recipe.momentum]
                 group["momentum"] = float(np.interp(iteration, [0, self.warmup], momenta))
@@ -93,8 +104,8 @@ class Schedule:
         return max(1, round(self.nominal))
 
     def rates(self) -> list[float]:
-        """Current learning rate of each group."""
-        return [float(group["lr"]) for group in self.optimizer.param_groups]
+        """Current learning rate of each of the three groups."""
+        return [float(group["lr"]) for group in self.optimizer.param_groups[:3]]
 
 
 def scaled_weight_decay(recipe: Recipe, batch_size: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +19,9 @@ from mgil.engine.distributed import from_main, is_main, world_size
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.training.config import TrainFlags, frozen_rows
 from mgil.engine.training.precision import Precision
-from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint, transfer_weights
+from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint
 from mgil.engine.weights.released import fetch_weights
-from mgil.files.class_names import first_moved
+from mgil.engine.weights.start import Start, start_from
 from mgil.files.recipe import load_recipe
 from mgil.files.text import Report
 from mgil.networks.network import Network
@@ -109,7 +109,7 @@ def _val_split(config: TrainFlags, data: DataConfig, task: Task, report: Report)
 
 
 def resolved(config: TrainFlags, data: DataConfig, task: Task) -> TrainFlags:
-    """Put values in place of "the default": what the data set suggests, and the recipe for the size.
+    """Put values in place of "the default": what the data set suggests. The recipe's is up to `with_recipe`.
 
     Raises:
         ValueError: A batch that the processes cannot share equally.
@@ -123,13 +123,22 @@ def resolved(config: TrainFlags, data: DataConfig, task: Task) -> TrainFlags:
         imgsz=imgsz,
         epochs=config.epochs or data.epochs or DEFAULT_EPOCHS,
         batch_size=batch_size,
-        hyp=config.hyp or task.default_recipe(imgsz),
     )
 
 
+def with_recipe(config: TrainFlags, task: Task, start: Start) -> TrainFlags:
+    """Put the task's recipe in place of "the default": the one for the size, or for weights that are trained on."""
+    return replace(config, hyp=config.hyp or task.default_recipe(config.imgsz, finetune=start.whole))
+
+
 def make_model(
-    config: TrainFlags, task: Task, names: tuple[str, ...], checkpoint: Checkpoint | None, report: Report
-) -> Network:
+    config: TrainFlags,
+    task: Task,
+    names: tuple[str, ...],
+    checkpoint: Checkpoint | None,
+    report: Report,
+    device: torch.device | str = "cpu",
+) -> tuple[Network, Start]:
     """Build the network, and fill it from a checkpoint as far as that fits.
 
     Args:
@@ -138,6 +147,10 @@ def make_model(
         names: Of the data set's classes.
         checkpoint: The contents of `config.weights`, if any.
         report: Gets a line for people.
+        device: Where the network goes.
+
+    Returns:
+        The network, and what it has from the checkpoint.
 
     Raises:
         ValueError: An architecture or weights that cannot be used, or a size that is too small.
@@ -153,22 +166,12 @@ def make_model(
             model = task.build(cfg, names, imgsz)
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}" if checkpoint and not config.cfg else str(error)) from error
+    start = start_from(model, checkpoint, bool(config.cfg), report) if checkpoint else Start()
     source = model.architecture["source"]
-    if checkpoint:
-        check_weights(checkpoint)
-        # with an architecture of one's own, its anchors are meant
-        tensors: Mapping[str, torch.Tensor] = checkpoint.state_dict
-        if len(checkpoint.names) == len(names) and first_moved(checkpoint.names, names) is not None:
-            tensors = model.in_class_order(tensors, checkpoint.names)
-            report(f"{checkpoint.path}: has its classes in another order; what is a class's goes to that of its name")
-        transfer = transfer_weights(model, tensors, skip=(".anchors",) if config.cfg else ())
-        report(f"{checkpoint.path}: {transfer}")
-        if not transfer.loaded:
-            raise ValueError(f"--weights {checkpoint.path}: none of its tensors fits {source}")
     report(f"{source}: {profile(model, (imgsz, imgsz))}")
     for line in wasted_dilations(model, imgsz):
         report(line)
-    return model
+    return model.to(device), start
 
 
 def wasted_dilations(model: nn.Module, imgsz: int) -> list[str]:
@@ -195,7 +198,8 @@ def wasted_dilations(model: nn.Module, imgsz: int) -> list[str]:
             handle.remove()
     if not found:
         return []
-    return [f"at {imgsz} px these dilations reach past the whole feature map and see one pixel: {'; '.join(found)}"]
+    what = "these dilations reach past the whole feature map and run as 1x1 convolutions, as they see one pixel"
+    return [f"at {imgsz} px {what}: {'; '.join(found)}"]
 
 
 def freeze_rows(model: Network, freeze: tuple[int, ...]) -> tuple[nn.Module, ...]:

@@ -25,18 +25,30 @@ def save(run: RunParts, epoch: int, best: bool, last: bool) -> None:
         last: No epoch follows.
     """
     config, weights = run.config, run.folder / "weights"
+    model, info = _averaged(run, epoch)
+    if best:
+        save_best(run, epoch)
+    if config.save_period > 0 and (epoch + 1) % config.save_period == 0:
+        save_checkpoint(weights / f"epoch{epoch}.pt", model, info, task=run.task.name)
+    if not config.nosave or last:  # after all else: from here on a resumed run takes the epoch for done
+        save_checkpoint(weights / "last.pt", model, info, training_state(run), task=run.task.name)
+
+
+def save_best(run: RunParts, epoch: int) -> None:
+    """Write best.pt, unless the run keeps only its last checkpoint."""
+    if not run.config.nosave:
+        model, info = _averaged(run, epoch)
+        save_checkpoint(run.folder / "weights" / "best.pt", model, info, task=run.task.name)
+
+
+def _averaged(run: RunParts, epoch: int) -> tuple[Network, dict[str, Any]]:
+    """The averaged weights, and what a checkpoint says about them."""
     model = run.trainer.ema.model
     assert isinstance(model, Network)
     info = {"epoch": epoch, "fitness": run.progress.best_fitness, "data": str(run.splits.data.yaml_path)}
     if values := run.splits.data.values:
         info["range"] = list(values.ends)
-    name = run.task.name
-    if best and not config.nosave:
-        save_checkpoint(weights / "best.pt", model, info, task=name)
-    if config.save_period > 0 and (epoch + 1) % config.save_period == 0:
-        save_checkpoint(weights / f"epoch{epoch}.pt", model, info, task=name)
-    if not config.nosave or last:  # after all else: from here on a resumed run takes the epoch for done
-        save_checkpoint(weights / "last.pt", model, info, training_state(run), task=name)
+    return model, info
 
 
 def training_state(run: RunParts) -> dict[str, Any]:
@@ -48,6 +60,8 @@ def training_state(run: RunParts) -> dict[str, Any]:
         "hyp": run.recipe.as_dict(),
         "progress": vars(run.progress),
         "content": run.content,
+        "resting": list(run.resting),
+        "factors": run.factors,
         "store": "resident" if loader.store.window is None else "streamed",
         "trainer": run.trainer.state(),
         "image_weights": None if weights is None else weights.tolist(),

@@ -26,6 +26,7 @@ from mgil.engine.training.step_guard import StepGuard
 from mgil.engine.training.weight_step import WeightStep
 from mgil.files.text import Report
 from mgil.networks.network import Network
+from mgil.networks.precision import as_float32
 from mgil.tasks.base import Loss
 
 SHOW_EVERY_S = 0.5  # of the losses in the progress bar; reading them waits for the device
@@ -97,6 +98,8 @@ class Trainer:
         self.guard = StepGuard(model, self.device.type == "cuda", report, loader.files_in)
         self.weight_step = WeightStep(model, optimizer, precision, self.guard)
         self.ema = self.weight_step.ema
+        assert isinstance(self.ema.model, Network)
+        self.ema.model.amp = precision.of_validation
         gpu = [self.device.index] if self.device.type == "cuda" else None
         self.parallel = DistributedDataParallel(model, device_ids=gpu) if world_size() > 1 else None
         forward = self.parallel or model
@@ -171,7 +174,7 @@ class Trainer:
         with self.parallel.no_sync() if self.parallel and not steps else nullcontext():
             with self.precision.autocast():
                 outputs = self.forward(images)
-            loss, terms = self.loss(outputs, targets)
+            loss, terms = self.loss(as_float32(outputs), targets)
             self.precision.scaler.scale(loss * world_size()).backward()  # DDP takes the mean, the loss is a sum
         good = self.guard.watch(epoch, index, loss)
         return torch.where(good, torch.cat((terms, terms.new_ones(1))), 0)

@@ -18,6 +18,7 @@ from mgil.tasks.detect.suppression import Suppression
 EXACT = (0.0002, 0.001)
 EXACT_GPU = (0.002, 0.01)
 HALF = (0.02, 0.05)
+BFLOAT16 = (0.15, 0.2)  # three bits less; official yolov5n, background included: 0.061 of the side and 0.048
 # INT8 is rough: single boxes may move, so it is the means over the boxes that count which are judged.
 LOWEST_MEAN_IOU, HIGHEST_MEAN_SCORE_GAP = 0.7, 0.1
 COUNTS = 0.25  # a box counts from this score on, YOLOv5's threshold for showing it
@@ -93,8 +94,9 @@ def compare(found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting)
 
 
 def _judge(job: Exporting, difference: Difference) -> None:
-    kind = "INT8" if job.int8 else "float16" if job.half else "float32"
-    share, scores = HALF if job.half else EXACT if job.device.type == "cpu" else EXACT_GPU
+    kind = "INT8" if job.int8 else "bfloat16" if job.in_bfloat16 else "float16" if job.half else "float32"
+    exact = EXACT if job.device.type == "cpu" else EXACT_GPU
+    share, scores = BFLOAT16 if job.in_bfloat16 else HALF if job.half else exact
     boxes_px = share * max(job.size_hw)
     allowed = f"{boxes_px:.2g} px, {scores:.2g}"
     # comparisons that are false for NaN, too, are wanted here

@@ -23,6 +23,10 @@ class TrainOptions:
     noautoanchor: bool = flag(
         False, help="keep the model's anchors; those of `anchors: 3` stay squares of 1, 2 and 4 strides"
     )
+    autoanchor: bool = flag(
+        False,
+        help="fit anchors to the labels also where the weights' head was trained with its own, which stay by default",
+    )
     image_weights: bool = flag(False, help="draw images with rare and hard classes more often")
     single_cls: bool = flag(False, help="treat all classes as one")
     label_smoothing: float = flag(
@@ -40,6 +44,8 @@ class TrainOptions:
         joined: Any = self  # with the flags that training has for every task
         if self.rect and joined.multi_scale:
             raise ValueError("--rect and --multi-scale exclude each other")
+        if self.autoanchor and self.noautoanchor:
+            raise ValueError("--autoanchor and --noautoanchor exclude each other")
         if self.image_weights and joined.noval:
             raise ValueError("--image-weights needs the AP of every epoch; leave --noval out")
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from mgil.datasets.batches.augment import AugmentConfig
-from mgil.files.recipe import OPTIMIZERS, Recipe
+from mgil.files.recipe import Recipe
 from mgil.tasks.detect.loss import ASSIGNMENTS, LossGains
 
+FINETUNE = "hyp.finetune.yaml"
 LOW_RESOLUTION_PX = 320  # up to this size hyp.lowres.yaml is the default
 
 
@@ -21,7 +22,7 @@ class DetectRecipe(Recipe):
         ValueError: A value that cannot be right, named.
     """
 
-    texts: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimizer": OPTIMIZERS, "assign": ASSIGNMENTS}
+    texts: ClassVar[Mapping[str, tuple[str, ...]]] = {**Recipe.texts, "assign": ASSIGNMENTS}
     without_effect: ClassVar[frozenset[str]] = frozenset({"iou_t"})
     searched: ClassVar[Mapping[str, tuple[float, float]]] = {
         **Recipe.searched,

@@ -35,7 +35,7 @@ from mgil.tasks.detect.options import (
     ValOptions,
 )
 from mgil.tasks.detect.predictor import Detector
-from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
+from mgil.tasks.detect.recipe import FINETUNE, DetectRecipe, default_recipe
 from mgil.tasks.detect.report import FINAL_TABLE, evaluation_files
 from mgil.tasks.detect.scores import METRICS, DetectScores
 from mgil.tasks.detect.suppression import Suppression, notes_on_suppression
@@ -74,9 +74,9 @@ class DetectTask:
         """Letterboxed images: the smallest rectangles, as detect.py sees them; whole squares where times are wanted."""
         return eval_batches(split, imgsz, stride, options, loading)
 
-    def default_recipe(self, imgsz: int) -> str:
-        """lowres up to 320 px, scratch-low above."""
-        return default_recipe(imgsz)
+    def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
+        """finetune for loaded weights; from scratch lowres up to 320 px, scratch-low above."""
+        return FINETUNE if finetune else default_recipe(imgsz)
 
     def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> DetectionModel:
         """A YOLOv5-style detector."""
@@ -94,11 +94,14 @@ class DetectTask:
         imgsz: int,
         seed: int,
         options: TrainOptions,
+        loaded: bool,
         report: Report,
     ) -> None:
-        """AutoAnchor, unless --noautoanchor."""
+        """AutoAnchor, unless --noautoanchor, or the head was trained with its anchors."""
         put_in_order(model, report)
-        if not options.noautoanchor:
+        if loaded and not model.head.start_only and not options.autoanchor:
+            report(f"the anchors that the weights were trained with stay: {listed(model.head.anchors_px)}")
+        elif not options.noautoanchor:
             check_anchors(model, split, imgsz, recipe.anchor_t, seed, report)
         elif model.head.start_only:
             report(f"--noautoanchor: trains with anchors that no label was asked for: {listed(model.head.anchors_px)}")

@@ -221,11 +221,6 @@ def test_loss_shares_the_forward_pass() -> None:
     assert result.val_losses == pytest.approx((5 / 3, 10 / 3, 5.0))  # weighted by images: 2 and 1
 
 
-def test_half_on_a_cpu_is_an_error() -> None:
-    with pytest.raises(ValueError, match="CUDA"):
-        evaluate(Oracle(), LOADER, make_samples(), CONFIG, half=True)
-
-
 def test_label_beyond_the_names_is_an_error() -> None:
     with pytest.raises(ValueError, match="class 7"):
         evaluate(Oracle(), LOADER, make_samples([(0, 7, 1, 1, 9, 9)]), CONFIG)
@@ -305,11 +300,15 @@ def test_more_than_20_classes_are_listed_on_request_only(classes: int, listed: b
         )
 
 
-def test_scaling_in_shared_memory_equals_division() -> None:
-    clock = _Clock(torch.device("cpu"), half=False, loss=None)
+@pytest.mark.parametrize(
+    ("amp", "layout"), [("off", torch.contiguous_format), ("bf16", torch.channels_last), ("fp16", torch.channels_last)]
+)
+def test_scaling_in_shared_memory_equals_division(amp: str, layout: torch.memory_format) -> None:
+    clock = _Clock(torch.device("cpu"), amp, loss=None)
     for shape in ((2, 3, 8, 8), (1, 3, 4, 6), (3, 3, 16, 8)):
         images = torch.randint(0, 256, shape, dtype=torch.uint8)
-        assert torch.equal(clock._scaled(images), images.float() / 255)
+        scaled = clock._scaled(images)
+        assert torch.equal(scaled, images.float() / 255) and scaled.is_contiguous(memory_format=layout)
 
 
 class SpotModel(torch.nn.Module):

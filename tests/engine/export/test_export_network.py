@@ -70,6 +70,16 @@ def test_nothing_needless_is_left() -> None:
     assert not kinds & {nn.BatchNorm2d, PadToEven, SpaceToChannel}
 
 
+@pytest.mark.parametrize("fixed", [(32, 96), None])
+def test_dilations_reach_past_no_map_of_the_only_size(fixed: tuple[int, int] | None) -> None:
+    height, width = fixed or (10_000, 10_000)
+    layers = [layer for layer in deployed(small_model(), "onnx", fixed).modules() if isinstance(layer, DeployedMRIE)]
+    for layer, stride in zip(layers, (2, 4, 8, 16, 32, 16, 32), strict=True):
+        for convolution, rate in zip(layer.convolutions, (1, 2, 3), strict=True):
+            taps = tuple(3 if rate < side // stride else 1 for side in (height, width))
+            assert convolution.kernel_size == taps
+
+
 def test_the_trained_model_is_left_alone() -> None:
     model = small_model()
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -201,8 +201,10 @@ def test_half(name: str, model: DetectionModel, tmp_path: Path) -> None:
     exported = export(tmp_path, name, half=True)
     images = pictures((64, 64), 2)
     gap = (exported(images) - model(images)).abs()
-    assert 0 < gap[..., 4:].max() < 0.03
-    assert gap[..., :4].max() < 1.5
+    assert exported.in_bfloat16 + bool(exported.note) == (name == "openvino")
+    scores, pixels = (0.2, 9.6) if exported.in_bfloat16 else (0.03, 1.5)
+    assert 0 < gap[..., 4:].max() < scores
+    assert gap[..., :4].max() < pixels
 
 
 @pytest.mark.nightly
@@ -226,12 +228,23 @@ def test_verbose_counts_nodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_graph_is_lean(model: DetectionModel) -> None:
     """No padding, no slices, no shape arithmetic, no copies of weights: what the network computes and nothing else."""
     need("onnx")
-    graph = onnx_graph(ExportJob(model=model, stem="best", size_hw=(64, 64)), "onnx").graph
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(
+        onnx_graph(ExportJob(model=model, stem="best", size_hw=(64, 64)), "onnx")
+    ).graph
     kinds = [node.op_type for node in graph.node]
     needless = {"Identity", "Cast", "Pad", "Slice", "Shape", "Gather", "Range", "Expand", "Softmax", "ReduceMean"}
     assert not needless & set(kinds)
     assert [entry.name for entry in graph.input] == ["images"]
     assert [entry.name for entry in graph.output] == ["output0"]
+    maps = {entry.name: [side.dim_value for side in entry.type.tensor_type.shape.dim] for entry in graph.value_info}
+    convolutions = [node for node in graph.node if node.op_type == "Conv" and node.input[0] in maps]
+    assert len(convolutions) > 50
+    for node in convolutions:
+        options = {entry.name: entry.ints for entry in node.attribute}
+        taps = zip(options["kernel_shape"], options["dilations"], maps[node.input[0]][2:], strict=True)
+        assert all(kernel == 1 or rate < side for kernel, rate, side in taps)  # none meets nothing but padding
 
 
 def test_opencv_reads_the_default_file(model: DetectionModel, tmp_path: Path) -> None:

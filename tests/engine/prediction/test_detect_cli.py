@@ -76,6 +76,7 @@ def test_every_flag_reaches_the_config() -> None:
         "--weights w.pt --source s --data d.yaml --img 96 64 --conf-thres 0.1 --iou-thres 0.2 --max-det 7 --device cpu "
         "--view-img --save-txt --save-csv --save-conf --save-crop --nosave --classes 0 2 --agnostic-nms --augment "
         "--visualize --project p --name n --exist-ok --line-thickness 1 --hide-labels --hide-conf --half "
+        "--amp fp16 "
         "--vid-stride 3 --track botsort --download"
     )
     assert parse(DetectConfig, flags.split()) == DetectConfig(
@@ -83,7 +84,7 @@ def test_every_flag_reaches_the_config() -> None:
         device="cpu", view_img=True, save_txt=True, save_csv=True, save_conf=True, save_crop=True, nosave=True,
         classes=(0, 2), agnostic_nms=True, augment=True, visualize=True, project="p",
         name="n", exist_ok=True, line_thickness=1, hide_labels=True, hide_conf=True, half=True, vid_stride=3,
-        track="botsort", download=True,
+        track="botsort", download=True, amp="fp16",
     )  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def test_a_start_that_stays_is_said(options: dict[str, bool], words: str) -> Non
     model, lines = build_model(TINY | {"anchors": 2}, names=NAMES, imgsz=64), []
     before = model.head.anchors_px.clone()
     samples = boxes_of([(11, 11)] * 4, (64, 64))
-    DETECT.prepare(model, samples, DetectRecipe(), 64, 0, TrainConfig(**options), lines.append)
+    DETECT.prepare(model, samples, DetectRecipe(), 64, 0, TrainConfig(**options), False, lines.append)
     assert len(lines) == 1 and words in lines[0]
     assert torch.equal(model.head.anchors_px, before)
 
@@ -116,7 +116,7 @@ def test_anchors_that_run_against_the_strides_are_turned_round() -> None:
         model, lines = build_model(architecture, names=NAMES, imgsz=64), []
         options = TrainConfig(noautoanchor=True)
         for _ in range(2):  # the second time there is nothing to do
-            DETECT.prepare(model, boxes_of([], (64, 64)), DetectRecipe(), 64, 0, options, lines.append)
+            DETECT.prepare(model, boxes_of([], (64, 64)), DetectRecipe(), 64, 0, options, False, lines.append)
         assert model.head.anchors_px[fine].flatten().tolist() == [6, 6, 8, 8, 10, 10]
         assert model.architecture["anchors"][fine] == [6, 6, 8, 8, 10, 10]
         assert len(lines) == 1 and "ran against the levels' strides" in lines[0]
@@ -161,11 +161,11 @@ def test_freeze_everything(model: DetectionModel) -> None:
 
 
 def test_wasted_dilations() -> None:
-    """An MGIL behind a stride of 16 sees a 2x2 map in 32-px input: every rate above 1 reaches past it."""
+    """An MGIL behind a stride of 16 makes a 1x1 map of 32-px input: every rate reaches past it."""
     rows = [[-1, 1, "Conv", [8, 3, 2]]] * 4 + [[-1, 1, "MGIL", [8]]]
     model = build_model({"anchors": [[5, 5]], "backbone": rows, "head": [[[4], 1, "Detect", ["nc", "anchors"]]]} | NC)
     (line,) = wasted_dilations(model, 32)
-    assert line.startswith("at 32 px") and "model.4" in line
+    assert line.startswith("at 32 px") and "run as 1x1" in line and line.endswith(": model.4 (rate 1, 2, 3)")
     assert wasted_dilations(model, 1280) == []
     assert not any(module._forward_pre_hooks for module in model.modules())  # nothing is left behind
 
@@ -206,7 +206,7 @@ def test_image_difficulty_without_labels() -> None:
 
 def test_the_model_is_the_one_asked_for(tmp_path: Path) -> None:
     cfg, lines = write_yaml(tmp_path / "tiny.yaml", TINY), []
-    model = make_model(TrainConfig(cfg=cfg, imgsz=64), DETECT, NAMES, None, lines.append)
+    model, _ = make_model(TrainConfig(cfg=cfg, imgsz=64), DETECT, NAMES, None, lines.append)
     assert (model.names, model.imgsz, model.num_classes) == (NAMES, 64, 3)
     assert lines[0].startswith("tiny.yaml: ") and "MFLOPs at 64x64" in lines[0]
 
@@ -214,8 +214,8 @@ def test_the_model_is_the_one_asked_for(tmp_path: Path) -> None:
 def test_single_class_has_one_name(tmp_path: Path) -> None:
     """YOLOv5's: "item", unless the data set has a single class, which keeps its name."""
     config = TrainConfig(cfg=write_yaml(tmp_path / "tiny.yaml", TINY), imgsz=64)
-    assert make_model(config, DETECT, data_of(NAMES).as_one_class().names, None, lambda _: None).names == ("item",)
-    assert make_model(config, DETECT, data_of(("helmet",)).as_one_class().names, None, lambda _: None).names == (
+    assert make_model(config, DETECT, data_of(NAMES).as_one_class().names, None, lambda _: None)[0].names == ("item",)
+    assert make_model(config, DETECT, data_of(("helmet",)).as_one_class().names, None, lambda _: None)[0].names == (
         "helmet",
     )
 
@@ -223,7 +223,7 @@ def test_single_class_has_one_name(tmp_path: Path) -> None:
 def test_weights_bring_their_architecture_and_anchors(model: DetectionModel) -> None:
     model.head.set_anchors_px(model.head.anchors_px * 1.5)
     checkpoint, lines = _checkpoint(model), []
-    found = make_model(TrainConfig(imgsz=96), DETECT, ("one", "two"), checkpoint, lines.append)
+    found, _ = make_model(TrainConfig(imgsz=96), DETECT, ("one", "two"), checkpoint, lines.append)
     assert (found.names, found.imgsz) == (("one", "two"), 96)
     assert torch.equal(found.model[0].conv.weight, model.model[0].conv.weight)
     assert torch.equal(found.head.anchors_px, model.head.anchors_px)
@@ -234,7 +234,7 @@ def test_weights_bring_their_architecture_and_anchors(model: DetectionModel) -> 
 def test_weights_for_an_architecture_of_ones_own_leave_its_anchors(model: DetectionModel, tmp_path: Path) -> None:
     cfg = write_yaml(tmp_path / "tiny.yaml", TINY | {"anchors": YOLOV5_ANCHORS})
     lines: list[str] = []
-    found = make_model(TrainConfig(cfg=cfg, imgsz=64), DETECT, NAMES, _checkpoint(model), lines.append)
+    found, _ = make_model(TrainConfig(cfg=cfg, imgsz=64), DETECT, NAMES, _checkpoint(model), lines.append)
     assert found.head.anchors_px.flatten(1).tolist() == YOLOV5_ANCHORS
     assert "not loaded: model.5.anchors" in lines[0]
     assert torch.equal(found.head.m[0].weight, model.head.m[0].weight)
@@ -244,17 +244,17 @@ def test_outputs_of_a_class_go_to_the_class_of_that_name(model: DetectionModel) 
     config, lines = TrainConfig(imgsz=64), []
     images = torch.rand(2, 3, 64, 64)
     torch.nn.init.normal_(model.head.m[1].bias)
-    found = make_model(config, DETECT, ("blue", "Red", "green"), _checkpoint(model), lines.append)
+    found, _ = make_model(config, DETECT, ("blue", "Red", "green"), _checkpoint(model), lines.append)
     assert lines[0] == "w.pt: has its classes in another order; what is a class's goes to that of its name"
     assert "not loaded" not in lines[1]
     before, after = model.eval()(images), found.eval()(images)
     assert NAMES == ("red", "green", "blue") and not torch.equal(before, after)
     assert torch.equal(after, before[..., [0, 1, 2, 3, 4, 7, 5, 6]])
     lines.clear()
-    other = make_model(config, DETECT, ("blue", "pink", "grey"), _checkpoint(model), lines.append)
+    other, _ = make_model(config, DETECT, ("blue", "pink", "grey"), _checkpoint(model), lines.append)
     assert torch.equal(other.eval()(images), before[..., [0, 1, 2, 3, 4, 7, 5, 6]])
     lines.clear()
-    renamed = make_model(config, DETECT, ("a", "b", "c"), _checkpoint(model), lines.append)
+    renamed, _ = make_model(config, DETECT, ("a", "b", "c"), _checkpoint(model), lines.append)
     assert torch.equal(renamed.eval()(images), before) and "order" not in lines[0]
 
 
@@ -277,10 +277,10 @@ def test_a_size_that_the_deepest_stride_does_not_divide_is_rounded_up(tmp_path: 
     cfg = write_yaml(tmp_path / "p6.yaml", deeper)
     lines: list[str] = []
     torch.manual_seed(1)
-    rounded = make_model(TrainConfig(cfg=cfg, imgsz=96), DETECT, NAMES, None, lines.append)
+    rounded, _ = make_model(TrainConfig(cfg=cfg, imgsz=96), DETECT, NAMES, None, lines.append)
     assert lines[0] == "warning: input size 96 is not a multiple of the stride 64; 128 is used"
     torch.manual_seed(1)
-    asked = make_model(TrainConfig(cfg=cfg, imgsz=128), DETECT, NAMES, None, lambda _line: None)
+    asked, _ = make_model(TrainConfig(cfg=cfg, imgsz=128), DETECT, NAMES, None, lambda _line: None)
     assert asked.max_stride == 64 and rounded.imgsz == asked.imgsz == 128
     assert same_tensors(dict(rounded.state_dict()), dict(asked.state_dict()))
 

@@ -44,7 +44,7 @@ def test_a_backbone_that_goes_deeper_than_the_head(ground: Playground, tmp_path:
     assert all(8 <= side <= 14 for side in fine) and coarse == [16, 16, 64, 64]  # no square is of its size
     anchors = model_from_checkpoint(checkpoint).head.anchors_px.flatten(1)
     torch.testing.assert_close(anchors, torch.tensor([fine, coarse]))
-    model = make_model(TrainConfig(weights="best.pt", imgsz=32), task_named("detect"), NAMES, checkpoint, len)
+    model, _ = make_model(TrainConfig(weights="best.pt", imgsz=32), task_named("detect"), NAMES, checkpoint, len)
     assert not model.head.start_only  # the next run starts from the fitted ones
 
 

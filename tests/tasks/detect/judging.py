@@ -42,7 +42,7 @@ def train_loader(
 
 def evaluate(model: Any, loader: Iterable[Any], samples: Any, data: Any, **options: Any) -> Any:
     """Scores of a detector together with losses, times and input size, as one namespace."""
-    engine = {key: options.pop(key) for key in ("device", "half", "loss", "progress") if key in options}
+    engine = {key: options.pop(key) for key in ("device", "loss", "progress") if key in options}
     judge = DetectJudge(model, samples, data, ValOptions(**options))
     found = run_evaluation(model, loader, judge, **engine)
     return SimpleNamespace(

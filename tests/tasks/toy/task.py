@@ -67,7 +67,7 @@ class ToyTask:
             report=loading.report,
         )
 
-    def default_recipe(self, imgsz: int) -> str:
+    def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
         return ""
 
     def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> ToyNetwork:
@@ -77,7 +77,9 @@ class ToyTask:
         if name not in ARCHITECTURES:
             raise FileNotFoundError(f"model {name} does not exist; the toy knows {', '.join(ARCHITECTURES)}")
 
-    def prepare(self, model: Any, split: Any, recipe: Any, imgsz: int, seed: int, options: Any, report: Report) -> None:
+    def prepare(
+        self, model: Any, split: Any, recipe: Any, imgsz: int, seed: int, options: Any, loaded: bool, report: Report
+    ) -> None:
         report("nothing to prepare")
 
     def loss(

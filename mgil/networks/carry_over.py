@@ -1,0 +1,116 @@
+"""Carry-over of a whole network: its blocks begin as the layers of another network of the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mgil.block.carry_over import carry_over
+from mgil.block.conv import ConvNormAct
+from mgil.block.flie import FLIE
+from mgil.block.mgil import MGIL
+from mgil.networks.layers import Conv
+from mgil.networks.network import Network
+
+MOST_COMPARED_PX = 320
+
+
+@dataclass(frozen=True)
+class CarryOver:
+    """What became of the blocks in the places of another network's layers.
+
+    Attributes:
+        carried: Names of the blocks that compute what those layers do.
+        left: Name -> why a block does not; its start is untrained.
+    """
+
+    carried: tuple[str, ...]
+    left: Mapping[str, str]
+
+    def __str__(self) -> str:
+        total = len(self.carried) + len(self.left)
+        text = f"{len(self.carried)} of {total} stride-2 layers carried over"
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.left.items():
+            reasons.setdefault(reason, []).append(name)
+        return text + "".join(f"; untrained: {', '.join(names)}: {reason}" for reason, names in reasons.items())
+
+
+def carry_over_layers(model: Network, source: Network) -> CarryOver:
+    """Let the blocks of `model` begin as the layers of `source` that have the same names, as far as that is exact.
+
+    Args:
+        model: Filled in place.
+        source: A network with plain stride-2 layers in those places; blocks there are left to who copies by name.
+    """
+    carried, left = [], {}
+    for name, block in blocks_of(model).items():
+        try:
+            layer = source.get_submodule(name)
+        except AttributeError:
+            continue
+        if not isinstance(layer, (Conv, ConvNormAct)):
+            continue
+        problem = _carry(block, layer)
+        if problem:
+            left[name] = problem
+        else:
+            carried.append(name)
+    return CarryOver(tuple(carried), left)
+
+
+def blocks_of(model: nn.Module) -> dict[str, MGIL | FLIE]:
+    """The blocks of a network by name, not those inside of blocks."""
+    found: dict[str, MGIL | FLIE] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, (MGIL, FLIE)) and not any(name.startswith(f"{outer}.") for outer in found):
+            found[name] = module
+    return found
+
+
+def _carry(block: MGIL | FLIE, layer: Any) -> str:
+    first: Any = (block.flie if isinstance(block, MGIL) else block).lie[0]
+    if type(first.act) is not type(layer.act):
+        return f"its activation is {type(first.act).__name__}, that of the weights {type(layer.act).__name__}"
+    try:
+        carry_over(block, layer.conv, layer.bn)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@torch.no_grad()
+def difference(model: Network, source: Network, head: bool) -> float:
+    """The largest difference between what two networks make of a picture of noise, in evaluation mode.
+
+    Args:
+        model: One network.
+        source: The other, on the same device.
+        head: Compare what the last row returns; else what it gets.
+    """
+    side = min(model.imgsz, max(MOST_COMPARED_PX // model.max_stride, 1) * model.max_stride)
+    noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    one, other = (_maps(network, noise, head) for network in (model, source))
+    pairs = zip(one, other, strict=True)
+    return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
+
+
+def _maps(network: Network, images: Tensor, head: bool) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def look(_module: nn.Module, inputs: Any, outputs: Any) -> None:
+        found.extend(_tensors(outputs if head else inputs))
+
+    was_training = network.training
+    with network.rows[-1].register_forward_hook(look):
+        network.eval()(images.to(next(network.parameters())))
+    network.train(was_training)
+    return found
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [values] if isinstance(values, Tensor) else [each for value in values for each in _tensors(value)]
