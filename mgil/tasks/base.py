@@ -77,7 +77,10 @@ class Scores(Protocol):
 
 
 class Judge(Protocol):
-    """Scores a network on one split, batch by batch."""
+    """Scores a network on one split, batch by batch.
+
+    `finish` and `add` may be called in another thread than `forward`, a batch behind it, but one by one and in order.
+    """
 
     def forward(self, images: Tensor, with_loss: bool) -> tuple[Any, Any]:
         """Map (B, 3, H, W) in 0..1 to predictions, and to training outputs (None where the loss is not wanted)."""
@@ -218,6 +221,7 @@ class Loading:
     ahead: bool = True
     speed_only: bool = False
     strict: bool = False
+    reduced: bool = False
     report: Report = print
 
 

@@ -50,20 +50,19 @@ class EvalLoader:
         targets: makes a batch's targets, (T, C) float32; None: there are none.
         stride: with `rect`, sides are multiples of this.
         rect: rectangles instead of squares.
-        workers: decoding threads; one works even with 0.
+        workers: decoding threads, no more than there are cores; one works even with 0.
         pad: with `rect`, border in strides that is added before rounding up.
-        ahead: make the next batches in the background. Otherwise all threads decode a batch when it is asked for:
-            on a CPU that runs the network too, the threads of both then do not wait for each other (4,992 images
-            at 160 px on two cores: 46 s in place of 55).
+        ahead: make the next batches in the background. Otherwise all threads decode a batch when it is asked for: where
+            the network has all cores, its threads then wait for none of these (4,992 images on two: 46 s, not 55).
         memory_budget: bytes in which to keep the resized images for the next time, if all of them fit.
         shape_hw: the one height and width of every batch, for networks that take no other; every image is made as
             large as fits, and `size` and `rect` have no say.
         strict: make an image that cannot be read an error.
+        reduced: decode large JPEGs at reduced scale, see `decode_resized`; scores differ a little.
         report: told which images are skipped, and after the first pass of values that are not used well.
 
     Attributes:
-        depths: says what the values of images of more than 8 bits mean; another one may be put in its place before the
-            first batch.
+        depths: says what values of images of more than 8 bits mean; may be replaced before the first batch.
 
     Raises:
         ValueError: size or batch size below 1.
@@ -84,6 +83,7 @@ class EvalLoader:
         ahead: bool = True,
         shape_hw: tuple[int, int] | None = None,
         strict: bool = False,
+        reduced: bool = False,
         report: Report = print,
     ) -> None:
         if size < 1 or batch_size < 1:
@@ -95,9 +95,10 @@ class EvalLoader:
         self.stride = stride
         self.rect = rect and shape_hw is None
         self.shape_hw = shape_hw or (size, size)
-        self.workers = workers
+        self.threads = max(1, min(workers, os.cpu_count() or 1))
         self.pad = pad
         self.ahead = ahead
+        self.reduced = reduced
         self.unreadable = Unreadable(len(split.image_paths), strict=strict, report=report)
         self.depths = DepthTally()
         sizes_hw = np.asarray(split.sizes_hw, np.int64).reshape(-1, 2)
@@ -117,7 +118,7 @@ class EvalLoader:
         Raises:
             ValueError: see `Unreadable.add`.
         """
-        made = prefetched(self.batch, range(len(self)), threads=max(self.workers, 1)) if self.ahead else self._in_turn()
+        made = prefetched(self.batch, range(len(self)), threads=self.threads) if self.ahead else self._in_turn()
         return self._to_the_end(made)
 
     def _to_the_end(self, made: Iterable[EvalBatch]) -> Iterator[EvalBatch]:
@@ -127,7 +128,7 @@ class EvalLoader:
         self.depths.close(self.unreadable.report)
 
     def _in_turn(self) -> Iterator[EvalBatch]:
-        with ThreadPoolExecutor(max(1, min(self.workers, os.cpu_count() or 1))) as executor:
+        with ThreadPoolExecutor(self.threads) as executor:
             for index in range(len(self)):
                 yield self.batch(index, executor.map)
 
@@ -172,10 +173,9 @@ class EvalLoader:
         if image in self.unreadable:
             return "skipped before"
         path, side, size_hw = self.split.image_paths[image], int(self.sides[image]), self.split.sizes_hw[image]
+        shown: dict[str, Any] = {"reduced": self.reduced, "values": self.depths.values, "seen": self.depths.add}
         try:
-            found = decode_scanned(  # scores do not depend on shortcuts
-                path, side, size_hw, reduced=False, values=self.depths.values, seen=self.depths.add
-            )
+            found = decode_scanned(path, side, size_hw, **shown)
         except ValueError as error:
             return str(error)
         if self._kept is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
+from mgil.engine.evaluation.finisher import Finisher, now
 from mgil.engine.memory_errors import memory_errors
 from mgil.networks.precision import autocast
 from mgil.tasks.base import Judge, Loss, Scores
@@ -46,8 +46,11 @@ def evaluate(
     device: torch.device | None = None,
     loss: Loss | None = None,
     progress: bool = False,
+    alone: bool = False,
 ) -> Evaluation:
     """Run `model` over a split and score it.
+
+    On a CPU the judge works in a thread, one batch behind, see `Finisher`.
 
     Args:
         model: Maps (B, 3, H, W) float 0..1 to the task's predictions; set to evaluation mode for the run and put back.
@@ -57,6 +60,7 @@ def evaluate(
         device: Where the model is; by default that of its parameters.
         loss: Validation loss, computed from the same forward pass where the model gives what it takes.
         progress: Show a progress bar.
+        alone: One stage after the other, for times that are those of each stage alone.
 
     Raises:
         ValueError: A batch that the GPU cannot hold.
@@ -66,45 +70,47 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        for number, batch in enumerate(tqdm(loader, desc="val", disable=None if progress else True, leave=False)):
-            with memory_errors(f"validation batch {number + 1}", batch.images.shape):
-                found = clock.step(batch, judge)
-            judge.add(batch, found)
+        with Finisher(judge, device, at_once=alone) as finisher:
+            for number, batch in enumerate(tqdm(loader, desc="val", disable=None if progress else True, leave=False)):
+                where = f"validation batch {number + 1}"
+                finisher.before_network()
+                with memory_errors(where, batch.images.shape):
+                    predictions = clock.step(batch, judge)
+                finisher.take(batch, predictions, where)
+            finisher.wait()
     finally:
         model.train(was_training)
+    speeds_ms = clock.speeds_ms(finisher.seconds)
     return Evaluation(
-        judge.scores(tuple(getattr(loader, "unreadable", ()))), clock.mean_losses(), clock.speeds_ms(), clock.size_hw
+        judge.scores(tuple(getattr(loader, "unreadable", ()))), clock.mean_losses(), speeds_ms, clock.size_hw
     )
 
 
 class _Clock:
-    """The stages of one batch, their times, and the running loss."""
+    """The stages of one batch up to its predictions, their times, and the running loss."""
 
     def __init__(self, device: torch.device, amp: str, loss: Loss | None) -> None:
         self.device, self.amp, self.loss = device, amp, loss
         self.images = 0
         self.losses = torch.zeros(len(loss.terms) if loss else 0, device=device)
         self.memory = torch.zeros(0, device=device)
-        self.seconds = [0.0, 0.0, 0.0]
+        self.seconds = [0.0, 0.0]
         self.size_hw = (0, 0)
 
     def step(self, batch: EvalBatch, judge: Judge) -> Any:
-        """Pre-process, infer and finish one batch; what was found, in pixels of the network input."""
-        clock = [self._now()]
+        """Pre-process one batch and predict."""
+        started = now(self.device)
         images = self._scaled(batch.images.to(self.device, non_blocking=True))
-        clock.append(self._now())
+        scaled = now(self.device)
         with autocast(self.device, self.amp):  # for what a judge asks of the network beside its call
             predictions, outputs = judge.forward(images, self.loss is not None)
-        clock.append(self._now())
-        found = judge.finish(predictions)
-        clock.append(self._now())
-        for stage in range(3):
-            self.seconds[stage] += clock[stage + 1] - clock[stage]
+        self.seconds[0] += scaled - started
+        self.seconds[1] += now(self.device) - scaled
         if self.loss is not None and outputs is not None:
             self.losses += self.loss(outputs, batch.targets.to(self.device))[1].detach() * len(images)
         self.images += len(images)
         self.size_hw = (max(self.size_hw[0], images.shape[2]), max(self.size_hw[1], images.shape[3]))
-        return found
+        return predictions
 
     def _scaled(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 -> float 0..1, in the same memory for every batch: fresh pages cost more than the arithmetic."""
@@ -118,14 +124,9 @@ class _Clock:
             scaled = memory.view(batch, height, width, channels).permute(0, 3, 1, 2)
         return scaled.copy_(images).div_(255)
 
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
     def mean_losses(self) -> tuple[float, ...]:
         return tuple((self.losses / max(self.images, 1)).tolist())
 
-    def speeds_ms(self) -> tuple[float, float, float]:
-        pre, inference, last = (1000 * seconds / max(self.images, 1) for seconds in self.seconds)
+    def speeds_ms(self, last_seconds: float) -> tuple[float, float, float]:
+        pre, inference, last = (1000 * seconds / max(self.images, 1) for seconds in (*self.seconds, last_seconds))
         return pre, inference, last

@@ -17,6 +17,7 @@ from mgil.engine.data_of_weights import check_classes, data_named_by, default_da
 from mgil.engine.devices import FOUND_AMX
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
+from mgil.engine.evaluation.finisher import has_idle_core
 from mgil.engine.evaluation.plots import plot_input_sizes
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.runs import new_run_folder
@@ -169,13 +170,15 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
     """Scores and times at one size; the times are reported."""
     task, model, device = subject.task, subject.model, subject.device
     shape_hw = fixed_size_hw(model)
+    times_only = config.task == "speed"
     loading = Loading(
         config.batch_size,
         workers=config.workers,
         shape_hw=shape_hw,
-        ahead=device.type != "cpu",
-        speed_only=config.task == "speed",
+        ahead=device.type != "cpu" or (has_idle_core() and not times_only),
+        speed_only=times_only,
         strict=config.strict,
+        reduced=config.reduced_jpeg,
         report=report,
     )
     loader = task.eval_loader(subject.split, size, model.max_stride, config, loading)
@@ -183,7 +186,7 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
     judge = task.judge(model, subject.split, subject.data, config, pictures)
-    found = evaluate(model, loader, judge, device=device, progress=True)
+    found = evaluate(model, loader, judge, device=device, progress=True, alone=times_only)
     report(found.speed_line(config.batch_size, task.last_stage))
     return found
 

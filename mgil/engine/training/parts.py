@@ -20,6 +20,7 @@ from mgil.datasets.batches.stores import StoreName
 from mgil.datasets.reading.depths import DepthTally
 from mgil.engine.data_of_weights import data_named_by
 from mgil.engine.distributed import all_processes, from_main, is_main, mean_over_processes, rank, world_size
+from mgil.engine.evaluation.finisher import has_idle_core
 from mgil.engine.runs import new_run_folder
 from mgil.engine.training.config import TrainFlags
 from mgil.engine.training.content import content_of
@@ -294,7 +295,7 @@ def _eval_loader(parts: RunParts, val: Split, stride: int) -> EvalLoader:
         parts.eval_batch,
         workers=config.workers,
         memory_budget=0 if config.cache == "none" else free_ram_bytes() // 3,
-        ahead=parts.device.type != "cpu",
+        ahead=parts.device.type != "cpu" or has_idle_core(),
         strict=config.strict,
         report=parts.report,
     )

@@ -109,5 +109,6 @@ def eval_batches(
         ahead=loading.ahead,
         shape_hw=loading.shape_hw,
         strict=loading.strict,
+        reduced=loading.reduced,
         report=loading.report,
     )

@@ -15,6 +15,7 @@ _TOGETHER_ON_GPU = 20_000
 # candidate have a say in the fate of better ones, so that the rest need not be looked at once an image has its boxes.
 _FIRST_TRIED = 8
 _ROWS_IN_CACHE = 32_768  # predictions that a CPU takes at a time
+_INFINITY_BITS = 0x7F800000  # of a float32
 _FARTHEST = 1e6  # pixels; a box beyond it would push all others apart until float64 is too coarse for them
 
 
@@ -118,8 +119,8 @@ def _candidates(
         keep, best, class_index = keep[wanted], best[wanted], class_index[wanted]
     boxes = cxcywh_to_xyxy(rows[:, :4])[keep]
     image_index = torch.div(confident[keep], max(predictions.shape[1], 1), rounding_mode="floor")
-    by_score = torch.argsort(best, descending=True, stable=True)
-    order = by_score[torch.argsort(image_index[by_score], stable=True)]
+    # One key for image and score: the bits of positive floats are ordered as they are.
+    order = torch.argsort((image_index << 32) | (_INFINITY_BITS - best.view(torch.int32)).long(), stable=True)
     return torch.cat((boxes, best[:, None], class_index[:, None].float()), dim=1)[order], image_index[order]
 
 
@@ -138,7 +139,9 @@ def _rank_in_image(image_index: torch.Tensor, batch_size: int) -> torch.Tensor:
 
 def _suppress(candidates: torch.Tensor, cell: torch.Tensor, iou_thres: float) -> torch.Tensor:
     """Indices of the candidates that survive those of their cell; within a cell they are sorted, best first."""
-    from torchvision.ops import nms  # slow to import, and many commands do without
+    import torchvision.ops  # noqa: F401  slow to import, and many commands do without
+
+    nms = torch.ops.torchvision.nms  # its Python function takes as long for few boxes
 
     by_cell = torch.argsort(cell, stable=True)
     _, number, counts = torch.unique_consecutive(cell[by_cell], return_inverse=True, return_counts=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 
-from mgil.tasks.detect.nms import cxcywh_to_xyxy, non_max_suppression
+from mgil.tasks.detect.nms import _candidates, cxcywh_to_xyxy, non_max_suppression
 
 
 def random_predictions(
@@ -195,3 +195,20 @@ def test_wrong_thresholds_are_named(conf: float, overlap: float) -> None:
 def test_wrong_shape_is_named() -> None:
     with pytest.raises(ValueError, match=r"\(1, 1, 5\)"):
         non_max_suppression(torch.zeros(1, 1, 5))
+
+
+def test_candidates_are_in_order_of_image_then_score_then_place() -> None:
+    """Against numpy's sort of both columns, with equal, tiny and infinite scores."""
+    predictions = random_predictions(batch=4, count=90, num_classes=3, seed=5)
+    predictions[..., 4:] = (predictions[..., 4:] * 4).round() / 4
+    predictions[1, 5:9, 4:] = torch.tensor([1e-30, 1e-12, 1.0, 3e38]).repeat(4, 1)
+    predictions[2, :, 4] = 0
+    boxes, image = _candidates(predictions, 0.0, None, True)
+    scores = predictions[..., 5:] * predictions[..., 4:5]
+    at = ((scores > 0) & (predictions[..., 4:5] > 0)).nonzero().numpy()
+    values = scores[tuple(at.T)].numpy()
+    order = np.lexsort((at[:, 2], at[:, 1], -values, at[:, 0]))
+    assert len(values) > 300 and np.isinf(-values).sum() == 0 and (values < 1e-38).any()
+    np.testing.assert_array_equal(image.numpy(), at[order, 0])
+    np.testing.assert_array_equal(boxes[:, 4].numpy(), values[order])
+    np.testing.assert_array_equal(boxes[:, 5].numpy(), at[order, 2])

@@ -63,6 +63,7 @@ class ToyTask:
             ahead=loading.ahead,
             workers=loading.workers,
             strict=loading.strict,
+            reduced=loading.reduced,
             report=loading.report,
         )
 
