@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import yaml
 
+from mgil.datasets.reading.categories import is_json
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.labels import label_path_of
@@ -35,6 +36,8 @@ def shrink(data_yaml: Path, side: int, output: Path) -> Path:
         ValueError: labels in a COCO .json, or a picture that cannot be read.
     """
     data = load_data_config(data_yaml)
+    for entry in (entry for split in SPLITS for entry in data.split(split) if is_json(entry)):
+        raise ValueError(f"{entry}: a COCO json, whose boxes are in pixels; give a set with label files")
     output.mkdir(parents=True)
     for split in SPLITS:
         for path in map(Path, list_images(data.split(split), data.bases)[0]):

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.shrink import shrink
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
-from tests.engine.tiny import NAMES, make_data, random_squares
+from tests.engine.tiny import NAMES, make_data, random_squares, write_yaml
 
 
 def test_pictures_shrink_and_labels_stay(tmp_path: Path) -> None:
@@ -33,3 +33,7 @@ def test_small_pictures_stay_and_nothing_is_overwritten(tmp_path: Path) -> None:
     assert np.array_equal(*(cv2.imread(str(path)) for path in sorted(tmp_path.rglob("train/001.png"))))
     with pytest.raises(FileExistsError):
         shrink(source, 64, tmp_path / "same")
+    pixels = write_yaml(tmp_path / "data" / "pixels.yaml", {"train": "images/train", "val": "a.json", "names": ["a"]})
+    with pytest.raises(ValueError, match=r"a\.json: a COCO json, whose boxes are in pixels"):
+        shrink(Path(pixels), 64, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
