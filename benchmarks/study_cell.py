@@ -30,7 +30,8 @@ from mgil.datasets.reading.samples import Samples
 from mgil.engine.devices import select_device
 from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.log import START_EPOCH, read_results
+from mgil.engine.training.log import read_results
+from mgil.engine.training.progress import START_EPOCH
 from mgil.engine.training.run import run_train
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.atomic import write_text_atomic

@@ -30,7 +30,7 @@ from benchmarks.study_models import Model
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.reading.config import load_data_config
 from mgil.engine.training.config import TrainConfig, TrainFlags
-from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS
+from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS, changes_for
 from mgil.files.recipe import load_recipe
 from mgil.tasks.detect.recipe import FINETUNE, DetectRecipe, default_recipe
 
@@ -212,8 +212,9 @@ def plan(cell: Cell, roots: Sequence[Path]) -> PlannedCell:
     if cell.model.peer:
         recipe = {key: value for key, value in config.hyp.items() if key in AUGMENTATION} | dict(cell.recipe)
     else:
-        source = train.hyp or (FINETUNE if train.weights else default_recipe(train.imgsz))
-        recipe = load_recipe(DetectRecipe, source, {**config.hyp, **cell.recipe}).as_dict()
+        finetune = bool(train.weights) and not train.hyp
+        source = train.hyp or (FINETUNE if finetune else default_recipe(train.imgsz))
+        recipe = load_recipe(DetectRecipe, source, {**changes_for(config, finetune), **cell.recipe}).as_dict()
         unchanged = DetectRecipe().as_dict()
         recipe = {key: value for key, value in recipe.items() if key not in LATER or value != unchanged[key]}
     definition = {

@@ -143,5 +143,5 @@ def _zeros(block: MGIL | FLIE, fine: LIE) -> list[Any]:
 def _check_zero(brick: ConvNormAct) -> None:
     if not all(isinstance(getattr(brick.bn, name, None), nn.Parameter) for name in ("weight", "bias")):
         raise ValueError(f"the block's {type(brick.bn).__name__} has no weight and bias that could begin at 0")
-    if problem := problem_at_zero(brick.act):
+    if problem := problem_at_zero(brick.act, brick.conv.out_channels):
         raise ValueError(f"a branch that begins as zero cannot end with {problem}")

@@ -61,13 +61,11 @@ class ConvNormAct(nn.Module):
         return self.act(self.bn(self.conv(x)))
 
 
-def begin_at_zero(layer: ConvNormAct) -> bool:
+def begin_at_zero(layer: ConvNormAct) -> None:
     """Let a brick whose output is added to something begin as zero: gamma and beta of its normalisation become 0.
 
-    The convolution keeps its weights, so that the normalisation's statistics are sound from the first batch on.
-
-    Returns:
-        Whether the brick now gives 0: a normalisation without weights to train stays as it is.
+    The convolution keeps its weights, so that the normalisation's statistics are sound from the first batch on. A
+    normalisation without weights to train stays as it is.
 
     Raises:
         ValueError: the activation is flat at 0, as ReLU is there for PyTorch: gamma, beta and the convolution would
@@ -75,24 +73,23 @@ def begin_at_zero(layer: ConvNormAct) -> bool:
     """
     gamma, beta = getattr(layer.bn, "weight", None), getattr(layer.bn, "bias", None)
     if not isinstance(gamma, nn.Parameter) or not isinstance(beta, nn.Parameter):
-        return False
-    if problem := problem_at_zero(layer.act):
+        return
+    if problem := problem_at_zero(layer.act, layer.conv.out_channels):
         raise ValueError(f"a branch that begins as zero cannot end with {problem}")
     nn.init.zeros_(gamma)
     nn.init.zeros_(beta)
-    return True
 
 
-def problem_at_zero(act: nn.Module) -> str:
-    """Say why a branch that ends with `act` cannot begin as zero and learn; empty when it can."""
+def problem_at_zero(act: nn.Module, channels: int) -> str:
+    """Say why a branch that ends with `act`, of so many channels, cannot begin as zero and learn; empty if it can."""
     if any(parameter.is_meta for parameter in act.parameters()):
         return ""  # it has no values
     with torch.inference_mode(False), torch.enable_grad():
         act = copy.deepcopy(act).to("cpu", torch.float32).eval()
-        zero = torch.zeros(1, 1, 1, 1, device="cpu", dtype=torch.float32, requires_grad=True)
+        zero = torch.zeros(1, channels, 1, 1, device="cpu", dtype=torch.float32, requires_grad=True)
         value = act(zero.clone())  # a copy: it may work in place
         (slope,) = torch.autograd.grad(value.sum(), zero)
-    name = type(act).__name__
-    if value.detach().item() != 0:
-        return f"{name}, which gives {value.detach().item():.3g} at 0"
-    return "" if slope.item() else f"{name}, whose gradient at 0 is 0; give another one as later_act, e.g. SiLU"
+    name, found = type(act).__name__, value.detach().flatten()
+    if found.any():
+        return f"{name}, which gives {found[found.abs().argmax()].item():.3g} at 0"
+    return "" if slope.all() else f"{name}, whose gradient at 0 is 0; give another one as later_act, e.g. SiLU"

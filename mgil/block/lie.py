@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mgil.block.conv import ActLayer, ConvNormAct, NormLayer, begin_at_zero
+from mgil.block.conv import ActLayer, ConvNormAct, NormLayer, begin_at_zero, problem_at_zero
 
 
 class LIE(nn.Sequential):
@@ -18,7 +18,8 @@ class LIE(nn.Sequential):
         out_channels: channels of every convolution's output.
         convs: number of convolutions, at least 1.
         kernel_size: odd side of every kernel.
-        residual: every convolution after the first adds its input to what it returns, and begins by returning 0.
+        residual: every convolution after the first adds its input to what it returns, and begins by returning 0 where
+            it would learn from there: after ReLU, ReLU6 and what is not 0 at 0 it begins as any convolution.
         last_act: what comes out has passed an activation; false where a sum follows, as in shortcuts. With `residual`
             it is then the first convolution that has none.
         first_kernel: odd side of the first kernel, where it is another one.
@@ -29,8 +30,8 @@ class LIE(nn.Sequential):
     Shape: (B, in_channels, H, W) -> (B, out_channels, H, W).
 
     Raises:
-        ValueError: `convs` is below 1, a kernel size is not a positive odd number, `residual` or `last_act` is neither
-            true nor false, or `residual` has an activation after which nothing that begins as 0 learns.
+        ValueError: `convs` is below 1, a kernel size is not a positive odd number or `residual` or `last_act` neither
+            true nor false.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class LIE(nn.Sequential):
         )
         if not last_act:
             self[0 if residual else -1].act = nn.Identity()
-        if residual:
-            for convolution in list(self)[1:]:
-                begin_at_zero(convolution)  # type: ignore[arg-type]
+        later: list[Any] = list(self)[1:]
+        if residual and later and not problem_at_zero(later[0].act, out_channels):
+            for convolution in later:
+                begin_at_zero(convolution)
         self.residual = residual
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

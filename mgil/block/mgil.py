@@ -31,12 +31,12 @@ class MGIL(nn.Module):
         first_kernel: odd kernel size of the fine branch's first convolution, where it is another one: 5 holds what a
             7x7 convolution of stride 2 computes.
         residual: these convolutions, the first of a branch aside, add their input to what they return, and begin by
-            returning 0 (gamma and beta of their normalisation are 0). Not in the paper.
+            returning 0 (gamma and beta of their normalisation are 0); `LIE` says where they cannot. Not in the paper.
         coarse_shortcut: the coarse feature is F1 = F0 + CII(F0), and CII begins by returning 0; its convolutions have
             no shortcuts of their own. Not in the paper. With `residual` a new block computes SCT and one convolution,
             whatever MGAF's weights are, and learns the rest from there; see `mgil.block.carry_over`.
-        later_act: makes the activation of all convolutions but the fine branch's first, where it is another one. What
-            begins as 0 needs one that is not flat at 0: with ReLU or ReLU6 as `act_layer`, give e.g. nn.SiLU.
+        later_act: makes the activation of all convolutions but the fine branch's first, where it is another one.
+            `coarse_shortcut` needs one that is not flat at 0: with ReLU or ReLU6 as `act_layer`, give e.g. nn.SiLU.
         last_act: both branches have passed an activation; false where a sum or an activation of the network follows.
         cii_input: what the coarse branch reads: `serial`, the fine feature; `parallel`, the output of SCT.
         dilations: rates of MRIE.

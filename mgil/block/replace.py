@@ -271,7 +271,7 @@ def _starting_options(
         own["residual"] = True
     if given.get("fusion") != "none":
         own["coarse_shortcut"] = True
-    if unit.act_layer and problem_at_zero(unit.act_layer()):
+    if unit.act_layer and problem_at_zero(unit.act_layer(), conv.out_channels):
         own["later_act"] = nn.SiLU
     if isinstance(given.get(kernel), int) and given[kernel] < least_kernel(conv):
         own["first_kernel" if "first_kernel" in taken else kernel] = least_kernel(conv)

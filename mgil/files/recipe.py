@@ -82,6 +82,8 @@ class Recipe:
                 raise ValueError(f"hyp {item.name}: {value!r} is not a number")
             if value < 0:
                 raise ValueError(f"hyp {item.name}: {value!r} must not be negative")
+        if not self.new_rate:
+            raise ValueError("hyp new_rate: 0 would leave untrained what the weights do not fill")
         self.at_most_one("lrf")
         for name in ("lr0", "warmup_bias_lr"):  # lrf is at most 1, so lr0 * lrf is no larger than lr0
             if getattr(self, name) * (self.new_rate if name == "lr0" else 1) > MOST_RATE:
@@ -104,13 +106,14 @@ class Recipe:
     def spans(self) -> dict[str, tuple[float, float]]:
         """Where a search that starts from this recipe looks, by field: from a third of its value to three times that.
 
-        As in YOLOv5's --evolve, what is 0 stays 0: a flip that the data does not bear is not tried. A recipe's own
-        value is in the span even where it is beyond the limits of `searched`.
+        As in YOLOv5's --evolve, what is 0 stays 0: a flip that the data does not bear is not tried. So does a
+        `new_rate` of 1, which from scratch does nothing. A recipe's own value is in the span even where it is beyond
+        the limits of `searched`.
         """
         found = {}
         for name, (least, most) in self.searched.items():
             own = float(getattr(self, name))
-            if own:
+            if own and (name, own) != ("new_rate", 1.0):
                 found[name] = min(max(own / SEARCHED_FACTOR, least), own), max(min(own * SEARCHED_FACTOR, most), own)
         return found
 

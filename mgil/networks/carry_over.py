@@ -25,11 +25,12 @@ class CarryOver:
     """What became of the blocks in the places of another network's layers.
 
     Attributes:
-        carried: Names of the blocks that compute what those layers do.
+        carried: Names of the blocks that compute what those layers do, with the share of the taps of their first
+            kernel that the layer fills.
         left: Name -> why a block does not; its start is untrained.
     """
 
-    carried: tuple[str, ...]
+    carried: Mapping[str, float]
     left: Mapping[str, str]
 
     def __str__(self) -> str:
@@ -48,7 +49,7 @@ def carry_over_layers(model: Network, source: Network) -> CarryOver:
         model: Filled in place.
         source: A network with plain stride-2 layers in those places; blocks there are left to who copies by name.
     """
-    carried, left = [], {}
+    carried, left = {}, {}
     for name, block in blocks_of(model).items():
         try:
             layer = source.get_submodule(name)
@@ -60,8 +61,8 @@ def carry_over_layers(model: Network, source: Network) -> CarryOver:
         if problem:
             left[name] = problem
         else:
-            carried.append(name)
-    return CarryOver(tuple(carried), left)
+            carried[name] = layer.conv.weight.numel() / _first_layer(block).conv.weight.numel()
+    return CarryOver(carried, left)
 
 
 def blocks_of(model: nn.Module) -> dict[str, MGIL | FLIE]:
@@ -73,8 +74,13 @@ def blocks_of(model: nn.Module) -> dict[str, MGIL | FLIE]:
     return found
 
 
+def _first_layer(block: MGIL | FLIE) -> Any:
+    """The layer of a block that holds what is carried over."""
+    return (block.flie if isinstance(block, MGIL) else block).lie[0]
+
+
 def _carry(block: MGIL | FLIE, layer: Any) -> str:
-    first: Any = (block.flie if isinstance(block, MGIL) else block).lie[0]
+    first = _first_layer(block)
     if type(first.act) is not type(layer.act):
         return f"its activation is {type(first.act).__name__}, that of the weights {type(layer.act).__name__}"
     try:

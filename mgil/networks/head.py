@@ -114,7 +114,7 @@ class Detect(nn.Module):
                 head stay.
             num_theirs: Number of the other head's classes.
         """
-        changed = dict(state_dict)
+        changed: dict[str, Tensor] = {}
         for key, own in self.m.state_dict(prefix=f"{prefix}m.").items():
             theirs = state_dict.get(key)
             if theirs is None or theirs.shape != (self.num_anchors * (num_theirs + 5), *own.shape[1:]):
@@ -126,7 +126,7 @@ class Detect(nn.Module):
                 if index is not None:
                     mixed[:, 5 + row] = rows[:, 5 + index].to(mixed)
             changed[key] = mixed.flatten(0, 1)
-        return changed
+        return {**state_dict, **changed} if changed else state_dict
 
     def _decode_level(self, raw: Tensor, level: int) -> Tensor:
         batch, _, height, width, _ = raw.shape

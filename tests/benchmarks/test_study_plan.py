@@ -101,6 +101,7 @@ def test_weights_are_known_by_what_they_hold(folder: Path, tiny: Model) -> None:
     finetune = load_recipe(DetectRecipe, "finetune")
     assert found.definition["recipe"]["batchnorm"] == "loaded"
     assert found.definition["recipe"]["weight_decay"] == finetune.weight_decay
+    assert found.definition["recipe"]["lr0"] == finetune.lr0  # the data set's is for training from scratch
 
 
 def test_a_cell_is_set_over_its_data_set_over_the_defaults(folder: Path, tiny: Model) -> None:

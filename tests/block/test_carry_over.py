@@ -217,13 +217,19 @@ def test_no_convolution_and_no_batch_normalisation() -> None:
     ],
 )
 def test_an_activation_after_which_nothing_would_wake_is_refused(act: Any, message: str) -> None:
-    for options in ({"residual": True}, {"coarse_shortcut": True}):
+    for options in (START, {"coarse_shortcut": True}):
         with pytest.raises(ValueError, match=f"begins as zero cannot end with {message}"):
             MGIL(3, 6, act_layer=act, **options)
+    alone = MGIL(3, 6, act_layer=act, residual=True)  # as weights of earlier versions have it
+    assert all(lie[1].bn.weight.eq(1).all() for lie in (alone.flie.lie, alone.cii.lie))
+    with pytest.raises(ValueError, match=f"begins as zero cannot end with {message}"):
+        carry_over(alone.flie, nn.Conv2d(3, 6, 3, 2, 1))
     with torch.inference_mode():  # which makes no gradients of its own
         MGIL(3, 6, act_layer=nn.PReLU, residual=True)
     with torch.device("meta"):
         MGIL(3, 6, act_layer=nn.PReLU, residual=True)
+    slopes = FLIE(3, 6, residual=True, act_layer=partial(nn.PReLU, 6))  # one for each channel
+    assert not slopes.lie[1].bn.weight.any()
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])

@@ -80,7 +80,7 @@ def test_a_row_names_the_activation_of_what_begins_as_zero() -> None:
         ([-1, 1, "MGIL", [32, {"later_act": "Silu"}]], ["row 1", "unknown activation 'Silu'", "SiLU, ReLU"]),
         ([-1, 1, "MGIL", [32, {"later_act": 5}]], ["row 1", "unknown activation 5"]),
         ([-1, 1, "MGIL", [32, {"later_act": ["SiLU"]}]], ["row 1", "unknown activation ['SiLU']"]),
-        ([-1, 1, "MGIL", [32, {"residual": True, "later_act": "ReLU"}]], ["row 1", "ReLU, whose gradient"]),
+        ([-1, 1, "MGIL", [32, {"coarse_shortcut": True, "later_act": "ReLU"}]], ["row 1", "ReLU, whose gradient"]),
         ([-1, 1, "SPDConv", [32, {"later_act": "SiLU"}]], ["row 1", "wrong arguments for SPDConv"]),
         ([[-1, 0], 1, "Conv", [32]], ["row 1", "takes one input"]),
         ([-1, 1, "Detect", ["nc", "anchors"]], ["row 1", "last row"]),

@@ -20,7 +20,7 @@ from mgil.engine.training.config import TrainFlags, config_from_dict
 from mgil.engine.training.log import read_results
 from mgil.engine.training.resume import STUDY, given_names
 from mgil.engine.training.run import run_train
-from mgil.engine.training.setup import make_model, resolved, with_recipe
+from mgil.engine.training.setup import make_model, read_named_files, resolved, with_recipe
 from mgil.engine.weights.checkpoints import load_checkpoint
 from mgil.engine.weights.start import Start
 from mgil.files.atomic import write_text_atomic
@@ -89,7 +89,7 @@ def run_evolve(
         raise ValueError("--evolve: torchrun is for one training; start the same command several times with --resume")
     optuna = import_package("optuna")
     with _quiet(optuna):
-        search = _resumed(config, given, optuna) if config.resume else _begun(config, optuna)
+        search = _resumed(config, given, optuna) if config.resume else _begun(config, optuna, report)
         wanted = config.evolve
         report(f"{len(search.spans)} values of the recipe are searched in {wanted} trials, into {search.folder}")
         try:
@@ -116,23 +116,21 @@ def run_evolve(
     return search.folder
 
 
-def _hyp(config: TrainFlags, task: Task, data: DataConfig) -> str:
+def _recipe(config: TrainFlags, task: Task, data: DataConfig, report: Report) -> Recipe:
     """The recipe that a training with these options would take."""
-    if config.hyp:
-        return config.hyp
     own, start = resolved(config, data, task), Start()
-    if config.weights:
-        checkpoint = load_checkpoint(config.weights)
-        _, start = make_model(own, task, task.adapted(data, own).names, checkpoint, lambda _line: None)
-    return with_recipe(own, task, start).hyp
+    if not config.hyp and (checkpoint := read_named_files(config, task, report)):
+        model, start = make_model(own, task, task.adapted(data, own).names, checkpoint, lambda _line: None)
+        own = replace(own, imgsz=model.imgsz)
+    return with_recipe(own, task, data, start, report)[1]
 
 
-def _begun(config: TrainFlags, optuna: Any) -> Search:
+def _begun(config: TrainFlags, optuna: Any, report: Report) -> Search:
     """A new search in a folder of its own."""
     task, data = task_named(config.task), load_data_config(config.data)
     if not data.val:
         raise ValueError(f"--evolve: {data.yaml_path} gives no val split, {_COMPARED}; add 'val: <folder of images>'")
-    base = load_recipe(task.recipe, _hyp(config, task, data), {} if config.hyp else data.hyp)
+    base = _recipe(config, task, data, report)
     spans = base.spans()
     folder = new_run_folder(_project(config), config.name, config.exist_ok)
     if (folder / STUDY).exists():

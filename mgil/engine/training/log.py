@@ -11,7 +11,6 @@ from typing import Any
 
 from mgil.files.atomic import check_room, write_text_atomic
 
-START_EPOCH = -1  # in results.csv: the weights that training began with, before epoch 0
 RECENT_EPOCHS = 10  # the time left is told by what these took
 EVENT_BYTES = 64 << 10  # a run writes fewer in many epochs
 

@@ -134,15 +134,17 @@ def put_together(
     checkpoint = resumed or read_named_files(config, task, report)  # before the data, which may take minutes
     with data_named_by(resumed.path if resumed else None):
         splits = load_splits(config, task, report)
-    changes = {} if config.hyp or resumed else splits.data.hyp  # a data set may change the default recipe alone
     config = resolved(config, splits.data, task)
     precision = precision_of(config.amp, device, resumed is not None, report)
     config = replace(config, amp=precision.choice)  # last.pt has it: the run goes on in the same numbers elsewhere
     of_weights = replace(config, cfg="") if resumed else config
     model, start = make_model(of_weights, task, splits.data.names, checkpoint, report, device)
-    config = with_recipe(replace(config, imgsz=model.imgsz), task, start)
-    recipe = load_recipe(task.recipe, resumed.training["hyp"] if resumed else config.hyp or {}, changes)
-    recipe = recipe if resumed else _for_classes(recipe, start, report)
+    config = replace(config, imgsz=model.imgsz)
+    if resumed:
+        recipe = load_recipe(task.recipe, resumed.training["hyp"])
+    else:
+        config, recipe = with_recipe(config, task, splits.data, start, report)
+        recipe = _for_classes(recipe, start, report)
     frozen = freeze_rows(model, config.freeze)
     resting, factors = _from_start(model, recipe, config, start, resumed)
     if not resumed:
@@ -201,7 +203,7 @@ def _from_start(
     """What a run owes to the weights that it began with: `RunParts.resting` and `RunParts.factors`."""
     if resumed is None:
         resting = start.norms if recipe.batchnorm == "loaded" else ()
-        factors = {name: recipe.new_rate for name in start.new if recipe.new_rate != 1}
+        factors = {name: float(recipe.new_rate) for name in start.new if recipe.new_rate != 1}
         if (config.optimizer or recipe.optimizer) != "SGD":
             # Adam moves every tap by as much, those that begin at 0 too: without this a block's first kernel, which
             # has four times the taps of the layer that it holds, would move four times as far from what that computed.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MOST_FAULTY_VALIDATIONS = 3  # in a row
+START_EPOCH = -1  # the weights that training began with, before epoch 0; so in results.csv too
 
 
 @dataclass
@@ -16,7 +17,7 @@ class Progress:
     Attributes:
         epoch: The next epoch to train, from 0.
         best_fitness: Highest fitness so far; -1 before the first validation.
-        best_epoch: The epoch that reached it.
+        best_epoch: The epoch that reached it; `START_EPOCH`: the weights that training began with.
         bad_validations: How many of the last validations gave NaN or Inf.
         start_fitness: That of the weights that training began with; -1 where it began from scratch, or unmeasured.
     """
@@ -41,6 +42,12 @@ class Progress:
             shown = ", ".join(f"{value:.4g}" for value in losses)
             raise FloatingPointError(f"epoch {self.epoch + 1}: the validation losses are {shown}; lower lr0")
         return False
+
+    def begin(self, fitness: float, kept: bool) -> None:
+        """Note the fitness of the weights that training begins with; if they are `kept`, they are the best so far."""
+        self.start_fitness = fitness
+        if kept:
+            self.best_fitness, self.best_epoch = fitness, START_EPOCH
 
     def record(self, fitness: float) -> bool:
         """Note an epoch's fitness; whether it is the best so far."""

@@ -16,7 +16,7 @@ from mgil.engine.data_of_weights import gone
 from mgil.engine.input_size import round_up
 from mgil.engine.runs import TRAIN_PROJECT, oldest_first, written_at
 from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainFlags, config_from_dict, frozen_rows
-from mgil.engine.training.progress import Progress
+from mgil.engine.training.progress import START_EPOCH, Progress
 from mgil.engine.weights.checkpoints import Checkpoint, load_checkpoint
 from mgil.files.flags import flag_of
 from mgil.files.recipe import load_recipe
@@ -211,6 +211,7 @@ def read_progress(checkpoint: Checkpoint) -> Progress:
         for item in fields(Progress):
             value = getattr(progress, item.name)
             kinds, least = ((int,), 0) if item.type == "int" else ((int, float), -1)
+            least = START_EPOCH if item.name == "best_epoch" else least
             if type(value) not in kinds or not value >= least:
                 raise ValueError(f"{item.name} is {value!r}")
     return progress

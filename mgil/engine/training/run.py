@@ -14,9 +14,10 @@ from mgil.engine.distributed import from_all, from_main, is_main, process_group
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.stopping import how_to_go_on
 from mgil.engine.training.config import TrainFlags
-from mgil.engine.training.log import START_EPOCH, TimeLeft
+from mgil.engine.training.log import TimeLeft
 from mgil.engine.training.parts import RunParts, open_log, put_together
 from mgil.engine.training.plots import plot_results
+from mgil.engine.training.progress import START_EPOCH
 from mgil.engine.training.random_state import random_state
 from mgil.engine.training.resume import checkpoint_to_resume, patience_is_over, resumed_config
 from mgil.engine.training.state import restore, save, save_best
@@ -74,10 +75,10 @@ def run_train(
 def train(run: RunParts) -> None:
     """All epochs, then the evaluation of the best weights."""
     config, trainer = run.config, run.trainer
-    started, time_left = time.perf_counter(), TimeLeft()
     run.report(f"training {config.epochs} epochs at {config.imgsz} px on {run.device}, into {run.folder}")
     if is_main() and config.weights and run.progress.epoch == 0 and not config.noval:
         score_start(run)
+    started, time_left = time.perf_counter(), TimeLeft()
     for epoch in range(run.progress.epoch, config.epochs):
         if from_main(patience_is_over(run.progress, config)):  # here, so that a run resumed after that ends too
             run.report(f"no better fitness for {config.patience} epochs; stopping")
@@ -93,15 +94,14 @@ def train(run: RunParts) -> None:
 
 
 def score_start(run: RunParts) -> None:
-    """Validate the loaded weights before the first step; they are the best until an epoch is better."""
+    """Validate the loaded weights before the first step; with best.pt kept, it is they until an epoch is better."""
     if run.splits.val is None:
         return
     assert run.log and run.written
     found = validate(run, run.trainer.ema.model, run.val_loss)
     run.report(f"epoch 0/{run.config.epochs}  the weights as loaded  {found.scores.summary()}")
-    run.log.add({"epoch": START_EPOCH, **found.scores.columns()}, START_EPOCH)
-    run.progress.record(found.scores.fitness)
-    run.progress.start_fitness = run.progress.best_fitness
+    run.log.add({"epoch": START_EPOCH, **_columns(run, found)}, START_EPOCH)
+    run.progress.begin(found.scores.fitness, kept=not run.config.nosave)
     run.written.keep_up()
     save_best(run, START_EPOCH)
 
@@ -115,8 +115,7 @@ def finish_epoch(run: RunParts, epoch: int, losses: EpochLosses, time_left: Time
     line = f"epoch {epoch + 1}/{config.epochs}  {losses}"
     if run.splits.val is not None and (not config.noval or last):
         found = validate(run, run.trainer.ema.model, run.val_loss)
-        values |= found.scores.columns()
-        values |= {f"val/{term}_loss": value for term, value in zip(run.val_loss.terms, found.losses, strict=True)}
+        values |= _columns(run, found)
         good = progress.accept(found.losses, last)
         best = good and progress.record(found.scores.fitness)
         line += f"  {found.scores.summary()}"
@@ -132,6 +131,12 @@ def finish_epoch(run: RunParts, epoch: int, losses: EpochLosses, time_left: Time
         save(run, epoch, best, last or patience_is_over(progress, config))
     else:
         run.report(f"epoch {epoch + 1}: the validation losses are NaN or Inf; no checkpoint is written")
+
+
+def _columns(run: RunParts, found: Evaluation) -> dict[str, float]:
+    """The columns of results.csv that a validation fills."""
+    losses = {f"val/{term}_loss": value for term, value in zip(run.val_loss.terms, found.losses, strict=True)}
+    return {**found.scores.columns(), **losses}
 
 
 def validate(run: RunParts, model: nn.Module, loss: Loss | None, pictures: bool = False) -> Evaluation:
@@ -166,13 +171,13 @@ def finish(run: RunParts) -> None:
 
 def gained(run: RunParts) -> str:
     """What the best epoch has over the weights that the run began with, for the line that ends the training."""
-    start, best = run.progress.start_fitness, run.progress.best_fitness
+    start, best, epoch = run.progress.start_fitness, run.progress.best_fitness, run.progress.best_epoch
     if start < 0:
         return ""
     if best > start:
-        where = f"in epoch {run.progress.best_epoch + 1}"
+        where = f"in epoch {epoch + 1}"
         return f"; fitness {best:.4f} {where}, {best - start:+.4f} over the weights as loaded"
-    kept = "" if run.config.nosave else ": best.pt is these"
+    kept = ": best.pt is these" if epoch == START_EPOCH else ""
     return f"; no epoch was better than the weights as loaded (fitness {start:.4f}){kept}"
 
 

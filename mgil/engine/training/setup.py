@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from mgil.engine.training.precision import Precision
 from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint
 from mgil.engine.weights.released import fetch_weights
 from mgil.engine.weights.start import Start, start_from
-from mgil.files.recipe import load_recipe
+from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.networks.profile import profile
@@ -126,9 +126,31 @@ def resolved(config: TrainFlags, data: DataConfig, task: Task) -> TrainFlags:
     )
 
 
-def with_recipe(config: TrainFlags, task: Task, start: Start) -> TrainFlags:
-    """Put the task's recipe in place of "the default": the one for the size, or for weights that are trained on."""
-    return replace(config, hyp=config.hyp or task.default_recipe(config.imgsz, finetune=start.whole))
+def with_recipe(
+    config: TrainFlags, task: Task, data: DataConfig, start: Start, report: Report
+) -> tuple[TrainFlags, Recipe]:
+    """Put the task's recipe in place of "the default": the one for the size, or for weights that are trained on.
+
+    Returns:
+        The config, and the recipe with the data set's changes to it, which a recipe that was asked for does not get.
+    """
+    if config.hyp:
+        return config, load_recipe(task.recipe, config.hyp)
+    changes = changes_for(data, start.whole)
+    if unused := [name for name in data.hyp if name not in changes]:
+        report(f"{data.yaml_path}: its hyp of {', '.join(unused)} is for training from scratch, and is left out here")
+    config = replace(config, hyp=task.default_recipe(config.imgsz, finetune=start.whole))
+    return config, load_recipe(task.recipe, config.hyp, changes)
+
+
+def changes_for(data: DataConfig, finetune: bool) -> dict[str, Any]:
+    """What a data set changes in the default recipe.
+
+    Weights that are trained on bear other learning rates than those with which the set is learned from scratch, so what
+    is not the task's own stays out there; what its pictures bear, as flips, holds for both.
+    """
+    rates = {item.name for item in fields(Recipe)} if finetune else ()
+    return {name: value for name, value in data.hyp.items() if name not in rates}
 
 
 def make_model(

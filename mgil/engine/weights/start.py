@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +34,7 @@ class Start:
         whole: All but the last row came from there: there is nothing to learn from scratch but what is a class's.
         head: The last row came too, its boxes and objectness at least, with the anchors that it was trained with.
         norms: Names of the normalisations whose statistics came from there.
-        carried: Names of the kernels that hold a layer of the weights, with the share of their taps that are that
-            layer's.
+        carried: Names of the kernels that hold a layer of the weights, with the share of their taps that it fills.
         new: Names of the parameters that did not come from there.
         classes: Every class of the network was one of the weights'.
         left: Names of the tensors that differ from those of the weights, outside of blocks that were carried over.
@@ -69,7 +67,7 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
     check_weights(checkpoint)
     tensors = _in_class_order(model, checkpoint, report)
     source = _source(checkpoint, report) if own_architecture and blocks_of(model) else None
-    carry = carry_over_layers(model, source) if source else CarryOver((), {})
+    carry = carry_over_layers(model, source) if source else CarryOver({}, {})
     transfer = transfer_weights(model, tensors, skip=(".anchors",) if own_architecture and not carry.carried else ())
     if not transfer.loaded and not carry.carried:
         raise ValueError(f"--weights {checkpoint.path}: none of its tensors fits {model.architecture['source']}")
@@ -86,7 +84,7 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         what = "outputs" if outputs else "the maps before the head"
         text += f"; {what} agree to {off:.0e}" if off <= AGREE else f"; but {what} differ by up to {off:.1g}"
     report(f"{checkpoint.path}: {text}")
-    firsts = _first_layers(model, carry.carried)
+    firsts = {_first_layer(model, block): share for block, share in carry.carried.items()}
     filled = {
         *transfer.loaded,
         *(f"{name}.{key}" for name in firsts for key in ("conv.weight", "bn.weight", "bn.bias")),
@@ -95,7 +93,7 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         whole,
         not of_head,
         tuple(_norms(model, filled | {f"{name}.bn.running_mean" for name in firsts})),
-        {f"{name}.conv.weight": float(layer.conv.weight.ne(0).float().mean()) for name, layer in firsts.items()},
+        {f"{name}.conv.weight": share for name, share in firsts.items()},
         tuple(name for name, _ in model.named_parameters() if name not in filled),
         -1 not in places_in(checkpoint.names, model.names),
         tuple(left),
@@ -128,15 +126,17 @@ def _same(own: Tensor, theirs: Tensor | None) -> bool:
 def _in_class_order(model: Network, checkpoint: Checkpoint, report: Report) -> Mapping[str, Tensor]:
     """The weights' tensors, with what is a class's where this network has it."""
     theirs, own = checkpoint.names, model.names
-    if len(theirs) == len(own):
-        if first_moved(theirs, own) is None:
-            return checkpoint.state_dict
-        report(f"{checkpoint.path}: has its classes in another order; what is a class's goes to that of its name")
-        return model.in_class_order(checkpoint.state_dict, theirs)
+    if len(theirs) == len(own) and first_moved(theirs, own) is None:
+        return checkpoint.state_dict
     tensors = model.in_class_order(checkpoint.state_dict, theirs)
-    if tensors is not checkpoint.state_dict:
+    if tensors is checkpoint.state_dict:  # its head does not fit
+        return tensors
+    if len(theirs) == len(own):
+        report(f"{checkpoint.path}: has its classes in another order; what is a class's goes to that of its name")
+    else:
         known = [name for name, place in zip(own, places_in(theirs, own), strict=True) if place >= 0]
-        begun = f"from its {', '.join(known)}" if known else "untrained"
+        others = ", the others untrained" if len(known) < len(own) else ""
+        begun = f"from its {some_of(known)}{others}" if known else "untrained"
         report(f"{checkpoint.path}: has {len(theirs)} classes for {len(own)} here; the classes begin {begun}")
     return tensors
 
@@ -146,11 +146,9 @@ def _inside(modules: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{name}." if name else "" for name in modules) or ("\0",)
 
 
-def _first_layers(model: nn.Module, carried: Iterable[str]) -> dict[str, Any]:
-    """The layers of blocks that hold what was carried over, by name."""
-    blocks = blocks_of(model)
-    names = [f"{name}.flie.lie.0" if isinstance(blocks[name], MGIL) else f"{name}.lie.0" for name in carried]
-    return {name: model.get_submodule(name) for name in names}
+def _first_layer(model: nn.Module, block: str) -> str:
+    """The name of the layer of a block that holds what was carried over."""
+    return f"{block}.flie.lie.0" if isinstance(model.get_submodule(block), MGIL) else f"{block}.lie.0"
 
 
 def _norms(model: nn.Module, filled: Iterable[str]) -> list[str]:

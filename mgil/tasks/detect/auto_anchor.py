@@ -44,9 +44,14 @@ def check_anchors(
         report(f"{text}: kept, the ones fitted to the labels are no better ({better.recall:.4f})")
         return
     head.set_anchors_px(torch.from_numpy(found).float())
-    head.start_only = False
-    write_anchors(model)
+    keep_anchors(model)
     report(f"{text}: fitted new ones to the labels, recall {better.recall:.4f}: {listed(found)}")
+
+
+def keep_anchors(model: DetectionModel) -> None:
+    """Take the head's anchors for final, also where its YAML had but their number or others."""
+    model.head.start_only = False
+    write_anchors(model)
 
 
 def put_in_order(model: DetectionModel, report: Report) -> None:

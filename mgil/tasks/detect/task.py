@@ -20,7 +20,7 @@ from mgil.files.text import Report
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Task
-from mgil.tasks.detect.auto_anchor import check_anchors, listed, put_in_order
+from mgil.tasks.detect.auto_anchor import check_anchors, keep_anchors, listed, put_in_order
 from mgil.tasks.detect.batches import DetectComposer, eval_batches
 from mgil.tasks.detect.criterion import Criterion, detect_loss
 from mgil.tasks.detect.export_check import compare
@@ -99,7 +99,8 @@ class DetectTask:
     ) -> None:
         """AutoAnchor, unless --noautoanchor, or the head was trained with its anchors."""
         put_in_order(model, report)
-        if loaded and not model.head.start_only and not options.autoanchor:
+        if loaded and not options.autoanchor:
+            keep_anchors(model)
             report(f"the anchors that the weights were trained with stay: {listed(model.head.anchors_px)}")
         elif not options.noautoanchor:
             check_anchors(model, split, imgsz, recipe.anchor_t, seed, report)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,18 @@ import pytest
 import torch
 from torch import nn
 
+from mgil.datasets.reading.config import load_data_config
+from mgil.engine.training import setup
 from mgil.engine.training.config import TrainConfig
+from mgil.engine.training.evolve import _recipe
+from mgil.engine.training.progress import START_EPOCH, Progress
+from mgil.engine.training.resume import patience_is_over
 from mgil.engine.training.schedule import build_optimizer
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
 from mgil.files.recipe import load_recipe
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.recipe import DetectRecipe
+from mgil.tasks.registry import task_named
 from tests.engine.tiny import NAMES, RECIPE, TINY, Playground, same_tensors, write_yaml
 from tests.engine.training.running import rows_of, train, weights_of
 from tests.trust.cutting import cut_run
@@ -50,6 +58,7 @@ def test_the_weights_are_scored_before_the_first_step(ground: Playground, weight
     assert [row["epoch"] for row in (start, *epochs)] == ["-1", "0", "1"]
     assert float(start[AP]) > 0 and all(row[AP] == start[AP] for row in epochs)
     assert start["train/box_loss"] == start["x/lr0"] == ""
+    assert all(row["val/box_loss"] == start["val/box_loss"] != "" for row in epochs)
     assert any(line.startswith("epoch 0/2  the weights as loaded  P ") for line in lines)
     assert any("; no epoch was better than the weights as loaded (fitness 0." in line for line in lines)
     assert same_tensors(weights_of(run, "best.pt"), weights_of(weights.parents[1], "last.pt"))
@@ -105,7 +114,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 ) -> None:
     """To the bit, with statistics that rest and parameters with a learning rate of their own."""
     cfg = write_yaml(tmp_path / "block.yaml", TINY | {"backbone": BLOCK_ROWS}) if blocks else ""
-    recipe = {**FINETUNE, "new_rate": 3.0}
+    recipe = {**FINETUNE, "new_rate": 3}
     whole = train(finetune(ground, tmp_path, weights, recipe, cfg=cfg, name="whole"))
     cut_run(finetune(ground, tmp_path, weights, recipe, cfg=cfg, name="cut"))
     lines: list[str] = []
@@ -184,6 +193,49 @@ def test_factors_make_groups_of_their_own() -> None:
     ]
 
 
-def test_a_new_rate_that_no_network_bears_is_refused() -> None:
-    with pytest.raises(ValueError, match="the highest learning rate is 10"):
-        DetectRecipe(lr0=1.0, new_rate=11.0)
+@pytest.mark.parametrize(("rate", "message"), [(11.0, "the highest learning rate is 10"), (0, "new_rate: 0 would")])
+def test_a_new_rate_that_no_network_bears_is_refused(rate: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DetectRecipe(lr0=1.0, new_rate=rate)
+
+
+@pytest.mark.parametrize(("kept", "over"), [(True, [False, False, True]), (False, [False, False, False])])
+def test_the_start_counts_for_patience_where_it_is_kept(kept: bool, over: list[bool]) -> None:
+    """Two epochs that are no better end a run; with --nosave the start is not there to be taken."""
+    progress, config = Progress(), TrainConfig(patience=2)
+    progress.begin(0.5, kept)
+    found = []
+    for epoch in range(3):
+        progress.epoch = epoch
+        found.append(patience_is_over(progress, config))
+        progress.record(0.1 * (epoch + 1))
+    assert found == over and (progress.best_epoch, progress.start_fitness) == (START_EPOCH if kept else 2, 0.5)
+
+
+def test_what_is_not_kept_is_not_the_best(ground: Playground, weights: Path, tmp_path: Path) -> None:
+    """With --nosave, so in trials of a search, which could not tell bad recipes apart otherwise."""
+    recipe, lines = {**FINETUNE, "optimizer": "SGD", "lr0": 5.0}, []
+    run = train(finetune(ground, tmp_path, weights, recipe, epochs=1, nosave=True), lines)
+    start, epoch = rows_of(run)
+    progress = load_checkpoint(run / "weights" / "last.pt").training["progress"]
+    own, loaded = (0.1 * float(row["metrics/mAP_0.5"]) + 0.9 * float(row[AP]) for row in (epoch, start))
+    assert own < loaded and (progress["best_epoch"], progress["best_fitness"]) == (0, pytest.approx(own, abs=1e-5))
+    assert progress["start_fitness"] == pytest.approx(loaded, abs=1e-5)
+    assert any(f"no epoch was better than the weights as loaded (fitness {loaded:.4f})" in line for line in lines)
+    assert not any("best.pt is these" in line for line in lines)
+
+
+def test_a_search_starts_from_the_recipe_that_a_training_would_take(
+    ground: Playground, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from weights that are still to be fetched, and with a data set whose rates are for training from scratch."""
+    absent, lines = tmp_path / "yolov5n.pt", []
+    monkeypatch.setattr(setup, "fetch_weights", lambda path, _report: shutil.copy(weights, path))
+    data = replace(load_data_config(ground.data), hyp={"lr0": 0.5, "fliplr": 0.0})
+    config = ground.config(tmp_path, weights=str(absent), cfg="", hyp="", download=True)
+    own = _recipe(config, task_named("detect"), data, lines.append)
+    assert own == replace(load_recipe(DetectRecipe, "finetune"), fliplr=0.0)
+    assert lines[-1].endswith("its hyp of lr0 is for training from scratch, and is left out here")
+    scratch = _recipe(replace(config, weights="", download=False), task_named("detect"), data, lines.append)
+    assert (scratch.lr0, scratch.fliplr, scratch.assign, len(lines)) == (0.5, 0.0, "aligned", 1)
+    assert "new_rate" in own.spans() and "new_rate" not in scratch.spans()

@@ -12,12 +12,14 @@ from torch import nn
 
 from mgil.engine.command import main
 from mgil.engine.prediction.load import load_model
+from mgil.engine.training.config import TrainConfig
 from mgil.engine.weights.carry_over import run_carry_over
 from mgil.engine.weights.carry_over_config import CarryOverConfig
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
 from mgil.engine.weights.start import Start, start_from
 from mgil.networks.carry_over import difference
 from mgil.networks.detector import DetectionModel, build_model
+from mgil.tasks.registry import task_named
 from tests.engine.tiny import NAMES, TINY, write_yaml
 
 BLOCK: dict[str, Any] = {"residual": True, "coarse_shortcut": True}
@@ -53,7 +55,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of the plain network."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("plain") / "plain.pt"
-    save_checkpoint(path, trained_like(build_model(rows(), names=NAMES, imgsz=96)), {"data": "x.yaml", "epoch": 3})
+    model = trained_like(build_model(rows(), names=NAMES, imgsz=96))
+    nn.init.zeros_(model.model[1].conv.weight[:, 0])  # as in pruned weights
+    save_checkpoint(path, model, {"data": "x.yaml", "epoch": 3})
     return path
 
 
@@ -142,15 +146,33 @@ def test_classes_go_by_their_names(weights: Path) -> None:
         for row, place in enumerate(places, start=5):
             assert torch.equal(own[:, row], fresh[:, row] if place is None else theirs[:, 5 + place])
         assert start.whole and start.head and "the maps before the head agree to " in lines[-1]
+        if names == ("blue", "pink"):
+            assert lines[0].endswith("has 3 classes for 2 here; the classes begin from its blue, the others untrained")
     assert lines[0].endswith("has 3 classes for 1 here; the classes begin untrained")
 
 
-def test_a_head_of_other_anchors_gives_none_of_its_rows() -> None:
+def test_anchors_come_along_where_the_model_has_but_their_number(weights: Path) -> None:
+    """They are those of the head that was carried over, in what a checkpoint says of the network too."""
+    model, start, _ = started(weights, rows(BLOCK) | {"anchors": 3})
+    lines: list[str] = []
+    task_named("detect").prepare(model, None, None, 96, 0, TrainConfig(), start.head, lines.append)
+    shown = ", ".join(f"{side}x{side}" for row in TINY["anchors"] for side in row[::2])
+    assert lines == [f"the anchors that the weights were trained with stay: {shown}"]
+    rebuilt = build_model(model.architecture, names=NAMES, imgsz=96)
+    theirs = load_checkpoint(weights).state_dict["model.5.anchors"]
+    assert torch.equal(model.head.anchors, theirs) and torch.equal(rebuilt.head.anchors, theirs)
+
+
+def test_a_head_of_other_anchors_gives_none_of_its_rows(weights: Path) -> None:
     """Six anchors of eight rows are as many as three of sixteen."""
     tall = rows() | {"anchors": [[6, 6] * 6, [12, 12] * 6, [24, 24] * 6]}
     state = build_model(tall, names=NAMES, imgsz=96).state_dict()
     taken = build_model(rows(), names=("blue", "pink"), imgsz=96).in_class_order(state, NAMES)
-    assert torch.equal(taken["model.5.m.0.weight"], state["model.5.m.0.weight"])
+    assert taken is state
+    other = [[6, 6, 8, 8]] * 3
+    for names in (("blue", "pink"), NAMES[::-1]):  # of other number, in another order
+        _, start, lines = started(weights, rows() | {"anchors": other}, names=names)
+        assert start.whole and not start.head and not any("class" in line for line in lines)
 
 
 def test_weights_of_blocks_go_by_name_and_another_function_is_said(tmp_path: Path) -> None:
