@@ -55,7 +55,9 @@ class TrainFlags:
     cfg: str = flag("", help="model, e.g. yolov5n-mgil.yaml; default: the weights' own, else the task's")
     data: str = flag("digits.yaml", help="data set YAML, e.g. coco.yaml or one of your own")
     hyp: str = flag(
-        "", help="recipe; default: the task's, in detection hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above"
+        "",
+        help="recipe; default: hyp.finetune.yaml where --weights fill all but the head, else the task's, in detection "
+        "hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above",
     )
     epochs: int = flag(
         0,
