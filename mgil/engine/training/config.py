@@ -56,8 +56,8 @@ class TrainFlags:
     data: str = flag("digits.yaml", help="data set YAML, e.g. coco.yaml or one of your own")
     hyp: str = flag(
         "",
-        help="recipe; default: hyp.finetune.yaml where --weights fill all but the head, else the task's, in detection "
-        "hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above",
+        help="recipe; default: the task's, in detection hyp.finetune.yaml with weights that fill all but the head, "
+        "else hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above",
     )
     epochs: int = flag(
         0,

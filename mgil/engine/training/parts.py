@@ -49,7 +49,7 @@ from mgil.engine.weights.checkpoints import Checkpoint
 from mgil.engine.weights.start import Start
 from mgil.files.atomic import write_text_atomic
 from mgil.files.fonts import tell_missing_letters
-from mgil.files.recipe import AnyRecipe, Recipe, load_recipe
+from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.networks.network import Network
@@ -139,12 +139,7 @@ def put_together(
     config = replace(config, amp=precision.choice)  # last.pt has it: the run goes on in the same numbers elsewhere
     of_weights = replace(config, cfg="") if resumed else config
     model, start = make_model(of_weights, task, splits.data.names, checkpoint, report, device)
-    config = replace(config, imgsz=model.imgsz)
-    if resumed:
-        recipe = load_recipe(task.recipe, resumed.training["hyp"])
-    else:
-        config, recipe = with_recipe(config, task, splits.data, start, report)
-        recipe = _for_classes(recipe, start, report)
+    config, recipe = _recipe(replace(config, imgsz=model.imgsz), task, splits, start, resumed, report)
     frozen = freeze_rows(model, config.freeze)
     resting, factors = _from_start(model, recipe, config, start, resumed)
     if not resumed:
@@ -188,13 +183,19 @@ def open_log(parts: RunParts, closing: ExitStack) -> None:
             parts.task.draw_batch(batch.images.cpu(), batch.targets.cpu(), names, path)
 
 
-def _for_classes(recipe: AnyRecipe, start: Start, report: Report) -> AnyRecipe:
-    """The recipe for weights of other classes: the whole network has to learn, not the last row alone."""
+def _recipe(
+    config: TrainFlags, task: Task, splits: Splits, start: Start, resumed: Checkpoint | None, report: Report
+) -> tuple[TrainFlags, Recipe]:
+    """The recipe of the run, and the config that names it."""
+    if resumed:
+        return config, load_recipe(task.recipe, resumed.training["hyp"])
+    config, recipe = with_recipe(config, task, splits.data, start, report)
     if start == Start() or start.classes or recipe.new_rate == 1:
-        return recipe
+        return config, recipe
+    # of other classes the whole network has to learn, not the last row alone
     rate = recipe.lr0 * recipe.new_rate
     report(f"the weights do not know all classes: lr0 is {rate:g}, the recipe's {recipe.lr0:g} times its new_rate")
-    return replace(recipe, lr0=rate, new_rate=1.0)
+    return config, replace(recipe, lr0=rate, new_rate=1.0)
 
 
 def _from_start(
