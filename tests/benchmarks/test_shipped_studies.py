@@ -20,7 +20,8 @@ SHIPPED = {
     "ablation": (54, "30861190968ff1e3"),
     "coco": (4, "be3e840767a86735"),
     "coco_smoke": (4, "3ac66ceef34b317a"),
-    "iso_cost": (60, "d212c8b20708f6ee"),
+    "finetune": (26, "85f3595544a15a68"),
+    "iso_cost": (66, "76f3359c80f0c41a"),  # yolov5n-mgil-res came later
     "iso_cost_lr": (12, "8179a5f4d596ed29"),
     "lite": (30, "598db244e749cd97"),
     "lite_stem": (6, "11fb005e2cba4fbb"),

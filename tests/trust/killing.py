@@ -142,7 +142,7 @@ def _work(order: dict[str, Any], said: int, signals: int) -> NoReturn:
     if order["flat"]:
         DetectScores.fitness = property(lambda _scores: 0.25)  # type: ignore[method-assign, assignment]
     if order["scaled"]:
-        mgil.engine.training.parts.Precision = _scaled_precision
+        mgil.engine.training.parts.precision_of = _scaled_precision
     report = _arm(Kill(**order["kill"]), signals, output) if order["kill"] else _printer(output)
     code = 0
     try:
@@ -154,7 +154,7 @@ def _work(order: dict[str, Any], said: int, signals: int) -> NoReturn:
     os._exit(code)
 
 
-def _scaled_precision(choice: str, device: Any) -> Any:
+def _scaled_precision(choice: str, device: Any, _resumed: bool, _report: Any) -> Any:
     import torch
 
     from mgil.engine.training.precision import Precision

@@ -59,6 +59,7 @@ def test_what_may_not_change_is_refused_by_name(interrupted: Checkpoint) -> None
     other: dict[str, Any] = {
         **{"weights": "w.pt", "cfg": "yolov5s.yaml", "hyp": "scratch-low", "batch_size": 4},
         **{"imgsz": 96, "rect": True, "noautoanchor": False, "image_weights": True, "multi_scale": True},
+        **{"autoanchor": True},
         **{"single_cls": True, "optimizer": "Adam", "sync_bn": True, "project": "p", "name": "n", "exist_ok": True},
         **{"cos_lr": True, "label_smoothing": 0.1, "freeze": (3,), "seed": 1, "amp": "bf16", "compile": True},
         **{"strict": True, "download": True, "evolve": 3},

@@ -36,6 +36,10 @@ def run_carry_over(config: CarryOverConfig, report: Report = print) -> Path:
     model = task_named(checkpoint.task).build(config.cfg, checkpoint.names, checkpoint.imgsz)
     lines: list[str] = []
     start = start_from(model, checkpoint, own_architecture=True, report=lines.append)
+    if start.whole and not start.carried:
+        raise ValueError(
+            f"{config.cfg} has no block in the place of a plain stride-2 layer of these weights; nothing is written"
+        )
     if not _is_exact(start):
         raise ValueError(f"{config.cfg} cannot begin as all of these weights; nothing is written. {'; '.join(lines)}")
     save_checkpoint(output, model, checkpoint.info, task=checkpoint.task)

@@ -145,12 +145,21 @@ def test_warm_up(epoch: int, batch: int) -> None:
 
 
 def test_warm_up_takes_a_hundred_iterations_at_least() -> None:
-    schedule = make_schedule(DetectRecipe(lr0=0.01, lrf=1.0), batches=10)
-    schedule.set(9, 9)  # iteration 99
+    schedule = make_schedule(DetectRecipe(lr0=0.01, lrf=1.0, warmup_epochs=2), batches=31)
+    schedule.set(3, 6)  # iteration 99
     assert schedule.rates()[1] == pytest.approx(0.01 * 0.99)
-    schedule.set(10, 0)
+    schedule.set(3, 7)
     assert schedule.rates() == pytest.approx([0.01] * 3)
     assert schedule.optimizer.param_groups[0]["momentum"] == 0.937
+
+
+def test_warm_up_takes_a_third_of_a_short_run_at_most() -> None:
+    """10 epochs of 3 batches: 10 iterations."""
+    schedule = make_schedule(DetectRecipe(lr0=0.01, lrf=1.0), batches=3)
+    schedule.set(1, 2)
+    assert schedule.rates()[1] == pytest.approx(0.01 * 0.5)
+    schedule.set(3, 1)
+    assert schedule.rates() == pytest.approx([0.01] * 3)
 
 
 def test_no_warm_up_when_the_recipe_has_none() -> None:

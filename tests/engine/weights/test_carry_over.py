@@ -243,7 +243,7 @@ def test_nothing_is_overwritten_unasked(weights: Path, tmp_path: Path, monkeypat
             rows(BLOCK, {}),
             "cannot begin as all of these weights; nothing is written. .*1 of 2 stride-2 .* residual=True",
         ),
-        (rows(), "cannot begin as all"),
+        (rows(), "has no block in the place of a plain stride-2 layer of these weights; nothing is written"),
         (rows(BLOCK) | {"activation": "ReLU"}, r"row 0 \[-1, 1, 'MGIL'.*later_act"),
         (rows(BLOCK, name="Conv"), "row 0"),
         ("absent.yaml", "absent.yaml does not exist"),
