@@ -146,6 +146,8 @@ def _check_arguments(model: nn.Module, shortcuts: str, keep_function: bool, opti
         raise ValueError(f"replace_stride2 takes a network, a torch.nn.Module; got {model!r:.80}")
     if shortcuts not in SHORTCUTS:
         raise ValueError(f"shortcuts must be one of {', '.join(SHORTCUTS)}, got {shortcuts!r}")
+    if not isinstance(keep_function, bool):
+        raise ValueError(f"keep_function must be true or false, got {keep_function!r}")
     if keep_function and (own := [name for name in OF_THE_NETWORK if name in options]):
         raise ValueError(f"keep_function takes {' and '.join(own)} from the network")
 

@@ -100,4 +100,4 @@ def how_to_go_on(last: Path | None, nosave: bool, program: str) -> str:
             program = f"python {program}"
         return f"to go on: {program} --resume {shlex.quote(str(last.parent.parent))}"
     when = "last epoch (--nosave)" if nosave else "first epoch"
-    return f"nothing was saved yet, the first checkpoint comes after the {when}"
+    return f"no last.pt was saved yet, the first one comes after the {when}"

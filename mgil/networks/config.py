@@ -91,7 +91,8 @@ def _resolve(content: dict[str, Any], source: str, scale: str | None) -> dict[st
         if not isinstance(scales, dict) or scale not in scales:
             known = ", ".join(map(str, scales)) if isinstance(scales, dict) else scales
             example = source.replace("yolov5", "yolov5n", 1) if source.startswith("yolov5") else "yolov5n.yaml"
-            raise ValueError(f"{source}: needs one of the scales {known} in its name, e.g. {example}; got {scale!r}")
+            got = f"; got {scale!r}" if scale is not None else ""
+            raise ValueError(f"{source}: needs one of the scales {known} in its name, e.g. {example}{got}")
         row = scales[scale]
         if not isinstance(row, list) or len(row) != 2:
             raise ValueError(f"{source}: scales: {scale}: {row!r} must be [depth, width]")

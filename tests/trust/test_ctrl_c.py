@@ -45,8 +45,8 @@ def interrupted_at(number: int) -> Any:
     ("epoch", "nosave", "said"),
     [
         (1, False, "to go on: python train.py --resume "),
-        (0, False, "nothing was saved yet, the first checkpoint comes after the first epoch"),
-        (1, True, "nothing was saved yet, the first checkpoint comes after the last epoch (--nosave)"),
+        (0, False, "no last.pt was saved yet, the first one comes after the first epoch"),
+        (1, True, "no last.pt was saved yet, the first one comes after the last epoch (--nosave)"),
     ],
 )
 def test_ctrl_c_says_how_to_go_on(
@@ -114,7 +114,7 @@ def test_ctrl_c_before_a_run_begins(ground: Playground, tmp_path: Path, monkeypa
 
     run = train(ground.config(tmp_path, epochs=1, noval=True))
     monkeypatch.setattr("mgil.engine.training.parts.load_splits", interrupt)
-    with pytest.raises(KeyboardInterrupt, match="nothing was saved yet"):
+    with pytest.raises(KeyboardInterrupt, match="no last.pt was saved yet"):
         train(ground.config(tmp_path))
     with pytest.raises(KeyboardInterrupt, match=f"--resume {run}$"):
         train(TrainConfig(resume=str(run), epochs=2))

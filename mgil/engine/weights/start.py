@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -79,7 +79,8 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
     whole = not carry.left and len(of_head) == len(left)
     outputs = not of_head and tuple(checkpoint.names) == tuple(model.names)
     off = difference(model, source, outputs) if whole and source else None
-    text = _said(transfer, carry, left)
+    classes = -1 not in places_in(checkpoint.names, model.names)
+    text = _said(transfer, carry, left, classes or len(checkpoint.names) == len(model.names))
     if off is not None:
         what = "outputs" if outputs else "the maps before the head"
         text += f"; {what} agree to {off:.0e}" if off <= AGREE else f"; but {what} differ by up to {off:.1g}"
@@ -95,7 +96,7 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         tuple(_norms(model, filled | {f"{name}.bn.running_mean" for name in firsts})),
         {f"{name}.conv.weight": share for name, share in firsts.items()},
         tuple(name for name, _ in model.named_parameters() if name not in filled),
-        -1 not in places_in(checkpoint.names, model.names),
+        classes,
         tuple(left),
         off,
     )
@@ -110,10 +111,11 @@ def _source(checkpoint: Checkpoint, report: Report) -> Network | None:
         return None
 
 
-def _said(transfer: Transfer, carry: CarryOver, left: Iterable[str]) -> str:
+def _said(transfer: Transfer, carry: CarryOver, left: Collection[str], classes: bool) -> str:
     """What came from the weights, in a sentence."""
     if not carry.carried and not carry.left:
-        return str(transfer)
+        text = str(Transfer(transfer.loaded, tuple(left), transfer.total))
+        return text if left or classes else f"{text}, but what is of the untrained classes"
     others = [name for name in left if not name.startswith(_inside(carry.left))]
     text = f"{len(transfer.loaded)} of {transfer.total} tensors loaded by name; {carry}"
     return text + (f"; not loaded: {some_of(others)}" if others else "")

@@ -230,7 +230,7 @@ def test_weights_bring_their_architecture_and_anchors(model: DetectionModel) -> 
     total = len(model.state_dict())
     assert lines[:2] == [
         "w.pt: has 3 classes for 2 here; the classes begin untrained",
-        f"w.pt: all {total} tensors loaded",
+        f"w.pt: all {total} tensors loaded, but what is of the untrained classes",
     ]
     rows = [head.weight.unflatten(0, (3, -1)) for head in (found.head.m[0], model.head.m[0])]
     assert torch.equal(rows[0][:, :5], rows[1][:, :5])  # boxes and objectness are of no class
