@@ -140,7 +140,7 @@ def with_recipe(
     if unused := [name for name in data.hyp if name not in changes]:
         report(f"{data.yaml_path}: its hyp of {', '.join(unused)} is for training from scratch, and is left out here")
     config = replace(config, hyp=task.default_recipe(config.imgsz, finetune=start.whole))
-    return config, load_recipe(task.recipe, config.hyp, changes)
+    return config, load_recipe(task.recipe, config.hyp or {}, changes)
 
 
 def changes_for(data: DataConfig, finetune: bool) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.samples import Samples
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.precision import Precision
-from mgil.engine.training.setup import fill_memory, freeze_rows, make_model, wasted_dilations
+from mgil.engine.training.setup import fill_memory, freeze_rows, make_model, wasted_dilations, with_recipe
 from mgil.engine.training.state import restore
 from mgil.engine.weights.checkpoints import Checkpoint
+from mgil.engine.weights.start import Start
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.detect.anchors import measure_fit
 from mgil.tasks.detect.auto_anchor import check_anchors
@@ -26,6 +27,8 @@ from mgil.tasks.detect.recipe import DetectRecipe
 from mgil.tasks.registry import task_named
 from tests.datasets.scenes import make_samples
 from tests.engine.tiny import NAMES, TINY, same_tensors, write_yaml
+from tests.tasks.toy.network import ToyRecipe
+from tests.tasks.toy.task import TASK
 
 CPU = torch.device("cpu")
 NC = {"nc": 3}
@@ -49,6 +52,11 @@ def data_of(names: tuple[str, ...]) -> DataConfig:
     return DataConfig(
         Path("d.yaml"), Path("."), ("t",), ("v",), (), names=names, category_ids=tuple(range(1, len(names) + 1))
     )
+
+
+def test_a_task_without_recipes_of_its_own_has_the_defaults() -> None:
+    config, recipe = with_recipe(TrainConfig(imgsz=64), TASK, data_of(NAMES), Start(), print)
+    assert (config.hyp, recipe) == ("", ToyRecipe())
 
 
 def test_anchors_that_suit_the_labels_are_kept(model: DetectionModel) -> None:
