@@ -21,7 +21,7 @@ from mgil.block.flie import FLIE
 from mgil.block.mgil import MGIL
 from mgil.engine.cli import run_cli
 from mgil.networks.detector import DetectionModel, build_model
-from mgil.networks.layers import Conv
+from mgil.networks.layers import Concat, Conv
 from mgil.networks.profile import profile
 
 
@@ -72,7 +72,7 @@ class _Joined(nn.Module):
         self.row = row
 
     def forward(self, x: Tensor) -> Tensor:
-        return x if type(self.row).__name__ == "Concat" else self.row(x)
+        return x if isinstance(self.row, Concat) else self.row(x)
 
 
 def _maps(model: DetectionModel, size: int) -> tuple[list[list[Tensor]], list[Tensor]]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mgil.block.conv import ConvNormAct, begin_at_zero, problem_at_zero
+from mgil.block.conv import ConvNormAct, begin_at_zero, check_zero, has_weights
 from mgil.block.flie import FLIE
 from mgil.block.lie import LIE
 from mgil.block.mgil import MGIL
@@ -39,17 +39,17 @@ def carry_over(block: MGIL | FLIE, conv: nn.Conv2d, norm: nn.Module | None = Non
     Raises:
         ValueError: the block cannot compute the same; it is then as it was.
     """
-    flie = block.flie if isinstance(block, MGIL) else block
+    flie = _fine(block)
     if not isinstance(flie, FLIE):
         raise ValueError(f"carry_over fills a MGIL, FLIE or SPDConv, not a {type(block).__name__}")
     if not isinstance(flie.sct, SpaceToChannel):
         raise ValueError("the block is re-parameterised, for inference; fill the one that it was made from")
-    first: Any = flie.lie[0]
+    first = first_layer(block)
     _check_conv(conv, first)
     _check_norm(norm, first)
     for each in _zeros(block, flie.lie):
         _check_zero(each)
-    first.conv.weight.copy_(_lossless(conv, first.conv.kernel_size[0]))
+    first.conv.weight.copy_(lossless_kernel(conv, first.conv.kernel_size[0]))
     if norm is None:
         first.bn = nn.Identity()
         bias = conv.bias
@@ -58,6 +58,15 @@ def carry_over(block: MGIL | FLIE, conv: nn.Conv2d, norm: nn.Module | None = Non
         _copy_norm(norm, first.bn, conv.bias)
     for each in _zeros(block, flie.lie):
         begin_at_zero(each)
+
+
+def first_layer(block: MGIL | FLIE) -> Any:
+    """Return the layer of a block that holds what is carried over."""
+    return _fine(block).lie[0]
+
+
+def _fine(block: MGIL | FLIE) -> FLIE:
+    return block.flie if isinstance(block, MGIL) else block
 
 
 def least_kernel(conv: nn.Conv2d) -> int:
@@ -79,7 +88,7 @@ def _start(conv: nn.Conv2d, kernel_size: int) -> int:
     return 2 * (kernel_size // 2) - padding
 
 
-def _lossless(conv: nn.Conv2d, kernel_size: int) -> torch.Tensor:
+def lossless_kernel(conv: nn.Conv2d, kernel_size: int) -> torch.Tensor:
     """Return the kernel (O, 4*C, k, k) over the phases of SCT that computes `conv`."""
     start, size = _start(conv, kernel_size), conv.kernel_size[0]
     pixels = conv.weight.new_zeros(conv.out_channels, conv.in_channels, 2 * kernel_size, 2 * kernel_size)
@@ -141,7 +150,6 @@ def _zeros(block: MGIL | FLIE, fine: LIE) -> list[Any]:
 
 
 def _check_zero(brick: ConvNormAct) -> None:
-    if not all(isinstance(getattr(brick.bn, name, None), nn.Parameter) for name in ("weight", "bias")):
+    if not has_weights(brick.bn):
         raise ValueError(f"the block's {type(brick.bn).__name__} has no weight and bias that could begin at 0")
-    if problem := problem_at_zero(brick.act, brick.conv.out_channels):
-        raise ValueError(f"a branch that begins as zero cannot end with {problem}")
+    check_zero(brick)

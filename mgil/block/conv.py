@@ -71,13 +71,22 @@ def begin_at_zero(layer: ConvNormAct) -> None:
         ValueError: the activation is flat at 0, as ReLU is there for PyTorch: gamma, beta and the convolution would
             never get a gradient. Or it is not 0 at 0.
     """
-    gamma, beta = getattr(layer.bn, "weight", None), getattr(layer.bn, "bias", None)
-    if not isinstance(gamma, nn.Parameter) or not isinstance(beta, nn.Parameter):
+    if not has_weights(layer.bn):
         return
+    check_zero(layer)
+    nn.init.zeros_(layer.bn.weight)  # type: ignore[arg-type]
+    nn.init.zeros_(layer.bn.bias)  # type: ignore[arg-type]
+
+
+def has_weights(norm: nn.Module) -> bool:
+    """Say whether a normalisation has gamma and beta to train."""
+    return all(isinstance(getattr(norm, name, None), nn.Parameter) for name in ("weight", "bias"))
+
+
+def check_zero(layer: ConvNormAct) -> None:
+    """Refuse a brick that would never learn when it began as zero; the errors of `begin_at_zero`."""
     if problem := problem_at_zero(layer.act, layer.conv.out_channels):
         raise ValueError(f"a branch that begins as zero cannot end with {problem}")
-    nn.init.zeros_(gamma)
-    nn.init.zeros_(beta)
 
 
 def problem_at_zero(act: nn.Module, channels: int) -> str:

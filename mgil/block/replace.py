@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from mgil.block.carry_over import carry_over, least_kernel
+from mgil.block.carry_over import carry_over, first_layer, least_kernel, lossless_kernel
 from mgil.block.conv import problem_at_zero
 from mgil.block.flie import FLIE
 from mgil.block.host import Host, Slot, Unit
@@ -255,7 +255,7 @@ def _carried_over(
         return str(error)
     if unit.ends_active:  # the network's own, whose slopes may be trained
         last = unit.taken[-1][0].get_submodule(unit.taken[-1][1])
-        (inner.flie if isinstance(inner, MGIL) else inner).lie[0].act = last.act if last is norm else last
+        first_layer(inner).act = last.act if last is norm else last
     return new
 
 
@@ -284,7 +284,7 @@ def _lossless_1x1(conv: nn.Conv2d) -> nn.Module:
     """Return SCT and a 1x1 convolution that start as `conv`: the first phase of SCT is what `conv` reads."""
     wide = nn.Conv2d(4 * conv.in_channels, conv.out_channels, 1, bias=conv.bias is not None).to(conv.weight)
     with torch.no_grad():
-        nn.init.zeros_(wide.weight)[:, : conv.in_channels] = conv.weight
+        wide.weight.copy_(lossless_kernel(conv, 1))
     wide.weight.requires_grad_(conv.weight.requires_grad)
     wide.bias = conv.bias
     return _in_place_of(conv, nn.Sequential(SpaceToChannel(), wide))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mgil.block.carry_over import carry_over
+from mgil.block.carry_over import carry_over, first_layer
 from mgil.block.conv import ConvNormAct
 from mgil.block.flie import FLIE
 from mgil.block.mgil import MGIL
@@ -61,7 +61,7 @@ def carry_over_layers(model: Network, source: Network) -> CarryOver:
         if problem:
             left[name] = problem
         else:
-            carried[name] = layer.conv.weight.numel() / _first_layer(block).conv.weight.numel()
+            carried[name] = layer.conv.weight.numel() / first_layer(block).conv.weight.numel()
     return CarryOver(carried, left)
 
 
@@ -74,13 +74,8 @@ def blocks_of(model: nn.Module) -> dict[str, MGIL | FLIE]:
     return found
 
 
-def _first_layer(block: MGIL | FLIE) -> Any:
-    """The layer of a block that holds what is carried over."""
-    return (block.flie if isinstance(block, MGIL) else block).lie[0]
-
-
 def _carry(block: MGIL | FLIE, layer: Any) -> str:
-    first = _first_layer(block)
+    first = first_layer(block)
     if type(first.act) is not type(layer.act):
         return f"its activation is {type(first.act).__name__}, that of the weights {type(layer.act).__name__}"
     try:

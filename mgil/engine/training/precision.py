@@ -77,7 +77,9 @@ def precision_of(choice: str, device: torch.device, resumed: bool, report: Repor
     elif resumed and choice != own:
         report(f"the run goes on with --amp {choice}, as it began; --amp auto would be {own} here")
     precision = Precision(from_main(amp_on(device, choice, training=True)), device)
+    if resumed:
+        return precision
     found = choice == "auto" and device.type == "cpu" and precision.choice == "bf16"
-    if line := "" if resumed else FOUND_AMX if found else slow_amp(precision.choice, device):
+    if line := FOUND_AMX if found else slow_amp(precision.choice, device):
         report(line)
     return precision

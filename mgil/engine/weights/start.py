@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mgil.block.mgil import MGIL
+from mgil.block.carry_over import first_layer
 from mgil.engine.weights.checkpoints import (
     Checkpoint,
     Transfer,
@@ -66,7 +66,8 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
     """
     check_weights(checkpoint)
     tensors = _in_class_order(model, checkpoint, report)
-    source = _source(checkpoint, report) if own_architecture and blocks_of(model) else None
+    blocks = blocks_of(model)
+    source = _source(checkpoint, report) if own_architecture and blocks else None
     carry = carry_over_layers(model, source) if source else CarryOver({}, {})
     transfer = transfer_weights(model, tensors, skip=(".anchors",) if own_architecture and not carry.carried else ())
     if not transfer.loaded and not carry.carried:
@@ -85,7 +86,8 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         what = "outputs" if outputs else "the maps before the head"
         text += f"; {what} agree to {off:.0e}" if off <= AGREE else f"; but {what} differ by up to {off:.1g}"
     report(f"{checkpoint.path}: {text}")
-    firsts = {_first_layer(model, block): share for block, share in carry.carried.items()}
+    names = {module: name for name, module in model.named_modules()}
+    firsts = {names[first_layer(blocks[block])]: share for block, share in carry.carried.items()}
     filled = {
         *transfer.loaded,
         *(f"{name}.{key}" for name in firsts for key in ("conv.weight", "bn.weight", "bn.bias")),
@@ -146,11 +148,6 @@ def _in_class_order(model: Network, checkpoint: Checkpoint, report: Report) -> M
 def _inside(modules: Iterable[str]) -> tuple[str, ...]:
     """Prefixes of the names of what is inside of modules."""
     return tuple(f"{name}." if name else "" for name in modules) or ("\0",)
-
-
-def _first_layer(model: nn.Module, block: str) -> str:
-    """The name of the layer of a block that holds what was carried over."""
-    return f"{block}.flie.lie.0" if isinstance(model.get_submodule(block), MGIL) else f"{block}.lie.0"
 
 
 def _norms(model: nn.Module, filled: Iterable[str]) -> list[str]:
