@@ -19,6 +19,7 @@ from mgil.datasets.reading.categories import is_json
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.labels import label_path_of
+from mgil.engine.cli import run_cli
 
 SPLITS = ("train", "val")
 
@@ -35,6 +36,8 @@ def shrink(data_yaml: Path, side: int, output: Path) -> Path:
         FileExistsError: it does.
         ValueError: labels in a COCO .json, or a picture that cannot be read.
     """
+    if side < 1:
+        raise ValueError(f"--side {side}: must be 1 or more pixels")
     data = load_data_config(data_yaml)
     for entry in (entry for split in SPLITS for entry in data.split(split) if is_json(entry)):
         raise ValueError(f"{entry}: a COCO json, whose boxes are in pixels; give a set with label files")
@@ -75,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)

@@ -37,3 +37,10 @@ def test_small_pictures_stay_and_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.json: a COCO json, whose boxes are in pixels"):
         shrink(Path(pixels), 64, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_side_of_no_pixels_is_refused(tmp_path: Path) -> None:
+    source = make_data(tmp_path / "data", random_squares(1), random_squares(1))
+    with pytest.raises(ValueError, match="--side 0: must be 1 or more pixels"):
+        shrink(source, 0, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
