@@ -22,6 +22,7 @@ from functools import cached_property
 import numpy as np
 
 from mgil.datasets.batches.augment import AugmentConfig, draw_colours
+from mgil.datasets.batches.letterbox import FILL
 from mgil.datasets.batches.pastes import Pastes
 
 # Below this scale bilinear sampling skips source pixels; the canvas is then halved by area until it no longer does.
@@ -49,6 +50,8 @@ class Plan:
         colours: (B, 3, 3) float64 colour map per picture, None for none.
         perspectives: (L, 3) float64 third rows of the maps, by which the other two are divided; None: all are affine.
         pastes: objects that are shown a second time, mirrored; None for none.
+        fill: grey level beyond the tiles.
+        averaged: whether small scales average over the pixels that they merge; without, they skip some.
     """
 
     output_hw: tuple[int, int]
@@ -63,6 +66,8 @@ class Plan:
     colours: np.ndarray | None
     perspectives: np.ndarray | None = None
     pastes: Pastes | None = None
+    fill: int = FILL
+    averaged: bool = True
 
     @property
     def picture_count(self) -> int:
@@ -89,6 +94,8 @@ class Plan:
             colours=None if self.colours is None else self.colours[first:stop],
             perspectives=None if self.perspectives is None else self.perspectives[layers],
             pastes=None if self.pastes is None else self.pastes.of_layers(layers),
+            fill=self.fill,
+            averaged=self.averaged,
         )
 
     @property
@@ -133,6 +140,8 @@ class Plan:
     @cached_property
     def halvings(self) -> np.ndarray:
         """(L,) int64 how often a canvas is halved by area before it is sampled, so that small scales do not alias."""
+        if not self.averaged:
+            return np.zeros(len(self.matrices), np.int64)
         return _halvings(np.sqrt(self.area_factors))
 
     @property

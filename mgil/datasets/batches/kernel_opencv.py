@@ -7,11 +7,9 @@ import numpy as np
 import torch
 
 from mgil.datasets.batches.geometry import Plan
-from mgil.datasets.batches.letterbox import FILL
 from mgil.datasets.batches.pastes import mirrored_sources
 
 _Seen = tuple[list[list[int]], list[int]]
-GREY = (FILL, FILL, FILL)
 
 
 class Painter:
@@ -28,6 +26,7 @@ class Painter:
 
     def __init__(self, plan: Plan, slots: np.ndarray) -> None:
         self.output_hw = plan.output_hw
+        self.fill = plan.fill
         self.colours = plan.colours
         self.weights = plan.weights.tolist()
         count = plan.picture_count
@@ -97,7 +96,7 @@ class Painter:
             dst=picture,
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=GREY,
+            borderValue=(self.fill,) * 3,
         )
 
     def _paste(self, layer: int, tiles: np.ndarray, source: np.ndarray) -> None:
@@ -112,7 +111,7 @@ class Painter:
         """What a layer is drawn from, in `scratch`: valid until that is used again."""
         width, height = self.sizes_wh[layer]
         source = scratch[: 3 * height * width].reshape(height, width, 3)
-        source.fill(FILL)
+        source.fill(self.fill)
         rectangles, ends = seen
         begin = ends[layer - 1] if layer else 0
         for slot, left, top, right, bottom, x, y in rectangles[begin : ends[layer]]:

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from mgil.datasets.batches.geometry import Plan
-from mgil.datasets.batches.letterbox import FILL
 from mgil.datasets.batches.pastes import mirrored_sources
 
 FAR = 100.0  # half sides of a source: well outside of it
@@ -88,7 +87,7 @@ def _compose(
     tile = per_slot(np.where(plan.positions[layers] >= 0, slots[layers], 0))[row, quadrant]
     side = tiles.shape[1] - 1
     pixels = tiles[tile, tile_y.clamp(0, side), tile_x.clamp(0, side)]
-    return torch.where(inside[..., None], pixels, FILL)
+    return torch.where(inside[..., None], pixels, plan.fill)
 
 
 def _pasted(
@@ -145,4 +144,5 @@ def _warp(sources: torch.Tensor, plan: Plan, layers: np.ndarray, step: int) -> t
     low, high = (torch.from_numpy(edge).to(device, torch.float32)[:, None, None] for edge in (starts, ends))
     grid = torch.minimum(torch.maximum(grid, low), high)
     # Zeros outside stand for the fill colour.
-    return F.grid_sample(sources - FILL, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + FILL
+    filled = F.grid_sample(sources - plan.fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return filled + plan.fill

@@ -1,0 +1,79 @@
+"""A split's people: every person is an item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mgil.datasets.reading.samples import digest_of
+from mgil.tasks.pose.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class People:
+    """People of M pictures; an item is one person in one picture, to be cropped.
+
+    Coordinates of key points are those of pixel centres, as in COCO's files: the middle of the first pixel is 0. Boxes
+    are those of edges: the first pixel covers 0 to 1.
+
+    Attributes:
+        image_paths: N, by item: people of one picture share a path.
+        sizes_hw: (N, 2) pixels of the picture of each item.
+        boxes: (N, 4) float64 left, top, width, height in pixels of the picture, within it.
+        key_points: (N, K, 3) float64 x, y, visibility: 0 no label, 1 hidden, 2 visible. Where the visibility is 0, x and
+            y mean nothing.
+        areas: (N,) float64 square pixels of the person, for OKS.
+        scores: (N,) float64 of the boxes: 1 for labels, a detector's own for its boxes.
+        found: (N,) bool: boxes of a detector, not labels; they have no key points.
+        ignored: (N,) bool: crowds and people without key points, who are neither cropped nor counted as missed.
+        image_ids: (N,) int64 the picture of each item, as COCO's json numbers it.
+        head_sizes: (N,) float64 pixels that PCKh divides distances by (NaN: not known); None: the set has none.
+        image_count: M, pictures without anybody counted too.
+        skeleton: What the key points are.
+        torso: Indices of the two key points between which PCK's unit is measured (LSP: left shoulder, right hip); None:
+            PCK divides by the longer side of the box.
+    """
+
+    image_paths: Sequence[str]
+    sizes_hw: np.ndarray
+    boxes: np.ndarray
+    key_points: np.ndarray
+    areas: np.ndarray
+    scores: np.ndarray
+    found: np.ndarray
+    ignored: np.ndarray
+    image_ids: np.ndarray
+    image_count: int
+    skeleton: Skeleton
+    head_sizes: np.ndarray | None = None
+    torso: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.image_paths)
+
+    def rows(self, chosen: np.ndarray) -> People:
+        """Those people alone, (n,) indices or (N,) bool."""
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        return People(
+            [self.image_paths[row] for row in chosen.tolist()],
+            *(getattr(self, name)[chosen] for name in _ARRAYS),
+            image_count=self.image_count,
+            skeleton=self.skeleton,
+            head_sizes=None if self.head_sizes is None else self.head_sizes[chosen],
+            torso=self.torso,
+        )
+
+    def content(self) -> dict[str, Any]:
+        """See `mgil.tasks.base.Split`."""
+        return {
+            "images": self.image_count,
+            "people": int((~self.found & ~self.ignored).sum()),
+            "labels": digest_of(*(getattr(self, name) for name in _ARRAYS)),
+        }
+
+
+_ARRAYS = ("sizes_hw", "boxes", "key_points", "areas", "scores", "found", "ignored", "image_ids")
