@@ -13,9 +13,34 @@ from PIL import Image, ImageDraw
 from mgil.files.fonts import LETTERS, open_font
 from mgil.files.text import printable
 
+ENOUGH_PX = 480  # a long side of at least this is shown as it is
 _BESIDE_PX, _ABOVE_PX = 3, 1  # the room around the text of a label; a font's height has room above its letters
 _MOST_CHARACTERS = 300  # of a label; the widest picture shows no more
 _LAST_CHARACTERS = 5  # of a text that is cut: the score stands there
+
+
+# Size ----------------------------------------------------------------------------------------------------------------
+def enlargement(height: int, width: int) -> int:
+    """The whole number of times that an image of this size is shown enlarged: the least that gives `ENOUGH_PX`."""
+    return max(1, -(-ENOUGH_PX // max(height, width, 1)))
+
+
+def enlarged(image: np.ndarray) -> tuple[np.ndarray, int]:
+    """A copy to paint on, (H * e, W * e, 3) uint8, and e = `enlargement(H, W)`."""
+    factor = enlargement(*image.shape[:2])
+    if factor == 1:
+        return image.copy(), 1
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), factor
+
+
+def default_line_width(picture: np.ndarray) -> int:
+    """Of boxes, in pixels of the drawn picture."""
+    return 2 if max(picture.shape[:2]) < 1200 else 3
+
+
+def label_px(picture: np.ndarray) -> int:
+    """Height of the labels' font on a drawn picture."""
+    return min(max(13, round(0.018 * max(picture.shape[:2]))), 28)
 
 
 # The palette ---------------------------------------------------------------------------------------------------------

@@ -5,18 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from mgil.files.fonts import drawable_names, tell_missing_letters
-from mgil.files.paint import paint_boxes, paint_trails
-
-ENOUGH_PX = 480  # a long side of at least this is shown as it is
-
-
-def enlargement(height: int, width: int) -> int:
-    """The whole number of times that an image of this size is shown enlarged: the least that gives `ENOUGH_PX`."""
-    return max(1, -(-ENOUGH_PX // max(height, width, 1)))
+from mgil.files.paint import default_line_width, enlarged, label_px, paint_boxes, paint_trails
 
 
 def draw_detections(
@@ -49,13 +41,9 @@ def draw_detections(
         trails: n arrays (k, 2), where they were, pixels of `image`.
 
     Returns:
-        (H * e, W * e, 3) uint8 RGB with e = `enlargement(H, W)`.
+        (H * e, W * e, 3) uint8 RGB with e = `mgil.files.paint.enlargement(H, W)`.
     """
-    factor = enlargement(*image.shape[:2])
-    if factor > 1:
-        picture = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    else:
-        picture = image.copy()
+    picture, factor = enlarged(image)
     if labels:
         tell_missing_letters(names, lambda line: warnings.warn(line, stacklevel=4), again=False)
     names = drawable_names(tuple(names))
@@ -67,8 +55,7 @@ def draw_detections(
     if track_ids is not None:
         colours = track_ids
         texts = [f"#{track_id} {text}" for track_id, text in zip(track_ids, texts, strict=True)]
-    longest = max(picture.shape[:2])
-    line_width = line_width or (2 if longest < 1200 else 3)
+    line_width = line_width or default_line_width(picture)
     paint_trails(picture, [trail * factor for trail in trails], colours, line_width)
     paint_boxes(
         picture,
@@ -76,7 +63,7 @@ def draw_detections(
         colours,
         texts if labels else None,
         line_width=line_width,
-        font_px=min(max(13, round(0.018 * longest)), 28),
+        font_px=label_px(picture),
     )
     return picture
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mgil.files.image_file import save_image
-from mgil.files.paint import class_colour, paint_trails
-from mgil.tasks.detect.draw import draw_detections, enlargement
+from mgil.files.paint import class_colour, enlargement, paint_trails
+from mgil.tasks.detect.draw import draw_detections
 
 NO_BOXES = np.empty((0, 4), np.float32)
 
