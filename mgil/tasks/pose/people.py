@@ -23,8 +23,7 @@ class People:
         image_paths: N, by item: people of one picture share a path.
         sizes_hw: (N, 2) pixels of the picture of each item.
         boxes: (N, 4) float64 left, top, width, height in pixels of the picture, within it.
-        key_points: (N, K, 3) float64 x, y, visibility: 0 no label, 1 hidden, 2 visible. Where the visibility is 0, x and
-            y mean nothing.
+        key_points: (N, K, 3) float64 x, y, visibility: 0 no label, 1 hidden, 2 visible. Of 0, x and y mean nothing.
         areas: (N,) float64 square pixels of the person, for OKS.
         scores: (N,) float64 of the boxes: 1 for labels, a detector's own for its boxes.
         found: (N,) bool: boxes of a detector, not labels; they have no key points.
@@ -35,6 +34,7 @@ class People:
         skeleton: What the key points are.
         torso: Indices of the two key points between which PCK's unit is measured (LSP: left shoulder, right hip); None:
             PCK divides by the longer side of the box.
+        crowds: (N,) bool: ignored people who are a crowd, whom any number of results may fit; None: there are none.
     """
 
     image_paths: Sequence[str]
@@ -50,6 +50,7 @@ class People:
     skeleton: Skeleton
     head_sizes: np.ndarray | None = None
     torso: tuple[int, int] | None = None
+    crowds: np.ndarray | None = None
 
     def __len__(self) -> int:
         """N."""
@@ -65,6 +66,7 @@ class People:
             skeleton=self.skeleton,
             head_sizes=None if self.head_sizes is None else self.head_sizes[chosen],
             torso=self.torso,
+            crowds=None if self.crowds is None else self.crowds[chosen],
         )
 
     def content(self) -> dict[str, Any]:
