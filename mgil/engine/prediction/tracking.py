@@ -116,7 +116,7 @@ class Tracker:
         if steps > self._lost:
             self.reset()
         self._now += steps
-        rows, numbers = self._tracker.update(result.boxes_xyxy, result.scores, result.classes, result.image, steps)
+        rows, numbers = self._tracker.update(result.boxes_xyxy, result.box_scores, result.classes, result.image, steps)
         order = np.argsort(rows)  # best score first, as it was
         rows, numbers = rows[order], numbers[order]
         tracks = [self._seen(int(number), result.boxes_xyxy[row]) for row, number in zip(rows, numbers, strict=True)]

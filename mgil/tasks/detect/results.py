@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mgil.files.found import box_columns, count_text, cut_out, folder_name, label_text, with_tracks
 
 if TYPE_CHECKING:
     import pandas
@@ -64,6 +64,11 @@ class Results:
     def __repr__(self) -> str:
         return f"<Results {self}>"
 
+    @property
+    def box_scores(self) -> np.ndarray:
+        """(n,) what a tracker goes by: `scores`."""
+        return self.scores
+
     def text(self) -> str:
         """How many of each class, with the numbers of those that are followed."""
         return count_text(self.classes, self.names, self.track_ids) or "(no detections)"
@@ -118,13 +123,7 @@ class Results:
 
     def crop(self) -> list[np.ndarray]:
         """Cut out what was found: for each box the (h, w, 3) uint8 RGB pixels that it touches, not enlarged."""
-        height, width = self.image.shape[:2]
-        crops = []
-        for x1, y1, x2, y2 in self.boxes_xyxy:
-            left, top = (int(np.clip(np.floor(v), 0, n - 1)) for v, n in ((x1, width), (y1, height)))
-            right, bottom = (int(np.ceil(min(v, n))) for v, n in ((x2, width), (y2, height)))
-            crops.append(self.image[top : max(bottom, top + 1), left : max(right, left + 1)].copy())
-        return crops
+        return cut_out(self.image, self.boxes_xyxy)
 
     def named_crops(self) -> list[tuple[str, np.ndarray]]:
         """`crop()` with a folder's name for each: that of the class."""
@@ -132,13 +131,8 @@ class Results:
 
     def label_lines(self, with_scores: bool) -> str:
         """Label lines `class x y w h [score] [track]`: centre and size are fractions of the image, of six digits."""
-        height, width = self.image.shape[:2]
-        x1, y1, x2, y2 = (self.boxes_xyxy.astype(np.float64) / (width, height, width, height)).T
-        columns = [self.classes, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
-        if with_scores:
-            columns.append(self.scores)
-        lines = [[f"{value:g}" for value in row] for row in zip(*columns, strict=True)]
-        return "".join(" ".join(line) + "\n" for line in with_tracks(lines, self.track_ids))
+        columns = [self.classes, *box_columns(self.boxes_xyxy, self.image.shape[:2])]
+        return label_text([*columns, self.scores] if with_scores else columns, self.track_ids)
 
     def table_rows(self) -> list[list[Any]]:
         """Class name, score and corners of each box, and the number of an object that is followed."""
@@ -177,34 +171,3 @@ class Results:
             """Say what takes the place of a name of YOLOv5's results; AttributeError always."""
             hint = f": {OF_YOLOV5[name]} (YOLOv5's results are hubconf.py's)" if name in OF_YOLOV5 else ""
             raise AttributeError(f"results have no {name}{hint}")
-
-
-def count_text(classes: np.ndarray, names: Sequence[str], track_ids: np.ndarray | None = None) -> str:
-    """How many of each class, in class order, as YOLOv5 prints it: "2 persons, 1 dog"; empty for none.
-
-    Only names that are ASCII and end in a letter or digit take an s: "2 红色", "2 truck (red)". With the numbers of
-    tracks it is "2 persons (4, 7), 1 dog (5)".
-    """
-    found, counts = np.unique(classes, return_counts=True)
-    counted = ((names[index], count) for index, count in zip(found, counts, strict=True))
-    parts = [f"{count} {name}{_plural(name) if count > 1 else ''}" for name, count in counted]
-    if track_ids is not None:
-        which = [", ".join(map(str, sorted(track_ids[classes == index].tolist()))) for index in found]
-        parts = [f"{part} ({numbers})" for part, numbers in zip(parts, which, strict=True)]
-    return ", ".join(parts)
-
-
-def _plural(name: str) -> str:
-    return "s" if name.isascii() and name[-1:].isalnum() else ""
-
-
-def with_tracks(rows: list[list[Any]], track_ids: np.ndarray | None) -> list[list[Any]]:
-    """Rows with the numbers of their tracks, if there are any, at their ends."""
-    if track_ids is None:
-        return rows
-    return [[*row, str(track_id)] for row, track_id in zip(rows, track_ids.tolist(), strict=True)]
-
-
-def folder_name(class_name: str) -> str:
-    """A class name that is safe as the name of a folder: no separators, no leading dots."""
-    return re.sub(r"[^\w .+-]+", "_", class_name).strip(" .") or "class"

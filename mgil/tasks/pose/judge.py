@@ -21,7 +21,7 @@ from mgil.tasks.pose.scores import PoseScores, summarise
 from mgil.tasks.pose.simcc import averaged, decode, flipped
 
 if TYPE_CHECKING:
-    from mgil.tasks.pose.pictures import BatchPictures
+    from mgil.tasks.pose.plots import BatchPictures
 
 
 class PoseJudge:
@@ -53,7 +53,7 @@ class PoseJudge:
         self.parts: list[Poses] = []
         self.pictures: BatchPictures | None = None
         if pictures is not None:
-            from mgil.tasks.pose.pictures import BatchPictures  # what draws, for those who want pictures
+            from mgil.tasks.pose.plots import BatchPictures  # what draws, for those who want pictures
 
             self.pictures = BatchPictures(pictures, people)
 

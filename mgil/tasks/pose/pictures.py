@@ -1,148 +1,66 @@
-"""Pictures of pose: crops with skeletons in a grid, and PCK over the distance that is allowed."""
+"""Pictures of batches and labels."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-import torch
+from torch import Tensor
 
-from mgil.files.atomic import write_bytes_atomic
 from mgil.files.figures import literal, new_figure, save_figure
 from mgil.files.matplotlib_import import own_settings
-from mgil.files.paint import class_colour
-from mgil.tasks.pose.crops import CropMaps
-from mgil.tasks.pose.draw import draw_people
-from mgil.tasks.pose.pck import THRESHOLDS, Pck
+from mgil.files.picture_grid import draw_grid
+from mgil.tasks.pose.draw import paint_person
 from mgil.tasks.pose.people import People
 from mgil.tasks.pose.skeleton import Skeleton
 
-if TYPE_CHECKING:
-    from mgil.datasets.batches.batch import EvalBatch
-
-_PICTURES, _PICTURED_PEOPLE = 3, 16  # val_batch*.jpg, and people in one at most
-BATCH_PICTURES = tuple(f"val_batch{i}_{kind}.jpg" for i in range(_PICTURES) for kind in ("labels", "pred"))
-PCK_PICTURE = "pck_curve.png"
-_DRAWN_SCORE = 0.02  # a joint must score more
-_CELL_PX, _GAP_PX = 384, 4
-_MOST_NAMED = 20  # groups of joints in the plot's legend
+LINE_PX = 2
+BINS = 40
+MOST_POINTS = 500  # of a key point
 
 
-def draw_crops(
-    crops: Sequence[np.ndarray], joints: np.ndarray, skeleton: Skeleton, path: Path, threshold: float = 0.0
-) -> None:
-    """Write a square grid of crops with a skeleton in each; small crops are enlarged.
-
-    Args:
-        crops: (3, S, S) uint8 RGB each.
-        joints: (n, K, 3) X, Y in edge coordinates of the crops' pixels, and score or visibility.
-        skeleton: Of the K joints.
-        path: .jpg or .png.
-        threshold: A joint whose score is not above this is not drawn.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    cells = []
-    for crop, points in zip(crops, joints, strict=True):
-        middles = points - np.array([0.5, 0.5, 0.0])
-        picture = draw_people(np.ascontiguousarray(crop.transpose(1, 2, 0)), middles[None], skeleton, None, threshold)
-        if max(picture.shape[:2]) > _CELL_PX:
-            picture = cv2.resize(picture, (_CELL_PX, _CELL_PX), interpolation=cv2.INTER_AREA)
-        cells.append(picture)
-    columns = math.ceil(math.sqrt(len(cells)))
-    rows = math.ceil(len(cells) / columns)
-    height, width = cells[0].shape[:2]
-    canvas = np.full((rows * (height + _GAP_PX) - _GAP_PX, columns * (width + _GAP_PX) - _GAP_PX, 3), 255, np.uint8)
-    for index, cell in enumerate(cells):
-        top, left = index // columns * (height + _GAP_PX), index % columns * (width + _GAP_PX)
-        canvas[top : top + height, left : left + width] = cell
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))
-    assert done, path
-    write_bytes_atomic(path, data.tobytes(), durable=False)
-
-
-class BatchPictures:
-    """The pictures of `BATCH_PICTURES`: labelled people from all over the split, with labels and with what was found.
-
-    Args:
-        folder: Where the pictures go.
-        people: The split.
-    """
-
-    def __init__(self, folder: Path, people: People) -> None:
-        self.folder, self.people = folder, people
-        counted = np.flatnonzero(~people.found & ~people.ignored)
-        shown = min(len(counted), _PICTURES * _PICTURED_PEOPLE)
-        chosen = counted[np.linspace(0, len(counted) - 1, shown).round().astype(int)] if shown else counted
-        pictures = math.ceil(shown / _PICTURED_PEOPLE)
-        self.items = [chosen[number::pictures].tolist() for number in range(pictures)]
-        self._wanted = set(chosen.tolist())
-        self._seen: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-
-    def add(self, batch: EvalBatch, found: np.ndarray) -> None:
-        """Keep the chosen people of a batch.
-
-        Args:
-            batch: Crops.
-            found: (B, K, 3) X, Y in edge coordinates of the crops' pixels, and score.
-        """
-        labels = self.people.key_points[batch.indices]
-        places = CropMaps(batch.gains[:, 0], batch.pads).to_input(labels[..., :2])
-        for row, item in enumerate(batch.indices.tolist()):
-            if item in self._wanted:
-                own = np.concatenate((places[row], labels[row, :, 2:]), axis=1)
-                self._seen[item] = batch.images[row].cpu().numpy().copy(), own, found[row]
-
-    def write(self) -> None:
-        """Write the pictures; people whose picture could not be read are missing in them."""
-        for number, chosen in enumerate(self.items):
-            seen = [self._seen[item] for item in chosen if item in self._seen]
-            if not seen:
-                continue
-            crops = [crop for crop, *_ in seen]
-            for place, kind, threshold in ((1, "labels", 0.0), (2, "pred", _DRAWN_SCORE)):
-                path = self.folder / f"val_batch{number}_{kind}.jpg"
-                draw_crops(crops, np.stack([kept[place] for kept in seen]), self.people.skeleton, path, threshold)
-
-
-def draw_training_crops(images: torch.Tensor, targets: torch.Tensor, skeleton: Skeleton, path: Path) -> None:
-    """Write a training batch's first crops with their key points.
+def draw_crops(images: Tensor, targets: Tensor, skeleton: Skeleton, path: Path, threshold: float = 0.0) -> None:
+    """Save a grid of crops with their key points.
 
     Args:
         images: (B, 3, S, S) uint8 RGB.
-        targets: (T, 1 + 3K) picture, then X, Y in edge coordinates of its pixels, and visibility.
+        targets: (B, 1 + 3 K) rows: picture, then x, y (edge coordinates in pixels) and visibility or score of each.
         skeleton: Of the K key points.
-        path: .jpg or .png.
+        path: .jpg or .png to write.
+        threshold: Key points of no more than this visibility or score are left out.
+
+    Raises:
+        OSError: The picture cannot be written.
     """
-    crops = images[:_PICTURED_PEOPLE].cpu().numpy()
-    joints = np.zeros((len(crops), len(skeleton), 3))
-    for row in targets[targets[:, 0] < len(crops)].double().cpu().numpy():
-        joints[int(row[0])] = row[1:].reshape(-1, 3)
-    draw_crops(list(crops), joints, skeleton, path)
+    points = targets.detach().float().cpu().numpy()[:, 1:].reshape(len(targets), -1, 3)
+
+    def paint(cell: np.ndarray, index: int, scale: float) -> None:
+        own = points[index]
+        paint_person(cell, own[:, :2] * scale - 0.5, own[:, 2] > threshold, skeleton, LINE_PX)
+
+    draw_grid(images, paint, path)
 
 
 @own_settings()
-def plot_pck(pck: Pck, names: Sequence[str], folder: Path) -> None:
-    """PCK over the distance that is allowed, a line for each joint and one for all labels together."""
-    names = literal(names)  # before the figure, whose texts take its fonts
-    figure, axes = new_figure(9, 6)
-    for index, (name, curve) in enumerate(zip(names, pck.curves, strict=True)):
-        if pck.counts[index] and len(names) <= _MOST_NAMED:
-            colour = np.array(class_colour(index)) / 255 * 0.85
-            axes.plot(THRESHOLDS, curve, linewidth=1, label=f"{name} {pck.by_key_point[index]:.3f}", color=colour)
-        elif pck.counts[index]:
-            axes.plot(THRESHOLDS, curve, linewidth=0.6, color="0.75")
-    if total := pck.counts.sum():
-        mean = np.where(pck.counts[:, None] > 0, pck.curves * pck.counts[:, None], 0).sum(axis=0) / total
-        axes.plot(THRESHOLDS, mean, color="tab:blue", linewidth=3, label=f"all labels {pck.mean:.3f}")
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    axes.axvline(pck.threshold, color="tab:blue", linewidth=0.8, linestyle=":")
-    axes.set(xlabel=f"Distance allowed, in units of {pck.unit}", ylabel="Share of labels", title=pck.name)
-    axes.set(xlim=(0, THRESHOLDS[-1]), ylim=(0, 1.02))
-    axes.grid(alpha=0.25)
-    save_figure(figure, folder / PCK_PICTURE)
+def draw_people_labels(people: People, path: Path) -> None:
+    """Save what the labels hold: how often each key point is labelled, where in the box, and how large people are."""
+    own = people.rows(~people.found & ~people.ignored)
+    names = literal(own.skeleton.names)  # before the figure, whose texts take its fonts
+    figure, axes = new_figure(15, 5, columns=3)
+    counts, places, sizes = axes[0]
+    seen, rows = own.key_points[..., 2], np.arange(len(names))
+    visible, hidden = (seen == 2).sum(axis=0), (seen == 1).sum(axis=0)
+    counts.barh(rows, visible, label="visible")
+    counts.barh(rows, hidden, left=visible, label="hidden")
+    counts.set_yticks(rows, names)
+    counts.invert_yaxis()
+    counts.set(xlabel="labels", title=f"{len(own):,} people in {own.image_count:,} images")
+    counts.legend()
+    shares = (own.key_points[..., :2] + 0.5 - own.boxes[:, None, :2]) / np.maximum(own.boxes[:, None, 2:], 1)
+    for joint in rows.tolist():
+        places.scatter(*shares[seen[:, joint] > 0, joint][:MOST_POINTS].T, s=3, alpha=0.3, linewidths=0)
+    places.set(xlim=(-0.25, 1.25), ylim=(1.25, -0.25), xlabel="x, share of the box's width", ylabel="y, of its height")
+    places.set(title="key points in their boxes")
+    sizes.hist(own.boxes[:, 2:].max(axis=1), bins=BINS)
+    sizes.set(xlabel="longer side of the box, pixels of the file", ylabel="people", title="sizes")
+    save_figure(figure, path)

@@ -116,7 +116,7 @@ def label_line(box: np.ndarray, key_points: np.ndarray, size_hw: Sequence[int], 
 
 def evaluation_files(people: People, options: ValOptions, stem: str) -> list[str]:
     """Paths in the run's folder of the tables, the pictures, and what --save-txt and --save-json ask for."""
-    from mgil.tasks.pose.pictures import BATCH_PICTURES, PCK_PICTURE
+    from mgil.tasks.pose.plots import BATCH_PICTURES, PCK_PICTURE
 
     names = [*TABLES, PCK_PICTURE, *BATCH_PICTURES]
     if options.save_json:

@@ -18,7 +18,7 @@ from mgil.tasks.pose.pck import Pck, pck_of
 from mgil.tasks.pose.people import People
 
 if TYPE_CHECKING:
-    from mgil.tasks.pose.pictures import BatchPictures
+    from mgil.tasks.pose.plots import BatchPictures
 
 METRICS = ("metrics/OKS_AP", "metrics/OKS_AP50", "metrics/OKS_AP75", "metrics/OKS_AR", "metrics/PCK")
 LABELLED, DETECTED = "ground-truth boxes", "detector boxes"
@@ -102,7 +102,7 @@ class PoseScores:
         from mgil.tasks.pose.report import write_tables
 
         if pictures:
-            from mgil.tasks.pose.pictures import plot_pck
+            from mgil.tasks.pose.plots import plot_pck
 
             if self.batch_pictures:
                 self.batch_pictures.write()
@@ -134,7 +134,7 @@ def summarise(
 
     Args:
         people: The split.
-        poses: Of the people who were cropped.
+        poses: Of the people who were cropped; those of ignored people are left out.
         skipped: People whose picture could not be read; pictures of theirs do not count.
         options: Thresholds.
         batch_pictures: To be written with the scores.
@@ -146,6 +146,7 @@ def summarise(
         place = np.cumsum(kept) - 1
         poses = poses.rows(kept[poses.items])
         poses, people = Poses(place[poses.items], poses.key_points, poses.scores), people.rows(kept)
+    poses = poses.rows(~people.ignored[poses.items])
     of_detector = people.found[poses.items]
     labelled = poses.rows(~of_detector)
     return PoseScores(

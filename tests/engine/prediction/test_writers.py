@@ -12,8 +12,9 @@ import pytest
 
 from mgil.engine.prediction.writers import ResultWriter, VideoFile
 from mgil.engine.sources.sources import Frame
+from mgil.files.found import folder_name
 from mgil.files.written_files import LIST_NAME
-from mgil.tasks.detect.results import Results, folder_name
+from mgil.tasks.detect.results import Results
 from mgil.tasks.detect.task import DetectTask
 
 NAMES = ("cat", "../dog", "a, b")

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mgil.tasks.detect.results import Results, count_text
+from mgil.files.found import count_text
+from mgil.tasks.detect.results import Results
 
 IMAGE = np.arange(48 * 64 * 3, dtype=np.uint32).reshape(48, 64, 3).astype(np.uint8)
 NAMES = ("person", "dog", "sheep")
