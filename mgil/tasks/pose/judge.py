@@ -18,7 +18,6 @@ from mgil.tasks.pose.oks import Poses
 from mgil.tasks.pose.options import ValOptions
 from mgil.tasks.pose.people import People
 from mgil.tasks.pose.scores import PoseScores, summarise
-from mgil.tasks.pose.simcc import averaged, decode, flipped
 
 if TYPE_CHECKING:
     from mgil.tasks.pose.plots import BatchPictures
@@ -73,15 +72,13 @@ class PoseJudge:
             return (found, side / wanted), None
         outputs = found.float() if with_loss and side == wanted else None
         if not self.options.no_flip_test:
-            skeleton, split = self.model.skeleton, self.model.split
-            mirrored = flipped(self.model(images.flip(3)), skeleton.flip, split)
-            found = averaged(found.float(), mirrored.float(), self.model.gaussian)
+            found = self.model.with_mirrored(found.float(), self.model(images.flip(3)).float())
         return (found, side / wanted), outputs
 
     def finish(self, predictions: tuple[Tensor, float]) -> np.ndarray:
         """Joints (B, K, 3): X, Y in edge coordinates of the batch's pixels, and score."""
         found, pixel = predictions
-        joints = found if found.ndim == 3 else decode(found, self.model.split, self.model.gaussian)
+        joints = found if found.ndim == 3 else self.model.decode(found)
         joints = joints.double().cpu().numpy()
         return joints * np.array([pixel, pixel, 1.0])
 
@@ -110,7 +107,7 @@ class PoseJudge:
 
 def notes_on_flip_test(model: nn.Module, source: str) -> list[str]:
     """A line where a model gives no logits, so that there is no flip test: its figures are lower."""
-    if hasattr(model, "split"):
+    if hasattr(model, "with_mirrored"):
         return []
     return [
         f"{source} gives joints, not logits: it is scored without the flip test, whose figures are a little higher; "

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mgil.files.atomic import write_text_atomic
+from mgil.files.found import box_columns, label_text
 from mgil.files.names import distinct
 from mgil.files.text import Report
 from mgil.tasks.pose.oks import MOST_RESULTS, PERSON_CATEGORY, as_coco, indexed, labels_of
@@ -83,35 +83,32 @@ def label_paths(folder: Path, people: People) -> dict[str, Path]:
 
 
 def save_txt(scores: PoseScores, folder: Path) -> None:
-    """Write a label file of each picture with anybody: in a detector's boxes where there are such, else in labels."""
+    """Write a label file of each picture with anybody: in a detector's boxes where there are such, else in labels.
+
+    Lines are `class x y w h`, then `x y score` of each joint and, with --save-conf, the score of the person, as those
+    of detect.py; best score first.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     people, poses = scores.people, (scores.detected or scores.labelled).poses
     paths = label_paths(folder, people)
-    order = np.argsort(-poses.scores, kind="stable")
-    lines: dict[str, list[str]] = {}
-    for row in order.tolist():
-        item = int(poses.items[row])
-        score = float(poses.scores[row]) if scores.options.save_conf else None
-        line = label_line(people.boxes[item], poses.key_points[row], people.sizes_hw[item], score)
-        lines.setdefault(people.image_paths[item], []).append(line)
-    for picture, texts in lines.items():
-        write_text_atomic(paths[picture], "\n".join(texts) + "\n", durable=False)
+    images, owners = np.unique(people.image_ids[poses.items], return_inverse=True)
+    for index in range(len(images)):
+        rows = np.flatnonzero(owners == index)
+        own = poses.rows(rows[np.argsort(-poses.scores[rows], kind="stable")])
+        text = label_lines(people, own, with_scores=scores.options.save_conf)
+        write_text_atomic(paths[people.image_paths[int(own.items[0])]], text, durable=False)
 
 
-def label_line(box: np.ndarray, key_points: np.ndarray, size_hw: Sequence[int], score: float | None) -> str:
-    """`class cx cy w h`, then x, y and score of each joint, and last the score of the person; 0..1.
-
-    Args:
-        box: (4,) left, top, width, height in pixels.
-        key_points: (K, 3) x, y in pixels, as COCO's files have them, and score.
-        size_hw: Of the picture.
-        score: None: it is left out.
-    """
-    size_wh = np.array(size_hw[::-1], np.float64)
-    centre, sides = (box[:2] + box[2:] / 2) / size_wh, box[2:] / size_wh
-    joints = np.concatenate((key_points[:, :2] / size_wh, key_points[:, 2:]), axis=1)
-    values = [*centre, *sides, *joints.ravel(), *([] if score is None else [score])]
-    return " ".join(["0", *(f"{value:.6g}" for value in values)])
+def label_lines(people: People, poses: Poses, with_scores: bool) -> str:
+    """The lines of people in one picture, in shares of it; a joint beyond it is moved to its border."""
+    height, width = people.sizes_hw[poses.items[0]].tolist()
+    boxes = people.boxes[poses.items]
+    corners = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
+    joints = poses.key_points / (width, height, 1)
+    joints[..., :2] = joints[..., :2].clip(0, 1)
+    classes = np.zeros(len(poses), np.int64)
+    columns = [classes, *box_columns(corners, (height, width)), *joints.reshape(len(poses), -1).T]
+    return label_text([*columns, poses.scores] if with_scores else columns, None)
 
 
 def evaluation_files(people: People, options: ValOptions, stem: str) -> list[str]:

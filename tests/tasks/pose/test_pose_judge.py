@@ -51,21 +51,21 @@ def people_of(boxes: Any, image_ids: Any, key_points: Any = None, **changes: Any
     return replace(people, **changes)
 
 
-class Knowing(nn.Module):
-    """Says what it is told of each picture, which is known by the value of its first pixel; mirrored ones by the last.
+class Reader(nn.Module):
+    """An exported file that says what it is told of each picture, which is known by the value of its first pixel.
+
+    Mirrored pictures are known by their last pixel.
 
     Args:
         joints: (N, K, 2) edge coordinates of pixels by item.
         wrong_mirror: Pixels that it is off in mirrored pictures, to the right there.
     """
 
-    def __init__(self, joints: np.ndarray, wrong_mirror: float = 0.0, decoded: bool = False) -> None:
+    def __init__(self, joints: np.ndarray, wrong_mirror: float = 0.0) -> None:
         super().__init__()
-        self.joints, self.wrong_mirror, self.decoded = torch.from_numpy(joints), wrong_mirror, decoded
+        self.joints, self.wrong_mirror = torch.from_numpy(joints), wrong_mirror
         self.calls: list[tuple[int, ...]] = []
         self.names, self.imgsz = NAMES, SIZE
-        if not decoded:
-            self.skeleton, self.split, self.gaussian = SKELETON, SPLIT, False
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.calls.append(tuple(images.shape))
@@ -76,11 +76,25 @@ class Knowing(nn.Module):
         other = places[:, list(SKELETON.flip)]
         other[..., 0] = SIZE - other[..., 0] + self.wrong_mirror
         places = torch.where(mirrored[:, None, None], other, places)
-        if self.decoded:
-            return torch.cat((places, torch.ones(*places.shape[:2], 1)), dim=-1)
-        bins = torch.arange(SIZE * SPLIT)
-        wanted = (places * SPLIT).floor().transpose(1, 2)[..., None]
-        return -0.5 * (bins - wanted).square().double()
+        return torch.cat((places, torch.ones(*places.shape[:2], 1)), dim=-1)
+
+
+class Knowing(Reader):
+    """The same as a network: logits over bins of a third of a pixel, highest in that of each joint."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        wanted = (super().forward(images)[..., :2] * SPLIT).floor().transpose(1, 2)[..., None]
+        return -0.4 * (torch.arange(SIZE * SPLIT) - wanted).square().double()
+
+    def with_mirrored(self, logits: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+        turned = mirrored[:, :, list(SKELETON.flip)].clone()
+        turned[:, 0] = turned[:, 0].flip(-1)
+        return ((logits.softmax(-1) + turned.softmax(-1)) / 2).log()
+
+    def decode(self, logits: torch.Tensor) -> torch.Tensor:
+        best, bins = logits.softmax(-1).max(-1)
+        places = (bins.transpose(1, 2) + 0.5) / SPLIT
+        return torch.cat((places, best.amax(dim=1)[..., None]), dim=-1)
 
 
 def batch_of(people: People, items: list[int], size: int = SIZE) -> EvalBatch:
@@ -163,7 +177,7 @@ def test_crops_of_another_size_are_resized(size: int) -> None:
 
 def test_an_exported_file_gives_joints_and_has_no_flip_test() -> None:
     people = people_of(BOXES, [4, 4, 9])
-    model = Knowing(true_joints(people), decoded=True)
+    model = Reader(true_joints(people))
     scores = judged(PoseJudge(model, people, DATA, ValOptions()), [batch_of(people, [0, 1, 2])])
     assert len(model.calls) == 1
     np.testing.assert_allclose(scores.labelled.poses.key_points[..., :2], people.key_points[..., :2], atol=1e-4)
