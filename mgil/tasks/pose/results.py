@@ -39,9 +39,9 @@ class PoseResults:
             Joints may lie beyond the box, and beyond the image.
         skeleton: What the K key points are: names, limbs.
         image: (H, W, 3) uint8 RGB, the image itself.
-        joint_threshold: A joint whose score is not above this is not drawn, and does not count for its person's score.
+        joint_threshold: A joint whose score is not above this is not drawn, and does not count for the person's.
         path: The file it came from, or a made-up name for an image that came from memory.
-        speed: Milliseconds spent on this image: `preprocess`, `inference`, `decode`, and `detector` where one is at work.
+        speed: Milliseconds spent on this image: `preprocess`, `inference`, `decode`, and `detector` where there is one.
         input_hw: Height and width in pixels of what the network saw of each person.
         names: Class names: people alone.
         track_ids: (n,) int64, from 1: who these are, where they are followed through a video; None elsewhere.
@@ -100,8 +100,8 @@ class PoseResults:
         """Draw the people.
 
         Args:
-            line_width: Of boxes and limbs in pixels of the drawn picture; None chooses by its size. Limbs of small people
-                are thinner.
+            line_width: Of boxes and limbs in pixels of the drawn picture; None chooses by its size. Small people have
+                thinner limbs.
             labels: Write what they are, and before that the numbers of those that are followed.
             confidences: Write scores after that.
 
