@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -41,17 +41,38 @@ def draw_batch_grid(
     Raises:
         OSError: the picture cannot be written.
     """
+    targets_by_image = targets.detach().float().cpu().numpy()
+
+    def paint(cell: np.ndarray, index: int, scale: float) -> None:
+        _draw_targets(cell, targets_by_image[targets_by_image[:, 0] == index], names, scale)
+
+    draw_grid(images, paint, path, max_images)
+
+
+def draw_grid(
+    images: torch.Tensor, paint: Callable[[np.ndarray, int, float], None], path: str | Path, max_images: int = 16
+) -> None:
+    """Save a square grid of a batch's first images. Small images are enlarged in whole steps.
+
+    Args:
+        images: (B, 3, H, W) uint8 RGB.
+        paint: Paints on an image: gets it enlarged, (h, w, 3) uint8 RGB, with its index and the enlargement.
+        path: .jpg or .png to write.
+        max_images: images drawn at most.
+
+    Raises:
+        OSError: the picture cannot be written.
+    """
     count = min(len(images), max_images)
     columns = max(1, math.ceil(math.sqrt(count)))
     rows = max(1, math.ceil(count / columns))
     scale = _cell_scale(images.shape[-2:], columns)
     cell_h, cell_w = round(images.shape[-2] * scale), round(images.shape[-1] * scale)
     canvas = np.full((rows * (cell_h + _GAP_PX) - _GAP_PX, columns * (cell_w + _GAP_PX) - _GAP_PX, 3), 255, np.uint8)
-    targets_by_image = targets.detach().float().cpu().numpy()
     for index in range(count):
         image = np.ascontiguousarray(images[index].detach().cpu().numpy().transpose(1, 2, 0))
         image = cv2.resize(image, (cell_w, cell_h), interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
-        _draw_targets(image, targets_by_image[targets_by_image[:, 0] == index], names, scale)
+        paint(image, index, scale)
         top, left = index // columns * (cell_h + _GAP_PX), index % columns * (cell_w + _GAP_PX)
         canvas[top : top + cell_h, left : left + cell_w] = image
     done, data = cv2.imencode(Path(path).suffix, cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))

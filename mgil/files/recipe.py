@@ -61,6 +61,8 @@ class Recipe:
     weight_decay: float = 5e-4  # at the nominal batch size
     optimizer: str = "SGD"  # SGD, Adam or AdamW; the flag --optimizer overrules it
     nbs: int = 64  # nominal batch size: gradients of smaller batches are accumulated up to it
+    first_drop: float = 0.0  # share of the epochs after which the learning rate falls to a tenth; 0: it does not
+    second_drop: float = 0.0  # the same, once more
     warmup_epochs: float = 3.0  # at least 100 iterations, at most a third of the run
     warmup_momentum: float = 0.8  # momentum at the start of warm-up
     warmup_bias_lr: float = 0.1  # learning rate of the biases at the start of warm-up
@@ -84,7 +86,7 @@ class Recipe:
                 raise ValueError(f"hyp {item.name}: {value!r} must not be negative")
         if not self.new_rate:
             raise ValueError("hyp new_rate: 0 would leave untrained what the weights do not fill")
-        self.at_most_one("lrf")
+        self.at_most_one("lrf", "first_drop", "second_drop")
         for name in ("lr0", "warmup_bias_lr"):  # lrf is at most 1, so lr0 * lrf is no larger than lr0
             if getattr(self, name) * (self.new_rate if name == "lr0" else 1) > MOST_RATE:
                 raise ValueError(f"hyp {name}: {getattr(self, name)!r}; the highest learning rate is {MOST_RATE:g}")

@@ -279,6 +279,7 @@ class Task(Protocol):
     name: str  # the first word of train.py; stored in checkpoints and exported files
     recipe: type[Recipe]
     default_cfg: str
+    default_imgsz: int  # pixels, where neither the user nor the data set gives a size
     metrics: tuple[str, ...]  # columns of results.csv
     plotted: tuple[str, ...]  # columns of `Scores.row` that are drawn over input sizes
     speed_options: Mapping[str, Any]  # options of val.py --task speed
@@ -301,8 +302,8 @@ class Task(Protocol):
     def composer(self, split: Any, recipe: Any, imgsz: int, stride: int, options: Any) -> Composer:
         """How training pictures are made."""
 
-    def eval_loader(self, split: Any, imgsz: int, stride: int, options: Any, loading: Loading) -> EvalLoader:
-        """Evaluation batches."""
+    def eval_loader(self, split: Any, imgsz: int, model: Any, options: Any, loading: Loading) -> EvalLoader:
+        """Evaluation batches for a network."""
 
     # training
     def default_recipe(self, imgsz: int, finetune: bool = False) -> str:

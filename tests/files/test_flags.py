@@ -19,7 +19,7 @@ from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.export.config import ExportConfig
 from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS, DEFAULT_IMGSZ
+from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS
 from mgil.files.flags import (
     Kind,
     Refused,
@@ -43,6 +43,7 @@ from mgil.files.flags import (
 )
 from mgil.tasks.detect.options import PredictOptions
 from mgil.tasks.detect.suppression import Suppression
+from mgil.tasks.registry import task_named
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS: dict[str, type] = {"train": TrainConfig, "val": ValConfig, "detect": DetectConfig, "export": ExportConfig}
@@ -352,7 +353,8 @@ def test_no_flags_mean_the_defaults_and_help_shows_them(
 
 def test_defaults_that_depend_are_told_as_they_are() -> None:
     train = {item.name: its.help for item, its in flags(TrainConfig)}
-    for name, value in (("epochs", DEFAULT_EPOCHS), ("batch_size", DEFAULT_BATCH), ("imgsz", DEFAULT_IMGSZ)):
+    own = {"epochs": DEFAULT_EPOCHS, "batch_size": DEFAULT_BATCH, "imgsz": task_named("detect").default_imgsz}
+    for name, value in own.items():
         assert f"default: what the data set suggests, else {value}" in train[name]
     export, rule = {item.name: its.help for item, its in flags(ExportConfig)}, Suppression()
     told = {"topk_per_class": rule.per_class, "topk_all": rule.total, "iou_thres": rule.iou_thres,

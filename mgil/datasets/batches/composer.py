@@ -71,11 +71,17 @@ class Composer(ABC):
         rng: np.random.Generator,
         primaries: np.ndarray,
         partners: tuple[np.ndarray, np.ndarray],
-        tile_sizes_hw: np.ndarray,
+        sequence: np.ndarray,
         output_hw: tuple[int, int],
     ) -> Plan:
-        """Draw where every pixel comes from; the arguments are those of `geometry.draw_plan`."""
-        return draw_plan(rng, self.augment, primaries, partners, tile_sizes_hw, output_hw, mosaic=self.mosaic)
+        """Draw where every pixel comes from.
+
+        Args:
+            rng, primaries, partners, output_hw: As `geometry.draw_plan` has them.
+            sequence: (P,) item at each position of the epoch.
+        """
+        sizes_hw = self.tile_sizes_hw[sequence]
+        return draw_plan(rng, self.augment, primaries, partners, sizes_hw, output_hw, mosaic=self.mosaic)
 
     def with_pastes(self, rng: np.random.Generator, plan: Plan, items: np.ndarray) -> Plan:
         """The plan with what the task pastes onto its canvases; the same where it pastes nothing.

@@ -71,7 +71,7 @@ class BatchPlanner:
         primaries = np.arange(first, min(first + self.at_once * self.batch_size, len(sequence)))
         output_hw = self.composer.output_hw(sequence[primaries])
         partners = self.reach(sequence, primaries // self.batch_size)
-        plan = self.composer.plan(rng, primaries, partners, self.composer.tile_sizes_hw[sequence], output_hw)
+        plan = self.composer.plan(rng, primaries, partners, sequence, output_hw)
         plan = self.composer.with_pastes(rng, plan, images_of(plan, sequence))
         return self.with_targets(plan, sequence)
 

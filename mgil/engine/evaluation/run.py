@@ -184,7 +184,7 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
         reduced=config.reduced_jpeg,
         report=report,
     )
-    loader = task.eval_loader(subject.split, size, model.max_stride, config, loading)
+    loader = task.eval_loader(subject.split, size, model, config, loading)
     loader.depths = subject.depths
     if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
         model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))

@@ -16,6 +16,7 @@ from mgil.files.flags import (
     combined,
     flag,
     flag_of,
+    flags,
     from_plain,
     natural_int,
     positive_int,
@@ -168,7 +169,14 @@ def train_config(task: str = DEFAULT_TASK) -> type[TrainFlags]:
     Raises:
         ValueError: There is no such task.
     """
-    return combined(TrainFlags, options_of(task, "train"), task=task)
+    options = options_of(task, "train")
+    own = getattr(options, "default_data", None)
+    attributes: dict[str, Any] = {"task": task}
+    if own:
+        described = flags(TrainFlags)
+        attributes |= {"data": flag(own, help=next(its.help for item, its in described if item.name == "data"))}
+        attributes["__annotations__"] = {"data": str}
+    return combined(TrainFlags, options, **attributes)
 
 
 def config_from_dict(values: dict[str, Any]) -> TrainFlags:

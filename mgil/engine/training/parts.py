@@ -160,7 +160,7 @@ def put_together(
     parts.trainer = _trainer(parts, model, composer, precision, still, _store(config, resumed))
     closing.callback(parts.trainer.loader.close)
     parts.content = content_of(splits)
-    parts.eval_loader = _eval_loader(parts, splits.val, model.max_stride) if splits.val is not None else None
+    parts.eval_loader = _eval_loader(parts, splits.val, model) if splits.val is not None else None
     parts.val_loss = val_loss
     return parts
 
@@ -292,7 +292,7 @@ def _trainer(
     )
 
 
-def _eval_loader(parts: RunParts, val: Split, stride: int) -> EvalLoader:
+def _eval_loader(parts: RunParts, val: Split, model: Network) -> EvalLoader:
     config = parts.config
     loading = Loading(
         parts.eval_batch,
@@ -302,6 +302,6 @@ def _eval_loader(parts: RunParts, val: Split, stride: int) -> EvalLoader:
         strict=config.strict,
         report=parts.report,
     )
-    loader = parts.task.eval_loader(val, config.imgsz, stride, config, loading)
+    loader = parts.task.eval_loader(val, config.imgsz, model, config, loading)
     loader.depths = DepthTally(parts.splits.data.values)
     return loader

@@ -75,7 +75,7 @@ class Schedule:
         self.recipe = recipe
         self.batches = batches
         self.nominal = recipe.nbs / batch_size
-        self.factor = _decay(epochs, recipe.lrf, cosine)
+        self.factor = _decay(epochs, recipe, cosine)
         self.warmup = 0
         if recipe.warmup_epochs > 0:
             wanted = max(round(recipe.warmup_epochs * batches), LEAST_WARMUP)
@@ -114,8 +114,16 @@ def scaled_weight_decay(recipe: Recipe, batch_size: int) -> float:
     return recipe.weight_decay * batch_size * accumulate / recipe.nbs
 
 
-def _decay(epochs: int, final: float, cosine: bool) -> Callable[[int], float]:
-    """Share of lr0 by epoch, from 1 towards `final`."""
-    if cosine:
-        return lambda epoch: (1 - math.cos(epoch * math.pi / epochs)) / 2 * (final - 1) + 1
-    return lambda epoch: (1 - epoch / epochs) * (1 - final) + final
+def _decay(epochs: int, recipe: Recipe, cosine: bool) -> Callable[[int], float]:
+    """Share of lr0 by epoch, from 1 towards `lrf`, with the recipe's drops."""
+    final = recipe.lrf
+    drops = [share * epochs for share in (recipe.first_drop, recipe.second_drop) if share]
+
+    def factor(epoch: int) -> float:
+        if cosine:
+            smooth = (1 - math.cos(epoch * math.pi / epochs)) / 2 * (final - 1) + 1
+        else:
+            smooth = (1 - epoch / epochs) * (1 - final) + final
+        return smooth * 0.1 ** sum(epoch >= round(drop) for drop in drops)
+
+    return factor

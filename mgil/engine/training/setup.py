@@ -28,7 +28,7 @@ from mgil.networks.network import Network
 from mgil.networks.profile import profile
 from mgil.tasks.base import Split, Task
 
-DEFAULT_IMGSZ, DEFAULT_EPOCHS, DEFAULT_BATCH = 640, 100, 16
+DEFAULT_EPOCHS, DEFAULT_BATCH = 100, 16
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
 PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, which BatchNorm may refuse: see least_batch.py
 
@@ -114,7 +114,7 @@ def resolved(config: TrainFlags, data: DataConfig, task: Task) -> TrainFlags:
     Raises:
         ValueError: A batch that the processes cannot share equally.
     """
-    imgsz = config.imgsz or data.imgsz or DEFAULT_IMGSZ
+    imgsz = config.imgsz or data.imgsz or task.default_imgsz
     batch_size = config.batch_size or data.batch_size or DEFAULT_BATCH
     if batch_size > 0 and batch_size % world_size():
         raise ValueError(f"--batch-size {batch_size} is not a multiple of the {world_size()} processes")

@@ -47,6 +47,7 @@ class DetectTask:
     name = "detect"
     recipe: type[Recipe] = DetectRecipe
     default_cfg = "yolov5n-mgil.yaml"
+    default_imgsz = 640
     metrics: tuple[str, ...] = METRICS
     plotted: tuple[str, ...] = ("AP", "AP50", "AP_S", "AP_M", "AP_L")
     last_stage = "NMS"
@@ -68,11 +69,9 @@ class DetectTask:
         """Mosaics, or with --rect plain images."""
         return DetectComposer(split, imgsz, recipe.augment(), rect=options.rect, stride=stride)
 
-    def eval_loader(
-        self, split: Samples, imgsz: int, stride: int, options: TrainOptions | ValOptions, loading: Loading
-    ) -> EvalLoader:
+    def eval_loader(self, split: Samples, imgsz: int, model: Any, options: Any, loading: Loading) -> EvalLoader:
         """Letterboxed images: the smallest rectangles, as detect.py sees them; whole squares where times are wanted."""
-        return eval_batches(split, imgsz, stride, options, loading)
+        return eval_batches(split, imgsz, model.max_stride, options, loading)
 
     def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
         """finetune for loaded weights; from scratch lowres up to 320 px, scratch-low above."""

@@ -91,8 +91,8 @@ class FiledBoxes:
     def _tell(self, path: str) -> None:
         if not self._told:
             self._report(
-                f"--boxes {printable(self._path)} says nothing of {printable(path)}: nobody is looked for there, nor in "
-                "other pictures that it does not name"
+                f"--boxes {printable(self._path)} says nothing of {printable(path)}: nobody is looked for there, and "
+                "so in other pictures that it does not name"
             )
         self._told = True
 

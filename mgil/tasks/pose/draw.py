@@ -58,7 +58,7 @@ def draw_people(
     middles = (key_points[..., :2] + 0.5) * factor - 0.5
     shown = (key_points[..., 2] > threshold) & np.isfinite(middles).all(axis=-1)
     for points, is_shown in zip(middles[::-1], shown[::-1], strict=True):  # the best person is on top
-        _paint_person(picture, points, is_shown, skeleton, line_width)
+        paint_person(picture, points, is_shown, skeleton, line_width)
     if boxes is not None:
         paint_boxes(picture, boxes * factor, colours, labels, line_width=min(line_width, 2), font_px=label_px(picture))
     return picture
@@ -85,10 +85,10 @@ def limb_side(first: int, second: int) -> int:
     return MIDDLE
 
 
-def _paint_person(
+def paint_person(
     picture: np.ndarray, points: np.ndarray, shown: np.ndarray, skeleton: Skeleton, line_width: int
 ) -> None:
-    """Limbs, then joints.
+    """Paint one person: limbs, then joints.
 
     Args:
         picture: (H, W, 3) uint8 RGB, painted in place.

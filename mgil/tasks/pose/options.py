@@ -6,10 +6,32 @@ Imports nothing heavy: --help shows them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from mgil.files.flags import flag, fraction, natural_int, positive_int
 
+CROPS = ("linear", "area")
 JOINT_THRES = 0.02  # SimCC's at 64 and 128 px: over hundreds of bins a probability is low
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Flags of training."""
+
+    default_data: ClassVar[str] = "figures.yaml"
+
+    crop: str = flag(
+        "linear",
+        choices=CROPS,
+        help="how people are cut out of pictures: linear looks at the nearest four pixels, as SimCC does, "
+        "area averages over all, as a small sensor does",
+    )
+
+    def check_flags(self) -> None:
+        """Raise ValueError for flags of training that pose cannot follow."""
+        joined: Any = self  # with the flags that training has for every task
+        if joined.multi_scale:
+            raise ValueError("--multi-scale: the head of this task is made for one input size; leave it out")
 
 
 @dataclass(frozen=True)
@@ -24,7 +46,7 @@ class PredictOptions:
     )
     boxes: str | None = flag(
         None,
-        help="pose: where the people are, by the pictures' names: a COCO results json, a YOLO label file or a folder of "
+        help="pose: where the people are, by names of pictures: a COCO results json, a YOLO label file or a folder of "
         "these",
     )
     flip_test: bool = flag(False, help="pose: look at each person mirrored too: a little better, twice the time")

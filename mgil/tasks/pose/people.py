@@ -23,8 +23,7 @@ class People:
         image_paths: N, by item: people of one picture share a path.
         sizes_hw: (N, 2) pixels of the picture of each item.
         boxes: (N, 4) float64 left, top, width, height in pixels of the picture, within it.
-        key_points: (N, K, 3) float64 x, y, visibility: 0 no label, 1 hidden, 2 visible. Where the visibility is 0, x and
-            y mean nothing.
+        key_points: (N, K, 3) float64 x, y, visibility: 0 no label, 1 hidden, 2 visible. Of 0, x and y mean nothing.
         areas: (N,) float64 square pixels of the person, for OKS.
         scores: (N,) float64 of the boxes: 1 for labels, a detector's own for its boxes.
         found: (N,) bool: boxes of a detector, not labels; they have no key points.

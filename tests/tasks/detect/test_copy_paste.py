@@ -53,7 +53,7 @@ def plan_of(composer: DetectComposer, count: int = 40, seed: int = 0) -> Plan:
     rng = np.random.default_rng(seed)
     primaries = np.arange(count) % len(composer)
     partners = np.zeros(count, int), np.full(count, len(composer))
-    plan = composer.plan(rng, primaries, partners, composer.tile_sizes_hw, (SIZE, SIZE))
+    plan = composer.plan(rng, primaries, partners, np.arange(len(composer)), (SIZE, SIZE))
     return composer.with_pastes(rng, plan, plan.positions)
 
 

@@ -13,7 +13,8 @@ from mgil.datasets.batches.augment import AugmentConfig
 from mgil.files.recipe import FOLDER, load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
 
-SHIPPED = sorted(path.name for path in FOLDER.glob("*.yaml"))
+POSE = ("hyp.simcc-", "hyp.pose-")
+SHIPPED = sorted(path.name for path in FOLDER.glob("*.yaml") if not path.name.startswith(POSE))
 
 # YOLOv5's published recipes, where the three differ and where they are the same.
 SCRATCH = {

@@ -27,6 +27,7 @@ class ToyTask:
     name = "toy"
     recipe = ToyRecipe
     default_cfg = "toy"
+    default_imgsz = 32
     metrics = ("metrics/error",)
     plotted = ("error",)
     speed_options: dict[str, Any] = {}
@@ -46,9 +47,7 @@ class ToyTask:
     def composer(self, split: ToySplit, recipe: ToyRecipe, imgsz: int, stride: int, options: ToyOptions) -> ToyComposer:
         return ToyComposer(split, recipe, imgsz, options.brightness)
 
-    def eval_loader(
-        self, split: ToySplit, imgsz: int, stride: int, options: ToyOptions, loading: Loading
-    ) -> EvalLoader:
+    def eval_loader(self, split: ToySplit, imgsz: int, model: Any, options: ToyOptions, loading: Loading) -> EvalLoader:
         def targets(indices: np.ndarray, inputs_wh: np.ndarray, pads: np.ndarray) -> np.ndarray:
             colours = split.colours[indices] * options.brightness
             return np.concatenate([np.arange(len(indices))[:, None], colours], axis=1, dtype=np.float32)
@@ -58,7 +57,7 @@ class ToyTask:
             imgsz,
             loading.batch_size,
             targets=targets,
-            stride=stride,
+            stride=model.max_stride,
             rect=False,
             ahead=loading.ahead,
             workers=loading.workers,
