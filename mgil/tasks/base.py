@@ -144,6 +144,10 @@ class Followable(Result, Protocol):
     """A result whose objects can be followed from picture to picture."""
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Class names by index."""
+
+    @property
     def boxes_xyxy(self) -> np.ndarray:
         """(n, 4) pixels of the picture."""
 

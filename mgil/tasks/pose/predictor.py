@@ -17,7 +17,6 @@ from mgil.tasks.pose.boxes import Boxes, BoxSource, DetectedBoxes, WholePictures
 from mgil.tasks.pose.crops import crop_people
 from mgil.tasks.pose.options import PredictOptions
 from mgil.tasks.pose.results import PERSON, PoseResults, person_scores
-from mgil.tasks.pose.simcc import averaged, decode, flipped
 from mgil.tasks.pose.skeleton import Skeleton
 
 AT_ONCE = 64  # people who go through the network together
@@ -28,7 +27,7 @@ class PosePredictor:
     """Finds the joints of people in pictures; see `mgil.tasks.base.BoxPredictor`.
 
     Args:
-        model: In evaluation mode, on `device`. (B, 3, S, S) in 0..1 to logits (B, 2, K, n), or of an exported file to
+        model: In evaluation mode, on `device`: a `PoseNetwork`, or an exported file, which maps (B, 3, S, S) in 0..1 to
             joints (B, K, 3): X and Y in edge coordinates of the input, score.
         options: Where people are, and which joints count.
         device: Where to compute.
@@ -55,7 +54,7 @@ class PosePredictor:
         self.names: tuple[str, ...] = (PERSON,)
         self.skeleton: Skeleton = model.skeleton
         self.crop: str = model.crop
-        if options.flip_test and not hasattr(model, "split"):
+        if options.flip_test and not hasattr(model, "with_mirrored"):
             raise ValueError("--flip-test needs the PyTorch weights (.pt): an exported file gives joints, not logits")
         self._source: BoxSource = WholePictures()
         self._report: Report = lambda _line: None
@@ -132,7 +131,7 @@ class PosePredictor:
             clock.append(self._now())
             found = self._forward(batch)
             clock.append(self._now())
-            joints = decode(found, self.model.split, self.model.gaussian) if found.ndim == 4 else found
+            joints = self.model.decode(found) if found.ndim == 4 else found
             parts.append(joints.double().cpu().numpy())
             clock.append(self._now())
             for stage, begun, done in zip(STAGES, clock, clock[1:], strict=False):
@@ -144,8 +143,8 @@ class PosePredictor:
         found: Tensor = self.model(batch)
         if not self.options.flip_test:
             return found
-        mirrored = flipped(self.model(batch.flip(3)), self.skeleton.flip, self.model.split)
-        return averaged(found.float(), mirrored.float(), self.model.gaussian)
+        both: Tensor = self.model.with_mirrored(found.float(), self.model(batch.flip(3)).float())
+        return both
 
     def _result(
         self, boxes: Boxes, points: np.ndarray, image: np.ndarray, path: str, speed: dict[str, float]

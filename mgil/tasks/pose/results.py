@@ -153,7 +153,11 @@ class PoseResults:
         height, width = self.image.shape[:2]
         joints = self.keypoints.astype(np.float64) / (width, height, 1)
         joints[..., :2] = joints[..., :2].clip(0, 1)
-        columns = [self.classes, *box_columns(self.boxes_xyxy, (height, width)), *joints.reshape(len(self), -1).T]
+        columns = [
+            self.classes,
+            *box_columns(self.boxes_xyxy, (height, width)),
+            *joints.reshape(len(self), 3 * len(self.skeleton)).T,
+        ]
         return label_text([*columns, self.scores] if with_scores else columns, self.track_ids)
 
     def table_rows(self) -> list[list[Any]]:
