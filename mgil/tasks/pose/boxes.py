@@ -73,15 +73,7 @@ class DetectedBoxes:
     def __init__(self, finder: FollowingPredictor, source: str, chosen: bool, report: Report) -> None:
         self._finder = finder
         self._classes = None if chosen else people_classes(finder.names)
-        height, width = finder.size_hw
-        seen = f"seen at up to {height}x{width} pixels"
-        if self._classes is None:
-            whom = "all that it finds" if len(finder.names) > 1 else f"its class {printable(finder.names[0])}"
-            if len(finder.names) > 1 and not chosen:
-                whom += f": none of its classes ({listed(finder.names)}) is called person; --classes chooses"
-        else:
-            whom = f"its class {listed([finder.names[index] for index in self._classes])}"
-        report(f"people: those of {printable(source)}, {seen}; {whom}")
+        report(f"people: {whom(source, finder.names, self._classes, chosen)}")
 
     def __call__(self, images: Sequence[np.ndarray], paths: Sequence[str], weak: bool) -> list[Boxes]:
         """See `BoxSource`."""
@@ -89,9 +81,26 @@ class DetectedBoxes:
         boxes = []
         for result in found:
             assert isinstance(result, Followable)  # as those of candidates are
-            every = Boxes(result.boxes_xyxy.astype(np.float64), result.box_scores.astype(np.float64))
-            boxes.append(every if self._classes is None else every.rows(np.isin(result.classes, self._classes)))
+            boxes.append(people_in(result, self._classes))
         return boxes
+
+
+def people_in(result: Followable, classes: Sequence[int] | None) -> Boxes:
+    """The boxes of those classes; None: all."""
+    every = Boxes(result.boxes_xyxy.astype(np.float64), result.box_scores.astype(np.float64))
+    return every if classes is None else every.rows(np.isin(result.classes, classes))
+
+
+def whom(source: str, names: Sequence[str], classes: Sequence[int] | None, chosen: bool) -> str:
+    """Which of a detector's classes count, in words."""
+    start = f"boxes of {printable(source)}"
+    if classes is not None:
+        return f"{start}, class {listed([names[index] for index in classes])}"
+    if len(names) == 1:
+        return f"{start}, class {printable(names[0])}"
+    if chosen:
+        return f"{start}, of the classes of --classes"
+    return f"{start}, of all its classes ({listed(names)}): none is called person; --classes chooses"
 
 
 def people_classes(names: Sequence[str]) -> tuple[int, ...] | None:

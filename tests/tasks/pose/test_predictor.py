@@ -172,15 +172,15 @@ def test_people_are_told_by_the_names_of_classes(names: tuple[str, ...], expecte
 @pytest.mark.parametrize(
     ("names", "options", "count", "said"),
     [
-        (("dog", "person"), {}, 2, "its class person"),
+        (("dog", "person"), {}, 2, "class person"),
         (
             ("dog", "cat"),
             {},
             3,
             "all that it finds: none of its classes (dog, cat) is called person; --classes chooses",
         ),
-        (("dog", "person"), {"classes": (0, 1)}, 3, "all that it finds"),
-        (("dog",), {}, 3, "its class dog"),
+        (("dog", "person"), {"classes": (0, 1)}, 3, "of the classes of --classes"),
+        (("dog",), {}, 3, "class dog"),
     ],
 )
 def test_only_people_of_a_detector_count(names: Any, options: Any, count: int, said: str) -> None:
@@ -188,7 +188,7 @@ def test_only_people_of_a_detector_count(names: Any, options: Any, count: int, s
     classes = [1, 0, 1] if len(names) > 1 else [0, 0, 0]
     made = using(Finder(around(PEOPLE), [0.9] * 3, classes, names), lines, **options)
     assert len(made([picture(PEOPLE)], ["a"])[0]) == count
-    assert lines == [f"people: those of best.pt, seen at up to 64x64 pixels; {said}"]
+    assert lines == [f"people: boxes of best.pt, {said}"]
 
 
 def test_weak_boxes_are_candidates_alone_and_the_best_remain() -> None:
