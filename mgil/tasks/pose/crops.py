@@ -54,9 +54,7 @@ def crop_maps(boxes: np.ndarray, size: int, padding: float = PADDING) -> CropMap
     return CropMaps(gains, size / 2 - centres * gains[:, None])
 
 
-def crop_people(
-    image: np.ndarray, boxes: np.ndarray, size: int, how: str = "linear"
-) -> tuple[np.ndarray, CropMaps]:
+def crop_people(image: np.ndarray, boxes: np.ndarray, size: int, how: str = "linear") -> tuple[np.ndarray, CropMaps]:
     """Cut people out of one picture.
 
     Args:
