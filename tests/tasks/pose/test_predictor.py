@@ -177,7 +177,7 @@ def test_people_are_told_by_the_names_of_classes(names: tuple[str, ...], expecte
             ("dog", "cat"),
             {},
             3,
-            "all that it finds: none of its classes (dog, cat) is called person; --classes chooses",
+            "of all its classes (dog, cat): none is called person; --classes chooses",
         ),
         (("dog", "person"), {"classes": (0, 1)}, 3, "of the classes of --classes"),
         (("dog",), {}, 3, "class dog"),
