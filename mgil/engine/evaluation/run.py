@@ -186,9 +186,10 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
     )
     loader = task.eval_loader(subject.split, size, model, config, loading)
     loader.depths = subject.depths
-    if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
-        model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
     judge = task.judge(model, subject.split, subject.data, config, pictures)
+    if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
+        with torch.no_grad():
+            judge.forward(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device), False)
     found = evaluate(model, loader, judge, device=device, progress=True, alone=times_only)
     report(found.speed_line(config.batch_size, task.last_stage))
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mgil.files.flags import flag, fraction, natural_int, positive_int
+from mgil.files.flags import flag, flag_of, fraction, natural_int, positive_int
 
 CROPS = ("linear", "area")
 JOINT_THRES = 0.02  # SimCC's at 64 and 128 px: over hundreds of bins a probability is low
@@ -32,6 +32,52 @@ class TrainOptions:
         joined: Any = self  # with the flags that training has for every task
         if joined.multi_scale:
             raise ValueError("--multi-scale: the head of this task is made for one input size; leave it out")
+
+
+@dataclass(frozen=True)
+class ValOptions:
+    """Flags of evaluation."""
+
+    no_flip_test: bool = flag(
+        False, help="pose: look at each person once; by default also at the mirrored crop, as SimCC's figures do"
+    )
+    boxes: str | None = flag(
+        None, help="pose: a COCO results json with a detector's boxes; they are scored beside the labelled ones"
+    )
+    detector: str | None = flag(
+        None, help="pose: weights that find people; their boxes are scored beside the labelled ones"
+    )
+    conf_thres: float = flag(0.001, kind=fraction, aliases=("--conf",), help="lowest score that counts")
+    iou_thres: float = flag(0.6, kind=fraction, aliases=("--iou",), help="NMS overlap")
+    max_det: int = flag(300, kind=positive_int, help="boxes per image")
+    crop: str | None = flag(
+        None,
+        choices=CROPS,
+        help="pose: how people are cut out: linear looks at four pixels, area averages; default: as in training",
+    )
+    oks_nms: float = flag(
+        0.9,
+        kind=fraction,
+        help="pose: results of one picture that are more alike than this are one person; 1: none are",
+    )
+    joint_thres: float = flag(
+        JOINT_THRES, kind=fraction, help="pose: a joint must score more than this to count for the score of its person"
+    )
+    save_txt: bool = flag(False, help="write labels/*.txt")
+    save_conf: bool = flag(False, help="scores in the label files too")
+    save_json: bool = flag(False, help="write COCO results, and score them by pycocotools")
+
+    def check_flags(self) -> None:
+        """Raise ValueError for flags that do not fit together."""
+        joined: Any = self  # with the flags that evaluation has for every task
+        if self.save_conf and not self.save_txt:
+            raise ValueError("--save-conf adds scores to the label files of --save-txt; pass that too")
+        if self.detector is not None and self.boxes is not None:
+            raise ValueError("--detector and --boxes: a detector's boxes come from one of them; leave the other out")
+        if joined.task == "speed":
+            for name in ("save_txt", "save_conf", "save_json", "boxes", "detector"):
+                if getattr(self, name):
+                    raise ValueError(f"{flag_of(name)}: --task speed measures times alone; leave it out")
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class People:
         skeleton: What the key points are.
         torso: Indices of the two key points between which PCK's unit is measured (LSP: left shoulder, right hip); None:
             PCK divides by the longer side of the box.
+        crowds: (N,) bool: ignored people who are a crowd, whom any number of results may fit; None: there are none.
     """
 
     image_paths: Sequence[str]
@@ -51,6 +52,7 @@ class People:
     skeleton: Skeleton
     head_sizes: np.ndarray | None = None
     torso: tuple[int, int] | None = None
+    crowds: np.ndarray | None = None
 
     def __len__(self) -> int:
         """N."""
@@ -66,6 +68,7 @@ class People:
             skeleton=self.skeleton,
             head_sizes=None if self.head_sizes is None else self.head_sizes[chosen],
             torso=self.torso,
+            crowds=None if self.crowds is None else self.crowds[chosen],
         )
 
     def content(self) -> dict[str, Any]:
