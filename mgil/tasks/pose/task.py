@@ -20,7 +20,7 @@ from mgil.tasks.pose.finding import finder_of, pictures_of, with_found
 from mgil.tasks.pose.judge import PoseJudge, notes_on_flip_test
 from mgil.tasks.pose.network import PoseNetwork, build_pose
 from mgil.tasks.pose.options import ExportOptions, PredictOptions, TrainOptions, ValOptions
-from mgil.tasks.pose.people import People
+from mgil.tasks.pose.people import People, trainable
 from mgil.tasks.pose.pictures import draw_crops, draw_people_labels
 from mgil.tasks.pose.predictor import PosePredictor
 from mgil.tasks.pose.reading.load import read_people
@@ -176,4 +176,4 @@ class PoseTask:
         twin.decoded = True
 
 
-TASK: Task = PoseTask()
+TASK: Task = PoseTask()  # export: to come
