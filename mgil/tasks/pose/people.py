@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,15 +59,10 @@ class People:
     def rows(self, chosen: np.ndarray) -> People:
         """Those people alone, (n,) indices or (N,) bool."""
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-        return People(
-            [self.image_paths[row] for row in chosen.tolist()],
-            *(getattr(self, name)[chosen] for name in _ARRAYS),
-            image_count=self.image_count,
-            skeleton=self.skeleton,
-            head_sizes=None if self.head_sizes is None else self.head_sizes[chosen],
-            torso=self.torso,
-            crowds=None if self.crowds is None else self.crowds[chosen],
-        )
+        arrays = {name: getattr(self, name)[chosen] for name in _ARRAYS}
+        known = {name: getattr(self, name) for name in ("head_sizes", "crowds")}
+        arrays |= {name: values[chosen] for name, values in known.items() if values is not None}
+        return replace(self, image_paths=[self.image_paths[row] for row in chosen.tolist()], **arrays)
 
     def content(self) -> dict[str, Any]:
         """See `mgil.tasks.base.Split`."""
