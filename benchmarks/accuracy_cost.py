@@ -3,7 +3,8 @@
     python -m benchmarks.accuracy_cost --data digits.yaml --img 64 --seeds 0 1 2
     python -m benchmarks.accuracy_cost --data path/to/helmet320.yaml --img 160 --epochs 12 --seeds 0 1 2
 
-Variants: `fast` is train.py as it is, in float32; `bf16` is the same with `--amp bf16`; `slow` has every fast path
+Variants: `fast` is train.py as it is, in float32; `bf16` is the same with `--amp bf16`, on
+CPUs without AMX by `benchmarks/rounded_convolutions.py`, which rounds as AMX does; `slow` has every fast path
 replaced by what it stands in for, at once; `streamed` decodes in every epoch and takes mosaic partners from its ring.
 Each path can be replaced alone too:
 
@@ -32,11 +33,13 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.rounded_convolutions import rounded_convolutions
 from benchmarks.side_by_side import OUTPUT, Row, show
 from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.decode import decode_scanned
 from mgil.datasets.batches.kernel_opencv import Painter
 from mgil.engine.cli import run_cli
+from mgil.engine.devices import has_amx
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.log import read_results
 from mgil.engine.training.run import run_train
@@ -110,6 +113,8 @@ def train(options: argparse.Namespace, variant: str, seed: int) -> Row:
         exist_ok=True,
     )
     with ExitStack() as stack:
+        if variant == "bf16" and not has_amx():
+            stack.enter_context(rounded_convolutions())
         for name in replaced:
             for change in SLOW_PATHS[name]():
                 stack.enter_context(change)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from mgil.datasets.reading.faults import GROSS, TOLERANCE
 from mgil.datasets.reading.image_probe import probe_images
+from mgil.datasets.reading.json_file import read_json_file
 from mgil.datasets.reading.samples import Findings, Samples
 from mgil.files.class_names import name_key
 from mgil.files.text import printable
@@ -26,21 +26,11 @@ def read_json(json_path: str) -> dict[str, Any]:
     Raises:
         ValueError: not JSON, or not in COCO's layout; names the file.
     """
-    try:
-        with open(json_path, "rb") as file:
-            content = json.load(file)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{printable(json_path)}: not a UTF-8 text file") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{printable(json_path)}, line {error.lineno}: not valid JSON ({error.msg})") from error
-    except ValueError as error:  # a number of thousands of digits
-        raise ValueError(f"{printable(json_path)}: not a COCO json ({error})") from error
-    except RecursionError as error:
-        raise ValueError(f"{printable(json_path)}: nested too deeply to be a COCO json") from error
+    content = read_json_file(json_path)
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f"{printable(json_path)}: not a COCO json, it has no list {key!r}")
-    return content
+    return dict(content)
 
 
 def read_categories(json_path: str) -> dict[int, str]:
@@ -140,7 +130,7 @@ def scan_coco(
     Boxes are cut at the image's edge; a missing `area` is the box's.
     """
     found = Findings()
-    index_of_id, image_paths, sizes_hw = _scan_images(content, json_path, folder, found)
+    index_of_id, image_paths, sizes_hw = scan_images(content, json_path, folder, found)
     skipped = {entry.get("id") for entry in content["images"] if isinstance(entry, dict) and is_id(entry.get("id"))}
     skipped -= index_of_id.keys()
     rows: list[tuple[float, ...]] = []
@@ -189,9 +179,9 @@ def outlines_in(
         bbox, parts = entry.get("bbox"), entry.get("segmentation")
         if not isinstance(parts, list) or len(parts) != 1 or not isinstance(parts[0], list) or len(parts[0]) < 6:
             continue
-        if len(parts[0]) % 2 or not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, parts[0])):
+        if len(parts[0]) % 2 or not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, parts[0])):
             continue
-        if all(map(_is_number, bbox)):
+        if all(map(is_number, bbox)):
             index = index_of_id[entry["image_id"]]
             corners = np.array([bbox[:2], [bbox[0] + bbox[2], bbox[1] + bbox[3]]])
             box, outline = (each / sizes_hw[index, ::-1] for each in (corners, np.reshape(parts[0], (-1, 2))))
@@ -235,7 +225,7 @@ def _file_name(entry: Any) -> str | None:
     return None if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0] else os.path.join(*parts.parts)
 
 
-def _scan_images(
+def scan_images(
     content: dict[str, Any], json_path: str, folder: str, found: Findings
 ) -> tuple[dict[int, int], list[str], np.ndarray]:
     """Image id -> index, the paths and the (N, 2) sizes of the images that can be used."""
@@ -291,7 +281,7 @@ def _read_annotation(
         return f"image_id {_shown(image_id)} is no image of this file"
     if type(category) is not int or category not in class_of_category:
         return f"category_id {_shown(category)} is no category of this file"
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(value) for value in bbox):
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(is_number(value) for value in bbox):
         return f"bbox {_shown(bbox)} is not four numbers"
     index = index_of_id[image_id]
     height, width = (int(side) for side in sizes_hw[index])
@@ -302,7 +292,7 @@ def _read_annotation(
     area = entry.get("area")
     if area is None:
         area = box_width * box_height
-    if not _is_number(area) or area < 0:
+    if not is_number(area) or area < 0:
         return f"area {_shown(area)} is not a number from 0"
     if entry.get("iscrowd", 0) not in (0, 1):
         return f"iscrowd {_shown(entry['iscrowd'])} is neither 0 nor 1"
@@ -311,5 +301,6 @@ def _read_annotation(
     return (index, class_of_category[category], centre_x, centre_y, box_width / width, box_height / height, area, crowd)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number that a coordinate or an area may be."""
     return type(value) in (int, float) and abs(value) < 1e15 and math.isfinite(value)

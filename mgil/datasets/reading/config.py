@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from mgil.datasets.reading.categories import classes_of, is_json
 from mgil.datasets.reading.digits import NAMES as DIGITS
 from mgil.datasets.reading.digits import digits_folder
+from mgil.datasets.reading.figures.made import NAMES as FIGURES
+from mgil.datasets.reading.figures.made import figures_folder
 from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.files.class_names import first_double
 from mgil.files.names import hint_for
@@ -24,14 +26,18 @@ MOST_COUNT = 1_000_000  # pixels, epochs or images
 SPLITS = ("train", "val", "test")
 TRAINING_KEYS = ("imgsz", "epochs", "batch_size", "hyp")
 VALUE_KEYS = ("bits", "range")
+KEY_POINT_KEYS = ("kpt_names", "flip_idx", "sigmas", "skeleton")
 KEYS = (
-    *(*SPLITS, "path", "names", "nc", "kpt_shape", "category_ids", "download", "generate", "convert"),
+    *(*SPLITS, "path", "names", "nc", "kpt_shape", *KEY_POINT_KEYS, "category_ids", "download", "generate", "convert"),
     *(*VALUE_KEYS, *TRAINING_KEYS),
 )
+# What `generate` names: the folder of the set, and its classes.
+GENERATED: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
+    "digits": (digits_folder, DIGITS),
+    "figures": (figures_folder, FIGURES),
+}
 # Written by other tools for people to read; they change nothing here.
-INFORMATION_KEYS = frozenset(
-    {"author", "date", "description", "flip_idx", "info", "kpt_names", "license", "roboflow", "url", "version"}
-)
+INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
 # Data sets of YOLOv5 that are not here, and what to do instead.
 NOT_HERE = {
     r"Argoverse|GlobalWheat2020|Objects365|SKU-110K|VisDrone|xView":
@@ -61,7 +67,7 @@ class DataConfig:
     names: tuple[str, ...]  # by class index
     category_ids: tuple[int, ...]  # the COCO category id of each class; a split's json may have others
     names_from: str = ""  # the file that the names are from; "": the YAML
-    generate: str | None = None  # 'digits': `mgil.datasets.reading.load.make_generated` makes the set in `root`
+    generate: str | None = None  # in GENERATED: `mgil.datasets.reading.load.make_generated` makes the set in `root`
     download: str | None = None  # the YAML's `download` entry as text for people; never executed
     imgsz: int | None = None  # training size in pixels that suits the images, where the user gives none
     epochs: int | None = None  # length of training that suits the set, where the user gives none
@@ -70,6 +76,7 @@ class DataConfig:
     values: ValueRange | None = None  # what the values of pictures of more than 8 bits mean; None: all 16 bits
     one_class: bool = False  # every object is of the only class, whatever the files say
     kpt_shape: tuple[int, int] | None = None  # key points of a label line and numbers of each; None: as the lines look
+    key_points: Mapping[str, Any] = field(default_factory=dict)  # KEY_POINT_KEYS as written; pose checks them
 
     def split(self, name: str) -> tuple[str, ...]:
         """The sources of split `name`, which is 'train', 'val' or 'test'."""
@@ -99,11 +106,12 @@ def load_data_config(path: str | Path) -> DataConfig:
         names: a list, or a mapping from 0 upwards; optional when train is a COCO .json, or where only val or test are.
         nc: optional; must equal the number of names.
         kpt_shape: optional; the shape of the key points that follow the box on a label line, e.g. [17, 3].
+        kpt_names, flip_idx, sigmas, skeleton: optional, what pose has to know of key points.
         category_ids: optional, the COCO category id of each class; else a COCO .json's, else COCO's where the names are
             COCO's 80, else 1 to nc. A COCO .json is read by the names of its categories, whatever their ids.
         download, convert: optional, what `mgil.datasets.reading.download` fetches and how it is rewritten after.
-        generate: optional; `digits` is made when a split is first read, in `path` or, where that cannot be written,
-            in the user's cache folder.
+        generate: optional; `digits` or `figures` is made when a split is first read, in `path` or, where that cannot
+            be written, in the user's cache folder.
         imgsz, epochs, batch_size: optional, what to train with unless the user says otherwise.
         bits, range: optional, what 16-bit images use of their values: 8 to 16 bits, or `[lowest, highest]`.
         hyp: optional, values of the default recipe that the set needs otherwise, e.g. `{fliplr: 0.0}` for text.
@@ -118,16 +126,14 @@ def load_data_config(path: str | Path) -> DataConfig:
     """
     yaml_path = find_data_yaml(path)
     content = _read_mapping(yaml_path)
-    root = _read_root(content, yaml_path)
-    generate = content.get("generate")
-    if generate is not None:
-        if generate != "digits":
-            raise ValueError(f"{yaml_path}: generate: {generate!r} is not known; only 'digits' is")
-        root = digits_folder(root)
+    generate = _read_generate(content.get("generate"), yaml_path)
+    root = _read_root(content, yaml_path, generate)
     sources = {split: _read_split(content.get(split), split, root, yaml_path) for split in SPLITS}
     if not any(sources.values()):
         raise ValueError(f"{yaml_path}: gives neither train, val nor test")
-    names = _read_names(content, yaml_path) or (DIGITS if generate else None)  # its COCO .json may not be there yet
+    names = _read_names(content, yaml_path)
+    if names is None and generate is not None:
+        names = GENERATED[generate][1]  # its COCO .json may not be there yet
     classes = classes_of(names, content.get("category_ids"), sources, yaml_path)
     _check_count(content.get("nc"), len(classes.names), yaml_path)
     return DataConfig(
@@ -145,6 +151,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         epochs=_read_count(content, "epochs", yaml_path),
         batch_size=_read_count(content, "batch_size", yaml_path),
         hyp=_read_hyp(content, yaml_path),
+        key_points={key: content[key] for key in KEY_POINT_KEYS if content.get(key) is not None},
         kpt_shape=_read_kpt_shape(content.get("kpt_shape"), yaml_path),
         values=_read_values(content, yaml_path),
     )
@@ -194,6 +201,12 @@ def _check_keys(content: dict[str, Any], yaml_path: Path) -> None:
             raise ValueError(f"{yaml_path}: unknown key {key!r}; {hint}")
 
 
+def _read_generate(value: Any, yaml_path: Path) -> str | None:
+    if value is not None and (not isinstance(value, str) or value not in GENERATED):
+        raise ValueError(f"{yaml_path}: generate: {value!r} is not known; 'digits' and 'figures' are")
+    return value
+
+
 def _read_count(content: dict[str, Any], key: str, yaml_path: Path) -> int | None:
     value = content.get(key)
     if value is not None and (type(value) is not int or not 1 <= value <= MOST_COUNT):
@@ -224,14 +237,15 @@ def _read_values(content: dict[str, Any], yaml_path: Path) -> ValueRange | None:
         raise ValueError(f"{yaml_path}: {error}") from error
 
 
-def _read_root(content: dict[str, Any], yaml_path: Path) -> Path:
+def _read_root(content: dict[str, Any], yaml_path: Path, generate: str | None) -> Path:
     value = content.get("path")
     if value is None:
         value = "."
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError(f"{yaml_path}: path {value!r} is not the name of a folder")
     found = find(value, (str(yaml_path.parent), ""))
-    return Path(os.path.abspath(found or yaml_path.parent / Path(os.path.expandvars(value)).expanduser()))
+    root = Path(os.path.abspath(found or yaml_path.parent / Path(os.path.expandvars(value)).expanduser()))
+    return root if generate is None else GENERATED[generate][0](root)
 
 
 def _read_split(value: Any, split: str, root: Path, yaml_path: Path) -> tuple[str, ...]:

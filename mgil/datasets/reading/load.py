@@ -12,6 +12,7 @@ from mgil.datasets.reading.categories import is_json, match_categories
 from mgil.datasets.reading.coco_json import find_image_folder, image_paths_of, read_json, scan_coco
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.digits import make_digits
+from mgil.datasets.reading.figures.made import make_figures
 from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.label_cache import LabelCache, sign_files
 from mgil.datasets.reading.labels import instead_of_labels, label_path_of, near_labels, scan_yolo
@@ -31,8 +32,10 @@ def make_generated(config: DataConfig) -> None:
         OSError: it cannot be written.
         ValueError: its folder holds files of others.
     """
-    if config.generate:
+    if config.generate == "digits":
         make_digits(config.root)
+    elif config.generate == "figures":
+        make_figures(config.root)
 
 
 def load_samples(
@@ -65,7 +68,7 @@ def load_samples(
     if not sources:
         raise ValueError(f"{config.yaml_path}: gives no {split} split; add '{split}: <folder of images>'")
     make_generated(config)
-    _check_presence(config, split)
+    check_presence(config, split)
     cache = LabelCache(cache_dir, report)
     if is_json(sources[0]):
         samples, found = _read_json(config, split, cache)
@@ -115,7 +118,8 @@ def _read_json(config: DataConfig, split: str, cache: LabelCache) -> tuple[Sampl
     return samples, found
 
 
-def _check_presence(config: DataConfig, split: str) -> None:
+def check_presence(config: DataConfig, split: str) -> None:
+    """Raise FileNotFoundError where a source of a split is not there; says how to fetch it where the YAML tells."""
     absent = [source for source in config.split(split) if not is_there(source)]
     if not absent:
         return

@@ -18,6 +18,7 @@ from mgil.engine.devices import FOUND_AMX
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.finisher import has_idle_core
+from mgil.engine.evaluation.found_boxes import with_found_boxes
 from mgil.engine.evaluation.plots import plot_input_sizes
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.runs import new_run_folder
@@ -30,7 +31,7 @@ from mgil.files.fonts import tell_missing_letters
 from mgil.files.matplotlib_import import load_matplotlib
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
-from mgil.tasks.base import Loading, Split, Task
+from mgil.tasks.base import BoxTask, Loading, Split, Task
 from mgil.tasks.registry import options_of
 
 SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
@@ -91,6 +92,8 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         check_classes(model.names, data, report, "--single-cls" if has_one_class_flag else "")
     with data_named_by(named_by):
         split = task.read(seen, config.split, strict=config.strict, report=report)
+    if isinstance(task, BoxTask) and config.task != "speed":
+        split = with_found_boxes(task, split, config, depths.values, report)
     sizes = _input_sizes(config, model, report)
     for line in task.evaluation_notes(model, config.weights[0]):
         report(line)

@@ -22,8 +22,10 @@ class People:
     Attributes:
         image_paths: N, by item: people of one picture share a path.
         sizes_hw: (N, 2) pixels of the picture of each item.
-        boxes: (N, 4) float64 left, top, width, height in pixels of the picture, within it.
-        key_points: (N, K, 3) float64 x, y, visibility: 0 no label, 1 hidden, 2 visible. Of 0, x and y mean nothing.
+        boxes: (N, 4) float64 left, top, width, height in pixels of the picture, within it; MPII's, which are squares
+            around the person, may reach out of it.
+        key_points: (N, K, 3) float64 x, y, visibility: 0 no label, 1 hidden, 2 visible. Where the visibility is 0, x
+            and y mean nothing; others may lie outside the picture.
         areas: (N,) float64 square pixels of the person, for OKS.
         scores: (N,) float64 of the boxes: 1 for labels, a detector's own for its boxes.
         found: (N,) bool: boxes of a detector, not labels; they have no key points.
@@ -71,6 +73,12 @@ class People:
             "people": int((~self.found & ~self.ignored).sum()),
             "labels": digest_of(*(getattr(self, name) for name in _ARRAYS)),
         }
+
+
+def trainable(people: People) -> np.ndarray:
+    """(N,) bool: those with key points to learn from, no crowds and no boxes of a detector."""
+    labelled: np.ndarray = (people.key_points[:, :, 2] > 0).any(1) & ~people.ignored & ~people.found
+    return labelled
 
 
 _ARRAYS = ("sizes_hw", "boxes", "key_points", "areas", "scores", "found", "ignored", "image_ids")

@@ -68,8 +68,8 @@ def checked(
         raise ValueError(f"key points {', '.join(names)}: two have the same name")
     if sorted(flip) != list(range(count)) or any(flip[other] != index for index, other in enumerate(flip)):
         raise ValueError(f"flip_idx {list(flip)}: each of the {count} key points must change places with one, or none")
-    if len(sigmas) != count or not all(0 < sigma < 1 for sigma in sigmas):
-        raise ValueError(f"sigmas {list(sigmas)}: must be {count} numbers between 0 and 1")
+    if len(sigmas) != count or not all(0 < sigma <= 1 for sigma in sigmas):
+        raise ValueError(f"sigmas {list(sigmas)}: must be {count} numbers above 0, at most 1")
     for pair in limbs:
         if not all(0 <= end < count for end in pair):
             raise ValueError(f"limb {list(pair)}: the key points are 0 to {count - 1}")

@@ -23,12 +23,10 @@ from mgil.datasets.reading.digits import (
     NAMES,
     SCENES,
     SIZE,
-    STAMP_NAME,
-    Draws,
     digits_folder,
     make_digits,
-    resize_bilinear,
 )
+from mgil.datasets.reading.generated import STAMP_NAME, Draws, resize_bilinear
 from mgil.datasets.reading.load import load_samples
 
 # sha256 over the pixels and boxes of the first 40 scenes of each split: another value means another data set, which
@@ -200,7 +198,7 @@ def test_it_is_made_once_and_again_for_a_new_version(few_scenes: None, tmp_path:
     assert digits_folder(folder) == folder
     make_digits(folder)
     assert first.stat().st_mtime_ns != made
-    assert (folder / STAMP_NAME).read_text() == digits.STAMP
+    assert (folder / STAMP_NAME).read_text() == digits.DIGITS.stamp
 
 
 def test_files_of_others_are_never_replaced(few_scenes: None, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The embedded key point set: drawn people, made on first use."""
