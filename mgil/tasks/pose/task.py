@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mgil.datasets.reading.config import DataConfig
 from mgil.files.recipe import Recipe
 from mgil.files.text import Report
-from mgil.tasks.base import Average, Loading
+from mgil.tasks.base import Average, Finder, Followable, Loading, Task
 from mgil.tasks.pose.batches import PersonLoader, PoseComposer
 from mgil.tasks.pose.config import guessed_skeleton, load_architecture
 from mgil.tasks.pose.finding import finder_of, pictures_of, with_found
@@ -176,4 +176,4 @@ class PoseTask:
         twin.decoded = True
 
 
-TASK: Task = PoseTask()  # export: to come
+TASK: Task = PoseTask()
