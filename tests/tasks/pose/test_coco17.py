@@ -9,6 +9,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from mgil.datasets.reading.config import load_data_config
 from mgil.tasks.pose.oks import Poses
