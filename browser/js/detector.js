@@ -2,6 +2,7 @@
 
 import { findDetections, toPicture } from "./detections.js";
 import { letterbox, toPlanes } from "./letterbox.js";
+import { findJoints, jointsInPicture, squared } from "./poses.js";
 
 /** A canvas that holds the frame that is looked at, while a video goes on. */
 export class Frame {
@@ -38,16 +39,26 @@ export class Seen {
 
   /**
    * @param {{minScore: number, maxIou: number}} thresholds
-   * @param {Frame} frame the picture in whose pixels boxes are given.
-   * @returns {{inPicture: Detection[], inInput: Detection[]}} the same boxes, also in pixels of the network's input.
+   * @param {Frame} frame the picture in whose pixels boxes or joints are given.
+   * @returns {{inPicture: object[], inInput: object[]}} the same boxes, or all joints, also in pixels of the network's
+   *     input.
    */
-  detections(thresholds, frame) {
+  found(thresholds, frame) {
     const start = performance.now();
+    const found = this.model.task === "pose" ? this.#joints(thresholds) : this.#detections(thresholds, frame);
+    this.spans.suppress = performance.now() - start;
+    return found;
+  }
+
+  #detections(thresholds, frame) {
     const { hasNms, names } = this.model;
     const inInput = findDetections(this.output, { hasNms, classCount: names.length, ...thresholds });
-    const inPicture = toPicture(inInput, this.boxed, frame.width, frame.height);
-    this.spans.suppress = performance.now() - start;
-    return { inPicture, inInput };
+    return { inInput, inPicture: toPicture(inInput, this.boxed, frame.width, frame.height) };
+  }
+
+  #joints({ minScore }) {
+    const inInput = findJoints(this.output, this.model.names, minScore);
+    return { inInput, inPicture: jointsInPicture(inInput, this.boxed) };
   }
 }
 
@@ -60,7 +71,8 @@ export class Seen {
 export async function look(model, frame, source) {
   const start = performance.now();
   if (source) frame.take(source);
-  const boxed = letterbox(frame.pixels(), model.inputHw);
+  const { task, inputHw, crop } = model;
+  const boxed = task === "pose" ? squared(frame.pixels(), inputHw[0], crop) : letterbox(frame.pixels(), inputHw);
   const planes = toPlanes(boxed);
   const prepared = performance.now();
   const output = await model.run(planes);

@@ -1,7 +1,10 @@
-// A frame and its boxes on the canvas, magnified a whole number of times where there is room, so that a person can see
+// A frame and its boxes or joints on the canvas, magnified a whole number of times where there is room, so that a person can see
 // what was found on 64 pixels.
 
+import { limbSide } from "./poses.js";
+
 const LINE = 2; // CSS pixels
+const JOINT = 2.5; // radius
 const FONT = 13;
 const SMALL_FONT = 11; // on a phone
 const SMALL = 420; // CSS pixels of the drawing's longer side
@@ -12,6 +15,12 @@ const HALO = 1.5; // of white around lines, so that they stand out on dark pictu
 const COLOURS = [
   "#c62828", "#1565c0", "#2e7d32", "#8e24aa", "#b45309", "#00757f", "#c2185b", "#4e342e", "#3949ab", "#546e00",
 ];
+
+const SIDES = [2, 1, 6].map((index) => COLOURS[index]); // middle, left, right
+
+export function sideColour(side) {
+  return SIDES[side];
+}
 
 export function classColour(classIndex) {
   return COLOURS[classIndex % COLOURS.length];
@@ -38,15 +47,7 @@ export function magnification(width, height, roomWidth, roomHeight) {
  * @param {{width: number, height: number}} room in CSS pixels.
  */
 export function draw(canvas, picture, detections, names, room) {
-  const density = window.devicePixelRatio || 1;
-  const factor = magnification(picture.width, picture.height, room.width * density, room.height * density);
-  const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * factor)));
-  resize(canvas, width, height, density);
-  const context = canvas.getContext("2d");
-  context.imageSmoothingEnabled = factor < 1;
-  context.imageSmoothingQuality = "high";
-  context.drawImage(picture.image, 0, 0, canvas.width, canvas.height);
-
+  const { context, factor, density } = drawPicture(canvas, picture, room);
   const boxes = detections.map((box) => ({
     ...box,
     x1: box.x1 * factor,
@@ -57,6 +58,53 @@ export function draw(canvas, picture, detections, names, room) {
   for (const box of boxes.toReversed()) strokeBox(context, box, density); // the surest on top
   writeLabels(context, boxes, names, density);
   return factor / density;
+}
+
+/**
+ * The same with the joints of one person.
+ *
+ * @param {HTMLCanvasElement} canvas
+ * @param {{image: CanvasImageSource, width: number, height: number}} picture
+ * @param {import("./poses.js").Joint[]} joints in pixels of the picture.
+ * @param {import("./poses.js").Skeleton} skeleton
+ * @param {{width: number, height: number}} room in CSS pixels.
+ */
+export function drawPose(canvas, picture, joints, { limbs, sides }, room) {
+  const { context, factor, density } = drawPicture(canvas, picture, room);
+  const shown = limbs.filter((ends) => ends.every((index) => joints[index].isShown));
+  context.lineCap = "round";
+  for (const halo of [HALO * density, 0]) {
+    for (const [first, second] of shown) {
+      context.lineWidth = LINE * density + 2 * halo;
+      context.strokeStyle = halo ? "#fffc" : sideColour(limbSide(sides[first], sides[second]));
+      context.beginPath();
+      context.moveTo(joints[first].x * factor, joints[first].y * factor);
+      context.lineTo(joints[second].x * factor, joints[second].y * factor);
+      context.stroke();
+    }
+  }
+  joints.forEach(({ x, y, isShown }, index) => {
+    if (!isShown) return;
+    for (const [radius, colour] of [[(JOINT + HALO) * density, "#fff"], [JOINT * density, sideColour(sides[index])]]) {
+      context.fillStyle = colour;
+      context.beginPath();
+      context.arc(x * factor, y * factor, radius, 0, 2 * Math.PI);
+      context.fill();
+    }
+  });
+  return factor / density;
+}
+
+function drawPicture(canvas, picture, room) {
+  const density = window.devicePixelRatio || 1;
+  const factor = magnification(picture.width, picture.height, room.width * density, room.height * density);
+  const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * factor)));
+  resize(canvas, width, height, density);
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = factor < 1;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(picture.image, 0, 0, canvas.width, canvas.height);
+  return { context, factor, density };
 }
 
 /** Draw a line along the inside of a box's edge. */

@@ -1,12 +1,15 @@
-// A detector in an ONNX file, run by ONNX Runtime Web.
+// A detector, or a network for key points, in an ONNX file, run by ONNX Runtime Web.
 
 import { UserError } from "./errors.js";
 import { FILL } from "./letterbox.js";
 import { parseNames, readMetadata } from "./metadata.js";
+import { parseSkeleton } from "./poses.js";
 
 const VENDOR = new URL("../vendor/", import.meta.url).href;
 const USUAL_SIZE = 640; // of a dynamic model that does not tell its size
 const LARGEST_SIDE = 4096;
+const TASKS = ["detect", "pose"];
+const CROPS = ["linear", "area"];
 const HOW_TO_EXPORT = "python export.py --weights best.pt --include onnx";
 
 let runtime = null;
@@ -148,7 +151,7 @@ export function readLayout(session, metadata, fileName) {
   const isImage = shape.length === 4 && (shape[1] === 3 || typeof shape[1] === "string");
   if (inputNames.length !== 1 || !isImage) {
     const inputs = inputNames.map((name, index) => `${name} (${inputMetadata[index]?.shape?.join(", ")})`).join(", ");
-    throw new UserError(`${fileName} takes ${inputs}, but a detector takes images (1, 3, height, width) alone.`);
+    throw new UserError(`${fileName} takes ${inputs}, but this page gives images (1, 3, height, width) alone.`);
   }
   if (type !== "float32") {
     throw new UserError(`${fileName} takes ${type} numbers, this page gives float32. Export it without --half.`);
@@ -157,7 +160,9 @@ export function readLayout(session, metadata, fileName) {
     throw new UserError(`${fileName} takes ${shape[0]} pictures at a time; export it with --batch-size 1.`);
   }
   const task = metadata.get("task") ?? "detect";
-  if (task !== "detect") throw new UserError(`${fileName} is made for the task ${task}; this page runs detectors.`);
+  if (!TASKS.includes(task)) {
+    throw new UserError(`${fileName} is made for the task ${task}; this page knows ${TASKS.join(" and ")}.`);
+  }
   const stride = wholeNumber(metadata.get("stride")) ?? 32;
   const trained = trainedHw(metadata.get("imgsz"));
   const hasNms = metadata.get("nms")?.toLowerCase() === "true";
@@ -168,27 +173,51 @@ export function readLayout(session, metadata, fileName) {
     }
     return side;
   });
+  const names = metadata.has("names") ? namesOf(metadata.get("names"), fileName) : null;
   return {
     fileName,
+    task,
     inputHw,
     stride,
     inputName: inputNames[0],
     outputName: outputNames.includes("output0") ? "output0" : outputNames[0],
     hasNms,
     leastScore: hasNms ? fraction(metadata.get("conf_thres")) : 0, // boxes below are not in its output
-    names: metadata.has("names") ? namesOf(metadata.get("names"), fileName) : null,
+    names,
+    ...(task === "pose" ? poseLayout(metadata, inputHw, names, fileName) : {}),
   };
+}
+
+/** What a network for key points says beside that: its skeleton, and how the crops of its training were taken. */
+function poseLayout(metadata, inputHw, names, fileName) {
+  if (!names) throw new UserError(`${fileName} does not name its key points; export it again.`);
+  if (inputHw[0] !== inputHw[1]) {
+    throw new UserError(`${fileName} has an input of ${sizeText(inputHw)}; networks for key points take squares.`);
+  }
+  const crop = metadata.get("crop") ?? "linear";
+  if (!CROPS.includes(crop)) throw new UserError(`${fileName}: its crops are none of ${CROPS.join(", ")}.`);
+  try {
+    return { skeleton: parseSkeleton(metadata.get("skeleton") ?? "", names), crop };
+  } catch (error) {
+    throw new UserError(`${fileName}: ${error.message}; export it again.`);
+  }
 }
 
 /**
  * Check what came out.
  *
  * @param {number[]} dims of the output.
- * @param {{hasNms: boolean, names: string[] | null}} layout
+ * @param {{task: string, hasNms: boolean, names: string[] | null}} layout
  * @param {string} fileName
- * @returns {string[]} class names.
+ * @returns {string[]} names of classes or key points.
  */
-export function checkOutput(dims, { hasNms, names }, fileName) {
+export function checkOutput(dims, { task, hasNms, names }, fileName) {
+  if (task === "pose") {
+    if (String(dims) === String([1, names.length, 3])) return names;
+    throw new UserError(
+      `${fileName} gives (${dims.join(", ")}), but a network for ${names.length} key points gives (1, ${names.length}, 3).`,
+    );
+  }
   const columns = dims.at(-1);
   if (dims.length !== 3 || dims[0] !== 1 || (hasNms ? columns !== 6 : columns < 6)) {
     const expected = hasNms ? "(1, boxes, 6)" : "(1, boxes, 5 + classes)";

@@ -5,11 +5,12 @@ import { Frame, look } from "./detector.js";
 import { UserError } from "./errors.js";
 import { Model, sizeText } from "./model.js";
 import { openImage, openVideo, openWebcam } from "./sources.js";
-import { countText, showError, showPicture, showSummary, showTable, showTimes } from "./view.js";
+import { foundText, showError, showPicture, showSummary, showTable, showTimes } from "./view.js";
 
 const WEBCAM_HW = [240, 320]; // where no model tells how much it can use
 const TEXT_EVERY_MS = 250; // of a video: nobody reads faster
 const LEAST_SCORE = 0.01; // of a model that leaves suppression to the page
+const FIRST_SCORE = { detect: 0.25, pose: 0.02 }; // as detect.py; over many places a probability is low
 
 const element = (id) => document.getElementById(id);
 
@@ -56,6 +57,7 @@ async function useModel(fileName, readBytes) {
   }
   const old = model;
   model = loaded;
+  if (old?.task !== model.task && (old || model.task !== "detect")) element("score").value = FIRST_SCORE[model.task];
   describeModel();
   await old?.release();
   showing?.clock.clear();
@@ -68,11 +70,13 @@ function describeModel() {
     text.textContent = "None yet. export.py --include onnx writes one.";
     return;
   }
-  const { fileName, inputHw, names, hasNms, leastScore } = model;
-  const classes = names.length === 1 ? "1 class" : `${names.length || "unnamed"} classes`;
+  const { fileName, task, inputHw, names, hasNms, leastScore } = model;
+  const [one, many] = task === "pose" ? ["key point", "key points"] : ["class", "classes"];
+  const classes = names.length === 1 ? `1 ${one}` : `${names.length || "unnamed"} ${many}`;
   const inside = leastScore ? `, NMS inside for scores from ${leastScore}` : ", NMS inside";
   text.textContent = `${fileName}: input ${sizeText(inputHw)}, ${classes}${hasNms ? inside : ""}`;
-  element("iou").disabled = hasNms; // nothing is left to suppress
+  element("iou").disabled = hasNms || task === "pose"; // nothing is left to suppress
+  element("last-part").textContent = task === "pose" ? "Joints" : "NMS";
   element("score").min = Math.min(Math.max(leastScore, LEAST_SCORE), 0.99).toFixed(2); // lower ones would do nothing
   showThreshold("score");
   element("engine").textContent = model.engine;
@@ -174,14 +178,13 @@ async function lookAndShow(mine) {
 /** Show what was seen last, with the thresholds as they are now. */
 function showResult(mine, texts) {
   const { seen, frame, source } = mine;
-  const names = seen?.model.names ?? [];
-  const found = seen?.detections(thresholds(), frame) ?? { inPicture: [], inInput: [] };
+  const found = seen?.found(thresholds(), frame) ?? { inPicture: [], inInput: [] };
   const showsInput = element("input-view").checked && seen;
   const picture = showsInput ? inputPicture(seen.boxed) : frame;
-  const factor = showPicture(picture, showsInput ? found.inInput : found.inPicture, names);
+  const factor = showPicture(picture, showsInput ? found.inInput : found.inPicture, seen?.model);
   if (!texts) return;
-  showSummary(seen ? countText(found.inPicture, names) : "", picture, factor, source.moves);
-  showTable(found.inPicture, names);
+  showSummary(seen ? foundText(found.inPicture, seen.model) : "", picture, factor, source.moves);
+  if (seen) showTable(found.inPicture, seen.model);
 }
 
 /** Whether this frame's texts are written: all of pictures', of a video's a few per second. */

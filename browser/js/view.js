@@ -1,20 +1,27 @@
 // What the page shows of a result: the drawn frame, a sentence, the times and the table.
 
-import { classColour, draw, nameOf } from "./draw.js";
+import { classColour, draw, drawPose, nameOf, sideColour } from "./draw.js";
 import { sizeText } from "./model.js";
 
 const element = (id) => document.getElementById(id);
 const canvas = element("canvas");
 const stage = element("stage");
 const PARTS = ["prepare", "network", "suppress", "total"];
+const COLUMNS = { detect: ["Class", "Score", "Left", "Top", "Width", "Height"], pose: ["Key point", "Score", "X", "Y"] };
 
 export function showError(message) {
   element("error").textContent = message;
   element("error").hidden = !message;
 }
 
-/** Draw a frame; returns how many times it is enlarged. */
-export function showPicture(picture, detections, names) {
+/**
+ * Draw a frame; returns how many times it is enlarged.
+ *
+ * @param {{image: CanvasImageSource, width: number, height: number}} picture
+ * @param {object[]} found detections, or joints of a model for key points.
+ * @param {import("./model.js").Model | null} model
+ */
+export function showPicture(picture, found, model) {
   const style = getComputedStyle(stage);
   const room = {
     width: stage.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight),
@@ -22,7 +29,8 @@ export function showPicture(picture, detections, names) {
   };
   element("placeholder").hidden = true;
   canvas.hidden = false;
-  return draw(canvas, picture, detections, names, room);
+  if (model?.task === "pose") return drawPose(canvas, picture, found, model.skeleton, room);
+  return draw(canvas, picture, found, model?.names ?? [], room);
 }
 
 /**
@@ -40,6 +48,14 @@ export function showSummary(text, { width, height }, factor, moves) {
   summary.setAttribute("aria-live", moves ? "off" : "polite"); // a video would never stop talking
   summary.textContent = text;
   canvas.setAttribute("aria-label", text || "The picture");
+}
+
+/** What was found, in a sentence. */
+export function foundText(found, { task, names }) {
+  if (task !== "pose") return countText(found, names);
+  const shown = found.filter(({ isShown }) => isShown);
+  if (shown.length === 0) return "No key point found";
+  return `${shown.length} of ${found.length} key points found`;
 }
 
 export function countText(detections, names) {
@@ -63,18 +79,35 @@ function duration(milliseconds) {
   return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
 }
 
-export function showTable(detections, names) {
-  element("table").hidden = detections.length === 0;
-  element("rows").replaceChildren(...detections.map((box) => row(box, names)));
+export function showTable(found, { task, names, skeleton }) {
+  const rows = task === "pose" ? jointRows(found, skeleton) : found.map((box) => boxRow(box, names));
+  element("columns").replaceChildren(...COLUMNS[task].map((title) => columnHead(title)));
+  element("table").hidden = rows.length === 0;
+  element("rows").replaceChildren(...rows);
 }
 
-function row({ x1, y1, x2, y2, score, classIndex }, names) {
+function columnHead(title) {
+  return Object.assign(document.createElement("th"), { scope: "col", textContent: title });
+}
+
+function boxRow({ x1, y1, x2, y2, score, classIndex }, names) {
+  return row(nameOf(classIndex, names), score, [x1, y1, x2 - x1, y2 - y1], classColour(classIndex));
+}
+
+/** Those that are shown, as detect.py gives them: the middle of the first pixel is 0. */
+function jointRows(joints, { sides }) {
+  const lines = joints.map(({ name, x, y, score, isShown }, index) =>
+    isShown ? row(name.replace(/\s+/g, " "), score, [x - 0.5, y - 0.5], sideColour(sides[index])) : null,
+  );
+  return lines.filter(Boolean);
+}
+
+function row(name, score, numbers, colour) {
   const line = document.createElement("tr");
   const swatch = document.createElement("span");
   swatch.className = "swatch";
-  swatch.style.background = classColour(classIndex);
-  const numbers = [x1, y1, x2 - x1, y2 - y1].map((value) => value.toFixed(1));
-  for (const text of [nameOf(classIndex, names), score.toFixed(3), ...numbers]) {
+  swatch.style.background = colour;
+  for (const text of [name, score.toFixed(3), ...numbers.map((value) => value.toFixed(1))]) {
     const cell = document.createElement("td");
     cell.textContent = text;
     line.append(cell);

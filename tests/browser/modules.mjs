@@ -8,6 +8,7 @@ const { findDetections, toPicture } = await import(new URL("detections.js", js))
 const { parseNames, readMetadata } = await import(new URL("metadata.js", js));
 const { checkFile, checkOutput, readLayout } = await import(new URL("model.js", js));
 const { magnification } = await import(new URL("draw.js", js));
+const { findJoints, jointsInPicture, limbSide, parseSkeleton, squared } = await import(new URL("poses.js", js));
 
 const bytesOf = (text) => new Uint8Array(Buffer.from(text, "base64"));
 const numbersOf = (text) => new Float32Array(bytesOf(text).buffer);
@@ -22,6 +23,15 @@ const calls = {
     const found = findDetections({ data: numbersOf(data), dims }, options);
     return place ? toPicture(found, place, width, height) : found;
   },
+  squared({ data, width, height, size, how }) {
+    const crop = squared({ data: bytesOf(data), width, height }, size, how);
+    return { ...crop, data: textOf(crop.data) };
+  },
+  joints({ data, names, minScore, place }) {
+    return jointsInPicture(findJoints({ data: numbersOf(data) }, names, minScore), place);
+  },
+  skeleton: ({ text, names }) => parseSkeleton(text, names),
+  limbSides: ({ pairs }) => pairs.map((pair) => limbSide(...pair)),
   metadata: ({ data }) => Object.fromEntries(readMetadata(bytesOf(data))),
   manyMetadata: ({ files }) => files.map((data) => attempt(() => Object.fromEntries(readMetadata(bytesOf(data))))),
   names: ({ text }) => parseNames(text),

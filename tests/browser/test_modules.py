@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,29 +13,6 @@ import torch
 
 from mgil.datasets.batches.letterbox import letterbox_image
 from mgil.tasks.detect.nms import non_max_suppression
-
-NODE = shutil.which("node")
-pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
-RUNNER = Path(__file__).with_name("modules.mjs")
-
-
-@pytest.fixture(scope="module")
-def call() -> Iterator[Callable[..., Any]]:
-    """Run one function of the page; raises ValueError with the message that it threw."""
-    with subprocess.Popen([str(NODE), RUNNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as node:
-        assert node.stdin is not None and node.stdout is not None
-        questions, answers = node.stdin, node.stdout
-
-        def ask(name: str, **arguments: Any) -> Any:
-            questions.write(json.dumps({"call": name, **arguments}) + "\n")
-            questions.flush()
-            answer = json.loads(answers.readline())
-            if "error" in answer:
-                raise ValueError(answer["error"])
-            return answer["value"]
-
-        yield ask
-
 
 Call = Callable[..., Any]
 
@@ -240,8 +214,8 @@ def test_the_size_is_the_models(call: Call) -> None:
 @pytest.mark.parametrize(
     ("shape", "kind", "metadata", "message"),
     [
-        ([1, 1000], "float32", {}, "but a detector takes images"),
-        ([1, 1, 64, 64], "float32", {}, "but a detector takes images"),
+        ([1, 1000], "float32", {}, "but this page gives images"),
+        ([1, 1, 64, 64], "float32", {}, "but this page gives images"),
         ([4, 3, 64, 64], "float32", {}, "4 pictures at a time; export it with --batch-size 1"),
         ([1, 3, 64, 64], "float16", {}, "float16 numbers.* without --half"),
         ([1, 3, 9000, 64], "float32", {}, "9000 px; this page takes 1 to 4096"),

@@ -49,7 +49,7 @@ def write_engine(job: ExportJob, path: Path) -> None:
 
 
 def _profile(builder: Any, job: ExportJob) -> Any:
-    """From one image of the smallest size to `DYNAMIC_BATCHES` of twice the wanted one; sizes only where any is taken."""
+    """From one image of the smallest size to `DYNAMIC_BATCHES` of twice the wanted one, or of the only size."""
     height, width = job.size_hw
     least, largest = job.fixed_hw or (job.model.max_stride,) * 2, job.fixed_hw or (2 * height, 2 * width)
     most = max(job.batch_size, DYNAMIC_BATCHES)

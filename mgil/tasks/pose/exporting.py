@@ -1,4 +1,4 @@
-"""Pose's side of export: what a file says of its key points, what its output must be, and how far it is from PyTorch."""
+"""Pose's side of export: what a file says of its key points, and what its output must be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small pose network whose probabilities have peaks, as those of a trained one, and crops and a set of drawn people."""
+"""A small pose network whose probabilities have peaks, as those of a trained one, and a set of drawn people."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def crops(size: int = SIZE) -> Tensor:
 
 
 @cache
-def peaked(cfg: str = "simcc-small-mgil.yaml", size: int = SIZE) -> PoseNetwork:
+def peaked(cfg: str = "simcc-small-mgil.yaml", size: int = SIZE, spread: float = SPREAD) -> PoseNetwork:
     """Random, but as if it had been trained: normalisations have statistics, and logits differ by bin and by crop."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -55,7 +55,7 @@ def peaked(cfg: str = "simcc-small-mgil.yaml", size: int = SIZE) -> PoseNetwork:
                 nn.init.normal_(layer.bias, 0, 0.1)
         model.eval().requires_grad_(False)
         for layer in (model.head.mlp_head_x, model.head.mlp_head_y):
-            layer.weight.mul_(SPREAD / model(crops(size)).std(dim=-1).mean())
+            layer.weight.mul_(spread / model(crops(size)).std(dim=-1).mean())
     return model
 
 
