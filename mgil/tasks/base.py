@@ -46,7 +46,7 @@ class Loss(Protocol):
     def __call__(self, outputs: Any, targets: Tensor, /) -> tuple[Tensor, Tensor]:
         """From training outputs and (T, C) targets to what is minimised, and its (terms,), detached.
 
-        The former is a sum over the batch's images, as in YOLOv5; the terms are means.
+        The former is a sum over the batch's images, as in YOLOv5, unless the task says otherwise; the terms are means.
         """
 
 
@@ -104,7 +104,7 @@ class Result(Protocol):
 
     @property
     def speed(self) -> dict[str, float]:
-        """Milliseconds by stage: preprocess, inference, and the task's last one."""
+        """Milliseconds by stage: preprocess, inference, the task's last one, and what came before by its own name."""
 
     @property
     def input_hw(self) -> tuple[int, int]:
@@ -139,8 +139,13 @@ class Predictor(Protocol):
     def __call__(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> Sequence[Result]: ...
 
 
+@runtime_checkable
 class Followable(Result, Protocol):
     """A result whose objects can be followed from picture to picture."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names by index."""
 
     @property
     def boxes_xyxy(self) -> np.ndarray:
@@ -149,6 +154,10 @@ class Followable(Result, Protocol):
     @property
     def scores(self) -> np.ndarray:
         """(n,) 0..1."""
+
+    @property
+    def box_scores(self) -> np.ndarray:
+        """(n,) 0..1, of the boxes alone: what a tracker goes by."""
 
     @property
     def classes(self) -> np.ndarray:
@@ -169,6 +178,49 @@ class FollowingPredictor(Predictor, Protocol):
 
     def candidates(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> Sequence[Followable]:
         """As the call, with detections that are too weak to be shown but may go on a track."""
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Weights of another task, in whose boxes a task looks.
+
+    Attributes:
+        weights: The file.
+        flag: That named it, for messages.
+        options: Values for the flags that detect.py has for the other task; those that it does not have are left out.
+    """
+
+    weights: str
+    flag: str
+    options: Mapping[str, Any]
+
+
+class BoxPredictor(Predictor, Protocol):
+    """The predictor of a task that looks in boxes."""
+
+    def use(self, finder: FollowingPredictor | None, source: str, report: Report) -> None:
+        """Begin: look in the boxes that the weights `source` find; None: the options have no `Finder`.
+
+        Raises:
+            ValueError: It finds nothing that this task can look in.
+        """
+
+
+@runtime_checkable
+class BoxTask(Protocol):
+    """A task, beside `Task`, whose network looks in boxes that another one may find: its predictor is a `BoxPredictor`.
+
+    The engine opens the other weights; tasks do not know each other.
+    """
+
+    def finder(self, options: Any) -> Finder | None:
+        """The weights that the options of val.py or detect.py name; None: no others are needed."""
+
+    def pictures(self, split: Any) -> Sequence[str]:
+        """Paths of all pictures of a split, each once."""
+
+    def with_found(self, split: Any, found: Iterable[tuple[str, Followable]], source: str, report: Report) -> Split:
+        """The split with boxes that the weights `source` found in its pictures, by path, beside the labelled ones."""
 
 
 class Inside(Protocol):

@@ -18,6 +18,7 @@ from mgil.engine.devices import FOUND_AMX
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.finisher import has_idle_core
+from mgil.engine.evaluation.found_boxes import with_found_boxes
 from mgil.engine.evaluation.plots import plot_input_sizes
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.runs import new_run_folder
@@ -30,7 +31,7 @@ from mgil.files.fonts import tell_missing_letters
 from mgil.files.matplotlib_import import load_matplotlib
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
-from mgil.tasks.base import Loading, Split, Task
+from mgil.tasks.base import BoxTask, Loading, Split, Task
 from mgil.tasks.registry import options_of
 
 SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
@@ -91,6 +92,8 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         check_classes(model.names, data, report, "--single-cls" if has_one_class_flag else "")
     with data_named_by(named_by):
         split = task.read(seen, config.split, strict=config.strict, report=report)
+    if isinstance(task, BoxTask) and config.task != "speed":
+        split = with_found_boxes(task, split, config, depths.values, report)
     sizes = _input_sizes(config, model, report)
     for line in task.evaluation_notes(model, config.weights[0]):
         report(line)
@@ -183,9 +186,10 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
     )
     loader = task.eval_loader(subject.split, size, model, config, loading)
     loader.depths = subject.depths
-    if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
-        model(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device))
     judge = task.judge(model, subject.split, subject.data, config, pictures)
+    if device.type == "cuda":  # the first pass selects kernels; it is not part of the times
+        with torch.no_grad():
+            judge.forward(torch.zeros(1, 3, *(shape_hw or (size, size)), device=device), False)
     found = evaluate(model, loader, judge, device=device, progress=True, alone=times_only)
     report(found.speed_line(config.batch_size, task.last_stage))
     return found

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 
 from mgil.datasets.reading.value_range import ValueRange, range_of
-from mgil.engine.input_size import check_input_size, input_size_hw, warn
+from mgil.engine.input_size import check_input_size, warn
 from mgil.engine.prediction.predictor import Model
-from mgil.engine.runtimes.load import chosen_amp, load_networks
-from mgil.engine.runtimes.model import check_fixed_size, device_for, fixed_size_hw
+from mgil.engine.runtimes.predictors import open_predictor
 from mgil.engine.weights.released import fetch_weights
 from mgil.files.flags import from_keywords
 from mgil.files.text import Report
@@ -62,7 +61,10 @@ def load_model(
         options: the task's own, by the names of detect.py's flags. Detection: `conf` (0.25), lowest score that is kept;
             `iou` (0.45), of two boxes of a class that overlap more the lower score goes; `max_det` (1000), boxes kept
             per image; `classes`, keep these class indices only; `agnostic`, boxes suppress each other across classes;
-            `augment`, look at each image at three sizes, once mirrored (.pt only).
+            `augment`, look at each image at three sizes, once mirrored (.pt only). Pose: `detector`, weights whose
+            boxes are looked in, with `conf`, `iou`, `classes` and `max_det` of these; `boxes`, a file or folder of
+            boxes in their place (neither: the whole image is one person); `flip_test`, look at each person mirrored too
+            (.pt only); `joint_thres` (0.02), lowest score of a joint that counts and is drawn.
 
     Returns:
         Call it with an image or several, see `Model.__call__`.
@@ -80,7 +82,7 @@ def load_model(
         return from_keywords(options_of(task.name, "detect"), options)
 
     values = range_of(bits, range)
-    return open_model(weights, str(device), sides_of(imgsz), half, own, report, values, amp)[1]
+    return open_model(weights, str(device), sides_of(imgsz), half, own, report, values, amp, download)[1]
 
 
 def sides_of(imgsz: Any) -> tuple[int, ...]:
@@ -110,6 +112,7 @@ def open_model(
     report: Report,
     values: ValueRange | None = None,
     amp: str = "auto",
+    download: bool = False,
 ) -> tuple[Task, Model]:
     """Load a trained network with the options of its task.
 
@@ -118,20 +121,14 @@ def open_model(
         sides: None, one or two of the input.
         options: Gives them, once the task is known.
         values: What the values of pictures of more than 8 bits mean; None: what they meant in training.
+        download: Fetch weights that the options name, as those of a detector, where they are missing.
 
     Raises:
-        FileNotFoundError, ValueError: As for `load_model`.
+        FileNotFoundError, ValueError, OSError: As for `load_model`.
     """
     check_input_size(sides)
     paths = _paths(weights)
     if not paths:
         raise ValueError("weights: give at least one file")
-    place = device_for(paths, device)
-    amp = chosen_amp(paths, amp, half, place, report)
-    task, model, _, own_values = load_networks(paths, place, half=half, amp="off" if half else amp, report=report)
-    values = values or own_values
-    if sides:
-        check_fixed_size(model, sides, " + ".join(map(str, paths)))
-    own = options(task)
-    size_hw = fixed_size_hw(model) or input_size_hw(sides or (model.imgsz,), model.max_stride, report)
-    return task, Model(task.predictor(model, own, device=place, size_hw=size_hw, half=half), values, report)
+    task, predictor, own_values = open_predictor(paths, device, sides, half, options, report, amp, download)
+    return task, Model(predictor, values or own_values, report)

@@ -34,7 +34,7 @@ from mgil.files.flags import check_foreign
 from mgil.files.fonts import tell_missing_letters
 from mgil.files.text import Report
 from mgil.networks.network import Network
-from mgil.tasks.base import Result, Task
+from mgil.tasks.base import BoxTask, Result, Task
 from mgil.tasks.registry import options_of
 
 BY_FLAG = Advice(*(f"give {flag}, unless the weights learned from the like" for flag in ("--bits {}", "--range {} {}")))
@@ -132,12 +132,17 @@ def _open(config: DetectFlags, weights: Sequence[str], report: Report) -> tuple[
 
     data = None if config.data is None else load_data_config(config.data)
     values = config.values or (data.values if data else None)
-    task, model = open_model(weights, config.device, config.imgsz or (), config.half, own, report, values, config.amp)
+    sides = config.imgsz or ()
+    task, model = open_model(
+        weights, config.device, sides, config.half, own, report, values, config.amp, config.download
+    )
     if config.amp == "auto" and getattr(model.model, "amp", "off") == "bf16":
         report(FOUND_AMX)
     if config.visualize and not isinstance(model.model, Network):
         one = "one file of " if len(weights) > 1 else ""
         raise ValueError(f"--visualize needs {one}PyTorch weights (.pt), whose layers can be looked into")
+    if config.visualize and isinstance(task, BoxTask):
+        raise ValueError(f"--visualize: {source} looks at every person by itself, not at pictures; leave it out")
     if config.track is not None:
         following(model.predictor)
     if data is not None:
@@ -199,7 +204,7 @@ class _Run:
         """Mean times, where the results are, and what was skipped."""
         if self.frames:
             times = [spent / self.frames for spent in self._spent.values()]
-            stages = ("pre-process", "inference", self.task.last_stage)
+            stages = ("pre-process", "inference", self.task.last_stage, *[*self._spent][3:])
             shown = ", ".join(f"{time_ms:.1f}ms {stage}" for time_ms, stage in zip(times, stages, strict=True))
             self.report(f"Speed: {shown} per image at shape (1, 3, {self.last_input_hw[0]}, {self.last_input_hw[1]})")
         if self._live:

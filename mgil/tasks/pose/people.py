@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class People:
         skeleton: What the key points are.
         torso: Indices of the two key points between which PCK's unit is measured (LSP: left shoulder, right hip); None:
             PCK divides by the longer side of the box.
+        crowds: (N,) bool: ignored people who are a crowd, whom any number of results may fit; None: there are none.
         pictures: All M pictures, where a detector may find somebody; None: they are those of the items.
     """
 
@@ -67,6 +68,7 @@ class People:
     skeleton: Skeleton
     head_sizes: np.ndarray | None = None
     torso: tuple[int, int] | None = None
+    crowds: np.ndarray | None = None
     pictures: Pictures | None = None
 
     def __len__(self) -> int:
@@ -76,15 +78,10 @@ class People:
     def rows(self, chosen: np.ndarray) -> People:
         """Those people alone, (n,) indices or (N,) bool."""
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-        return People(
-            [self.image_paths[row] for row in chosen.tolist()],
-            *(getattr(self, name)[chosen] for name in _ARRAYS),
-            image_count=self.image_count,
-            skeleton=self.skeleton,
-            head_sizes=None if self.head_sizes is None else self.head_sizes[chosen],
-            torso=self.torso,
-            pictures=self.pictures,
-        )
+        arrays = {name: getattr(self, name)[chosen] for name in _ARRAYS}
+        known = {name: getattr(self, name) for name in ("head_sizes", "crowds")}
+        arrays |= {name: values[chosen] for name, values in known.items() if values is not None}
+        return replace(self, image_paths=[self.image_paths[row] for row in chosen.tolist()], **arrays)
 
     def content(self) -> dict[str, Any]:
         """See `mgil.tasks.base.Split`."""

@@ -1,0 +1,196 @@
+"""Boxes of people from files: COCO's results json, or YOLO's label files; pictures are known by their names."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mgil.datasets.reading.image_ids import number_of
+from mgil.datasets.reading.image_list import is_image_name
+from mgil.files.paths import find
+from mgil.files.text import Report, printable, to_utf8
+from mgil.tasks.pose.boxes import Boxes
+
+COCO_PERSON = 1  # the category of people
+WEAK = 0.1  # lowest score of a box that may go on a track, as for detectors
+NOBODY = Boxes(np.zeros((0, 4)), np.zeros(0))
+
+
+class FiledBoxes:
+    """See `mgil.tasks.pose.boxes.BoxSource`.
+
+    Args:
+        path: A .json file, a .txt file or a folder of these.
+        joints: K, as lines of YOLO's label files may also hold key points.
+        lowest: Score of a box that counts.
+        classes: Category ids of the json, class indices of label files; None: COCO's person, or class 0.
+        report: Told of pictures that the file says nothing of.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is of no kind that can be read, or no such file.
+    """
+
+    def __init__(self, path: str, joints: int, lowest: float, classes: Sequence[int] | None, report: Report) -> None:
+        self._path, self._joints, self._lowest, self._report = path, joints, lowest, report
+        self._classes = classes
+        found = find(path)
+        if found is None:
+            raise FileNotFoundError(f"--boxes {printable(path)}: no such file or folder")
+        self._json: Mapping[str | int, list[Sequence[float]]] = {}
+        self._folder, self._is_folder = found, os.path.isdir(found)
+        if not self._is_folder and found.lower().endswith(".json"):
+            self._json = read_results(found, classes)
+        elif not self._is_folder and not found.lower().endswith(".txt"):
+            raise ValueError(
+                f"--boxes {printable(path)}: give a .json with COCO results, a YOLO label .txt or a folder of these"
+            )
+        self._is_json = found.lower().endswith(".json") and not self._is_folder
+        self._told = False
+
+    def __call__(self, images: Sequence[np.ndarray], paths: Sequence[str], weak: bool) -> list[Boxes]:
+        """See `mgil.tasks.pose.boxes.BoxSource`."""
+        lowest = min(self._lowest, WEAK) if weak else self._lowest
+        found = []
+        for image, path in zip(images, paths, strict=True):
+            boxes = self._boxes(path, image.shape[0], image.shape[1])
+            if boxes is None:
+                self._tell(path)
+                boxes = NOBODY
+            found.append(boxes.rows(boxes.scores >= lowest))
+        return found
+
+    def _boxes(self, path: str, height: int, width: int) -> Boxes | None:
+        """Those of a picture; None where the file does not know it."""
+        if os.path.exists(path) and not is_image_name(path):
+            raise ValueError(
+                f"--boxes {printable(self._path)}: boxes go by the names of pictures, {printable(path)} is none; "
+                "--detector finds people in videos"
+            )
+        stem = os.path.splitext(os.path.basename(path))[0]
+        if self._is_json:
+            number = number_of(path)
+            rows = self._json.get(stem)
+            if rows is None and number is not None:
+                rows = self._json.get(number)
+            if rows is None:
+                return None
+            table = np.array(rows, np.float64).reshape(-1, 5)
+            corners = np.concatenate((table[:, :2], table[:, :2] + table[:, 2:4]), axis=1)
+            return Boxes(corners, table[:, 4])
+        label = os.path.join(self._folder, f"{stem}.txt") if self._is_folder else self._folder
+        if not os.path.isfile(label) or os.path.splitext(os.path.basename(label))[0] != stem:
+            return None
+        return read_labels(label, self._joints, self._classes, height, width)
+
+    def _tell(self, path: str) -> None:
+        if not self._told:
+            self._report(
+                f"--boxes {printable(self._path)} says nothing of {printable(path)}: nobody is looked for there, and "
+                "so in other pictures that it does not name"
+            )
+        self._told = True
+
+
+def read_results(path: str, categories: Sequence[int] | None) -> dict[str | int, list[Sequence[float]]]:
+    """Read a detector's results as COCO has them.
+
+    Args:
+        path: A json: a list of entries with image_id (or file_name), category_id, bbox and score.
+        categories: Ids that count; None: 1, or the only one that the file has.
+
+    Returns:
+        Left, top, width, height and score of each box by the stem of the picture's name, or by its number.
+
+    Raises:
+        ValueError: It is no such file; names it and the entry.
+    """
+    shown = f"--boxes {printable(path)}"
+    try:
+        content = json.loads(to_utf8(Path(path).read_bytes()))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{shown}: not valid JSON ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(content, list):
+        hint = "this is a data set's" if isinstance(content, dict) and "annotations" in content else "this is none"
+        raise ValueError(f"{shown}: give COCO results, a list of image_id, category_id, bbox and score; {hint}")
+    entries = [_entry(entry, f"{shown}, entry {index}") for index, entry in enumerate(content)]
+    present = {category for _, category, _ in entries}
+    kept = set(categories) if categories is not None else {COCO_PERSON} if len(present) > 1 else present
+    if entries and not kept & present:
+        has = ", ".join(map(str, sorted(present)[:10]))
+        raise ValueError(f"{shown}: its categories are {has}, none is {' or '.join(map(str, sorted(kept)))}; --classes")
+    found: dict[str | int, list[Sequence[float]]] = {}
+    for picture, category, row in entries:
+        rows = found.setdefault(picture, [])
+        if category in kept:
+            rows.append(row)
+    return found
+
+
+def _entry(entry: Any, where: str) -> tuple[str | int, int, Sequence[float]]:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: no mapping of image_id, category_id, bbox and score")
+    name, number = entry.get("file_name"), entry.get("image_id")
+    picture = name if isinstance(name, str) else number
+    if isinstance(picture, str):
+        picture = os.path.splitext(os.path.basename(picture))[0]
+        picture = picture if isinstance(name, str) or not picture.isascii() or not picture.isdigit() else int(picture)
+    elif type(picture) is not int:
+        raise ValueError(f"{where}: no image_id and no file_name")
+    category, box, score = entry.get("category_id", COCO_PERSON), entry.get("bbox"), entry.get("score", 1.0)
+    if type(category) is not int:
+        raise ValueError(f"{where}: category_id {category!r:.60} is no whole number")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        raise ValueError(f"{where}: bbox {box!r:.60} is not left, top, width and height")
+    if not _is_number(score):
+        raise ValueError(f"{where}: score {score!r:.60} is no number")
+    return picture, category, (*map(float, box), float(score))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def read_labels(path: str, joints: int, classes: Sequence[int] | None, height: int, width: int) -> Boxes:
+    """Read a YOLO label file: lines of class, centre x, y, width, height in 0..1, then a score or key points, or both.
+
+    Args:
+        path: The file.
+        joints: K, so that columns of key points (2 or 3 each) are told from a score.
+        classes: That count; None: 0.
+        height: Of the picture in pixels.
+        width: Of the picture in pixels.
+
+    Raises:
+        ValueError: A line that is none; names the file and the line.
+    """
+    kept = {0} if classes is None else set(classes)
+    counts = {5 + each * joints: each * joints for each in (0, 2, 3)}  # columns without a score, and of key points
+    rows = []
+    text = to_utf8(Path(path).read_bytes()).decode("utf-8", "replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        where = f"--boxes {printable(path)}, line {number}"
+        try:
+            values = [float(word) for word in line.split()]
+        except ValueError as error:
+            raise ValueError(f"{where}: {printable(line[:60])!r} are no numbers") from error
+        if not values:
+            continue
+        if len(values) not in counts and len(values) - 1 not in counts:
+            raise ValueError(
+                f"{where}: {len(values)} columns; a line is class x y w h, then {joints} key points or none, then a "
+                "score or none"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"{where}: {printable(line[:60])!r} are no numbers")
+        score = 1.0 if len(values) in counts else values[-1]
+        if values[0] in kept:
+            rows.append([*values[1:5], score])
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    middles, halves = table[:, :2] * (width, height), table[:, 2:4] * (width, height) / 2
+    return Boxes(np.concatenate((middles - halves, middles + halves), axis=1), table[:, 4])

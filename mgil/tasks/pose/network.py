@@ -1,0 +1,145 @@
+"""The network: a host, transposed convolutions where its map is small, and SimCC's head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mgil.block.flie import FLIE
+from mgil.files.class_names import places_in, rows_by_name
+from mgil.networks.folding import folded
+from mgil.networks.hosts import build_host, host_config
+from mgil.networks.limits import MOST_CLASSES, check_parameters
+from mgil.networks.network import Network
+from mgil.tasks.pose.config import guessed_skeleton, load_architecture, split_at
+from mgil.tasks.pose.head import SimCCHead, enlarge
+from mgil.tasks.pose.simcc import averaged, decode, flipped
+from mgil.tasks.pose.skeleton import Skeleton, skeleton_from
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB
+MOST_INPUT_PX = 1024
+
+
+class PoseNetwork(Network):
+    """Finds the joints of one person in a square crop.
+
+    Attributes:
+        host: From the picture to features.
+        neck: From these to features of stride 4; nothing where they have it.
+        head: From features to logits over bins.
+        decoded: Calls give (B, K, 3), see `mgil.tasks.pose.simcc.decode`, in place of logits; for exported files.
+    """
+
+    def __init__(self, architecture: Mapping[str, Any], names: Sequence[str], imgsz: int) -> None:
+        super().__init__()
+        self.architecture = load_architecture(architecture)
+        self.names, self.imgsz, self.decoded = tuple(names), imgsz, False
+        source = self.architecture["source"]
+        if not 1 <= len(self.names) <= MOST_CLASSES:
+            raise ValueError(f"{source}: {len(self.names)} key points, must be 1 to {MOST_CLASSES}")
+        if not 1 <= imgsz <= MOST_INPUT_PX:
+            raise ValueError(f"{source}: an input of {imgsz} px; SimCC's classes are made for 1 to {MOST_INPUT_PX} px")
+        with torch.device("meta"):  # takes no memory
+            check_parameters(nn.ModuleList(self._parts()), source)
+        self.host, self.neck, self.head = self._parts()
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        if self.architecture["skeleton"] is None:
+            self.skeleton = guessed_skeleton(self.names)
+
+    def _parts(self) -> tuple[nn.Module, nn.Module, SimCCHead]:
+        config = host_config(self.architecture, self.architecture["source"])
+        host: Any = build_host(config, self.architecture["source"])
+        self.max_stride = host.max_stride
+        neck, channels, stride = nn.Identity(), host.channels[-1], host.strides[-1]
+        if self.architecture["upsample"] == "deconv":
+            neck, channels, stride = enlarge(channels, stride)
+        side = -(-self.imgsz // stride)
+        maps = self.architecture["head_maps"]
+        return host, neck, SimCCHead(channels, len(self.names), side, self.imgsz * self.split, maps)
+
+    @property
+    def split(self) -> int:
+        """Bins of a pixel."""
+        return split_at(self.architecture["split"], self.imgsz)
+
+    @property
+    def gaussian(self) -> bool:
+        """Learns Gaussians over the bins (SimCC*)."""
+        return self.architecture["gaussian"]
+
+    @property
+    def bins(self) -> str:
+        """How the axes are cut, see `mgil.tasks.pose.simcc`."""
+        return self.architecture["simcc_bins"]
+
+    @property
+    def crop(self) -> str:
+        """How the crops that it sees are made: `linear` or `area`."""
+        return self.architecture["crop"]
+
+    @crop.setter
+    def crop(self, how: str) -> None:
+        self.architecture["crop"] = how
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """What its key points are."""
+        return skeleton_from(self.architecture["skeleton"])
+
+    @skeleton.setter
+    def skeleton(self, skeleton: Skeleton) -> None:
+        self.architecture["skeleton"] = skeleton.plain()
+
+    @property
+    def rows(self) -> Sequence[nn.Module]:
+        """The parts of the host, the neck, the head."""
+        parts = [*self.host.children(), *self.neck.children()]
+        return [*(part for part in parts if any(True for _ in part.parameters())), self.head]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map crops (B, 3, S, S), RGB in 0..1, to logits (B, 2, K, n), x axis first; n is S times `split`."""
+        features = self.host((x - self.mean) / self.std)
+        logits = self.head(self.neck(features[-1]))
+        return self.decode(logits) if self.decoded else logits
+
+    def decode(self, logits: Tensor) -> Tensor:
+        """The likeliest places, (B, K, 3), see `mgil.tasks.pose.simcc.decode`."""
+        return decode(logits, self.split, self.gaussian, self.bins)
+
+    def with_mirrored(self, logits: Tensor, mirrored: Tensor) -> Tensor:
+        """Logits of pictures, with what those of the mirrored pictures say."""
+        turned = flipped(mirrored, self.skeleton.flip, self.split, self.bins)
+        return averaged(logits, turned, self.gaussian)
+
+    def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
+        """The rows of the head that are a key point's, in the order of the names."""
+        rows: list[int | None] = list(rows_by_name(names, self.names)) if len(names) == len(self.names) else []
+        rows = rows or [place if place >= 0 else None for place in places_in(names, self.names)]
+        return self.head.in_joint_order(state_dict, "head.", rows, len(names))
+
+    @torch.no_grad()
+    def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> PoseNetwork:
+        """A copy for inference: BatchNorm folded, blocks re-parameterised; the outputs are the same."""
+        twin = folded(self, convert)
+        assert isinstance(twin, PoseNetwork)
+        return twin
+
+
+def build_pose(architecture: str | Path | Mapping[str, Any], names: Sequence[str], imgsz: int) -> PoseNetwork:
+    """Build a network for key points.
+
+    Args:
+        architecture: Name or path of a YAML (simcc-hrnet-w32-mgil.yaml), or a mapping already read.
+        names: Key points.
+        imgsz: Side of the crops in pixels.
+
+    Raises:
+        FileNotFoundError: No such model.
+        ValueError: A wrong YAML; the message names file and key.
+    """
+    return PoseNetwork(load_architecture(architecture), names, imgsz)

@@ -1,0 +1,223 @@
+"""People found in one image, with their key points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mgil.files.found import box_columns, count_text, cut_out, folder_name, label_text, with_tracks
+from mgil.files.packages import import_package
+from mgil.tasks.pose.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import pandas
+
+TABLE_COLUMNS = ("Prediction", "Confidence", "xmin", "ymin", "xmax", "ymax", "Key Points")
+PERSON = "person"  # the only class
+# What others' results have, and what takes its place here.
+ELSEWHERE = {
+    **dict.fromkeys(("boxes", "xyxy", "bbox"), "boxes_xyxy, scores and track_ids"),
+    **dict.fromkeys(("key_points", "kpts", "pose"), "keypoints"),
+    **dict.fromkeys(("render", "show", "display"), "plot()"),
+    **dict.fromkeys(("ims", "imgs", "orig_img"), "image"),
+    "pandas": "to_pandas()",
+}
+
+
+@dataclass(frozen=True)
+class PoseResults:
+    """People of one image, best score first, in pixels of the image as it was given.
+
+    Attributes:
+        boxes_xyxy: (n, 4) float32: left, top, right, bottom, edges: the first pixel covers 0 to 1.
+        box_scores: (n,) float32, 0..1, of the boxes; 1 where nobody gave a score.
+        keypoints: (n, K, 3) float32: x, y of each joint, where the middle of the first pixel is 0, and its score, 0..1.
+            Joints may lie beyond the box, and beyond the image.
+        skeleton: What the K key points are: names, limbs.
+        image: (H, W, 3) uint8 RGB, the image itself.
+        joint_threshold: A joint whose score is not above this is not drawn, and does not count for the person's.
+        path: The file it came from, or a made-up name for an image that came from memory.
+        speed: Milliseconds spent on this image: `preprocess`, `inference`, `decode`, and `detector` where there is one.
+        input_hw: Height and width in pixels of what the network saw of each person.
+        names: Class names: people alone.
+        track_ids: (n,) int64, from 1: who these are, where they are followed through a video; None elsewhere.
+        trails: For each of them (k, 2) float32, the centres of the boxes in the last second, oldest first.
+    """
+
+    boxes_xyxy: np.ndarray
+    box_scores: np.ndarray
+    keypoints: np.ndarray
+    skeleton: Skeleton
+    image: np.ndarray
+    joint_threshold: float = 0.0
+    path: str = ""
+    speed: dict[str, float] = field(default_factory=dict)
+    input_hw: tuple[int, int] = (0, 0)
+    names: tuple[str, ...] = (PERSON,)
+    track_ids: np.ndarray | None = None
+    trails: tuple[np.ndarray, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    def __str__(self) -> str:
+        image, seen = (f"{height}x{width}" for height, width in (self.image.shape[:2], self.input_hw))
+        return f"{self.path or 'image'}: {image} pixels, people seen at {seen}: {self.text()}"
+
+    def __repr__(self) -> str:
+        return f"<PoseResults {self}>"
+
+    @property
+    def scores(self) -> np.ndarray:
+        """(n,) float32, 0..1: the box's score times the mean score of the joints that score above the threshold."""
+        return person_scores(self.box_scores, self.keypoints[..., 2], self.joint_threshold)
+
+    @property
+    def classes(self) -> np.ndarray:
+        """(n,) int64: all are people, 0."""
+        return np.zeros(len(self), np.int64)
+
+    def text(self) -> str:
+        """How many people, with the numbers of those that are followed."""
+        return count_text(self.classes, self.names, self.track_ids) or "(nobody)"
+
+    def followed(self, rows: np.ndarray, track_ids: np.ndarray, trails: tuple[np.ndarray, ...]) -> PoseResults:
+        """Those rows alone, as people who are followed; see `mgil.tasks.base.Followable`."""
+        return replace(
+            self,
+            boxes_xyxy=self.boxes_xyxy[rows],
+            box_scores=self.box_scores[rows],
+            keypoints=self.keypoints[rows],
+            track_ids=track_ids,
+            trails=tuple(trails),
+        )
+
+    def plot(self, line_width: int | None = None, labels: bool = True, confidences: bool = True) -> np.ndarray:
+        """Draw the people.
+
+        Args:
+            line_width: Of boxes and limbs in pixels of the drawn picture; None chooses by its size. Small people have
+                thinner limbs.
+            labels: Write what they are, and before that the numbers of those that are followed.
+            confidences: Write scores after that.
+
+        Returns:
+            (H', W', 3) uint8 RGB; an image whose long side is below 480 pixels is enlarged a whole number of times.
+        """
+        from mgil.tasks.pose.draw import draw_people
+
+        return draw_people(
+            self.image,
+            self.keypoints,
+            self.skeleton,
+            line_width,
+            self.joint_threshold,
+            None if self._is_whole_image() else self.boxes_xyxy,
+            self._labels(confidences) if labels else None,
+            colours=self.classes if self.track_ids is None else self.track_ids,
+            trails=self.trails,
+        )
+
+    def draw(self, line_width: int | None, labels: bool, confidences: bool) -> np.ndarray:
+        """See `plot`."""
+        return self.plot(line_width, labels, confidences)
+
+    def save(self, path: str | Path) -> Path:
+        """Write `plot()` into a file, in the format of its suffix.
+
+        Raises:
+            ValueError: A suffix that names no format that can be written.
+            OSError: The file cannot be written.
+        """
+        from mgil.files.image_file import save_image
+
+        return save_image(path, self.plot())
+
+    def crop(self) -> list[np.ndarray]:
+        """Cut out the people: for each box the (h, w, 3) uint8 RGB pixels that it touches, not enlarged."""
+        return cut_out(self.image, self.boxes_xyxy)
+
+    def named_crops(self) -> list[tuple[str, np.ndarray]]:
+        """`crop()` with a folder's name for each."""
+        return [(folder_name(self.names[0]), crop) for crop in self.crop()]
+
+    def label_lines(self, with_scores: bool) -> str:
+        """YOLO-pose's lines `class x y w h`, then `x y score` of each joint, then `[score] [track]`.
+
+        Places and sizes are fractions of the image; a joint beyond it is moved to its border.
+        """
+        height, width = self.image.shape[:2]
+        joints = self.keypoints.astype(np.float64) / (width, height, 1)
+        joints[..., :2] = joints[..., :2].clip(0, 1)
+        columns = [
+            self.classes,
+            *box_columns(self.boxes_xyxy, (height, width)),
+            *joints.reshape(len(self), 3 * len(self.skeleton)).T,
+        ]
+        return label_text([*columns, self.scores] if with_scores else columns, self.track_ids)
+
+    def table_rows(self) -> list[list[Any]]:
+        """Class, score and corners of each box, `x y score` of all joints in one cell, and the number of a track."""
+        rows = [
+            [
+                self.names[0],
+                f"{score:.2f}",
+                *(f"{value:.2f}" for value in box),
+                " ".join(f"{x:.2f} {y:.2f} {sure:.3f}" for x, y, sure in joints),
+            ]
+            for box, score, joints in zip(self.boxes_xyxy, self.scores, self.keypoints, strict=True)
+        ]
+        return with_tracks(rows, self.track_ids)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row a person: xmin, ymin, xmax, ymax, confidence, class, name, then {joint}_x, _y and _score [, track].
+
+        Raises:
+            MissingPackage: The package pandas is not installed; a ValueError.
+        """
+        frame = import_package("pandas").DataFrame
+        columns: dict[str, Any] = dict(
+            zip(("xmin", "ymin", "xmax", "ymax"), self.boxes_xyxy.T.astype(np.float64), strict=True)
+        )
+        columns |= {"confidence": self.scores.astype(np.float64), "class": self.classes}
+        columns |= {"name": [self.names[0]] * len(self)}
+        for index, joint in enumerate(self.skeleton.names):
+            values = self.keypoints[:, index].T.astype(np.float64)
+            columns |= dict(zip((f"{joint}_x", f"{joint}_y", f"{joint}_score"), values, strict=True))
+        table: pandas.DataFrame = frame(columns | ({} if self.track_ids is None else {"track": self.track_ids}))
+        return table
+
+    def to_supervision(self) -> Any:
+        """The people as `supervision.KeyPoints`; see `mgil.tasks.pose.supervised.as_supervision`."""
+        from mgil.tasks.pose.supervised import as_supervision
+
+        return as_supervision(self)
+
+    def _is_whole_image(self) -> bool:
+        height, width = self.image.shape[:2]
+        return self.track_ids is None and len(self) == 1 and self.boxes_xyxy[0].tolist() == [0, 0, width, height]
+
+    def _labels(self, confidences: bool) -> Sequence[str]:
+        name = " ".join(self.names[0].split())  # one line, whatever the name holds
+        texts = [f"{name} {score:.2f}" if confidences else name for score in self.scores]
+        if self.track_ids is None:
+            return texts
+        return [f"#{track_id} {text}" for track_id, text in zip(self.track_ids, texts, strict=True)]
+
+    if not TYPE_CHECKING:  # which shall go on to know what there is
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what takes the place of a name of others' results; AttributeError always."""
+            hint = f": {ELSEWHERE[name]}" if name in ELSEWHERE else ""
+            raise AttributeError(f"results have no {name}{hint}")
+
+
+def person_scores(box_scores: np.ndarray, joint_scores: np.ndarray, threshold: float) -> np.ndarray:
+    """(n,) the boxes' scores times the mean of those of the (n, K) joint scores above the threshold; 0 without any."""
+    counted = joint_scores > threshold
+    sums = np.where(counted, joint_scores, 0).sum(axis=1)
+    return (box_scores * sums / np.maximum(counted.sum(axis=1), 1)).astype(np.float32)
