@@ -112,7 +112,7 @@ def _limb(canvas: Canvas, person: Placed, part: str, start: str, end: str, radii
 
 def _draw_torso(canvas: Canvas, person: Placed) -> None:
     """The shirt between shoulders and hips, thick enough to be seen from the side, and the trousers' upper end."""
-    hips, shoulders = (tuple(person.at(f"{side}_{joint}") for side, _ in SIDES) for joint in ("hip", "shoulder"))
+    hips, shoulders = ((person.at(f"left_{joint}"), person.at(f"right_{joint}")) for joint in ("hip", "shoulder"))
     middle = person.origin
     canvas.capsule(person.number("pelvis"), *hips, (person.width(64), person.width(64)))
     torso = person.number("torso")
