@@ -13,6 +13,21 @@ from mgil.tasks.pose.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """The M pictures of a split, those without anybody too.
+
+    Attributes:
+        paths: M.
+        sizes_hw: (M, 2) pixels.
+        ids: (M,) int64 numbers, as COCO's json has them.
+    """
+
+    paths: Sequence[str]
+    sizes_hw: np.ndarray
+    ids: np.ndarray
+
+
+@dataclass(frozen=True)
 class People:
     """People of M pictures; an item is one person in one picture, to be cropped.
 
@@ -37,6 +52,7 @@ class People:
         torso: Indices of the two key points between which PCK's unit is measured (LSP: left shoulder, right hip); None:
             PCK divides by the longer side of the box.
         crowds: (N,) bool: ignored people who are a crowd, whom any number of results may fit; None: there are none.
+        pictures: All M pictures, where a detector may find somebody; None: they are those of the items.
     """
 
     image_paths: Sequence[str]
@@ -53,6 +69,7 @@ class People:
     head_sizes: np.ndarray | None = None
     torso: tuple[int, int] | None = None
     crowds: np.ndarray | None = None
+    pictures: Pictures | None = None
 
     def __len__(self) -> int:
         """N."""
@@ -73,6 +90,14 @@ class People:
             "people": int((~self.found & ~self.ignored).sum()),
             "labels": digest_of(*(getattr(self, name) for name in _ARRAYS)),
         }
+
+
+def pictures_of(people: People) -> Pictures:
+    """The pictures of a split."""
+    if people.pictures is not None:
+        return people.pictures
+    ids, rows = np.unique(people.image_ids, return_index=True)
+    return Pictures([people.image_paths[row] for row in rows.tolist()], people.sizes_hw[rows], ids)
 
 
 def trainable(people: People) -> np.ndarray:

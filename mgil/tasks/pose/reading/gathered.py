@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mgil.datasets.reading.path_list import PathList
-from mgil.tasks.pose.people import People
+from mgil.tasks.pose.people import People, Pictures
 from mgil.tasks.pose.skeleton import Skeleton
 
 # Of the box: what COCO's people fill of theirs in the mean (0.52 to 0.54), where nobody has measured the person.
@@ -99,26 +99,29 @@ class Gathered:
         self.notes["people without key points"] += not crowd and not labelled.any()
         return ""
 
-    def people(self, skeleton: Skeleton, torso: tuple[int, int] | None, with_heads: bool = False) -> People:
+    def people(self, skeleton: Skeleton, torso: tuple[int, int] | None) -> People:
         """The split, its people in the order of their pictures."""
+        heads = np.array(self.heads, np.float64)
         count = len(self.images)
         images = np.array(self.images, np.int64)
         order = np.argsort(images, kind="stable")
         images = images[order]
+        sizes_hw, ids = np.array(self.sizes_hw, np.int64).reshape(-1, 2), np.array(self.image_ids, np.int64)
         return People(
             image_paths=PathList([self.image_paths[image] for image in images.tolist()]),
-            sizes_hw=np.array(self.sizes_hw, np.int64).reshape(-1, 2)[images],
+            sizes_hw=sizes_hw[images],
             boxes=np.array(self.boxes, np.float64).reshape(-1, 4)[order],
             key_points=np.array(self.points, np.float64).reshape(count, self.count, 3)[order],
             areas=np.array(self.areas, np.float64)[order],
             scores=np.ones(count),
             found=np.zeros(count, bool),
             ignored=np.array(self.ignored, bool)[order],
-            image_ids=np.array(self.image_ids, np.int64)[images],
+            image_ids=ids[images],
             image_count=len(self.image_paths),
             skeleton=skeleton,
-            head_sizes=np.array(self.heads, np.float64)[order] if with_heads else None,
+            head_sizes=None if np.isnan(heads).all() else heads[order],
             torso=torso,
+            pictures=Pictures(PathList(self.image_paths), sizes_hw, ids),
         )
 
 
