@@ -12,8 +12,9 @@ from mgil.files.yaml_file import read_yaml_mapping
 from mgil.networks import hosts
 from mgil.networks.limits import check_content
 from mgil.tasks.pose.crops import CROPS
+from mgil.tasks.pose.reading.known_points import flip_of, limbs_of, sigmas_of
 from mgil.tasks.pose.simcc import BINS
-from mgil.tasks.pose.skeleton import COCO_NAMES, Skeleton, checked
+from mgil.tasks.pose.skeleton import Skeleton, checked
 
 FOLDER = shipped("models")
 PATTERN = "simcc-*.yaml"
@@ -102,18 +103,5 @@ def split_at(splits: Mapping[int, int], imgsz: int) -> int:
 
 
 def guessed_skeleton(names: Sequence[str]) -> Skeleton:
-    """What key points are whose data set says their names alone: left and right change places in a mirrored picture."""
-    places = {name: index for index, name in enumerate(names)}
-    flip = []
-    for index, name in enumerate(names):
-        for one, other in (("left", "right"), ("right", "left")):
-            if name.startswith(one):
-                index = places.get(other + name.removeprefix(one), index)
-        flip.append(index)
-    return checked(names, flip, _SIGMAS if tuple(names) == COCO_NAMES else [min(1 / len(names), 0.1)] * len(names), [])
-
-
-_SIGMAS = (
-    *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062),
-    *(0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
-)
+    """What key points are whose data set says their names alone: what is known of such names."""
+    return checked(names, flip_of(names), sigmas_of(names), limbs_of(names))

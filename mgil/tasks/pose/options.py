@@ -114,3 +114,6 @@ class PredictOptions:
         """Raise ValueError for flags that exclude each other."""
         if self.detector is not None and self.boxes is not None:
             raise ValueError("--detector and --boxes: people come from one of them; leave the other out")
+
+
+OPTIONS = {"train": TrainOptions, "val": ValOptions, "detect": PredictOptions}
