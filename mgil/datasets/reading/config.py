@@ -127,9 +127,7 @@ def load_data_config(path: str | Path) -> DataConfig:
     yaml_path = find_data_yaml(path)
     content = _read_mapping(yaml_path)
     generate = _read_generate(content.get("generate"), yaml_path)
-    root = _read_root(content, yaml_path)
-    if generate is not None:
-        root = GENERATED[generate][0](root)
+    root = _read_root(content, yaml_path, generate)
     sources = {split: _read_split(content.get(split), split, root, yaml_path) for split in SPLITS}
     if not any(sources.values()):
         raise ValueError(f"{yaml_path}: gives neither train, val nor test")
@@ -239,14 +237,15 @@ def _read_values(content: dict[str, Any], yaml_path: Path) -> ValueRange | None:
         raise ValueError(f"{yaml_path}: {error}") from error
 
 
-def _read_root(content: dict[str, Any], yaml_path: Path) -> Path:
+def _read_root(content: dict[str, Any], yaml_path: Path, generate: str | None) -> Path:
     value = content.get("path")
     if value is None:
         value = "."
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError(f"{yaml_path}: path {value!r} is not the name of a folder")
     found = find(value, (str(yaml_path.parent), ""))
-    return Path(os.path.abspath(found or yaml_path.parent / Path(os.path.expandvars(value)).expanduser()))
+    root = Path(os.path.abspath(found or yaml_path.parent / Path(os.path.expandvars(value)).expanduser()))
+    return root if generate is None else GENERATED[generate][0](root)
 
 
 def _read_split(value: Any, split: str, root: Path, yaml_path: Path) -> tuple[str, ...]:

@@ -170,13 +170,16 @@ def train_config(task: str = DEFAULT_TASK) -> type[TrainFlags]:
         ValueError: There is no such task.
     """
     options = options_of(task, "train")
-    own = getattr(options, "default_data", None)
-    attributes: dict[str, Any] = {"task": task}
-    if own:
-        described = flags(TrainFlags)
-        attributes |= {"data": flag(own, help=next(its.help for item, its in described if item.name == "data"))}
-        attributes["__annotations__"] = {"data": str}
-    return combined(TrainFlags, options, **attributes)
+    return combined(_with_data(getattr(options, "default_data", "")), options, task=task)
+
+
+def _with_data(name: str) -> type[TrainFlags]:
+    """The flags above with another data set as default; the same for no name."""
+    if not name:
+        return TrainFlags
+    text = next(its.help for item, its in flags(TrainFlags) if item.name == "data")
+    body = {"__doc__": TrainFlags.__doc__, "__module__": __name__, "__annotations__": {"data": str}}
+    return dataclass(frozen=True)(type("TrainFlags", (TrainFlags,), {**body, "data": flag(name, help=text)}))
 
 
 def config_from_dict(values: dict[str, Any]) -> TrainFlags:

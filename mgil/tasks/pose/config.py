@@ -103,5 +103,5 @@ def split_at(splits: Mapping[int, int], imgsz: int) -> int:
 
 
 def guessed_skeleton(names: Sequence[str]) -> Skeleton:
-    """What key points are whose data set says their names alone: what is known of such names."""
+    """What is known of key points whose data set says their names alone."""
     return checked(names, flip_of(names), sigmas_of(names), limbs_of(names))

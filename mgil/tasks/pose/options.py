@@ -116,4 +116,9 @@ class PredictOptions:
             raise ValueError("--detector and --boxes: people come from one of them; leave the other out")
 
 
-OPTIONS = {"train": TrainOptions, "val": ValOptions, "detect": PredictOptions}
+@dataclass(frozen=True)
+class ExportOptions:
+    """Pose has no flags of export: a file gives joints."""
+
+
+OPTIONS = {"train": TrainOptions, "val": ValOptions, "detect": PredictOptions, "export": ExportOptions}

@@ -1,0 +1,179 @@
+"""Pose, as the engine sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mgil.datasets.reading.config import DataConfig
+from mgil.files.recipe import Recipe
+from mgil.files.text import Report
+from mgil.tasks.base import Average, Finder, Followable, Loading, Task
+from mgil.tasks.pose.batches import PersonLoader, PoseComposer
+from mgil.tasks.pose.config import guessed_skeleton, load_architecture
+from mgil.tasks.pose.finding import finder_of, pictures_of, with_found
+from mgil.tasks.pose.judge import PoseJudge, notes_on_flip_test
+from mgil.tasks.pose.network import PoseNetwork, build_pose
+from mgil.tasks.pose.options import ExportOptions, PredictOptions, TrainOptions, ValOptions
+from mgil.tasks.pose.people import People, trainable
+from mgil.tasks.pose.pictures import draw_crops, draw_people_labels
+from mgil.tasks.pose.predictor import PosePredictor
+from mgil.tasks.pose.reading.load import read_people
+from mgil.tasks.pose.reading.skeleton import as_key_points
+from mgil.tasks.pose.recipe import FINETUNE, SMALL, PoseRecipe
+from mgil.tasks.pose.report import FINAL_TABLE
+from mgil.tasks.pose.results import TABLE_COLUMNS
+from mgil.tasks.pose.saving import evaluation_files
+from mgil.tasks.pose.scores import METRICS
+from mgil.tasks.pose.simcc import SimCCLoss
+
+
+class PoseTask:
+    """See `mgil.tasks.base.Task`."""
+
+    name = "pose"
+    recipe: type[Recipe] = PoseRecipe
+    default_cfg = "simcc-small-mgil.yaml"
+    default_imgsz = 64
+    metrics: tuple[str, ...] = METRICS
+    plotted: tuple[str, ...] = ("AP", "AP50", "AP75", "AR", "PCK")
+    last_stage = "decode"
+    speed_options: Mapping[str, Any] = {}
+    table_columns: tuple[str, ...] = TABLE_COLUMNS
+    final_table = FINAL_TABLE
+
+    def adapted(self, data: DataConfig, options: TrainOptions | ValOptions) -> DataConfig:
+        """What has names here are the key points."""
+        return as_key_points(data)
+
+    def read(self, data: DataConfig, split: str, *, strict: bool, report: Report) -> People:
+        """People with key points."""
+        return read_people(data, split, strict=strict, report=report)
+
+    def composer(
+        self, split: People, recipe: PoseRecipe, imgsz: int, stride: int, options: TrainOptions
+    ) -> PoseComposer:
+        """Augmented crops of everybody who has a labelled joint."""
+        return PoseComposer(split.rows(trainable(split)), recipe, imgsz, options.crop)
+
+    def eval_loader(
+        self, split: People, imgsz: int, model: Any, options: TrainOptions | ValOptions, loading: Loading
+    ) -> PersonLoader:
+        """Crops of people, as the network was trained on them unless --crop says otherwise."""
+        if loading.reduced:
+            raise ValueError("--reduced-jpeg: people are cut out of whole pictures; leave it out")
+        return PersonLoader(split, imgsz, options.crop or model.crop, loading)
+
+    def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
+        """Ours for small sets, and for weights that are trained on."""
+        return FINETUNE if finetune else SMALL
+
+    def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> PoseNetwork:
+        """A SimCC network."""
+        return build_pose(architecture, names, imgsz)
+
+    def check_architecture(self, name: str) -> None:
+        """Read a YAML of models/."""
+        load_architecture(name)
+
+    def prepare(
+        self,
+        model: PoseNetwork,
+        split: People,
+        recipe: PoseRecipe,
+        imgsz: int,
+        seed: int,
+        options: TrainOptions,
+        loaded: bool,
+        report: Report,
+    ) -> None:
+        """The network keeps what its key points are and how its crops were taken."""
+        model.skeleton = split.skeleton
+        model.crop = options.crop
+
+    def loss(
+        self,
+        model: PoseNetwork,
+        recipe: PoseRecipe,
+        imgsz: int,
+        options: TrainOptions,
+        average: Average | None = None,
+    ) -> SimCCLoss:
+        """Distance of distributions over bins."""
+        sigma = recipe.sigma if model.gaussian else None
+        return SimCCLoss(model.split, smoothing=recipe.smoothing, sigma=sigma, bins=model.bins)
+
+    def item_weights(self, split: People, scores: Any, options: TrainOptions) -> np.ndarray | None:
+        """Each person once."""
+        return None
+
+    def draw_labels(self, split: People, names: Sequence[str], path: Path) -> None:
+        """How often each key point is labelled, how large people are, and where their joints lie."""
+        draw_people_labels(split, path)
+
+    def draw_batch(self, images: Tensor, targets: Tensor, names: Sequence[str], path: Path) -> None:
+        """A grid of crops with their key points."""
+        draw_crops(images, targets, guessed_skeleton(names), path)
+
+    def judge(
+        self,
+        model: nn.Module,
+        split: People,
+        data: DataConfig,
+        options: TrainOptions | ValOptions,
+        pictures: Path | None = None,
+    ) -> PoseJudge:
+        """OKS AP and PCK; training judges by val.py's defaults."""
+        own = options if isinstance(options, ValOptions) else ValOptions()
+        return PoseJudge(model, split, data, own, pictures)
+
+    def outputs(self, split: People, options: TrainOptions | ValOptions, stem: str) -> list[str]:
+        """Tables, pictures, and what --save-txt and --save-json ask for, which training does not have."""
+        return evaluation_files(split, options if isinstance(options, ValOptions) else ValOptions(), stem)
+
+    def evaluation_notes(self, model: nn.Module, source: str) -> list[str]:
+        """An exported file has no flip test."""
+        return notes_on_flip_test(model, source)
+
+    def pooled(self, models: Sequence[nn.Module], sources: Sequence[str]) -> nn.Module:
+        """Not of poses."""
+        raise ValueError(f"--weights {' '.join(sources)}: poses are found by one network; give one file")
+
+    def finder(self, options: ValOptions | PredictOptions) -> Finder | None:
+        """The detector of --detector."""
+        return finder_of(options)
+
+    def pictures(self, split: People) -> Sequence[str]:
+        """Pictures with people."""
+        return pictures_of(split)
+
+    def with_found(self, split: People, found: Iterable[tuple[str, Followable]], source: str, report: Report) -> People:
+        """Labelled people and found boxes."""
+        return with_found(split, found, source, report)
+
+    def predictor(
+        self,
+        model: nn.Module,
+        options: PredictOptions,
+        *,
+        device: torch.device,
+        size_hw: tuple[int, int],
+        half: bool = False,
+    ) -> PosePredictor:
+        """People in pictures."""
+        return PosePredictor(model, options, device=device, size_hw=size_hw, half=half)
+
+    def inside(self, options: ExportOptions) -> None:
+        """A file decodes joints, and does nothing after."""
+
+    def deploy_head(self, model: PoseNetwork, twin: PoseNetwork, size_hw: tuple[int, int] | None) -> None:
+        """Joints in place of logits."""
+        twin.decoded = True
+
+
+TASK: Task = PoseTask()
