@@ -46,7 +46,7 @@ class Loss(Protocol):
     def __call__(self, outputs: Any, targets: Tensor, /) -> tuple[Tensor, Tensor]:
         """From training outputs and (T, C) targets to what is minimised, and its (terms,), detached.
 
-        The former is a sum over the batch's images, as in YOLOv5; the terms are means.
+        The former is a sum over the batch's images, as in YOLOv5, unless the task says otherwise; the terms are means.
         """
 
 

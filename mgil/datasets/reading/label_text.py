@@ -175,6 +175,11 @@ def parse_polygons(content: bytes) -> Iterator[tuple[float, ...]]:
             yield values
 
 
+def numbers_of_line(line: bytes) -> tuple[float, ...] | None:
+    """The numbers of a line; None where one is no number."""
+    return _numbers_of(_columns_of(line))
+
+
 def _is_expected(count: int, key_point_columns: int | None) -> bool:
     if key_point_columns is not None:
         return count in (5, key_point_columns)

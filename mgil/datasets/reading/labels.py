@@ -135,7 +135,7 @@ class _Chunk:
             self.found.problems.append(f"{printable(image_path)}: {problem}; image skipped")
             return
         label_path = label_path_of(image_path)
-        content = _read_label_file(label_path, self.found)
+        content = read_label_file(label_path, self.found)
         values = parse_plain_labels(content)
         if values is not None:
             self.rows.extend(values)
@@ -167,7 +167,7 @@ class _Chunk:
             self.found.faults.add("all", kinds.total(), 0)
 
 
-def _read_label_file(label_path: str, found: Findings) -> bytes:
+def read_label_file(label_path: str, found: Findings) -> bytes:
     """The bytes of a label file, empty if there are none; counts and tells."""
     try:
         with open(label_path, "rb", buffering=0, opener=open_at_once) as file:

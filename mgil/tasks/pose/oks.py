@@ -108,26 +108,42 @@ def size_bins(people: People, poses: Poses, backend: Literal["fast", "official"]
     mistakes where the box that they were cropped from is of the bin.
     """
     sides = people.boxes[:, 2:].max(axis=1, initial=0.0)
-    labels, results = labels_of(people), results_of(people, poses)
-    rows = np.flatnonzero(~people.found)
+    everyone = _Entries(people, poses)
     bins = []
     for low, high in SIZE_BINS_PX:
         inside = (sides >= low) & (sides < high)
         count = int((inside & ~people.found & ~people.ignored).sum())
         ap = math.nan
         if count:
-            theirs = [
-                entry if inside[row] else {**entry, "num_keypoints": 0}
-                for row, entry in zip(rows.tolist(), labels, strict=True)
-            ]
-            found = [
-                entry if inside[item] else {**entry, "area": _NOBODYS_AREA}
-                for item, entry in zip(poses.items.tolist(), results, strict=True)
-            ]
-            both = as_coco(people, theirs), as_coco(people, found)
-            ap = _mean(evaluated(*both, people.skeleton.sigmas, backend)[0][..., 0])
+            ap = _mean(evaluated(*everyone.of_size(inside), people.skeleton.sigmas, backend)[0][..., 0])
         bins.append(SizeBin(low, high, count, ap))
     return tuple(bins)
+
+
+class _Entries:
+    """Annotations and results of all people, made once for all sizes."""
+
+    def __init__(self, people: People, poses: Poses) -> None:
+        self.people, self.items = people, poses.items
+        self.rows = np.flatnonzero(~people.found)
+        self.labels, self.results = labels_of(people), results_of(people, poses)
+
+    def of_size(self, inside: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Truth and results where only people of a size count, (N,) bool; pictures without any change nothing."""
+        ids = self.people.image_ids
+        concerned = np.concatenate((self.rows, self.items))
+        shown = np.isin(ids, ids[concerned[inside[concerned]]])
+        truth = [
+            entry if inside[row] else {**entry, "num_keypoints": 0}
+            for row, entry in zip(self.rows.tolist(), self.labels, strict=True)
+            if shown[row]
+        ]
+        found = [
+            entry if inside[item] else {**entry, "area": _NOBODYS_AREA}
+            for item, entry in zip(self.items.tolist(), self.results, strict=True)
+            if shown[item]
+        ]
+        return as_coco(self.people, truth), as_coco(self.people, found)
 
 
 def evaluated(

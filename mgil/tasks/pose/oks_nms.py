@@ -63,12 +63,13 @@ def oks_nms(
         (m,) indices of those that stay, in their order.
     """
     order = np.lexsort((-scores, image_ids))
-    starts = np.flatnonzero(np.diff(image_ids[order], prepend=image_ids[order][:1] - 1)) if len(order) else []
+    starts = np.unique(image_ids[order], return_index=True)[1]
     kept: list[int] = []
     for left in np.split(order, starts[1:]):
         while len(left):
             best, left = int(left[0]), left[1:]
             kept.append(best)
-            alike = similarities(key_points[best], areas[best], key_points[left], areas[left], sigmas)
-            left = left[alike <= threshold]
+            if len(left):
+                alike = similarities(key_points[best], areas[best], key_points[left], areas[left], sigmas)
+                left = left[alike <= threshold]
     return np.sort(np.array(kept, np.int64))

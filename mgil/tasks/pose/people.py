@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from mgil.datasets.reading.samples import digest_of
 from mgil.tasks.pose.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The M pictures of a split, those without anybody too.
+
+    Attributes:
+        paths: M.
+        sizes_hw: (M, 2) pixels.
+        ids: (M,) int64 numbers, as COCO's json has them.
+    """
+
+    paths: Sequence[str]
+    sizes_hw: np.ndarray
+    ids: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,7 @@ class People:
         torso: Indices of the two key points between which PCK's unit is measured (LSP: left shoulder, right hip); None:
             PCK divides by the longer side of the box.
         crowds: (N,) bool: ignored people who are a crowd, whom any number of results may fit; None: there are none.
+        pictures: All M pictures, where a detector may find somebody; None: they are those of the items.
     """
 
     image_paths: Sequence[str]
@@ -53,6 +69,7 @@ class People:
     head_sizes: np.ndarray | None = None
     torso: tuple[int, int] | None = None
     crowds: np.ndarray | None = None
+    pictures: Pictures | None = None
 
     def __len__(self) -> int:
         """N."""
@@ -61,15 +78,10 @@ class People:
     def rows(self, chosen: np.ndarray) -> People:
         """Those people alone, (n,) indices or (N,) bool."""
         chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-        return People(
-            [self.image_paths[row] for row in chosen.tolist()],
-            *(getattr(self, name)[chosen] for name in _ARRAYS),
-            image_count=self.image_count,
-            skeleton=self.skeleton,
-            head_sizes=None if self.head_sizes is None else self.head_sizes[chosen],
-            torso=self.torso,
-            crowds=None if self.crowds is None else self.crowds[chosen],
-        )
+        arrays = {name: getattr(self, name)[chosen] for name in _ARRAYS}
+        known = {name: getattr(self, name) for name in ("head_sizes", "crowds")}
+        arrays |= {name: values[chosen] for name, values in known.items() if values is not None}
+        return replace(self, image_paths=[self.image_paths[row] for row in chosen.tolist()], **arrays)
 
     def content(self) -> dict[str, Any]:
         """See `mgil.tasks.base.Split`."""
@@ -78,6 +90,14 @@ class People:
             "people": int((~self.found & ~self.ignored).sum()),
             "labels": digest_of(*(getattr(self, name) for name in _ARRAYS)),
         }
+
+
+def pictures_of(people: People) -> Pictures:
+    """The pictures of a split."""
+    if people.pictures is not None:
+        return people.pictures
+    ids, rows = np.unique(people.image_ids, return_index=True)
+    return Pictures([people.image_paths[row] for row in rows.tolist()], people.sizes_hw[rows], ids)
 
 
 def trainable(people: People) -> np.ndarray:

@@ -55,7 +55,7 @@ def draw_people_labels(people: People, path: Path) -> None:
     counts.set_yticks(rows, names)
     counts.invert_yaxis()
     counts.set(xlabel="labels", title=f"{len(own):,} people in {own.image_count:,} images")
-    counts.legend()
+    counts.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=2, frameon=False)
     shares = (own.key_points[..., :2] + 0.5 - own.boxes[:, None, :2]) / np.maximum(own.boxes[:, None, 2:], 1)
     for joint in rows.tolist():
         places.scatter(*shares[seen[:, joint] > 0, joint][:MOST_POINTS].T, s=3, alpha=0.3, linewidths=0)

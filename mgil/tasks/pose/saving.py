@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,15 +41,22 @@ def save_json(scores: PoseScores, folder: Path, stem: str, report: Report) -> No
 
 
 def poses_as_json(people: People, poses: Poses) -> str:
-    """COCO result entries: x, y of pixels' middles and the score of each joint, and the score of the person."""
+    """COCO result entries: x, y of pixels' middles and the score of each joint, and the score of the person.
+
+    Each has the picture's `file_name` too, from the folder on that holds all of the split, which readers of COCO
+    results pass over.
+    """
+    paths = [people.image_paths[item] for item in poses.items.tolist()]
+    start = os.path.join(os.path.commonpath({os.path.dirname(path) for path in paths}), "") if paths else ""
     columns = zip(
         people.image_ids[poses.items].tolist(),
+        [json.dumps(path.removeprefix(start).replace(os.sep, "/")) for path in paths],
         poses.flat().round(4).tolist(),
         poses.scores.round(6).tolist(),
         strict=True,
     )
-    entry = '{"image_id": %d, "category_id": %d, "keypoints": %s, "score": %r}'
-    return f"[{', '.join([entry % (image, PERSON_CATEGORY, points, score) for image, points, score in columns])}]"
+    entry = f'{{"image_id": %d, "file_name": %s, "category_id": {PERSON_CATEGORY}, "keypoints": %s, "score": %r}}'
+    return f"[{', '.join([entry % row for row in columns])}]"
 
 
 def score_json(path: Path, people: People) -> np.ndarray:

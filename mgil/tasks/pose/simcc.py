@@ -113,7 +113,8 @@ class SimCCLoss:
             targets: (T, 1 + 3K): picture, then X, Y in pixels, edge coordinates, and visibility of each joint.
 
         Returns:
-            The sum over pictures, and (1,) the mean over the B pictures, detached.
+            What is minimised, and (1,) the mean over the B pictures, detached. The former is the latter divided by axes
+            and joints, so that gradients are not clipped, as SimCC's are not; Adam's steps do not see the factor.
         """
         logits = outputs[targets[:, 0].long()].float()
         joints = targets[:, 1:].float().unflatten(1, (-1, 3))
@@ -126,7 +127,8 @@ class SimCCLoss:
         else:  # the places of joints without a label may be NaN
             costs = self._gauss(logits, points.masked_fill(~counts[:, None], 0))
         total = costs.sum(dim=1).masked_fill(~counts, 0).sum()
-        return total, (total.detach() / max(len(outputs), 1)).reshape(1)
+        mean = total / max(len(outputs), 1)
+        return mean / logits.shape[1:3].numel(), mean.detach().reshape(1)
 
     def _smoothed(self, logits: Tensor, indices: Tensor) -> Tensor:
         """(T, 2, K) divergences from one-hot targets with smoothing."""

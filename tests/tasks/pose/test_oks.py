@@ -200,6 +200,17 @@ def test_a_size_bin_holds_its_people_alone() -> None:
     assert oks_averages(people, poses).ap == pytest.approx(51 / 101 / 2, abs=1e-9)
 
 
+def test_a_bin_with_everybody_has_the_ap_of_all() -> None:
+    """Pictures without people of a size are left out of its bin; that changes nothing."""
+    people, poses = random_case(2, 17)
+    sides = np.where(np.arange(len(people)) % 2, 70.0, 127.9)
+    alike = replace(people, boxes=np.stack((sides, sides, sides, sides), axis=1))
+    bins = size_bins(alike, poses)
+    assert bins[2].ap == oks_averages(alike, poses).ap and [part.people for part in bins if part.people] == [
+        np.count_nonzero(~people.found & ~people.ignored)
+    ]
+
+
 def test_the_score_of_a_person() -> None:
     joints = np.array([[0.5, 0.3, 0.02], [0.01, 0.02, 0.0], [0.9, 0.9, 0.9]])
     np.testing.assert_allclose(rescored(np.array([0.5, 1.0, 1.0]), joints), [0.5 * 0.4, 0, 0.9], rtol=1e-15)

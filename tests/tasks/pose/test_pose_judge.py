@@ -13,13 +13,19 @@ import torch
 from torch import nn
 
 from mgil.datasets.batches.batch import EvalBatch
+from mgil.engine.evaluation.evaluate import evaluate
+from mgil.tasks.base import Loading
+from mgil.tasks.pose.batches import PersonLoader
 from mgil.tasks.pose.crops import crop_maps
 from mgil.tasks.pose.judge import PoseJudge, notes_on_flip_test
+from mgil.tasks.pose.network import build_pose
 from mgil.tasks.pose.oks import Poses
 from mgil.tasks.pose.options import ValOptions
 from mgil.tasks.pose.people import People
 from mgil.tasks.pose.scores import DETECTED, LABELLED, METRICS, PoseScores, summarise
+from mgil.tasks.pose.simcc import SimCCLoss
 from mgil.tasks.pose.skeleton import Skeleton
+from tests.tasks.pose.crowd import write_people
 
 NAMES = ("nose", "left_hand", "right_hand")
 SKELETON = Skeleton(NAMES, (0, 2, 1), (0.1, 0.2, 0.3), ((0, 1), (0, 2)))
@@ -293,3 +299,28 @@ def test_report_and_tables(tmp_path: Path) -> None:
     without = summarise(people_of(BOXES, [1, 2, 3]), poses.rows(np.arange(2)), (), ValOptions()).row()
     assert np.isnan(without["AP_detector"]) and tuple(without) == tuple(row)
     assert "OKS AP 1.000" in scores.summary()
+
+
+@pytest.mark.parametrize(("size", "with_loss"), [(32, True), (20, False)])
+def test_a_network_is_evaluated_by_the_engine(size: int, with_loss: bool, tmp_path: Path) -> None:
+    """Crops of the network's own size have a loss, which is that of the plain logits; smaller ones are scored alone."""
+    rng = np.random.default_rng(0)
+    boxes = np.column_stack((rng.uniform(0, 40, (5, 2)), rng.uniform(20, 50, (5, 2))))
+    places = boxes[:, None, :2] + rng.random((5, 17, 2)) * boxes[:, None, 2:]
+    people = write_people(tmp_path, boxes, np.concatenate((places, np.full((5, 17, 1), 2.0)), axis=2), (100, 100))
+    model = build_pose("simcc-small.yaml", people.skeleton.names, 32)
+    model.skeleton = people.skeleton
+    data: Any = SimpleNamespace(names=model.names)
+    loader = PersonLoader(people, size, "linear", Loading(2))
+    judge = PoseJudge(model, people, data, ValOptions())
+    loss = SimCCLoss(model.split)
+    found = evaluate(model, loader, judge, loss=loss if with_loss else None)
+    assert isinstance(found.scores, PoseScores) and len(found.scores.labelled.poses) == 5
+    assert found.size_hw == (size, size)
+    if with_loss:
+        model.eval()
+        with torch.no_grad():
+            terms = [
+                loss(model(batch.images / 255), batch.targets)[1].item() * len(batch.images) / 5 for batch in loader
+            ]
+        assert found.losses[0] == pytest.approx(sum(terms), rel=1e-5)

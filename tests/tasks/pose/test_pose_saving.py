@@ -61,8 +61,9 @@ def test_results_as_json_score_as_they_did(tmp_path: Path, capsys: pytest.Captur
         assert any(name in line and kind.boxes in line for line in said)
     assert "Average Precision" in capsys.readouterr().out
     first = json.loads((tmp_path / "best_keypoints_detector.json").read_text())[0]
-    assert set(first) == {"image_id", "category_id", "keypoints", "score"} and first["category_id"] == 1
     item = scores.detected.poses.items[0]
+    assert list(first) == ["image_id", "file_name", "category_id", "keypoints", "score"] and first["category_id"] == 1
+    assert first["file_name"] == people.image_paths[item]
     assert first["image_id"] == people.image_ids[item]
     np.testing.assert_allclose(first["keypoints"], scores.detected.poses.key_points[0].ravel(), atol=1e-4)
 

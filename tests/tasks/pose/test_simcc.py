@@ -87,8 +87,8 @@ def test_what_a_uniform_prediction_costs(size: int, split: int, cost: float) -> 
     """Per joint and axis, with SimCC's label smoothing of 0.1."""
     targets = target_rows(torch.full((2, 5, 2), 7.3), torch.full((2, 5), 2))
     total, terms = SimCCLoss(split)(torch.zeros(2, 2, 5, size * split), targets)
-    assert total.item() / 20 == pytest.approx(cost, abs=5e-5)
-    assert terms[0].item() == pytest.approx(total.item() / 2)
+    assert total.item() == pytest.approx(cost, abs=5e-5)
+    assert terms[0].item() == pytest.approx(cost * 2 * 5, rel=1e-4)  # summed over axes and joints
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.2])
@@ -97,7 +97,7 @@ def test_the_loss_is_cross_entropy_but_for_a_constant(smoothing: float) -> None:
     generator = torch.Generator().manual_seed(3)
     points = torch.rand(3, 4, 2, generator=generator) * 16
     logits = torch.randn(3, 2, 4, 48, generator=generator, requires_grad=True)
-    total, _ = SimCCLoss(3, smoothing=smoothing)(logits, target_rows(points, torch.ones(3, 4)))
+    total = 24 * SimCCLoss(3, smoothing=smoothing)(logits, target_rows(points, torch.ones(3, 4)))[0]
     indices = (points * 3).floor().long().permute(0, 2, 1)
     reference = functional.cross_entropy(
         logits.flatten(0, 2), indices.flatten(), reduction="sum", label_smoothing=smoothing * 48 / 47
@@ -120,7 +120,7 @@ def test_the_divergence_of_a_perfect_prediction_is_zero() -> None:
     density = (-(far**2) / 8).exp() / (2 * math.sqrt(2 * math.pi))
     loss = SimCCLoss(2, sigma=2.0)
     assert float(loss(density.log().reshape(1, 2, 1, 32), targets)[0]) == pytest.approx(0, abs=1e-3)
-    uniform = float(loss(torch.zeros(1, 2, 1, 32), targets)[0])
+    uniform = float(loss(torch.zeros(1, 2, 1, 32), targets)[1])
     assert uniform == pytest.approx(float((density * (density.log() + math.log(32))).sum()), rel=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_gaussians_are_around_the_exact_place() -> None:
     for bins, middle in (("half", 20.25), ("round", 19.75)):
         targets = target_rows(torch.full((1, 1, 2), 10.375), torch.ones(1, 1))
         (grad,) = torch.autograd.grad(SimCCLoss(2, sigma=3.0, bins=bins)(logits, targets)[0], logits)
-        density = (1 / 64 - grad[0, 0, 0]).detach()
+        density = (1 / 64 - 2 * grad[0, 0, 0]).detach()
         assert float((density * torch.arange(64)).sum() / density.sum()) == pytest.approx(middle, abs=1e-3)
 
 
@@ -156,8 +156,8 @@ def test_rows_name_their_pictures() -> None:
     rows = target_rows(points, visible)
     single = [float(SimCCLoss(2)(logits[i : i + 1], target_rows(points[i : i + 1], visible[:1]))[0]) for i in range(3)]
     total, terms = SimCCLoss(2)(logits, rows[[2, 0]])
-    assert total.item() == pytest.approx(single[0] + single[2], rel=1e-5)
-    assert terms.shape == (1,) and not terms.requires_grad and terms[0].item() == pytest.approx(total.item() / 3)
+    assert total.item() == pytest.approx((single[0] + single[2]) / 3, rel=1e-5)
+    assert terms.shape == (1,) and not terms.requires_grad and terms[0].item() == pytest.approx(total.item() * 4)
     nothing, terms = SimCCLoss(2)(logits, rows[:0])
     nothing.backward()
     assert nothing.item() == 0 == terms[0].item() and SimCCLoss(2).terms == ("kl",)

@@ -63,6 +63,7 @@ def limbs_of(names: Sequence[str]) -> list[tuple[int, int]]:
     """The limbs between those points that are known by name."""
     places = {plain_name(name): index for index, name in enumerate(names)}
     pairs = [(f"{side}_{first}", f"{side}_{second}") for first, second in _ARMS_AND_LEGS for side in _SIDES]
+    pairs += [("left_eye", "right_eye")]
     pairs += [
         ("nose" if first == "nose" else f"{side}_{first}", f"{side}_{second}")
         for first, second in _FACE
