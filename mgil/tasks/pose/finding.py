@@ -69,6 +69,8 @@ def joined(people: People, paths: Sequence[str], sizes_hw: np.ndarray, image_ids
     optional: dict[str, Any] = {}
     if people.head_sizes is not None:
         optional["head_sizes"] = longer(people.head_sizes, np.full(count, np.nan))
+    if people.crowds is not None:
+        optional["crowds"] = longer(people.crowds, np.full(count, False))
     return replace(
         people,
         image_paths=[*people.image_paths, *paths],

@@ -32,7 +32,9 @@ class Finder:
 
     sure_score, device, size_hw, model = 0.25, torch.device("cpu"), (64, 64), None
 
-    def __init__(self, boxes: np.ndarray, scores: Sequence[float], classes: Sequence[int], names: tuple[str, ...]):
+    def __init__(
+        self, boxes: np.ndarray, scores: Sequence[float], classes: Sequence[int], names: tuple[str, ...]
+    ) -> None:
         self.boxes, self.scores, self.classes, self.names = boxes, np.array(scores), np.array(classes), names
 
     def candidates(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> list[Any]:
