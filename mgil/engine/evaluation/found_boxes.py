@@ -34,7 +34,7 @@ def find_boxes(
     predictor: FollowingPredictor, paths: Sequence[str], values: ValueRange | None
 ) -> Iterator[tuple[str, Followable]]:
     """Each path with what is found in its picture; one that cannot be read is left out, the loader tells of it."""
-    progress = tqdm(total=len(paths), desc="boxes", leave=False)
+    progress = tqdm(total=len(paths), desc="boxes", disable=None, leave=False)
     with progress:
         for start in range(0, len(paths), AT_ONCE):
             images, read = [], []
