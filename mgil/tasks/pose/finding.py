@@ -12,6 +12,7 @@ from mgil.files.text import Report
 from mgil.tasks.base import Finder, Followable
 from mgil.tasks.pose.boxes import Boxes, people_classes, people_in, whom
 from mgil.tasks.pose.people import People
+from mgil.tasks.pose.people import pictures_of as all_pictures
 
 SHARED = ("conf_thres", "iou_thres", "max_det", "classes")  # flags that are meant for the detector
 
@@ -25,8 +26,8 @@ def finder_of(options: Any) -> Finder | None:
 
 
 def pictures_of(people: People) -> list[str]:
-    """Paths of the pictures that show anybody, each once."""
-    return list(dict.fromkeys(people.image_paths))
+    """Paths of the split's pictures, each once, also of those without anybody: a detector may find somebody there."""
+    return list(all_pictures(people).paths)
 
 
 def with_found(people: People, found: Iterable[tuple[str, Followable]], source: str, report: Report) -> People:
@@ -39,10 +40,11 @@ def with_found(people: People, found: Iterable[tuple[str, Followable]], source: 
         report: Told which of its classes are people, and how many boxes there are.
     """
     labelled = people.rows(~people.found)
-    numbers = dict(zip(labelled.image_paths, labelled.image_ids.tolist(), strict=True))
+    pictures = all_pictures(people)
+    numbers = dict(zip(pictures.paths, pictures.ids.tolist(), strict=True))
     paths: list[str] = []
     boxes, sizes, ids = [Boxes(np.zeros((0, 4)), np.zeros(0))], [np.zeros((0, 2), np.int64)], list[int]()
-    told, classes, pictures = "", None, 0
+    told, classes, looked_at = "", None, 0
     for path, result in found:
         if not told:
             classes = people_classes(result.names)
@@ -53,9 +55,9 @@ def with_found(people: People, found: Iterable[tuple[str, Followable]], source: 
         sizes.append(np.tile(np.array(size_hw), (len(own), 1)))
         paths += [path] * len(own)
         ids += [numbers[path]] * len(own)
-        pictures += 1
+        looked_at += 1
     corners, scores = np.concatenate([own.xyxy for own in boxes]), np.concatenate([own.scores for own in boxes])
-    report(f"people: {told or source}: {len(scores):,} boxes in {pictures:,} images")
+    report(f"people: {told or source}: {len(scores):,} boxes in {looked_at:,} images")
     return joined(labelled, paths, np.concatenate(sizes), np.array(ids, np.int64), Boxes(corners, scores))
 
 

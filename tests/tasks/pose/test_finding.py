@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +18,11 @@ from mgil.engine.evaluation.found_boxes import find_boxes, with_found_boxes
 from mgil.tasks.base import BoxTask, Loading
 from mgil.tasks.pose.finding import finder_of, pictures_of, with_found
 from mgil.tasks.pose.network import build_pose
+from mgil.tasks.pose.oks import Poses
 from mgil.tasks.pose.options import PredictOptions, ValOptions
-from mgil.tasks.pose.people import People
+from mgil.tasks.pose.people import People, Pictures
 from mgil.tasks.pose.predictor import PosePredictor
+from mgil.tasks.pose.scores import summarise
 from mgil.tasks.pose.task import TASK
 from tests.tasks.pose.crowd import COCO, write_people
 
@@ -65,13 +68,29 @@ def test_found_boxes_of_people_come_behind_the_labels(people: People) -> None:
 
 
 def test_optional_columns_grow_too(people: People) -> None:
-    from dataclasses import replace
-
     more = replace(people, head_sizes=np.array([3.0, 4]), crowds=np.array([False, True]))
     both = with_found(more, [(pictures_of(people)[0], result([[1, 2, 11, 22]], [1]))], "best.pt", lambda line: None)
     assert both.head_sizes is not None and both.crowds is not None
     assert both.head_sizes[:2].tolist() == [3, 4] and np.isnan(both.head_sizes[2])
     assert both.crowds.tolist() == [False, True, False]
+
+
+def test_pictures_without_anybody_are_looked_at(people: People) -> None:
+    """What a detector takes for a person there is a mistake that counts."""
+    every = Pictures(["7.png", *people.image_paths], np.tile(SIZE_HW, (3, 1)), np.array([7, *people.image_ids]))
+    whole = replace(people, pictures=every, image_count=3)
+    assert pictures_of(whole) == ["7.png", *people.image_paths]
+    both = with_found(whole, [("7.png", result([[1, 2, 11, 22]], [1]))], "best.pt", lambda line: None)
+    assert both.image_ids.tolist() == [*people.image_ids, 7] and both.image_paths[2] == "7.png"
+    joints = np.concatenate((people.key_points, people.key_points[:1]))
+    joints[..., 2] = 1
+    poses = Poses(np.arange(3), joints, np.ones(3))
+    options = ValOptions()
+    found = summarise(both, poses, (), options).detected
+    assert found is not None and (found.oks.ap, found.oks.ar) == (0, 0)
+    own = replace(both, image_ids=np.array([*people.image_ids, people.image_ids[0]]))
+    found = summarise(own, poses, (), options).detected
+    assert found is not None and found.oks.ar == 0.5
 
 
 def test_detector_gets_the_flags_that_are_meant_for_it() -> None:

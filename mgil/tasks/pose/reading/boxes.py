@@ -102,6 +102,8 @@ def _joined(people: People, pictures: Pictures, rows: np.ndarray) -> People:
     }
     if people.head_sizes is not None:
         added["head_sizes"] = np.full(count, np.nan)
+    if people.crowds is not None:
+        added["crowds"] = np.zeros(count, bool)
     joined = {name: np.concatenate([getattr(people, name), values]) for name, values in added.items()}
     paths = [*people.image_paths, *(pictures.paths[image] for image in images.tolist())]
     changed: dict[str, Any] = {"image_paths": PathList(paths), **joined}
