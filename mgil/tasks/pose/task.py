@@ -16,7 +16,7 @@ from mgil.files.text import Report
 from mgil.tasks.base import Average, Finder, Followable, Loading, Task
 from mgil.tasks.pose.batches import PersonLoader, PoseComposer
 from mgil.tasks.pose.config import guessed_skeleton, load_architecture
-from mgil.tasks.pose.finding import finder_of, pictures_of, with_found
+from mgil.tasks.pose.finding import finder_of, paths_of, with_found
 from mgil.tasks.pose.judge import PoseJudge, notes_on_flip_test
 from mgil.tasks.pose.network import PoseNetwork, build_pose
 from mgil.tasks.pose.options import ExportOptions, PredictOptions, TrainOptions, ValOptions
@@ -39,7 +39,7 @@ class PoseTask:
     name = "pose"
     recipe: type[Recipe] = PoseRecipe
     default_cfg = "simcc-small-mgil.yaml"
-    default_imgsz = 64
+    default_imgsz, named = 64, ("key point", "key points")
     metrics: tuple[str, ...] = METRICS
     plotted: tuple[str, ...] = ("AP", "AP50", "AP75", "AR", "PCK")
     last_stage = "decode"
@@ -149,8 +149,8 @@ class PoseTask:
         return finder_of(options)
 
     def pictures(self, split: People) -> Sequence[str]:
-        """Pictures with people."""
-        return pictures_of(split)
+        """Those without people too."""
+        return paths_of(split)
 
     def with_found(self, split: People, found: Iterable[tuple[str, Followable]], source: str, report: Report) -> People:
         """Labelled people and found boxes."""

@@ -23,7 +23,7 @@ from mgil.engine.runtimes import predictors
 from mgil.tasks import registry
 from mgil.tasks.base import BoxTask
 from mgil.tasks.detect.task import TASK as DETECT
-from mgil.tasks.pose.finding import finder_of, pictures_of, with_found
+from mgil.tasks.pose.finding import finder_of, paths_of, with_found
 from mgil.tasks.pose.predictor import PosePredictor
 from mgil.tasks.pose.results import TABLE_COLUMNS
 from tests.engine.prediction.squares import needs_trackers
@@ -58,7 +58,7 @@ class PoseTask:
         return finder_of(options)
 
     def pictures(self, split: Any) -> Any:
-        return pictures_of(split)
+        return paths_of(split)
 
     def with_found(self, split: Any, found: Any, source: str, report: Any) -> Any:
         return with_found(split, found, source, report)

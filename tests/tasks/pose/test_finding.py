@@ -16,7 +16,7 @@ from mgil.datasets.batches.decode import decode_image
 from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.evaluation.found_boxes import find_boxes, with_found_boxes
 from mgil.tasks.base import BoxTask, Loading
-from mgil.tasks.pose.finding import finder_of, pictures_of, with_found
+from mgil.tasks.pose.finding import finder_of, paths_of, with_found
 from mgil.tasks.pose.network import build_pose
 from mgil.tasks.pose.oks import Poses
 from mgil.tasks.pose.options import PredictOptions, ValOptions
@@ -47,7 +47,7 @@ def result(boxes: list[list[float]], classes: list[int], names: tuple[str, ...] 
 
 def test_found_boxes_of_people_come_behind_the_labels(people: People) -> None:
     lines: list[str] = []
-    first, second = pictures_of(people)
+    first, second = paths_of(people)
     found = [(second, result([[1, 2, 11, 22], [0, 0, 9, 9], [-5, 50, 90, 70]], [1, 0, 1])), (first, result([], []))]
     both = with_found(people, found, "best.pt", lines.append)
     assert len(both) == 4
@@ -62,6 +62,12 @@ def test_found_boxes_of_people_come_behind_the_labels(people: People) -> None:
     assert not both.ignored[2:].any()
     assert (both.image_count, both.skeleton) == (people.image_count, people.skeleton)
     assert lines == ["people: boxes of best.pt, class person: 2 boxes in 2 images"]
+    everywhere = replace(
+        people, pictures=Pictures([first, "empty.png", second], np.tile(SIZE_HW, (3, 1)), np.arange(3))
+    )
+    empty = with_found(everywhere, [("empty.png", result([[1, 2, 11, 22]], [1]))], "best.pt", lambda line: None)
+    assert list(paths_of(everywhere)) == [first, "empty.png", second]  # nobody is labelled there
+    assert (empty.image_paths[2], empty.image_ids[2]) == ("empty.png", 1)
     again = with_found(both, [(first, result([[0, 0, 9, 9]], [0], ("digit",)))], "other.pt", lines.append)
     assert again.found.tolist() == [False, False, True]  # in their place
     assert with_found(people, [], "best.pt", lines.append).content() == people.content()
@@ -69,7 +75,7 @@ def test_found_boxes_of_people_come_behind_the_labels(people: People) -> None:
 
 def test_optional_columns_grow_too(people: People) -> None:
     more = replace(people, head_sizes=np.array([3.0, 4]), crowds=np.array([False, True]))
-    both = with_found(more, [(pictures_of(people)[0], result([[1, 2, 11, 22]], [1]))], "best.pt", lambda line: None)
+    both = with_found(more, [(paths_of(people)[0], result([[1, 2, 11, 22]], [1]))], "best.pt", lambda line: None)
     assert both.head_sizes is not None and both.crowds is not None
     assert both.head_sizes[:2].tolist() == [3, 4] and np.isnan(both.head_sizes[2])
     assert both.crowds.tolist() == [False, True, False]
@@ -79,7 +85,7 @@ def test_pictures_without_anybody_are_looked_at(people: People) -> None:
     """What a detector takes for a person there is a mistake that counts."""
     every = Pictures(["7.png", *people.image_paths], np.tile(SIZE_HW, (3, 1)), np.array([7, *people.image_ids]))
     whole = replace(people, pictures=every, image_count=3)
-    assert pictures_of(whole) == ["7.png", *people.image_paths]
+    assert list(paths_of(whole)) == ["7.png", *people.image_paths]
     both = with_found(whole, [("7.png", result([[1, 2, 11, 22]], [1]))], "best.pt", lambda line: None)
     assert both.image_ids.tolist() == [*people.image_ids, 7] and both.image_paths[2] == "7.png"
     joints = np.concatenate((people.key_points, people.key_points[:1]))
@@ -105,7 +111,7 @@ def test_detector_gets_the_flags_that_are_meant_for_it() -> None:
 
 
 def test_pictures_that_cannot_be_read_have_no_boxes(people: People) -> None:
-    first, second = pictures_of(people)
+    first, second = paths_of(people)
     Path(first).write_bytes(b"")
 
     class Whole(PosePredictor):
@@ -148,7 +154,7 @@ def test_same_joints_as_in_evaluation(people: People, flip_test: bool, tmp_path:
     own = PredictOptions(boxes=str(tmp_path / "boxes.json"), flip_test=flip_test, joint_thres=0.0)
     predictor = PosePredictor(model, own, device=torch.device("cpu"), size_hw=(32, 32))
     predictor.use(None, "", print)
-    paths = pictures_of(people)
+    paths = paths_of(people)
     found = predictor([decode_image(path) for path in paths], paths)
     assert np.stack([one.keypoints[0] for one in found]) == pytest.approx(expected, abs=1e-4)
     assert [one.scores[0] for one in found] == pytest.approx(0.5 * expected[..., 2].mean(axis=1), rel=1e-4)

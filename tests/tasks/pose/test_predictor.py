@@ -288,7 +288,7 @@ BOX = [1, 2, 3, 4]
     ("content", "said"),
     [
         ("[", "not valid JSON"),
-        ("[" * 100_000, "not valid JSON"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"annotations": []}', "give COCO results, a list .*; this is a data set's"),
         ("3", "give COCO results, a list .*; this is none"),
         ([3], "entry 0: no mapping of image_id"),

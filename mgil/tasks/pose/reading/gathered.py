@@ -125,7 +125,7 @@ class Gathered:
             skeleton=skeleton,
             head_sizes=None if np.isnan(heads).all() else heads,
             torso=torso,
-            crowds=np.array(self.crowds, bool)[order] if any(self.crowds) else None,
+            crowds=np.array(self.crowds, bool)[order],
             pictures=Pictures(PathList(self.image_paths), sizes_hw, ids),
         )
 
