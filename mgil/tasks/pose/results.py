@@ -104,8 +104,7 @@ class PoseResults:
         """Draw the people.
 
         Args:
-            line_width: Of boxes and limbs in pixels of the drawn picture; None chooses by its size. Small people have
-                thinner limbs.
+            line_width: Of boxes and limbs in pixels of the drawn picture, most; None chooses by its size.
             labels: Write what they are, and before that the numbers of those that are followed.
             confidences: Write scores after that.
 
@@ -147,8 +146,7 @@ class PoseResults:
 
     def label_lines(self, with_scores: bool) -> str:
         """YOLO-pose's lines, see `mgil.tasks.pose.label_lines`."""
-        scores = self.scores if with_scores else None
-        return label_lines(self.boxes_xyxy, self.keypoints, self.image.shape[:2], scores, self.track_ids)
+        return _label_lines(self, with_scores)
 
     def table_rows(self) -> list[list[Any]]:
         """Under `TABLE_COLUMNS`: class, score, corners, `x y score` of all joints in one cell; then the track."""
@@ -181,6 +179,11 @@ class PoseResults:
             """Say what takes the place of a name of others' results; AttributeError always."""
             hint = f": {ELSEWHERE[name]}" if name in ELSEWHERE else ""
             raise AttributeError(f"results have no {name}{hint}")
+
+
+def _label_lines(results: PoseResults, with_scores: bool) -> str:
+    scores = results.scores if with_scores else None
+    return label_lines(results.boxes_xyxy, results.keypoints, results.image.shape[:2], scores, results.track_ids)
 
 
 def _is_whole_image(results: PoseResults) -> bool:

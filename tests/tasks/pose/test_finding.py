@@ -127,6 +127,19 @@ def test_pictures_that_cannot_be_read_have_no_boxes(people: People) -> None:
     assert [path for path, _ in find_boxes(Whole(), [first, second], None)] == [second]
 
 
+def test_boxes_of_a_file_come_behind_the_labels(people: People, tmp_path: Path) -> None:
+    entries = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 20], "score": 0.5}]
+    (tmp_path / "boxes.json").write_text(json.dumps(entries))
+    config: Any = ValOptions(boxes=str(tmp_path / "boxes.json"))
+    lines: list[str] = []
+    both = with_found_boxes(TASK, people, config, None, lines.append)
+    assert isinstance(both, People) and both.found.tolist() == [False, False, True]
+    assert both.boxes[2].tolist() == [1, 2, 10, 20] and both.image_ids[2] == 1 and "1 boxes of people" in lines[0]
+    config = ValOptions(boxes=str(tmp_path / "absent.json"))
+    with pytest.raises(FileNotFoundError, match=r"absent\.json"):
+        with_found_boxes(TASK, people, config, None, print)
+
+
 def test_without_a_detector_the_split_stays(people: People) -> None:
     assert isinstance(TASK, BoxTask)
     config: Any = ValOptions()
