@@ -216,6 +216,9 @@ class BoxTask(Protocol):
     def finder(self, options: Any) -> Finder | None:
         """The weights that the options of val.py or detect.py name; None: no others are needed."""
 
+    def with_filed(self, split: Any, options: Any, report: Report) -> Split:
+        """The split with the boxes of a file that the options name beside the labelled ones; without such, as it is."""
+
     def pictures(self, split: Any) -> Sequence[str]:
         """Paths of all pictures of a split, each once."""
 

@@ -23,6 +23,7 @@ from mgil.tasks.pose.options import ExportOptions, PredictOptions, TrainOptions,
 from mgil.tasks.pose.people import People, trainable
 from mgil.tasks.pose.pictures import draw_crops, draw_people_labels
 from mgil.tasks.pose.predictor import PosePredictor
+from mgil.tasks.pose.reading.boxes import with_boxes
 from mgil.tasks.pose.reading.load import read_people
 from mgil.tasks.pose.reading.skeleton import as_key_points
 from mgil.tasks.pose.recipe import FINETUNE, SMALL, PoseRecipe
@@ -147,6 +148,10 @@ class PoseTask:
     def finder(self, options: ValOptions | PredictOptions) -> Finder | None:
         """The detector of --detector."""
         return finder_of(options)
+
+    def with_filed(self, split: People, options: ValOptions, report: Report) -> People:
+        """The boxes of --boxes."""
+        return split if options.boxes is None else with_boxes(split, options.boxes, report)
 
     def pictures(self, split: People) -> Sequence[str]:
         """Those without people too."""

@@ -57,6 +57,9 @@ class PoseTask:
     def finder(self, options: Any) -> Any:
         return finder_of(options)
 
+    def with_filed(self, split: Any, options: Any, report: Any) -> Any:
+        return split
+
     def pictures(self, split: Any) -> Any:
         return paths_of(split)
 
