@@ -283,6 +283,7 @@ class Task(Protocol):
     name: str  # the first word of train.py; stored in checkpoints and exported files
     recipe: type[Recipe]
     default_cfg: str
+    named: tuple[str, str]  # what a network's names are of, one and several: a class, classes
     default_imgsz: int  # pixels, where neither the user nor the data set gives a size
     metrics: tuple[str, ...]  # columns of results.csv
     plotted: tuple[str, ...]  # columns of `Scores.row` that are drawn over input sizes

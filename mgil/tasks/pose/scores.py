@@ -53,6 +53,7 @@ class PoseScores:
         instances: Labelled people who count.
         people: The split, without the people of pictures that could not be read.
         options: What to write.
+        network_px: Side of what the network saw, to which crops of another side were resized; None: not known.
         batch_pictures: Kept while the batches came.
     """
 
@@ -63,6 +64,7 @@ class PoseScores:
     instances: int
     people: People
     options: ValOptions
+    network_px: int | None = None
     batch_pictures: BatchPictures | None = None
 
     @property

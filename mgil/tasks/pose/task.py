@@ -39,7 +39,7 @@ class PoseTask:
     name = "pose"
     recipe: type[Recipe] = PoseRecipe
     default_cfg = "simcc-small-mgil.yaml"
-    default_imgsz = 64
+    default_imgsz, named = 64, ("key point", "key points")
     metrics: tuple[str, ...] = METRICS
     plotted: tuple[str, ...] = ("AP", "AP50", "AP75", "AR", "PCK")
     last_stage = "decode"

@@ -44,6 +44,7 @@ class Gathered:
     points: list[np.ndarray] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
     ignored: list[bool] = field(default_factory=list)
+    crowds: list[bool] = field(default_factory=list)
     heads: list[float] = field(default_factory=list)
 
     def add(
@@ -95,6 +96,7 @@ class Gathered:
         self.points.append(points)
         self.areas.append((right - left) * (bottom - top) * AREA_SHARE if area is None else area)
         self.ignored.append(crowd or not labelled)
+        self.crowds.append(crowd)
         self.heads.append(head)
         self.notes["crowds"] += crowd
         self.notes["people without key points"] += not crowd and not labelled
@@ -123,6 +125,7 @@ class Gathered:
             skeleton=skeleton,
             head_sizes=None if np.isnan(heads).all() else heads,
             torso=torso,
+            crowds=np.array(self.crowds, bool)[order],
             pictures=Pictures(PathList(self.image_paths), sizes_hw, ids),
         )
 
