@@ -87,14 +87,8 @@ class PoseResults:
 
     def followed(self, rows: np.ndarray, track_ids: np.ndarray, trails: tuple[np.ndarray, ...]) -> PoseResults:
         """Those rows alone, as people who are followed; see `mgil.tasks.base.Followable`."""
-        return replace(
-            self,
-            boxes_xyxy=self.boxes_xyxy[rows],
-            box_scores=self.box_scores[rows],
-            keypoints=self.keypoints[rows],
-            track_ids=track_ids,
-            trails=tuple(trails),
-        )
+        own: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("boxes_xyxy", "box_scores", "keypoints")}
+        return replace(self, track_ids=track_ids, trails=tuple(trails), **own)
 
     def draw(self, line_width: int | None, labels: bool, confidences: bool) -> np.ndarray:
         """See `plot`."""
@@ -158,11 +152,7 @@ class PoseResults:
         return with_tracks(rows, self.track_ids)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row a person: xmin, ymin, xmax, ymax, confidence, class, name, then {joint}_x, _y and _score [, track].
-
-        Raises:
-            MissingPackage: The package pandas is not installed; a ValueError.
-        """
+        """A row a person: xmin, ymin, xmax, ymax, confidence, class, name, then {joint}_x, _y and _score [, track]."""
         from mgil.tasks.pose.conversions import as_pandas
 
         return as_pandas(self)
