@@ -60,13 +60,13 @@ class SimCCHead(nn.Module):
         for key, own in self.final_layer.state_dict(prefix=f"{prefix}final_layer.").items():
             theirs = state_dict.get(key)
             if theirs is None or theirs.shape != (num_theirs * self.maps, *own.shape[1:]):
-                continue
+                return state_dict
             mixed = own.detach().clone().unflatten(0, (self.joints, self.maps))
             for row, index in enumerate(joints):
                 if index is not None:
                     mixed[row] = theirs.unflatten(0, (num_theirs, self.maps))[index].to(mixed)
             changed[key] = mixed.flatten(0, 1)
-        return {**state_dict, **changed} if changed else state_dict
+        return {**state_dict, **changed}
 
 
 def enlarge(channels: int, stride: int) -> tuple[nn.Module, int, int]:
