@@ -32,8 +32,11 @@ class PoseNetwork(Network):
         host: From the picture to features.
         neck: From these to features of stride 4; nothing where they have it.
         head: From features to logits over bins.
+        any_size: False: the head is made for `imgsz`.
         decoded: Calls give (B, K, 3), see `mgil.tasks.pose.simcc.decode`, in place of logits; for exported files.
     """
+
+    any_size = False
 
     def __init__(self, architecture: Mapping[str, Any], names: Sequence[str], imgsz: int) -> None:
         super().__init__()
