@@ -170,9 +170,7 @@ def check_own_suppression(model: Any, options: PredictOptions) -> None:
             f"give {own_conf} or more, or {again} --conf-thres {conf}"
         )
     if own_iou is not None and iou not in (own_iou, DEFAULT_IOU):
-        raise ValueError(
-            f"--iou-thres {iou}: {what}, at {own_iou}; leave the flag out, or {again} --iou-thres {iou}"
-        )
+        raise ValueError(f"--iou-thres {iou}: {what}, at {own_iou}; leave the flag out, or {again} --iou-thres {iou}")
     if options.agnostic_nms and not model.own_agnostic:
         raise ValueError(
             f"--agnostic-nms: {what}, each class apart; leave the flag out, or export it again with --agnostic-nms"

@@ -14,6 +14,7 @@ from mgil.networks.host_config import check_choice
 from mgil.networks.hosts import read_host
 from mgil.networks.limits import check_content
 from mgil.tasks.pose.crops import CROPS
+from mgil.tasks.pose.head import STARTS
 from mgil.tasks.pose.reading.known_points import flip_of, limbs_of, sigmas_of
 from mgil.tasks.pose.simcc import BINS
 from mgil.tasks.pose.skeleton import Skeleton, checked, skeleton_from
@@ -26,6 +27,7 @@ MOST_MAPS = 64
 DEFAULTS: dict[str, Any] = {
     "upsample": "deconv",
     "head_maps": 1,
+    "head_start": "random",
     "split": {0: 3, 128: 2},
     "gaussian": False,
     "simcc_bins": "half",
@@ -80,7 +82,7 @@ def _resolved(content: dict[str, Any], source: str) -> dict[str, Any]:
             hint = hint_for(key, KEYS) or f"known keys: {', '.join(KEYS)}"
             raise ValueError(f"{source}: unknown key {key!r}; {hint}")
     resolved = {**read_host(content, source).plain(), **DEFAULTS, **content, "source": source}
-    for key, known in (("upsample", UPSAMPLE), ("simcc_bins", BINS), ("crop", CROPS)):
+    for key, known in (("upsample", UPSAMPLE), ("simcc_bins", BINS), ("crop", CROPS), ("head_start", STARTS)):
         check_choice(resolved[key], known, f"{source}: {key}")
     if type(resolved["gaussian"]) is not bool:
         raise ValueError(f"{source}: gaussian is {resolved['gaussian']!r:.60}, must be true or false")

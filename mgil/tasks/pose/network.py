@@ -67,7 +67,9 @@ class PoseNetwork(Network):
             neck, channels, stride = enlarge(channels, stride)
         side = -(-self.imgsz // stride)
         maps = self.architecture["head_maps"]
-        return neck, SimCCHead(channels, len(self.names), side, self.imgsz * self.split, maps)
+        return neck, SimCCHead(
+            channels, len(self.names), side, self.imgsz * self.split, maps, self.architecture["head_start"]
+        )
 
     @property
     def split(self) -> int:

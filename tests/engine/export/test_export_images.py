@@ -48,7 +48,12 @@ def test_others_take_the_place_of_damaged_ones(tmp_path: Path) -> None:
 def test_fewer_than_wanted(tmp_path: Path) -> None:
     data = load_data_config(str(make_data(tmp_path, random_squares(1), random_squares(4, seed=4))))
     damage(tmp_path, 2)
-    assert data_inputs(task_named("detect"), STRIDE_32, data, ("val",), (32, 64), 4, lambda _line: None).shape == (3, 3, 32, 64)
+    assert data_inputs(task_named("detect"), STRIDE_32, data, ("val",), (32, 64), 4, lambda _line: None).shape == (
+        3,
+        3,
+        32,
+        64,
+    )
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -14,6 +14,7 @@ from mgil.files.plain import check_bounded
 from mgil.networks.config import load_architecture as load_detector
 from mgil.networks.config import model_names as detectors
 from mgil.tasks.pose.config import load_architecture, model_names
+from mgil.tasks.pose.head import SimCCHead
 from mgil.tasks.pose.network import MEAN, STD, PoseNetwork, build_pose
 from mgil.tasks.pose.simcc import decode
 from mgil.tasks.pose.skeleton import COCO_NAMES, checked
@@ -214,3 +215,16 @@ def test_impossible_sizes(names: tuple[str, ...], imgsz: int) -> None:
 def test_a_file_of_one_s_own(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("host: csp\nhost_options: {width: 8}\nsplit: 2\n")
     assert build_pose(tmp_path / "own.yaml", NAMES, 32).split == 2
+
+
+def test_a_head_may_begin_as_sums_of_columns_and_rows() -> None:
+    """A single bright cell of the map is the likeliest bin of both axes, for every joint."""
+    head = SimCCHead(2, 2, 8, 96, start="heatmap")
+    nn.init.eye_(head.final_layer.weight.data.view(2, 2))
+    nn.init.zeros_(head.final_layer.bias)
+    features = torch.zeros(1, 2, 8, 8)
+    features[0, 0, 3, 6] = features[0, 1, 0, 7] = 10
+    best = head(features).argmax(dim=-1)[0]
+    assert ((best + 0.5) / 12 - 0.5 - torch.tensor([[6.0, 7.0], [3.0, 0.0]])).abs().max() < 0.6
+    random = SimCCHead(2, 2, 8, 96)
+    assert random.mlp_head_x.weight.abs().max() < 0.2 < 0.5 < head.mlp_head_x.weight.max()
