@@ -108,6 +108,7 @@ def check_choice(value: Any, known: tuple[str, ...], where: str) -> None:
 
 
 def check_keys(options: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    """Raise ValueError for a key that is none of those known."""
     for key in options:
         if key not in known:
             hint = hint_for(key, known) or f"known: {', '.join(known) or 'none'}"

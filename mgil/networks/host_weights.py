@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +58,11 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        content: Any = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{path}: holds more than tensors, and reading it could run code; save its tensors") from error
+        content: Any = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
     except Exception as error:  # both readers raise many kinds
+        if type(error).__name__ == "UnpicklingError":
+            what = "holds more than tensors, and reading it could run code; save its tensors"
+            raise ValueError(f"{path}: {what}") from error
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(f"{path}: no file of weights, or a damaged one ({reason})") from error
     for key in WRAPPED_IN:
@@ -80,7 +80,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _pickled(path: Path) -> Any:
+def _torch(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -36,6 +36,8 @@ class PoseNetwork(Network):
         decoded: Calls give (B, K, 3), see `mgil.tasks.pose.simcc.decode`, in place of logits; for exported files.
     """
 
+    mean: Tensor
+    std: Tensor
     any_size = False
 
     def __init__(self, architecture: Mapping[str, Any], names: Sequence[str], imgsz: int) -> None:
@@ -49,8 +51,8 @@ class PoseNetwork(Network):
             raise ValueError(f"{source}: an input of {imgsz} px; SimCC's classes are made for 1 to {MOST_INPUT_PX} px")
         config = host_config(self.architecture, source)
         check_size(config, source)
-        self.host: Any = build_host(config, source)
-        self.max_stride: int = self.host.max_stride
+        host: Any = build_host(config, source)
+        self.host, self.max_stride = host, host.max_stride
         with torch.device("meta"):
             check_parameters(self._head()[1], source)
         self.neck, self.head = self._head()
@@ -62,7 +64,9 @@ class PoseNetwork(Network):
 
     def _head(self) -> tuple[nn.Module, SimCCHead]:
         """What follows the host."""
-        neck, channels, stride = nn.Identity(), self.host.channels[-1], self.host.strides[-1]
+        host: Any = self.host
+        neck: nn.Module = nn.Identity()
+        channels, stride = host.channels[-1], host.strides[-1]
         if self.architecture["upsample"] == "deconv":
             neck, channels, stride = enlarge(channels, stride)
         side = -(-self.imgsz // stride)
