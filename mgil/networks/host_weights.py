@@ -33,6 +33,11 @@ class Taken:
     left: tuple[str, ...]
     unused: tuple[str, ...]
 
+    @property
+    def carried(self) -> Mapping[str, float]:
+        """See `CarryOver.carried`."""
+        return self.carry.carried
+
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.left)
         text = f"{len(self.loaded)} of {total} tensors loaded by name"

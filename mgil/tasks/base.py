@@ -206,6 +206,30 @@ class BoxPredictor(Predictor, Protocol):
         """
 
 
+class Taken(Protocol):
+    """What a network has from a file of tensors; as a text, for people."""
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Names of its tensors that came from there as they are."""
+
+    @property
+    def carried(self) -> Mapping[str, float]:
+        """Its blocks that begin as layers of the file, with the share of their first kernel's taps that is filled."""
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Names of its tensors that begin untrained."""
+
+
+@runtime_checkable
+class ForeignTask(Protocol):
+    """A task whose networks may start from weights of other programs."""
+
+    def take(self, model: Any, path: Path) -> Taken:
+        """Fill a fresh network from a file of tensors by name. ValueError: none fits, or they cannot be read."""
+
+
 @runtime_checkable
 class BoxTask(Protocol):
     """A task, beside `Task`, whose network looks in boxes that another one may find: its predictor is a `BoxPredictor`.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mgil.datasets.reading.config import DataConfig
 from mgil.files.recipe import Recipe
 from mgil.files.text import Report
+from mgil.networks.host_weights import Taken, read_tensors
 from mgil.tasks.base import Average, ExportFacts, Exporting, Finder, Followable, Loading, Task
 from mgil.tasks.pose.batches import PersonLoader, PoseComposer
 from mgil.tasks.pose.config import guessed_skeleton, load_architecture
@@ -34,6 +35,7 @@ from mgil.tasks.pose.results import TABLE_COLUMNS
 from mgil.tasks.pose.saving import evaluation_files
 from mgil.tasks.pose.scores import METRICS
 from mgil.tasks.pose.simcc import SimCCLoss
+from mgil.tasks.pose.weights import load_host_weights
 
 
 class PoseTask:
@@ -79,6 +81,13 @@ class PoseTask:
     def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> PoseNetwork:
         """A SimCC network."""
         return build_pose(architecture, names, imgsz)
+
+    def take(self, model: PoseNetwork, path: Path) -> Taken:
+        """Weights of timm's hosts and of SimCC."""
+        try:
+            return load_host_weights(model, read_tensors(path))
+        except ValueError as error:
+            raise ValueError(str(error) if str(path) in str(error) else f"--weights {path}: {error}") from error
 
     def check_architecture(self, name: str) -> None:
         """Read a YAML of models/."""

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from mgil.engine import command
 from mgil.engine.training.log import read_results
 from mgil.engine.training.trainer import EpochLosses, Trainer
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.tasks.pose.network import build_pose
 from mgil.tasks.pose.scores import METRICS
 
 NAMES = ["nose", "left_hand", "right_hand"]
@@ -149,3 +151,28 @@ def test_what_cannot_be_trained_ends_in_one_line(
 def test_other_key_points_than_the_weights_have(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = line_of(capsys, "val", "--weights", run / "weights" / "best.pt", "--data", "figures.yaml")
     assert "know 3 key points (nose, left_hand, right_hand)" in line and "figures.yaml has 17 key points" in line
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_weights_of_others_are_a_start(
+    data: Path, tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tensors by the host's own names, as timm saves them, carried over into blocks."""
+    torch.manual_seed(1)
+    host = build_pose({**CFG, "blocks": "none"}, NAMES, 32).host
+    weights = tmp_path / f"host{ending}"
+    if ending == ".pth":
+        torch.save({"state_dict": host.state_dict()}, weights)
+    else:
+        save_file(host.state_dict(), weights)
+    (tmp_path / "res.yaml").write_text(yaml.safe_dump({**CFG, "blocks": "mgil-res"}))
+    flags = ("--data", data, "--weights", weights, "--imgsz", 32, "--workers", 0, "--device", "cpu", "--noplots")
+    train_flags = ("--cfg", tmp_path / "res.yaml", "--epochs", 1, "--hyp", data.parent / "hyp.yaml")
+    door("train", "pose", *flags, *train_flags, "--project", tmp_path)
+    assert "4 of 4 stride-2 layers carried over" in capsys.readouterr().out
+    assert "--cfg" in line_of(capsys, "train", "pose", *flags)
+    if ending == ".safetensors":
+        assert "the task detect starts from" in line_of(capsys, "train", "--weights", weights)
+    torch.save({"model": {"b": torch.zeros(3)}}, tmp_path / "other.pth")
+    line = line_of(capsys, "train", "pose", *flags, *train_flags, "--weights", tmp_path / "other.pth")
+    assert "other.pth" in line and "none of the tensors fits" in line

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from mgil.datasets.reading.figures.body import body_of, draw_stance
-from mgil.datasets.reading.figures.person import HEAD_PARTS, NUMBERS, PARTS, SEEN_ON, Placed, draw_person, is_seen, looks_away
+from mgil.datasets.reading.figures.person import (
+    HEAD_PARTS,
+    NUMBERS,
+    PARTS,
+    SEEN_ON,
+    Placed,
+    draw_person,
+    is_seen,
+    looks_away,
+)
 from mgil.datasets.reading.figures.raster import FINE, PIXEL, Canvas
 from mgil.datasets.reading.generated import Draws, resize_bilinear
 
