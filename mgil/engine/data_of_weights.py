@@ -10,6 +10,9 @@ from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.files.class_names import first_difference, first_moved, places_in, same_classes
 from mgil.files.text import Report
 
+Named = tuple[str, str]  # see `mgil.tasks.base.Task.named`
+CLASSES: Named = ("class", "classes")
+
 
 def load_trained_on(data: str, weights: str) -> DataConfig:
     """Read the data set YAML that a checkpoint names.
@@ -66,7 +69,9 @@ def gone(data: str, weights: object) -> str:
     return f"{weights} was trained on {data}, which is not there any more; give its new place with --data NEW.yaml"
 
 
-def check_classes(names: tuple[str, ...], data: DataConfig, report: Report, one_class_flag: str = "") -> None:
+def check_classes(
+    names: tuple[str, ...], data: DataConfig, report: Report, one_class_flag: str = "", named: Named = CLASSES
+) -> None:
     """Hold the classes of weights against a data set's; the same in another order are matched by name (`Task.judge`).
 
     Args:
@@ -74,6 +79,7 @@ def check_classes(names: tuple[str, ...], data: DataConfig, report: Report, one_
         data: The data set.
         report: Told where the classes are called otherwise, or have another order.
         one_class_flag: Makes one class of the data set's, where the command has such a flag.
+        named: What the names are of, see `Task.named`.
 
     Raises:
         ValueError: There are not as many, or some of them have changed places with others.
@@ -84,14 +90,15 @@ def check_classes(names: tuple[str, ...], data: DataConfig, report: Report, one_
             advice = f"give {one_class_flag} if the weights were trained with it, else weights that belong to the data"
         elif data.names_from and -1 not in places_in(names, data.names):
             advice = f"{data.names_from} has some of them only; give the names of all in the YAML"
-        raise ValueError(f"the weights know {_counted(names)}, {data.yaml_path} has {_counted(data.names)}; {advice}")
-    if has_other_order(names, data):
-        report(f"{_first_other(names, data)}; the classes are the same and matched by name")
+        known, there = _counted(names, named), _counted(data.names, named)
+        raise ValueError(f"the weights know {known}, {data.yaml_path} has {there}; {advice}")
+    if has_other_order(names, data, named):
+        report(f"{_first_other(names, data, named)}; the {named[1]} are the same and matched by name")
     elif names != data.names:
-        report(f"warning: {_first_other(names, data)}")
+        report(f"warning: {_first_other(names, data, named)}")
 
 
-def has_other_order(names: tuple[str, ...], data: DataConfig) -> bool:
+def has_other_order(names: tuple[str, ...], data: DataConfig, named: Named = CLASSES) -> bool:
     """Whether weights have a data set's classes in another order.
 
     Raises:
@@ -101,19 +108,20 @@ def has_other_order(names: tuple[str, ...], data: DataConfig) -> bool:
     if moved is not None and not same_classes(data.names, names):
         place = places_in(data.names, names)[moved]
         raise ValueError(
-            f"{names[moved]!r} is class {moved} in the weights and class {place} in {data.yaml_path}, and not all "
-            f"classes are in both; the weights know {_counted(names)}, the data set has {_counted(data.names)}; "
+            f"{names[moved]!r} is {named[0]} {moved} in the weights and {named[0]} {place} in {data.yaml_path}, and "
+            f"not all {named[1]} are in both; the weights know {_counted(names, named)}, the data set has "
+            f"{_counted(data.names, named)}; "
             "give weights and data that belong together"
         )
     return moved is not None
 
 
-def _first_other(names: tuple[str, ...], data: DataConfig) -> str:
+def _first_other(names: tuple[str, ...], data: DataConfig, named: Named) -> str:
     """The first class that weights and data set call otherwise."""
     index, name, other = first_difference(names, data.names)
-    return f"class {index} is {name!r} in the weights, {other!r} in {data.yaml_path}"
+    return f"{named[0]} {index} is {name!r} in the weights, {other!r} in {data.yaml_path}"
 
 
-def _counted(names: tuple[str, ...]) -> str:
+def _counted(names: tuple[str, ...], named: Named = CLASSES) -> str:
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} {'class' if len(names) == 1 else 'classes'} ({some})"
+    return f"{len(names)} {named[len(names) != 1]} ({some})"

@@ -206,6 +206,30 @@ class BoxPredictor(Predictor, Protocol):
         """
 
 
+class Taken(Protocol):
+    """What a network has from a file of tensors; as a text, for people."""
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Names of its tensors that came from there as they are."""
+
+    @property
+    def carried(self) -> Mapping[str, float]:
+        """Its blocks that begin as layers of the file, with the share of their first kernel's taps that is filled."""
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Names of its tensors that begin untrained."""
+
+
+@runtime_checkable
+class ForeignTask(Protocol):
+    """A task whose networks may start from weights of other programs."""
+
+    def take(self, model: Any, path: Path) -> Taken:
+        """Fill a fresh network from a file of tensors by name. ValueError: none fits, or they cannot be read."""
+
+
 @runtime_checkable
 class BoxTask(Protocol):
     """A task, beside `Task`, whose network looks in boxes that another one may find: its predictor is a `BoxPredictor`.
@@ -215,6 +239,9 @@ class BoxTask(Protocol):
 
     def finder(self, options: Any) -> Finder | None:
         """The weights that the options of val.py or detect.py name; None: no others are needed."""
+
+    def with_filed(self, split: Any, options: Any, report: Report) -> Split:
+        """The split with the boxes of a file that the options name beside the labelled ones; without such, as it is."""
 
     def pictures(self, split: Any) -> Sequence[str]:
         """Paths of all pictures of a split, each once."""
@@ -284,6 +311,7 @@ class Task(Protocol):
     name: str  # the first word of train.py; stored in checkpoints and exported files
     recipe: type[Recipe]
     default_cfg: str
+    named: tuple[str, str]  # what a network's names are of, one and several: a class, classes
     default_imgsz: int  # pixels, where neither the user nor the data set gives a size
     metrics: tuple[str, ...]  # columns of results.csv
     plotted: tuple[str, ...]  # columns of `Scores.row` that are drawn over input sizes

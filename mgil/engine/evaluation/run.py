@@ -87,9 +87,9 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         if config.download:
             data = download_absent(data, (config.split,), report)
     seen = task.adapted(data, config)
-    if seen is data:
+    if not seen.one_class:
         has_one_class_flag = hasattr(options_of(task.name, "val"), "single_cls")
-        check_classes(model.names, data, report, "--single-cls" if has_one_class_flag else "")
+        check_classes(model.names, seen, report, "--single-cls" if has_one_class_flag else "", task.named)
     with data_named_by(named_by):
         split = task.read(seen, config.split, strict=config.strict, report=report)
     if isinstance(task, BoxTask) and config.task != "speed":

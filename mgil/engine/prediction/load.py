@@ -62,9 +62,8 @@ def load_model(
             `iou` (0.45), of two boxes of a class that overlap more the lower score goes; `max_det` (1000), boxes kept
             per image; `classes`, keep these class indices only; `agnostic`, boxes suppress each other across classes;
             `augment`, look at each image at three sizes, once mirrored (.pt only). Pose: `detector`, weights whose
-            boxes are looked in, with `conf`, `iou`, `classes` and `max_det` of these; `boxes`, a file or folder of
-            boxes in their place (neither: the whole image is one person); `flip_test`, look at each person mirrored too
-            (.pt only); `joint_thres` (0.02), lowest score of a joint that counts and is drawn.
+            boxes are looked in, with their `conf`, `iou`, `classes`, `max_det`, or `boxes`, a file of boxes (neither:
+            the image is one person); `flip_test`, mirrored too (.pt only); `joint_thres` (0.02), lowest of a joint.
 
     Returns:
         Call it with an image or several, see `Model.__call__`.

@@ -83,7 +83,8 @@ def run_detect(config: DetectFlags, report: Report = print) -> DetectSummary:
             tell_missing_letters(model.names, report)
         height, width = model.size_hw
         room = f"input up to {height}x{width} pixels, on {model.device}"
-        report(f"{' + '.join(weights)}: {len(model.names)} classes, {room}")
+        classes = f"{len(model.names)} class{'es' * (len(model.names) != 1)}"
+        report(f"{' + '.join(weights)}: {classes}, {room}")
         try:
             run.everything()
         except (KeyboardInterrupt, StreamsGone) as end:

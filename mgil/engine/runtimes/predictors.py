@@ -74,7 +74,7 @@ def open_finder(
             raise ValueError(
                 f"{finder.weights} is of the task {task.name}, which looks in boxes that others find; give a detector"
             )
-        config = build(options_of(task.name, "detect"), finder.options)
+        config: Any = build(options_of(task.name, "detect"), finder.options)
         check_fields(config)
         return config
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,15 @@ from mgil.engine.distributed import from_main, is_main, world_size
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.training.config import TrainFlags, frozen_rows
 from mgil.engine.training.precision import Precision
-from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint
+from mgil.engine.weights.checkpoints import Checkpoint, check_weights
+from mgil.engine.weights.foreign import load_start, start_from_tensors
 from mgil.engine.weights.released import fetch_weights
 from mgil.engine.weights.start import Start, start_from
 from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.networks.profile import profile
-from mgil.tasks.base import Split, Task
+from mgil.tasks.base import ForeignTask, Split, Task
 
 DEFAULT_EPOCHS, DEFAULT_BATCH = 100, 16
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
@@ -42,8 +44,8 @@ class Splits:
     val: Split | None
 
 
-def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoint | None:
-    """Read the files that the options name, all but the data set itself; the weights are returned.
+def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoint | Path | None:
+    """Read the files that the options name, all but the data set itself; the weights are returned, see `load_start`.
 
     Reading a data set can take minutes, after which nobody wants to hear of a mistyped name.
 
@@ -56,8 +58,10 @@ def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoi
         if is_main():
             fetch_weights(config.weights, report)
         from_main(None)  # the others wait for the file
-    checkpoint = load_checkpoint(config.weights) if config.weights else None
-    if checkpoint:
+    checkpoint = load_start(config.weights, task) if config.weights else None
+    if isinstance(checkpoint, Path) and not config.cfg:
+        raise ValueError(f"--weights {checkpoint}: does not say which network it is of; name that with --cfg")
+    if isinstance(checkpoint, Checkpoint):
         check_weights(checkpoint)
         if checkpoint.task != task.name and not config.cfg:  # with a model of its own, a task may take what fits
             raise ValueError(
@@ -157,7 +161,7 @@ def make_model(
     config: TrainFlags,
     task: Task,
     names: tuple[str, ...],
-    checkpoint: Checkpoint | None,
+    weights: Checkpoint | Path | None,
     report: Report,
     device: torch.device | str = "cpu",
 ) -> tuple[Network, Start]:
@@ -167,7 +171,7 @@ def make_model(
         config: Says which architecture, and the training size; the model has it rounded up to its stride.
         task: Builds it.
         names: Of the data set's classes.
-        checkpoint: The contents of `config.weights`, if any.
+        weights: From `read_named_files`, or the run to resume.
         report: Gets a line for people.
         device: Where the network goes.
 
@@ -177,7 +181,7 @@ def make_model(
     Raises:
         ValueError: An architecture or weights that cannot be used, or a size that is too small.
     """
-    imgsz = config.imgsz
+    imgsz, checkpoint = config.imgsz, weights if isinstance(weights, Checkpoint) else None
     cfg: Any = config.cfg or (checkpoint.architecture if checkpoint else task.default_cfg)
     generator = torch.get_rng_state()
     try:
@@ -189,6 +193,9 @@ def make_model(
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}" if checkpoint and not config.cfg else str(error)) from error
     start = start_from(model, checkpoint, bool(config.cfg), report) if checkpoint else Start()
+    if isinstance(weights, Path):
+        assert isinstance(task, ForeignTask)
+        start = start_from_tensors(model, task, weights, report)
     source = model.architecture["source"]
     report(f"{source}: {profile(model, (imgsz, imgsz))}")
     for line in wasted_dilations(model, imgsz):

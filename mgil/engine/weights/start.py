@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,22 +87,26 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         what = "outputs" if outputs else "the maps before the head"
         text += f"; {what} agree to {off:.0e}" if off <= AGREE else f"; but {what} differ by up to {off:.1g}"
     report(f"{checkpoint.path}: {text}")
-    names = {module: name for name, module in model.named_modules()}
-    firsts = {names[first_layer(blocks[block])]: share for block, share in carry.carried.items()}
-    filled = {
-        *transfer.loaded,
-        *(f"{name}.{key}" for name in firsts for key in ("conv.weight", "bn.weight", "bn.bias")),
+    facts = filled_facts(model, transfer.loaded, carry.carried)
+    return Start(whole, not of_head, classes=classes, left=tuple(left), off=off, **facts)
+
+
+def filled_facts(model: Network, loaded: Iterable[str], carried: Mapping[str, float]) -> dict[str, Any]:
+    """The fields `norms`, `carried` and `new` of a `Start`.
+
+    Args:
+        model: That was filled.
+        loaded: Names of its tensors that were copied.
+        carried: Its blocks that begin as layers, with the share of the taps of their first kernel that those fill.
+    """
+    names, blocks = {module: name for name, module in model.named_modules()}, blocks_of(model)
+    firsts = {names[first_layer(blocks[block])]: share for block, share in carried.items()}
+    filled = {*loaded, *(f"{name}.{key}" for name in firsts for key in ("conv.weight", "bn.weight", "bn.bias"))}
+    return {
+        "norms": tuple(_norms(model, filled | {f"{name}.bn.running_mean" for name in firsts})),
+        "carried": {f"{name}.conv.weight": share for name, share in firsts.items()},
+        "new": tuple(name for name, _ in model.named_parameters() if name not in filled),
     }
-    return Start(
-        whole,
-        not of_head,
-        tuple(_norms(model, filled | {f"{name}.bn.running_mean" for name in firsts})),
-        {f"{name}.conv.weight": share for name, share in firsts.items()},
-        tuple(name for name, _ in model.named_parameters() if name not in filled),
-        classes,
-        tuple(left),
-        off,
-    )
 
 
 def _source(checkpoint: Checkpoint, report: Report) -> Network | None:

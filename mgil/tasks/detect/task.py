@@ -54,7 +54,7 @@ class DetectTask:
     name = "detect"
     recipe: type[Recipe] = DetectRecipe
     default_cfg = "yolov5n-mgil.yaml"
-    default_imgsz = 640
+    default_imgsz, named = 640, ("class", "classes")
     metrics: tuple[str, ...] = METRICS
     plotted: tuple[str, ...] = ("AP", "AP50", "AP_S", "AP_M", "AP_L")
     last_stage = "NMS"

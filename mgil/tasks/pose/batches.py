@@ -138,8 +138,9 @@ class PersonLoader(EvalLoader):
         )
 
     def _group(self) -> list[np.ndarray]:
-        """People of one picture follow each other."""
+        """People of one picture follow each other; nobody asks for those who are ignored."""
         items = np.argsort(self.people.image_ids, kind="stable")
+        items = items[~self.people.ignored[items]]
         return [items[start : start + self.batch_size] for start in range(0, len(items), self.batch_size)]
 
     def _read(self, item: int) -> tuple[np.ndarray, tuple[int, int]] | str:

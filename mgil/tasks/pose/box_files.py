@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from mgil.datasets.reading.coco_json import is_number
 from mgil.datasets.reading.image_ids import number_of
 from mgil.datasets.reading.image_list import is_image_name
+from mgil.datasets.reading.json_file import read_json_file
 from mgil.files.paths import find
 from mgil.files.text import Report, printable, to_utf8
 from mgil.tasks.pose.boxes import Boxes
@@ -112,9 +113,9 @@ def read_results(path: str, categories: Sequence[int] | None) -> dict[str | int,
     """
     shown = f"--boxes {printable(path)}"
     try:
-        content = json.loads(to_utf8(Path(path).read_bytes()))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{shown}: not valid JSON ({' '.join(str(error).split())[:200]})") from error
+        content = read_json_file(path)
+    except ValueError as error:
+        raise ValueError(f"--boxes {error}") from error
     if not isinstance(content, list):
         hint = "this is a data set's" if isinstance(content, dict) and "annotations" in content else "this is none"
         raise ValueError(f"{shown}: give COCO results, a list of image_id, category_id, bbox and score; {hint}")
@@ -145,15 +146,11 @@ def _entry(entry: Any, where: str) -> tuple[str | int, int, Sequence[float]]:
     category, box, score = entry.get("category_id", COCO_PERSON), entry.get("bbox"), entry.get("score", 1.0)
     if type(category) is not int:
         raise ValueError(f"{where}: category_id {category!r:.60} is no whole number")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         raise ValueError(f"{where}: bbox {box!r:.60} is not left, top, width and height")
-    if not _is_number(score):
+    if not is_number(score):
         raise ValueError(f"{where}: score {score!r:.60} is no number")
     return picture, category, (*map(float, box), float(score))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def read_labels(path: str, joints: int, classes: Sequence[int] | None, height: int, width: int) -> Boxes:

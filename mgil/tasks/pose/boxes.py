@@ -38,7 +38,8 @@ class Boxes:
         """What of them lies in the picture: cut off at its border; those of which nothing remains are left out."""
         finite = self.rows(np.isfinite(self.xyxy).all(axis=1) & np.isfinite(self.scores))
         cut = finite.xyxy.clip(0, (width, height, width, height))
-        return Boxes(cut, finite.scores).rows((cut[:, 2:] > cut[:, :2]).all(axis=1))
+        has_area = np.all(cut[:, 2:] > cut[:, :2], axis=1)
+        return Boxes(cut, finite.scores).rows(has_area)
 
     def best(self, most: int) -> Boxes:
         """The surest, in their order."""

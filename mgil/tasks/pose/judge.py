@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,8 @@ class PoseJudge:
             *(np.concatenate([getattr(part, name) for part in parts]) for name in ("items", "key_points", "scores"))
         )
         found = found.rows(np.argsort(found.items, kind="stable"))  # of equal scores, the first counts as the better
-        return summarise(self.people, found, skipped, self.options, self.pictures)
+        scores = summarise(self.people, found, skipped, self.options, self.pictures)
+        return replace(scores, network_px=getattr(self.model, "imgsz", None))
 
 
 def notes_on_flip_test(model: nn.Module, source: str) -> list[str]:

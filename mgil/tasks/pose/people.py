@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mgil.datasets.reading.path_list import PathList
 from mgil.datasets.reading.samples import digest_of
 from mgil.tasks.pose.skeleton import Skeleton
 
@@ -98,6 +99,34 @@ def pictures_of(people: People) -> Pictures:
         return people.pictures
     ids, rows = np.unique(people.image_ids, return_index=True)
     return Pictures([people.image_paths[row] for row in rows.tolist()], people.sizes_hw[rows], ids)
+
+
+def joined(people: People, pictures: Pictures, rows: np.ndarray) -> People:
+    """People and, after them in the order of their pictures, boxes that were found.
+
+    Args:
+        people: The labels.
+        pictures: Of the split.
+        rows: (n, 6) index of the picture; left, top, width, height; score.
+    """
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    count = len(rows)
+    images = rows[:, 0].astype(np.int64)
+    added: dict[str, np.ndarray] = {
+        "sizes_hw": pictures.sizes_hw[images],
+        "boxes": rows[:, 1:5],
+        "key_points": np.zeros((count, len(people.skeleton), 3)),
+        "areas": rows[:, 3] * rows[:, 4],
+        "scores": rows[:, 5],
+        "found": np.ones(count, bool),
+        "ignored": np.zeros(count, bool),
+        "image_ids": pictures.ids[images],
+    }
+    unknown = {"head_sizes": np.full(count, np.nan), "crowds": np.zeros(count, bool)}
+    added |= {name: values for name, values in unknown.items() if getattr(people, name) is not None}
+    longer: dict[str, Any] = {name: np.concatenate([getattr(people, name), more]) for name, more in added.items()}
+    paths = [*people.image_paths, *(pictures.paths[image] for image in images.tolist())]
+    return replace(people, image_paths=PathList(paths), **longer)
 
 
 def trainable(people: People) -> np.ndarray:

@@ -14,7 +14,8 @@ from mgil.files.text import Report, printable
 from mgil.tasks.base import FollowingPredictor
 from mgil.tasks.pose.box_files import FiledBoxes
 from mgil.tasks.pose.boxes import Boxes, BoxSource, DetectedBoxes, WholePictures
-from mgil.tasks.pose.crops import crop_people
+from mgil.tasks.pose.config import guessed_skeleton
+from mgil.tasks.pose.crops import CROPS, crop_people
 from mgil.tasks.pose.options import PredictOptions
 from mgil.tasks.pose.results import PERSON, PoseResults, person_scores
 from mgil.tasks.pose.skeleton import Skeleton
@@ -52,8 +53,8 @@ class PosePredictor:
         self.model, self.options, self.device, self.half = model, options, device, half
         self.size_hw = check_size(model, size_hw)
         self.names: tuple[str, ...] = (PERSON,)
-        self.skeleton: Skeleton = model.skeleton
-        self.crop: str = model.crop
+        self.skeleton: Skeleton = getattr(model, "skeleton", None) or guessed_skeleton(model.names)
+        self.crop: str = getattr(model, "crop", CROPS[0])
         if options.flip_test and not hasattr(model, "with_mirrored"):
             raise ValueError("--flip-test needs the PyTorch weights (.pt): an exported file gives joints, not logits")
         self._source: BoxSource = WholePictures()

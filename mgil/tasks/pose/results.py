@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgil.files.found import box_columns, count_text, cut_out, folder_name, label_text, with_tracks
-from mgil.files.packages import import_package
+from mgil.files.found import count_text, cut_out, folder_name, with_tracks
+from mgil.tasks.pose.label_lines import label_lines
+from mgil.tasks.pose.oks_nms import person_scores
 from mgil.tasks.pose.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class PoseResults:
     @property
     def scores(self) -> np.ndarray:
         """(n,) float32, 0..1: the box's score times the mean score of the joints that score above the threshold."""
-        return person_scores(self.box_scores, self.keypoints[..., 2], self.joint_threshold)
+        return person_scores(self.box_scores, self.keypoints[..., 2], self.joint_threshold).astype(np.float32)
 
     @property
     def classes(self) -> np.ndarray:
@@ -87,21 +87,18 @@ class PoseResults:
 
     def followed(self, rows: np.ndarray, track_ids: np.ndarray, trails: tuple[np.ndarray, ...]) -> PoseResults:
         """Those rows alone, as people who are followed; see `mgil.tasks.base.Followable`."""
-        return replace(
-            self,
-            boxes_xyxy=self.boxes_xyxy[rows],
-            box_scores=self.box_scores[rows],
-            keypoints=self.keypoints[rows],
-            track_ids=track_ids,
-            trails=tuple(trails),
-        )
+        own: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("boxes_xyxy", "box_scores", "keypoints")}
+        return replace(self, track_ids=track_ids, trails=tuple(trails), **own)
+
+    def draw(self, line_width: int | None, labels: bool, confidences: bool) -> np.ndarray:
+        """See `plot`."""
+        return self.plot(line_width, labels, confidences)
 
     def plot(self, line_width: int | None = None, labels: bool = True, confidences: bool = True) -> np.ndarray:
         """Draw the people.
 
         Args:
-            line_width: Of boxes and limbs in pixels of the drawn picture; None chooses by its size. Small people have
-                thinner limbs.
+            line_width: Of boxes and limbs in pixels of the drawn picture, most; None chooses by its size.
             labels: Write what they are, and before that the numbers of those that are followed.
             confidences: Write scores after that.
 
@@ -116,15 +113,11 @@ class PoseResults:
             self.skeleton,
             line_width,
             self.joint_threshold,
-            None if self._is_whole_image() else self.boxes_xyxy,
-            self._labels(confidences) if labels else None,
+            None if _is_whole_image(self) else self.boxes_xyxy,
+            _labels(self, confidences) if labels else None,
             colours=self.classes if self.track_ids is None else self.track_ids,
             trails=self.trails,
         )
-
-    def draw(self, line_width: int | None, labels: bool, confidences: bool) -> np.ndarray:
-        """See `plot`."""
-        return self.plot(line_width, labels, confidences)
 
     def save(self, path: str | Path) -> Path:
         """Write `plot()` into a file, in the format of its suffix.
@@ -146,67 +139,29 @@ class PoseResults:
         return [(folder_name(self.names[0]), crop) for crop in self.crop()]
 
     def label_lines(self, with_scores: bool) -> str:
-        """YOLO-pose's lines `class x y w h`, then `x y score` of each joint, then `[score] [track]`.
-
-        Places and sizes are fractions of the image; a joint beyond it is moved to its border.
-        """
-        height, width = self.image.shape[:2]
-        joints = self.keypoints.astype(np.float64) / (width, height, 1)
-        joints[..., :2] = joints[..., :2].clip(0, 1)
-        columns = [
-            self.classes,
-            *box_columns(self.boxes_xyxy, (height, width)),
-            *joints.reshape(len(self), 3 * len(self.skeleton)).T,
-        ]
-        return label_text([*columns, self.scores] if with_scores else columns, self.track_ids)
+        """YOLO-pose's lines, see `mgil.tasks.pose.label_lines`."""
+        return _label_lines(self, with_scores)
 
     def table_rows(self) -> list[list[Any]]:
-        """Class, score and corners of each box, `x y score` of all joints in one cell, and the number of a track."""
+        """Under `TABLE_COLUMNS`: class, score, corners, `x y score` of all joints in one cell; then the track."""
+        joints = [" ".join(f"{x:.2f} {y:.2f} {sure:.3f}" for x, y, sure in person) for person in self.keypoints]
         rows = [
-            [
-                self.names[0],
-                f"{score:.2f}",
-                *(f"{value:.2f}" for value in box),
-                " ".join(f"{x:.2f} {y:.2f} {sure:.3f}" for x, y, sure in joints),
-            ]
-            for box, score, joints in zip(self.boxes_xyxy, self.scores, self.keypoints, strict=True)
+            [self.names[0], f"{score:.2f}", *(f"{value:.2f}" for value in box), cell]
+            for box, score, cell in zip(self.boxes_xyxy, self.scores, joints, strict=True)
         ]
         return with_tracks(rows, self.track_ids)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row a person: xmin, ymin, xmax, ymax, confidence, class, name, then {joint}_x, _y and _score [, track].
+        """A row a person: xmin, ymin, xmax, ymax, confidence, class, name, then {joint}_x, _y and _score [, track]."""
+        from mgil.tasks.pose.conversions import as_pandas
 
-        Raises:
-            MissingPackage: The package pandas is not installed; a ValueError.
-        """
-        frame = import_package("pandas").DataFrame
-        columns: dict[str, Any] = dict(
-            zip(("xmin", "ymin", "xmax", "ymax"), self.boxes_xyxy.T.astype(np.float64), strict=True)
-        )
-        columns |= {"confidence": self.scores.astype(np.float64), "class": self.classes}
-        columns |= {"name": [self.names[0]] * len(self)}
-        for index, joint in enumerate(self.skeleton.names):
-            values = self.keypoints[:, index].T.astype(np.float64)
-            columns |= dict(zip((f"{joint}_x", f"{joint}_y", f"{joint}_score"), values, strict=True))
-        table: pandas.DataFrame = frame(columns | ({} if self.track_ids is None else {"track": self.track_ids}))
-        return table
+        return as_pandas(self)
 
     def to_supervision(self) -> Any:
-        """The people as `supervision.KeyPoints`; see `mgil.tasks.pose.supervised.as_supervision`."""
-        from mgil.tasks.pose.supervised import as_supervision
+        """The people as `supervision.KeyPoints`; see `mgil.tasks.pose.conversions.as_supervision`."""
+        from mgil.tasks.pose.conversions import as_supervision
 
         return as_supervision(self)
-
-    def _is_whole_image(self) -> bool:
-        height, width = self.image.shape[:2]
-        return self.track_ids is None and len(self) == 1 and self.boxes_xyxy[0].tolist() == [0, 0, width, height]
-
-    def _labels(self, confidences: bool) -> Sequence[str]:
-        name = " ".join(self.names[0].split())  # one line, whatever the name holds
-        texts = [f"{name} {score:.2f}" if confidences else name for score in self.scores]
-        if self.track_ids is None:
-            return texts
-        return [f"#{track_id} {text}" for track_id, text in zip(self.track_ids, texts, strict=True)]
 
     if not TYPE_CHECKING:  # which shall go on to know what there is
 
@@ -216,8 +171,20 @@ class PoseResults:
             raise AttributeError(f"results have no {name}{hint}")
 
 
-def person_scores(box_scores: np.ndarray, joint_scores: np.ndarray, threshold: float) -> np.ndarray:
-    """(n,) the boxes' scores times the mean of those of the (n, K) joint scores above the threshold; 0 without any."""
-    counted = joint_scores > threshold
-    sums = np.where(counted, joint_scores, 0).sum(axis=1)
-    return (box_scores * sums / np.maximum(counted.sum(axis=1), 1)).astype(np.float32)
+def _label_lines(results: PoseResults, with_scores: bool) -> str:
+    scores = results.scores if with_scores else None
+    return label_lines(results.boxes_xyxy, results.keypoints, results.image.shape[:2], scores, results.track_ids)
+
+
+def _is_whole_image(results: PoseResults) -> bool:
+    height, width = results.image.shape[:2]
+    return results.track_ids is None and results.boxes_xyxy.tolist() == [[0, 0, width, height]]
+
+
+def _labels(results: PoseResults, confidences: bool) -> list[str]:
+    """What is written beside the people of a drawing."""
+    name = " ".join(results.names[0].split())  # one line, whatever the name holds
+    texts = [f"{name} {score:.2f}" if confidences else name for score in results.scores]
+    if results.track_ids is None:
+        return texts
+    return [f"#{track_id} {text}" for track_id, text in zip(results.track_ids, texts, strict=True)]

@@ -13,18 +13,20 @@ from torch import Tensor, nn
 from mgil.datasets.reading.config import DataConfig
 from mgil.files.recipe import Recipe
 from mgil.files.text import Report
+from mgil.networks.host_weights import Taken, read_tensors
 from mgil.tasks.base import Average, ExportFacts, Exporting, Finder, Followable, Loading, Task
 from mgil.tasks.pose.batches import PersonLoader, PoseComposer
 from mgil.tasks.pose.config import guessed_skeleton, load_architecture
 from mgil.tasks.pose.export_check import compare
 from mgil.tasks.pose.exporting import cleaned, export_facts, export_notes, output_problem
-from mgil.tasks.pose.finding import finder_of, pictures_of, with_found
+from mgil.tasks.pose.finding import finder_of, paths_of, with_found
 from mgil.tasks.pose.judge import PoseJudge, notes_on_flip_test
 from mgil.tasks.pose.network import PoseNetwork, build_pose
 from mgil.tasks.pose.options import ExportOptions, PredictOptions, TrainOptions, ValOptions
 from mgil.tasks.pose.people import People, trainable
 from mgil.tasks.pose.pictures import draw_crops, draw_people_labels
 from mgil.tasks.pose.predictor import PosePredictor
+from mgil.tasks.pose.reading.boxes import with_boxes
 from mgil.tasks.pose.reading.load import read_people
 from mgil.tasks.pose.reading.skeleton import as_key_points
 from mgil.tasks.pose.recipe import FINETUNE, SMALL, PoseRecipe
@@ -33,6 +35,7 @@ from mgil.tasks.pose.results import TABLE_COLUMNS
 from mgil.tasks.pose.saving import evaluation_files
 from mgil.tasks.pose.scores import METRICS
 from mgil.tasks.pose.simcc import SimCCLoss
+from mgil.tasks.pose.weights import load_host_weights
 
 
 class PoseTask:
@@ -41,11 +44,11 @@ class PoseTask:
     name = "pose"
     recipe: type[Recipe] = PoseRecipe
     default_cfg = "simcc-small-mgil.yaml"
-    default_imgsz = 64
+    default_imgsz, named = 64, ("key point", "key points")
     metrics: tuple[str, ...] = METRICS
-    plotted: tuple[str, ...] = ("AP", "AP50", "AP75", "AR", "PCK")
+    plotted: tuple[str, ...] = ("AP", "AP50", "AP75", "AR", "PCK", "AP_detector")
     last_stage = "decode"
-    speed_options: Mapping[str, Any] = {}
+    speed_options: Mapping[str, Any] = {"no_flip_test": True}
     table_columns: tuple[str, ...] = TABLE_COLUMNS
     final_table = FINAL_TABLE
 
@@ -78,6 +81,13 @@ class PoseTask:
     def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> PoseNetwork:
         """A SimCC network."""
         return build_pose(architecture, names, imgsz)
+
+    def take(self, model: PoseNetwork, path: Path) -> Taken:
+        """Weights of timm's hosts and of SimCC."""
+        try:
+            return load_host_weights(model, read_tensors(path))
+        except ValueError as error:
+            raise ValueError(str(error) if str(path) in str(error) else f"--weights {path}: {error}") from error
 
     def check_architecture(self, name: str) -> None:
         """Read a YAML of models/."""
@@ -150,9 +160,13 @@ class PoseTask:
         """The detector of --detector."""
         return finder_of(options)
 
+    def with_filed(self, split: People, options: ValOptions, report: Report) -> People:
+        """The boxes of --boxes."""
+        return split if options.boxes is None else with_boxes(split, options.boxes, report)
+
     def pictures(self, split: People) -> Sequence[str]:
-        """Pictures with people."""
-        return pictures_of(split)
+        """Those without people too."""
+        return paths_of(split)
 
     def with_found(self, split: People, found: Iterable[tuple[str, Followable]], source: str, report: Report) -> People:
         """Labelled people and found boxes."""

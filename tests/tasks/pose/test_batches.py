@@ -146,6 +146,13 @@ def test_half_bodies_are_boxes_around_the_joints_of_a_half(tmp_path: Path) -> No
     assert np.array_equal(half_bodies(np.random.default_rng(1), people, np.arange(40), 0.0), people.boxes)
 
 
+def test_evaluation_crops_nobody_who_is_ignored(tmp_path: Path) -> None:
+    people = two_joints(tmp_path)
+    people.ignored[[1, 4]] = True
+    batches = list(PersonLoader(people, 48, "linear", Loading(3, report=lambda _line: None)))
+    assert [batch.indices.tolist() for batch in batches] == [[0, 2, 3], [5]]
+
+
 def test_a_lost_picture_costs_its_people_alone(tmp_path: Path) -> None:
     people = two_joints(tmp_path)
     Path(people.image_paths[2]).unlink()

@@ -179,6 +179,8 @@ def test_crops_of_another_size_are_resized(size: int) -> None:
     scores = judged(judge, [batch])
     assert set(model.calls) == {(3, 3, SIZE, SIZE)}
     assert scores.labelled.oks.ap > 0.99
+    said = f"crops of {size} px were resized to the network's own {SIZE} px"
+    assert said in scores.lines(size, False) and not any("resized" in line for line in scores.lines(SIZE, False))
 
 
 def test_an_exported_file_gives_joints_and_has_no_flip_test() -> None:

@@ -32,7 +32,9 @@ class Finder:
 
     sure_score, device, size_hw, model = 0.25, torch.device("cpu"), (64, 64), None
 
-    def __init__(self, boxes: np.ndarray, scores: Sequence[float], classes: Sequence[int], names: tuple[str, ...]):
+    def __init__(
+        self, boxes: np.ndarray, scores: Sequence[float], classes: Sequence[int], names: tuple[str, ...]
+    ) -> None:
         self.boxes, self.scores, self.classes, self.names = boxes, np.array(scores), np.array(classes), names
 
     def candidates(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> list[Any]:
@@ -286,7 +288,7 @@ BOX = [1, 2, 3, 4]
     ("content", "said"),
     [
         ("[", "not valid JSON"),
-        ("[" * 100_000, "not valid JSON"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"annotations": []}', "give COCO results, a list .*; this is a data set's"),
         ("3", "give COCO results, a list .*; this is none"),
         ([3], "entry 0: no mapping of image_id"),

@@ -27,7 +27,7 @@ class ToyTask:
     name = "toy"
     recipe = ToyRecipe
     default_cfg = "toy"
-    default_imgsz = 32
+    default_imgsz, named = 32, ("class", "classes")
     metrics = ("metrics/error",)
     plotted = ("error",)
     speed_options: dict[str, Any] = {}

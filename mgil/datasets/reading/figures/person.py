@@ -33,7 +33,7 @@ SEEN_ON = {
         for side, _ in SIDES
     },
 }
-LEAST_FRONT = {"nose": 50, "left_eye": 40, "right_eye": 40, "left_ear": -40, "right_ear": -40}  # of 256, to the viewer
+LEAST_FRONT = {"nose": -30, "left_eye": 40, "right_eye": 40, "left_ear": -40, "right_ear": -40}  # of 256, to the viewer
 FAR = {"shoulder": -60, "hip": -34}  # how far behind the spine the body hides a joint
 EDGE = 9  # how far a limb's dark edge goes beyond it, where it lies on the same body
 
@@ -112,7 +112,7 @@ def _limb(canvas: Canvas, person: Placed, part: str, start: str, end: str, radii
 
 def _draw_torso(canvas: Canvas, person: Placed) -> None:
     """The shirt between shoulders and hips, thick enough to be seen from the side, and the trousers' upper end."""
-    hips, shoulders = (tuple(person.at(f"{side}_{joint}") for side, _ in SIDES) for joint in ("hip", "shoulder"))
+    hips, shoulders = ((person.at(f"left_{joint}"), person.at(f"right_{joint}")) for joint in ("hip", "shoulder"))
     middle = person.origin
     canvas.capsule(person.number("pelvis"), *hips, (person.width(64), person.width(64)))
     torso = person.number("torso")
@@ -135,6 +135,9 @@ def _draw_head(canvas: Canvas, person: Placed, long_hair: bool, bald: bool) -> N
     across, down, front = (places @ np.array(axis) // ONE for axis in person.body.head_axes)
     hair = ((front < 10) & (down < (250 if long_hair else 110)) | (down < -130)) & (not bald)
     canvas.shown[rows[hair], columns[hair]] = person.number("hair")
+    if _front(person, "nose") > LEAST_FRONT["nose"]:
+        nose = person.at("nose")
+        canvas.capsule(person.number("skin"), nose, nose, (person.width(13), person.width(13)))
     for part, wide_part, high, where in (
         ("eye", 38, 42, (92, -30)),
         ("eye", 38, 42, (-92, -30)),
@@ -143,6 +146,16 @@ def _draw_head(canvas: Canvas, person: Placed, long_hair: bool, bald: bool) -> N
     ):
         spot = (front > 30) & (abs(across - where[0]) < wide_part) & (abs(down - where[1]) < high) & ~hair
         canvas.shown[rows[spot], columns[spot]] = person.number(part)
+
+
+def looks_away(person: Placed, joint: str) -> bool:
+    """Whether a joint is one of the face, on the far side of the head."""
+    return joint in FACE and _front(person, joint) <= LEAST_FRONT[joint]
+
+
+def _front(person: Placed, point: str) -> int:
+    """How much a point of the face looks to the viewer, of 256."""
+    return sum(share * axis[2] for share, axis in zip(FACE[point], person.body.head_axes, strict=True)) // ONE
 
 
 def is_seen(canvas: Canvas, person: Placed, joint: str) -> bool:
@@ -155,9 +168,7 @@ def is_seen(canvas: Canvas, person: Placed, joint: str) -> bool:
     own = {person.number(part) for part in SEEN_ON[joint]}
     around = set(canvas.shown[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].ravel().tolist())
     if joint in FACE:
-        shares, axes = FACE[joint], person.body.head_axes
-        front = sum(share * axis[2] for share, axis in zip(shares, axes, strict=True)) // ONE
-        return front > LEAST_FRONT[joint] and not own.isdisjoint(around)
+        return not looks_away(person, joint) and not own.isdisjoint(around)
     kind = joint.partition("_")[2]
     spine = person.depth("neck") if kind == "shoulder" else 0
     if z - spine < FAR.get(kind, -UNIT):

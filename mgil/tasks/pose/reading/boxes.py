@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mgil.datasets.reading.coco_json import is_id, is_number
 from mgil.datasets.reading.json_file import read_json_file
-from mgil.datasets.reading.path_list import PathList
 from mgil.files.text import Report, printable
-from mgil.tasks.pose.people import People, Pictures, pictures_of
+from mgil.tasks.pose.people import People, joined, pictures_of
 
 PERSON = 1  # COCO's category id
 LEAST_SCORE = 0.0
@@ -56,7 +54,7 @@ def with_boxes(people: People, path: str, report: Report = print) -> People:
             f"{printable(path)}: no box is of a person (category 1) in one of the data set's images: {told}"
         )
     report(f"{printable(path)}: {told}")
-    return _joined(people, pictures, np.array(rows, np.float64))
+    return joined(people, pictures, np.array(rows, np.float64))
 
 
 BAD = ("dropped: no image_id, bbox or score", "dropped: without an area in their image")
@@ -68,7 +66,9 @@ def _row(entry: Any, index_of_id: dict[int, int], sizes_wh: list[list[int]]) -> 
         return BAD[0], None
     if entry.get("category_id") != PERSON:
         return "of other categories", None
-    bbox, score, image_id = entry.get("bbox"), entry.get("score"), entry.get("image_id")
+    bbox: Any = entry.get("bbox")
+    score: Any = entry.get("score")
+    image_id: Any = entry.get("image_id")
     four = isinstance(bbox, list) and len(bbox) == 4 and all(map(is_number, bbox))
     if not four or not is_number(score) or not is_id(image_id):
         return BAD[0], None
@@ -83,26 +83,3 @@ def _row(entry: Any, index_of_id: dict[int, int], sizes_wh: list[list[int]]) -> 
     if min(w, h, right - left, bottom - top) <= 0:
         return BAD[1], None
     return "", (index, left, top, right - left, bottom - top, score)
-
-
-def _joined(people: People, pictures: Pictures, rows: np.ndarray) -> People:
-    """Labels, then boxes in the order of their pictures."""
-    rows = rows[np.argsort(rows[:, 0], kind="stable")]
-    count = len(rows)
-    images = rows[:, 0].astype(np.int64)
-    added: dict[str, np.ndarray] = {
-        "sizes_hw": pictures.sizes_hw[images],
-        "boxes": rows[:, 1:5],
-        "key_points": np.zeros((count, len(people.skeleton), 3)),
-        "areas": rows[:, 3] * rows[:, 4],
-        "scores": rows[:, 5],
-        "found": np.ones(count, bool),
-        "ignored": np.zeros(count, bool),
-        "image_ids": pictures.ids[images],
-    }
-    if people.head_sizes is not None:
-        added["head_sizes"] = np.full(count, np.nan)
-    joined = {name: np.concatenate([getattr(people, name), values]) for name, values in added.items()}
-    paths = [*people.image_paths, *(pictures.paths[image] for image in images.tolist())]
-    changed: dict[str, Any] = {"image_paths": PathList(paths), **joined}
-    return replace(people, **changed)

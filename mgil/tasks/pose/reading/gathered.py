@@ -44,6 +44,7 @@ class Gathered:
     points: list[np.ndarray] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
     ignored: list[bool] = field(default_factory=list)
+    crowds: list[bool] = field(default_factory=list)
     heads: list[float] = field(default_factory=list)
 
     def add(
@@ -70,17 +71,18 @@ class Gathered:
         Returns:
             What is wrong, in which case nobody is taken; else "".
         """
-        labelled = points[:, 2] > 0
-        if not np.isin(points[:, 2], (0, 1, 2)).all():
-            return f"a visibility is {points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]:g}, must be 0, 1 or 2"
-        if not (np.abs(points[labelled, :2]) < FAR_OUT).all():  # NaN, too
+        rows = points.tolist()  # a quarter of a million people of 17 points are many calls of NumPy
+        if wrong := [seen for _, _, seen in rows if seen not in (0, 1, 2)]:
+            return f"a visibility is {wrong[0]:g}, must be 0, 1 or 2"
+        labelled = [(x, y) for x, y, seen in rows if seen]
+        if not all(abs(x) < FAR_OUT and abs(y) < FAR_OUT for x, y in labelled):  # NaN, too
             return "a key point has no place (NaN, or far outside)"
         height, width = self.sizes_hw[image]
         if box is None:
-            if not labelled.any():
+            if not labelled:
                 return "has neither a box nor labelled key points"
-            box = box_around(points[labelled, :2])
-        if not (np.abs(np.asarray(box, np.float64)) < FAR_OUT).all():
+            box = box_around(np.array(labelled))
+        if not all(abs(side) < FAR_OUT for side in box):
             return "a side of the box is NaN, or far outside"
         left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
         if not whole:
@@ -91,27 +93,29 @@ class Gathered:
             return f"area {area!r} is not a number from 0"
         self.images.append(image)
         self.boxes.append((left, top, right - left, bottom - top))
-        self.points.append(np.where(labelled[:, None], points, 0.0))
+        self.points.append(points)
         self.areas.append((right - left) * (bottom - top) * AREA_SHARE if area is None else area)
-        self.ignored.append(crowd or not labelled.any())
+        self.ignored.append(crowd or not labelled)
+        self.crowds.append(crowd)
         self.heads.append(head)
         self.notes["crowds"] += crowd
-        self.notes["people without key points"] += not crowd and not labelled.any()
+        self.notes["people without key points"] += not crowd and not labelled
         return ""
 
     def people(self, skeleton: Skeleton, torso: tuple[int, int] | None) -> People:
         """The split, its people in the order of their pictures."""
-        heads = np.array(self.heads, np.float64)
         count = len(self.images)
         images = np.array(self.images, np.int64)
         order = np.argsort(images, kind="stable")
         images = images[order]
+        heads = np.array(self.heads, np.float64)[order]
+        points = np.array(self.points, np.float64).reshape(count, self.count, 3)[order]
         sizes_hw, ids = np.array(self.sizes_hw, np.int64).reshape(-1, 2), np.array(self.image_ids, np.int64)
         return People(
             image_paths=PathList([self.image_paths[image] for image in images.tolist()]),
             sizes_hw=sizes_hw[images],
             boxes=np.array(self.boxes, np.float64).reshape(-1, 4)[order],
-            key_points=np.array(self.points, np.float64).reshape(count, self.count, 3)[order],
+            key_points=np.where(points[:, :, 2:] > 0, points, 0.0),
             areas=np.array(self.areas, np.float64)[order],
             scores=np.ones(count),
             found=np.zeros(count, bool),
@@ -119,8 +123,9 @@ class Gathered:
             image_ids=ids[images],
             image_count=len(self.image_paths),
             skeleton=skeleton,
-            head_sizes=None if np.isnan(heads).all() else heads[order],
+            head_sizes=None if np.isnan(heads).all() else heads,
             torso=torso,
+            crowds=np.array(self.crowds, bool)[order],
             pictures=Pictures(PathList(self.image_paths), sizes_hw, ids),
         )
 

@@ -22,6 +22,7 @@ from mgil.tasks.pose.reading.mat_file import is_mat
 from mgil.tasks.pose.reading.mpii import is_mpii, read_mpii, read_release
 from mgil.tasks.pose.reading.skeleton import skeleton_of
 from mgil.tasks.pose.reading.yolo import read_yolo
+from mgil.tasks.pose.skeleton import Skeleton
 
 
 def read_people(data: DataConfig, split: str, *, strict: bool, report: Report) -> People:
@@ -51,8 +52,17 @@ def read_people(data: DataConfig, split: str, *, strict: bool, report: Report) -
     gathered = _gather(data, split, len(skeleton))
     people = gathered.people(skeleton, torso_of(skeleton.names))
     _tell(people, gathered, split, report)
+    if split == "train" and len(skeleton) > 1 and "flip_idx" not in data.key_points and not _has_sides(skeleton):
+        report(
+            f"warning: {data.yaml_path} has no flip_idx, and no name says left or right: in a mirrored image each key "
+            "point stays what it is; add flip_idx, or train with fliplr: 0"
+        )
     _refuse(people, gathered, data, split, strict)
     return people
+
+
+def _has_sides(skeleton: Skeleton) -> bool:
+    return skeleton.flip != tuple(range(len(skeleton)))
 
 
 def _gather(data: DataConfig, split: str, count: int) -> Gathered:

@@ -10,7 +10,7 @@ from mgil.datasets.reading.config import load_data_config
 from mgil.tasks.pose.reading.known_points import flip_of, limbs_of, plain_name, sigmas_of, torso_of
 from mgil.tasks.pose.reading.skeleton import as_key_points, skeleton_of
 from mgil.tasks.pose.skeleton import COCO_NAMES
-from tests.tasks.pose.reading.sets import NAMES, config, person, write_coco
+from tests.tasks.pose.reading.sets import NAMES, config, person, read, write_coco, write_picture, write_yaml
 
 # From the COCO evaluation.
 COCO_SIGMAS = [26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]
@@ -55,6 +55,24 @@ def test_a_number_of_points_alone(tmp_path: Path, count: int, first: str) -> Non
     assert len(skeleton) == count and skeleton.names[0] == first
     if count == 5:
         assert skeleton.flip == tuple(range(5)) and skeleton.sigmas == (0.2,) * 5 and skeleton.limbs == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "warned"),
+    [
+        *(("kpt_names: [head, tail]", True), ("kpt_names: [l_eye, r_eye]", False), ("kpt_names: [head]", False)),
+        ("kpt_names: [head, tail]\nflip_idx: [0, 1]", False),
+    ],
+)
+def test_no_word_of_sides(tmp_path: Path, keys: str, warned: bool) -> None:
+    count = keys.partition("]")[0].count(",") + 1
+    write_picture(tmp_path / "images" / "1.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "1.txt").write_text("0 0.5 0.5 0.5 0.5" + " 0.5 0.5 2" * count)
+    path = write_yaml(tmp_path, f"train: images\nval: images\nnames: [person]\n{keys}\n")
+    _, lines = read(path, "train")
+    assert [line for line in lines if "no name says left or right" in line] == lines[1:]
+    assert (len(lines) == 2) is warned and len(read(path, "val")[1]) == 1
 
 
 def test_one_point(tmp_path: Path) -> None:

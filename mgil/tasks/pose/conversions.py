@@ -1,13 +1,30 @@
-"""Results for the library supervision: its annotators of key points."""
+"""Results as other libraries have them: pandas' tables, supervision's key points."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mgil.files.packages import import_package
 from mgil.tasks.pose.results import PoseResults
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def as_pandas(results: PoseResults) -> pandas.DataFrame:
+    """A row a person: see `PoseResults.to_pandas`."""
+    frame = import_package("pandas").DataFrame
+    corners = results.boxes_xyxy.T.astype(np.float64)  # which JSON and round(2) take as they are
+    columns: dict[str, Any] = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+    columns |= {"confidence": results.scores.astype(np.float64), "class": results.classes}
+    columns |= {"name": [results.names[0]] * len(results)}
+    for index, joint in enumerate(results.skeleton.names):
+        values = results.keypoints[:, index].T.astype(np.float64)
+        columns |= dict(zip((f"{joint}_x", f"{joint}_y", f"{joint}_score"), values, strict=True))
+    table: pandas.DataFrame = frame(columns | ({} if results.track_ids is None else {"track": results.track_ids}))
+    return table
 
 
 def as_supervision(results: PoseResults) -> Any:
