@@ -10,7 +10,8 @@ from torch import Tensor
 from mgil.files.literals import fraction, truth
 from mgil.networks.detector import DetectionModel
 from mgil.networks.head import Detect
-from mgil.tasks.base import ExportFacts
+from mgil.tasks.base import ExportFacts, Exporting
+from mgil.tasks.detect.export_check import compare
 from mgil.tasks.detect.export_head import DeployedHead
 from mgil.tasks.detect.options import ExportOptions
 from mgil.tasks.detect.suppression import Suppression
@@ -80,3 +81,35 @@ def without_nameless(found: Tensor, facts: DetectFacts) -> Tensor:
     if not facts.has_nms:
         return found
     return found.where(((found[..., 5] >= 0) & (found[..., 5] < len(facts.names)))[..., None], 0.0)
+
+
+class DetectExport:
+    """The part of `DetectTask` that is about exported files; see `mgil.tasks.base.Task`."""
+
+    def inside(self, options: ExportOptions) -> Suppression | None:
+        """Non-maximum suppression, with YOLOv5's defaults where a flag is not given."""
+        return suppression_inside(options)
+
+    def deploy_head(self, model: DetectionModel, twin: DetectionModel, size_hw: tuple[int, int] | None) -> None:
+        """A head with little to decode."""
+        deploy_head(model, twin, size_hw)
+
+    def export_notes(self, model: DetectionModel) -> dict[str, str]:
+        """YOLOv5's key; `Suppression.notes` says otherwise."""
+        return {"nms": "false"}
+
+    def export_facts(self, metadata: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+        """Whether the file suppresses boxes itself, and how."""
+        return suppression_facts(metadata)
+
+    def compare(self, found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> object:
+        """Boxes in pixels, and scores."""
+        return compare(found, expected, job)
+
+    def output_problem(self, shape: Sequence[int | None], facts: DetectFacts) -> str:
+        """(B, N, 5 + classes), or (B, n, 6) of a file that suppresses boxes itself."""
+        return output_problem(shape, facts)
+
+    def cleaned(self, found: Tensor, facts: DetectFacts) -> Tensor:
+        """A class that has no name is no detection."""
+        return without_nameless(found, facts)

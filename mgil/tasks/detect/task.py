@@ -19,24 +19,15 @@ from mgil.files.recipe import Recipe
 from mgil.files.text import Report
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import DetectionModel, build_model
-from mgil.tasks.base import Average, Exporting, Loading, Task
+from mgil.tasks.base import Average, Loading, Task
 from mgil.tasks.detect.auto_anchor import check_anchors, keep_anchors, listed, put_in_order
 from mgil.tasks.detect.batches import DetectComposer, eval_batches
 from mgil.tasks.detect.criterion import Criterion, detect_loss
-from mgil.tasks.detect.export_check import compare
-from mgil.tasks.detect.exporting import (
-    DetectFacts,
-    deploy_head,
-    output_problem,
-    suppression_facts,
-    suppression_inside,
-    without_nameless,
-)
+from mgil.tasks.detect.exporting import DetectExport
 from mgil.tasks.detect.image_weights import image_difficulty
 from mgil.tasks.detect.judge import DetectJudge
 from mgil.tasks.detect.options import (
     SPEED_OPTIONS,
-    ExportOptions,
     PredictOptions,
     TrainOptions,
     ValOptions,
@@ -45,10 +36,10 @@ from mgil.tasks.detect.predictor import Detector
 from mgil.tasks.detect.recipe import FINETUNE, DetectRecipe, default_recipe
 from mgil.tasks.detect.report import FINAL_TABLE, evaluation_files
 from mgil.tasks.detect.scores import METRICS, DetectScores
-from mgil.tasks.detect.suppression import Suppression, notes_on_suppression
+from mgil.tasks.detect.suppression import notes_on_suppression
 
 
-class DetectTask:
+class DetectTask(DetectExport):
     """See `mgil.tasks.base.Task`."""
 
     name = "detect"
@@ -177,34 +168,6 @@ class DetectTask:
     ) -> Detector:
         """Boxes in pictures."""
         return Detector(model, options, device=device, size_hw=size_hw, half=half)
-
-    def inside(self, options: ExportOptions) -> Suppression | None:
-        """Non-maximum suppression, with YOLOv5's defaults where a flag is not given."""
-        return suppression_inside(options)
-
-    def deploy_head(self, model: DetectionModel, twin: DetectionModel, size_hw: tuple[int, int] | None) -> None:
-        """A head with little to decode."""
-        deploy_head(model, twin, size_hw)
-
-    def export_notes(self, model: DetectionModel) -> dict[str, str]:
-        """YOLOv5's key; `Suppression.notes` says otherwise."""
-        return {"nms": "false"}
-
-    def export_facts(self, metadata: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
-        """Whether the file suppresses boxes itself, and how."""
-        return suppression_facts(metadata)
-
-    def compare(self, found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> object:
-        """Boxes in pixels, and scores."""
-        return compare(found, expected, job)
-
-    def output_problem(self, shape: Sequence[int | None], facts: DetectFacts) -> str:
-        """(B, N, 5 + classes), or (B, n, 6) of a file that suppresses boxes itself."""
-        return output_problem(shape, facts)
-
-    def cleaned(self, found: Tensor, facts: DetectFacts) -> Tensor:
-        """A class that has no name is no detection."""
-        return without_nameless(found, facts)
 
 
 TASK: Task = DetectTask()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mgil.tasks.base import Exporting
-from mgil.tasks.pose.exporting import bins_at
+from mgil.tasks.pose.simcc import bins_at
 
 # The largest differences that are no error: in logits, between PyTorch's best place and the file's, and in scores.
 EXACT = (0.001, 0.001)

@@ -7,14 +7,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mgil.files.literals import literal, shown, whole
-from mgil.tasks.base import ExportFacts
+from mgil.tasks.base import ExportFacts, Exporting
 from mgil.tasks.pose.config import MOST_SPLIT
 from mgil.tasks.pose.crops import CROPS
+from mgil.tasks.pose.export_check import compare
 from mgil.tasks.pose.network import PoseNetwork
+from mgil.tasks.pose.options import ExportOptions
 from mgil.tasks.pose.skeleton import Skeleton, checked
 
 KEYS = ("skeleton", "crop", "split")
@@ -94,15 +95,32 @@ def cleaned(found: Tensor) -> Tensor:
     return found.where((score >= lowest) & (score <= highest), math.nan)
 
 
-def bins_at(points: Tensor, count: int, split: int, bins: str) -> Tensor:
-    """The bins, int64, whose middles are edge coordinates in pixels; -1 for what is no bin's middle.
+class PoseExport:
+    """The part of `PoseTask` that is about exported files; see `mgil.tasks.base.Task`."""
 
-    Args:
-        points: Of any shape.
-        count: Bins of an axis, n.
-        split, bins: As in `mgil.tasks.pose.simcc`.
-    """
-    exact = points * split - 0.5 if bins == "half" else (points - 0.5) * split
-    nearest = exact.round()
-    there = exact.isfinite() & ((exact - nearest).abs() < 0.05) & (nearest >= 0) & (nearest < count)
-    return torch.where(there, nearest, -1).long()
+    def inside(self, options: ExportOptions) -> None:
+        """A file decodes joints, and does nothing after."""
+
+    def deploy_head(self, model: PoseNetwork, twin: PoseNetwork, size_hw: tuple[int, int] | None) -> None:
+        """Joints in place of logits."""
+        twin.decoded = True
+
+    def export_notes(self, model: PoseNetwork) -> dict[str, str]:
+        """Skeleton, crop, bins of a pixel."""
+        return export_notes(model)
+
+    def export_facts(self, metadata: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+        """The same, read back."""
+        return export_facts(metadata, names)
+
+    def compare(self, found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> object:
+        """Places and scores; what lies elsewhere must be as likely."""
+        return compare(found, expected, job)
+
+    def output_problem(self, shape: Sequence[int | None], facts: ExportFacts) -> str:
+        """(B, K, 3)."""
+        return output_problem(shape, facts)
+
+    def cleaned(self, found: Tensor, facts: ExportFacts) -> Tensor:
+        """A score that is no probability is of no joint."""
+        return cleaned(found)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 BINS = ("half", "round")
+SAME_BIN = 0.05  # of a bin: what rounding adds to its middle
 
 
 def bins_of(points: Tensor, split: int, bins: str = "half") -> Tensor:
@@ -32,6 +33,14 @@ def exact_bins(points: Tensor, split: int, bins: str = "half") -> Tensor:
 def points_of(indices: Tensor, split: int, bins: str = "half") -> Tensor:
     """The edge coordinates in pixels of the middles of bins."""
     return (indices + 0.5) / split if bins == "half" else indices / split + 0.5
+
+
+def bins_at(points: Tensor, count: int, split: int, bins: str = "half") -> Tensor:
+    """The bins, int64, of which `points_of` gives these edge coordinates; -1 where it gives them of none of `count`."""
+    exact = exact_bins(points, split, bins)
+    nearest = exact.round()
+    there = ((exact - nearest).abs() < SAME_BIN) & (nearest >= 0) & (nearest < count)
+    return torch.where(there, nearest, -1).long()
 
 
 def decode(logits: Tensor, split: int, gaussian: bool, bins: str = "half") -> Tensor:

@@ -14,15 +14,14 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.files.recipe import Recipe
 from mgil.files.text import Report
 from mgil.networks.host_weights import Taken, read_tensors
-from mgil.tasks.base import Average, ExportFacts, Exporting, Finder, Followable, Loading, Task
+from mgil.tasks.base import Average, Finder, Followable, Loading, Task
 from mgil.tasks.pose.batches import PersonLoader, PoseComposer
 from mgil.tasks.pose.config import guessed_skeleton, load_architecture
-from mgil.tasks.pose.export_check import compare
-from mgil.tasks.pose.exporting import cleaned, export_facts, export_notes, output_problem
+from mgil.tasks.pose.exporting import PoseExport
 from mgil.tasks.pose.finding import finder_of, paths_of, with_found
 from mgil.tasks.pose.judge import PoseJudge, notes_on_flip_test
 from mgil.tasks.pose.network import PoseNetwork, build_pose
-from mgil.tasks.pose.options import ExportOptions, PredictOptions, TrainOptions, ValOptions
+from mgil.tasks.pose.options import PredictOptions, TrainOptions, ValOptions
 from mgil.tasks.pose.people import People, trainable
 from mgil.tasks.pose.pictures import draw_crops, draw_people_labels
 from mgil.tasks.pose.predictor import PosePredictor
@@ -38,7 +37,7 @@ from mgil.tasks.pose.simcc import SimCCLoss
 from mgil.tasks.pose.weights import load_host_weights
 
 
-class PoseTask:
+class PoseTask(PoseExport):
     """See `mgil.tasks.base.Task`."""
 
     name = "pose"
@@ -183,33 +182,6 @@ class PoseTask:
     ) -> PosePredictor:
         """People in pictures."""
         return PosePredictor(model, options, device=device, size_hw=size_hw, half=half)
-
-    def inside(self, options: ExportOptions) -> None:
-        """A file decodes joints, and does nothing after."""
-
-    def deploy_head(self, model: PoseNetwork, twin: PoseNetwork, size_hw: tuple[int, int] | None) -> None:
-        """Joints in place of logits."""
-        twin.decoded = True
-
-    def export_notes(self, model: PoseNetwork) -> dict[str, str]:
-        """Skeleton, crop, bins of a pixel."""
-        return export_notes(model)
-
-    def export_facts(self, metadata: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
-        """The same, read back."""
-        return export_facts(metadata, names)
-
-    def compare(self, found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> object:
-        """Places and scores; what lies elsewhere must be as likely."""
-        return compare(found, expected, job)
-
-    def output_problem(self, shape: Sequence[int | None], facts: ExportFacts) -> str:
-        """(B, K, 3)."""
-        return output_problem(shape, facts)
-
-    def cleaned(self, found: Tensor, facts: ExportFacts) -> Tensor:
-        """A score that is no probability is of no joint."""
-        return cleaned(found)
 
 
 TASK: Task = PoseTask()

@@ -90,7 +90,7 @@ def assert_pytorchs(exported: ExportedModel) -> None:
     model = peaked()
     assert (exported.size_hw, exported.batch_size, exported.imgsz) == ((SIZE, SIZE), None, SIZE)
     expected = decoded(model(crops()), 3)
-    assert len(np.unique(expected[..., :2])) > 50
+    assert len(np.unique(expected[..., :2])) > 20
     for count in (1, 3, len(crops())):
         assert exported(crops()[:count]).numpy() == pytest.approx(expected[:count], abs=1e-4)
     with pytest.raises(ValueError, match=f"takes inputs of {SIZE}x{SIZE} pixels"):
