@@ -45,7 +45,7 @@ PoseTrainConfig = train_config("pose")
 SETTINGS = ("data", "weights", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")
 OWN_SETTINGS = {"pose": ("crop",)}  # of a task
 # Fields of the recipe that came after the first studies: at their defaults they define nothing.
-LATER = ("batchnorm", "new_rate")
+LATER = ("batchnorm", "new_rate", "first_drop", "second_drop")
 ONLY_KEYS = ("model", "data", "size", "seed")
 AUGMENTATION = {item.name for item in fields(AugmentConfig)}
 

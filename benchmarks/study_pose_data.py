@@ -155,15 +155,17 @@ def read_poses(path: Path, people: People) -> tuple[People, Poses]:
     Raises:
         ValueError: Rows of another length, or of a picture that is not there.
     """
-    width = BOX_COLUMNS + 3 * len(people.skeleton)
+    count = len(people.skeleton)
+    width = BOX_COLUMNS + 3 * count
     rows = json.loads(path.read_text(encoding="utf-8"))
     if any(len(row) != width for row in rows):
         raise ValueError(f"{path}: rows must have {width} numbers: place, box, score, and three for each joint")
     found = np.array(rows, np.float64).reshape(-1, width)
     pictures = pictures_of(people)
-    if len(found) and not 0 <= found[:, 0].min() <= found[:, 0].max() < len(pictures.paths):
-        raise ValueError(f"{path}: people in picture {found[:, 0].max():.0f} of {len(pictures.paths)}")
+    unknown = found[(found[:, 0] < 0) | (found[:, 0] >= len(pictures.paths)), 0]
+    if len(unknown):
+        raise ValueError(f"{path}: people in picture {unknown[0]:.0f} of {len(pictures.paths)}")
     found = found[np.argsort(found[:, 0], kind="stable")]  # the order of `joined`
     together = joined(people, pictures, found[:, :BOX_COLUMNS])
     items = np.arange(len(people), len(together))
-    return together, Poses(items, found[:, BOX_COLUMNS:].reshape(len(found), -1, 3), found[:, BOX_COLUMNS - 1])
+    return together, Poses(items, found[:, BOX_COLUMNS:].reshape(-1, count, 3), found[:, BOX_COLUMNS - 1])

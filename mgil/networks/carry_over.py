@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mgil.block.carry_over import carry_over, first_layer
+from mgil.block.carry_over import carry_over, first_layer, lossless_kernel
 from mgil.block.conv import ConvNormAct
 from mgil.block.flie import FLIE
+from mgil.block.host import Host
 from mgil.block.mgil import MGIL
+from mgil.block.space_to_channel import SpaceToChannel
 from mgil.networks.layers import Conv
 from mgil.networks.network import Network
 
@@ -50,12 +52,10 @@ def carry_over_layers(model: Network, source: Network) -> CarryOver:
         source: A network with plain stride-2 layers in those places; blocks there are left to who copies by name.
     """
     carried, left = {}, {}
+    host = Host(source)
     for name, block in blocks_of(model).items():
-        try:
-            layer = source.get_submodule(name)
-        except AttributeError:
-            continue
-        if not isinstance(layer, (Conv, ConvNormAct)):
+        layer = _plain(host, name)
+        if layer is None:
             continue
         problem = _carry(block, layer)
         if problem:
@@ -63,6 +63,49 @@ def carry_over_layers(model: Network, source: Network) -> CarryOver:
         else:
             carried[name] = layer.conv.weight.numel() / first_layer(block).conv.weight.numel()
     return CarryOver(carried, left)
+
+
+@torch.no_grad()
+def carry_over_shortcuts(model: nn.Module, source: nn.Module) -> tuple[str, ...]:
+    """Let the lossless 1x1 shortcuts of `model` begin as the 1x1 layers of `source` that have the same names.
+
+    Returns:
+        Names of the tensors that were filled.
+    """
+    filled = []
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Sequential) or len(module) != 2 or not isinstance(module[0], SpaceToChannel):
+            continue
+        wide, plain = module[1], source.get_submodule(name)
+        if isinstance(wide, nn.Conv2d) and isinstance(plain, nn.Conv2d):
+            wide.weight.copy_(lossless_kernel(plain, 1))
+            filled.append(f"{name}.1.weight")
+    return tuple(filled)
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A convolution, with the normalisation and the activation that follow it."""
+
+    conv: nn.Conv2d
+    bn: nn.Module | None
+    act: nn.Module
+
+
+def _plain(host: Host, name: str) -> _Plain | None:
+    """The layer of a network called `name`; None: there is none, or it is no convolution."""
+    try:
+        layer: Any = host.model.get_submodule(name)
+    except AttributeError:
+        return None
+    if isinstance(layer, (Conv, ConvNormAct)):
+        return _Plain(layer.conv, layer.bn, layer.act)
+    if not isinstance(layer, nn.Conv2d):
+        return None
+    unit = host.unit(name)
+    followers = [parent.get_submodule(child) for parent, child in unit.taken]
+    norm = followers.pop(0) if unit.norm_layer else None
+    return _Plain(layer, norm, followers[0] if followers else getattr(norm, "act", nn.Identity()))
 
 
 def blocks_of(model: nn.Module) -> dict[str, MGIL | FLIE]:
@@ -74,7 +117,7 @@ def blocks_of(model: nn.Module) -> dict[str, MGIL | FLIE]:
     return found
 
 
-def _carry(block: MGIL | FLIE, layer: Any) -> str:
+def _carry(block: MGIL | FLIE, layer: _Plain) -> str:
     first = first_layer(block)
     if type(first.act) is not type(layer.act):
         return f"its activation is {type(first.act).__name__}, that of the weights {type(layer.act).__name__}"

@@ -77,6 +77,8 @@ def _find(cfg: Path) -> tuple[Path, str | None]:
 def _resolve(content: dict[str, Any], source: str, scale: str | None) -> dict[str, Any]:
     """Check the keys and set depth and width."""
     check_content(content, source)
+    if "host" in content and "backbone" not in content:
+        raise ValueError(f"{source}: has no rows of layers but a host: a model of another task, e.g. train.py pose")
     for key in content:
         if key not in KEYS and key != "source":
             hint = hint_for(key, KEYS) or f"known keys: {', '.join(KEYS)}"

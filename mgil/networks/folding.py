@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mgil.block.conv import ConvNormAct
 from mgil.block.flie import FLIE
 from mgil.block.host import Host
 from mgil.block.reparameterise import reparameterise
@@ -23,12 +24,15 @@ def folded(network: nn.Module, convert: str | Callable[[FLIE], bool] = "auto") -
         convert: Which space-to-channel + conv pairs become one convolution, see `mgil.block.reparameterise`.
     """
     twin = reparameterise(network, convert=convert)
+    done = set()
     for layer in twin.modules():
         if isinstance(layer, Conv):
             layer.fold()
+        if isinstance(layer, (Conv, ConvNormAct)):
+            done.add(layer.conv)
     host = Host(twin)
     for name, conv in [*twin.named_modules()]:
-        if not isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)):
+        if conv in done or not isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)):
             continue
         unit = host.unit(name)
         if unit.obstacle or unit.norm_layer is None:

@@ -26,6 +26,7 @@ class Network(nn.Module, ABC):
         names: Class names by index.
         imgsz: Side in pixels that it was made for; also the default at inference.
         max_stride: Largest stride of any layer; sides of the input are multiples of it.
+        any_size: It takes inputs of other sizes than `imgsz` too.
         amp: Number type that it computes in when it is called, a key of `mgil.networks.precision.DTYPES`; its outputs
             are float32 nevertheless. In training the trainer chooses, and this is "off".
     """
@@ -34,6 +35,7 @@ class Network(nn.Module, ABC):
     names: tuple[str, ...]
     imgsz: int
     max_stride: int
+    any_size: bool = True
     amp: str = "off"
     _exact: Sequence[tuple[nn.Module, str, nn.Parameter]] = ()  # what `computing_in` took the place of
 

@@ -216,6 +216,9 @@ class BoxTask(Protocol):
     def finder(self, options: Any) -> Finder | None:
         """The weights that the options of val.py or detect.py name; None: no others are needed."""
 
+    def with_filed(self, split: Any, options: Any, report: Report) -> Split:
+        """The split with the boxes of a file that the options name beside the labelled ones; without such, as it is."""
+
     def pictures(self, split: Any) -> Sequence[str]:
         """Paths of all pictures of a split, each once."""
 
@@ -225,6 +228,8 @@ class BoxTask(Protocol):
 
 class Inside(Protocol):
     """What an exported file does after the network, e.g. non-maximum suppression."""
+
+    flag: str  # of export.py that asks for it
 
     def notes(self) -> dict[str, str]:
         """For the file's metadata."""
@@ -237,8 +242,10 @@ class Inside(Protocol):
 
 
 class Exporting(Protocol):
-    """What a file is exported as."""
+    """What is exported, and as what."""
 
+    @property
+    def model(self) -> Any: ...
     @property
     def size_hw(self) -> tuple[int, int]: ...
     @property
@@ -254,12 +261,9 @@ class Exporting(Protocol):
 
 
 class ExportFacts(Protocol):
-    """What an exported file says about itself."""
+    """What an exported file says about itself: the attributes of `Task.export_facts` too."""
 
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def nms(self) -> bool: ...
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -366,6 +370,15 @@ class Task(Protocol):
 
     def deploy_head(self, model: Any, twin: Any, size_hw: tuple[int, int] | None) -> None:
         """Give `twin`, a fused copy of `model`, the head for runtimes; `size_hw` is its only input size, None: any."""
+
+    def export_notes(self, model: Any) -> dict[str, str]:
+        """What the task wants to know of an exported file, for its metadata, by keys that no other task has."""
+
+    def export_facts(self, metadata: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+        """Attributes of an exported file, by its metadata: text, or what JSON and YAML made of it; from anyone.
+
+        ValueError: a value is not what its key says, or is missing; the file is not named.
+        """
 
     def compare(self, found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> object:
         """How far a file's outputs are from PyTorch's, as a line for people. ValueError: beyond what is explained."""

@@ -17,14 +17,14 @@ AT_ONCE = 16  # pictures
 
 
 def with_found_boxes(task: BoxTask, split: Split, config: ValFlags, values: ValueRange | None, report: Report) -> Split:
-    """The split with the boxes that the weights find which the options name; without such, as it is.
+    """The split with the boxes that the weights find, or the file holds, which the options name; else as it is.
 
     Raises:
         FileNotFoundError, ValueError, OSError: As `open_finder`.
     """
     finder = task.finder(config)
     if finder is None:
-        return split
+        return task.with_filed(split, config, report)
     predictor = open_finder(finder, config.device, config.half, report, config.amp, config.download)
     found = find_boxes(predictor, task.pictures(split), values)
     return task.with_found(split, found, finder.weights, report)

@@ -40,7 +40,7 @@ class ExportFlags:
     device: str = flag("cpu", help="cpu, or a GPU's number, for torchscript, onnx and engine")
     half: bool = flag(False, help="float16, for OpenVINO bfloat16 on CPUs that have it; input and output stay float32")
     int8: bool = flag(False, help="8-bit whole numbers, calibrated on the data set (onnx, openvino)")
-    dynamic: bool = flag(False, help="batch, height and width are free")
+    dynamic: bool = flag(False, help="batch, height and width are free; the batch alone where a network takes one size")
     simplify: bool = flag(False, help="tidy up the ONNX graph with onnxslim")
     opset: int | None = flag(None, kind=positive_int, help=f"version of ONNX's operators (default: {DEFAULT_OPSET})")
     workspace: float | None = flag(
@@ -66,19 +66,20 @@ class ExportFlags:
         if self.half and self.int8:
             raise ValueError("--half and --int8 are two number types; give one of them")
 
-    def given(self) -> set[str]:
-        """The flags that not every format takes, of those that were given."""
+    def given(self) -> dict[str, str]:
+        """What was asked for that not every format can do, as `formats` calls it, and the flag of each."""
+        inside_flag: str = getattr(self, "inside_flag", "")  # of a task's options
         flags = {
             "half": self.half,
             "int8": self.int8,
             "dynamic": self.dynamic,
-            "nms": bool(getattr(self, "suppresses", False)),  # of a task's options
+            "inside": bool(inside_flag),
             "device": self.device.strip().lower() != "cpu",
             "simplify": self.simplify,
             "opset": self.opset is not None,
             "workspace": self.workspace is not None,
         }
-        return {name for name, is_given in flags.items() if is_given}
+        return {name: inside_flag if name == "inside" else f"--{name}" for name, is_on in flags.items() if is_on}
 
 
 def export_config() -> type[ExportFlags]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mgil.files.names import hint_for
 
-# Flags that change what every file is: each chosen format must be able to do them.
-EVERY = ("half", "int8", "dynamic", "nms", "device")
+# Flags that change what every file is: each chosen format must be able to do them. `inside` is what a task puts behind
+# the network, see `mgil.tasks.base.Inside`.
+EVERY = ("half", "int8", "dynamic", "inside", "device")
 # Flags about a step that only some formats have: one of the chosen formats must have it.
 SOME = ("simplify", "opset", "workspace")
 
@@ -35,13 +37,13 @@ class Format:
     tested: str
 
 
-_ONNX = ("dynamic", "nms", "simplify", "opset")
+_ONNX = ("dynamic", "inside", "simplify", "opset")
 FORMATS: dict[str, Format] = {
     row.argument: row
     for row in (
         Format(
             "TorchScript", "torchscript", ".torchscript", "torch.jit.trace",
-            (), ("half", "dynamic", "nms", "device"), "yes",
+            (), ("half", "dynamic", "inside", "device"), "yes",
         ),
         Format(
             "ONNX", "onnx", ".onnx", "torch.onnx",
@@ -90,12 +92,12 @@ def check_formats(arguments: tuple[str, ...]) -> tuple[Format, ...]:
     return tuple(FORMATS[argument] for argument in dict.fromkeys(arguments))
 
 
-def check_options(formats: tuple[Format, ...], given: set[str]) -> None:
+def check_options(formats: tuple[Format, ...], given: Mapping[str, str]) -> None:
     """Refuse flags that a chosen format cannot follow.
 
     Args:
         formats: the chosen rows.
-        given: the flags of `EVERY` and `SOME` that were given, without dashes.
+        given: what of `EVERY` and `SOME` was asked for, and the flag of each.
 
     Raises:
         ValueError: the first flag that makes no sense.
@@ -104,12 +106,12 @@ def check_options(formats: tuple[Format, ...], given: set[str]) -> None:
         unable = [row.argument for row in formats if option not in row.options]
         if unable:
             able = [row.argument for row in FORMATS.values() if option in row.options]
-            raise ValueError(f"--{option} is not available for {', '.join(unable)}, only for {', '.join(able)}")
+            raise ValueError(f"{given[option]} is not available for {', '.join(unable)}, only for {', '.join(able)}")
     for option in (option for option in SOME if option in given):
         if not any(option in row.options for row in formats):
             able = [row.argument for row in FORMATS.values() if option in row.options]
             chosen = ", ".join(row.argument for row in formats)
-            raise ValueError(f"--{option} means nothing to {chosen}, only to {', '.join(able)}")
+            raise ValueError(f"{given[option]} means nothing to {chosen}, only to {', '.join(able)}")
 
 
 def format_table() -> str:

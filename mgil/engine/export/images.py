@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mgil.datasets.batches.decode import decode_image
-from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.letterbox import letterbox_image
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.depths import DepthTally
 from mgil.files.shipped import EXAMPLES
 from mgil.files.text import Report
-from mgil.tasks.base import Task
+from mgil.tasks.base import Loading, Task
+from mgil.tasks.registry import options_of
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 
@@ -29,6 +30,7 @@ def example_inputs(size_hw: tuple[int, int]) -> Tensor:
 
 def data_inputs(
     task: Task,
+    model: Any,
     data: DataConfig,
     splits: Sequence[str],
     size_hw: tuple[int, int],
@@ -41,7 +43,8 @@ def data_inputs(
 
     Args:
         task: reads it.
-        data: the data set.
+        model: the network, which the task may ask how it sees images.
+        data: the data set, as the task's options of evaluation want it seen.
         splits: the first one that it has is used.
         size_hw: of the input.
         count: most images.
@@ -57,7 +60,8 @@ def data_inputs(
     if split is None:
         raise ValueError(f"{data.yaml_path} has none of {', '.join(splits)}, so it gives no images")
     images = task.read(data, split, strict=False, report=_ignore)
-    loader = EvalLoader(images, max(size_hw), batch_size=1, shape_hw=size_hw, report=report)
+    options = options_of(task.name, "val")()
+    loader = task.eval_loader(images, max(size_hw), model, options, Loading(1, shape_hw=size_hw, report=report))
     loader.depths = DepthTally(data.values)
     if not len(loader):
         raise ValueError(f"{data.yaml_path}: its {split} split holds no images")

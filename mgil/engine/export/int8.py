@@ -25,7 +25,7 @@ class _Batches:
 
 
 def quantise_onnx(model: Any, batches: Sequence[Tensor], folder: Path) -> Any:
-    """Quantise an ONNX graph, weights with one scale a channel; boxes are decoded in float32.
+    """Quantise an ONNX graph, weights with one scale a channel; outputs are decoded in float32.
 
     Everything before the decoding is quantised, not the convolutions alone: between those, activations in float32 cost
     more than is gained (yolov5n, 320 px, ONNX Runtime, one thread of a Xeon: 11.2 ms in float32, 12.2 with the

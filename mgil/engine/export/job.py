@@ -31,7 +31,7 @@ class ExportJob:
         half: Float16 where the format knows it.
         in_bfloat16: What was written computes in that here, in place of float16.
         int8: Whole numbers of 8 bits.
-        dynamic: Batch, height and width are free.
+        dynamic: The number of images is free, and where the network takes any size, height and width too.
         simplify: Tidy up the ONNX graph.
         opset: Version of ONNX's operators.
         inside: What the file does after the network, e.g. suppression; None leaves it to the consumer.
@@ -62,7 +62,7 @@ class ExportJob:
     @property
     def fixed_hw(self) -> tuple[int, int] | None:
         """The only input size, or None where it is free."""
-        return None if self.dynamic else self.size_hw
+        return None if self.dynamic and self.model.any_size else self.size_hw
 
     def example(self) -> Tensor:
         """A grey input to trace with."""
@@ -78,8 +78,9 @@ class ExportJob:
             "batch": str(self.batch_size),
             "dynamic": json.dumps(self.dynamic),
             "half": json.dumps(self.half),
-            "nms": json.dumps(self.inside is not None),
             "int8": json.dumps(self.int8),
+            **({} if self.model.any_size else {"any_size": "false"}),
+            **self.task.export_notes(self.model),
             **(self.inside.notes() if self.inside else {}),
             **({"range": json.dumps(self.values.ends)} if self.values else {}),
             "version": mgil.__version__,

@@ -50,8 +50,8 @@ def stays(flie: FLIE) -> bool:
     return conv.in_channels // 4 > 32
 
 
-class DeployedDetector(nn.Module):
-    """A detector that takes and returns float32 whatever it computes in.
+class DeployedNetwork(nn.Module):
+    """A network that takes and returns float32 whatever it computes in.
 
     Args:
         model: with the head that the task has for runtimes.
@@ -64,14 +64,14 @@ class DeployedDetector(nn.Module):
         self.half_precision = half
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, H, W) RGB in 0..1 to (B, N, nc+5)."""
+        """Map (B, 3, H, W) RGB in 0..1 to what the task's head for runtimes gives."""
         return self.model(images.half() if self.half_precision else images)
 
 
 @torch.no_grad()
 def deployed(
     task: Task, model: Network, runtime: str, size_hw: tuple[int, int] | None, half: bool = False
-) -> DeployedDetector:
+) -> DeployedNetwork:
     """A copy of a trained model in the form chosen for a runtime; the outputs are the same.
 
     The form was measured with ONNX Runtime and OpenVINO; the others follow the same rule, or what was said of phones.
@@ -81,7 +81,7 @@ def deployed(
         model: as trained, float32.
         runtime: who will run it: the format's name in --include.
         size_hw: the only input size; None: any multiple of the stride.
-        half: compute in float16, but for the decoding of the boxes.
+        half: compute in float16, but for what the task's head for runtimes decodes.
 
     Raises:
         ValueError: the task has no head for runtimes in place of the model's.
@@ -98,7 +98,7 @@ def deployed(
             block.cii.mrie = DeployedMRIE(block.cii.mrie)  # type: ignore[assignment]
     twin = twin.half() if half else twin
     task.deploy_head(model, twin, size_hw)
-    return DeployedDetector(twin.eval(), half).requires_grad_(False)
+    return DeployedNetwork(twin.eval(), half).requires_grad_(False)
 
 
 def _rule(runtime: str, any_size: bool) -> str | Callable[[FLIE], bool]:
@@ -131,9 +131,9 @@ def _drop_dead_taps(twin: Network, size_hw: tuple[int, int]) -> None:
 
 
 def maps_are_even(model: Network) -> bool:
-    """Whether every space-to-channel layer gets even sides, at every input size that is a multiple of the stride."""
+    """Whether every space-to-channel layer gets even sides, at every input size that the network takes."""
     stride = model.max_stride
-    found = _map_sizes(model, SpaceToChannel, (stride, 3 * stride))
+    found = _map_sizes(model, SpaceToChannel, (stride, 3 * stride) if model.any_size else (model.imgsz, model.imgsz))
     return all(height % 2 == 0 and width % 2 == 0 for sizes in found.values() for height, width in sizes)
 
 

@@ -20,10 +20,9 @@ OPSETS = range(11, 21)  # what torch's exporter writes, from the first that can 
 
 
 def write_onnx(job: ExportJob, path: Path) -> None:
-    """Write an ONNX file: input `images` (B, 3, H, W) float32 RGB 0..1, output `output0` (B, N, nc+5).
+    """Write an ONNX file: input `images` (B, 3, H, W) float32 RGB 0..1, output `output0`, the task's.
 
-    With suppression `output0` is (B, total, 6), see `mgil.tasks.detect.export_nms`. In float16 and INT8 too, input
-    and output are float32.
+    In float16 and INT8 too, input and output are float32.
     """
     save_graph(onnx_graph(job, "onnx"), path)
 
@@ -64,7 +63,7 @@ def check_opset(job: ExportJob) -> None:
     if job.opset not in OPSETS:
         raise ValueError(f"--opset {job.opset}: give {OPSETS[0]} to {OPSETS[-1]}")
     if job.inside is not None and job.opset < LOWEST_OPSET:
-        raise ValueError(f"--opset {job.opset}: --nms needs {LOWEST_OPSET} or more")
+        raise ValueError(f"--opset {job.opset}: {job.inside.flag} needs {LOWEST_OPSET} or more")
     if job.int8 and job.opset < LOWEST_OPSET:
         raise ValueError(f"--opset {job.opset}: --int8 needs {LOWEST_OPSET} or more")
 
@@ -72,6 +71,8 @@ def check_opset(job: ExportJob) -> None:
 def _trace(network: torch.nn.Module, job: ExportJob, path: Path) -> None:
     """The tracing exporter: it follows one forward pass, which for this network is the same at every size."""
     free = {"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch", 1: "rows"}}
+    if job.fixed_hw is not None:
+        free = {"images": {0: "batch"}, "output0": {0: "batch"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch recommends its other exporter, and warns of sizes read in Python
         torch.onnx.export(

@@ -48,7 +48,7 @@ def _quantised(model: Any, job: ExportJob) -> Any:
 
 
 def _after_convolutions(model: Any) -> list[str]:
-    """Names of the operations between the last convolutions and the output: the decoding of boxes stays in float."""
+    """Names of the operations between the last convolutions and the output: the decoding stays in float."""
     waiting, found = [result.get_node() for result in model.outputs], []
     while waiting:
         node = waiting.pop()

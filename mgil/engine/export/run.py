@@ -37,6 +37,7 @@ from mgil.files.atomic import check_room, folder_aside, remove_leftovers, sync_f
 from mgil.files.flags import check_foreign
 from mgil.files.packages import MissingPackage
 from mgil.files.text import Report
+from mgil.networks.network import Network
 from mgil.tasks.base import Task
 from mgil.tasks.registry import options_of, task_named
 
@@ -118,6 +119,9 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
     )
     model = model_from_checkpoint(checkpoint, fuse=False)
     size_hw = input_size_hw(config.imgsz or (model.imgsz,), model.max_stride, report)
+    if not model.any_size and size_hw != (model.imgsz, model.imgsz):
+        given = " ".join(map(str, config.imgsz))
+        raise ValueError(f"--imgsz {given}: {config.weights} takes {model.imgsz} px alone; leave --imgsz out")
     source = config.data or (checkpoint.info.get("data") if config.int8 else None)
     if config.int8 and not source:
         raise ValueError("--int8 reads its ranges off real images; name a data set with --data")
@@ -128,6 +132,7 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
         with data_named_by(None if config.data else config.weights):
             data = load_data_config(config.data) if config.data else load_trained_on(str(source), config.weights)
         data = replace(data, values=data.values or checkpoint.values)
+        data = task.adapted(data, options_of(task.name, "val")())
         if len(model.names) > 1:  # those of one class may be of --single-cls, and images are all that is taken
             check_classes(model.names, data, report)
     job = ExportJob(
@@ -146,7 +151,7 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
         workspace=config.workspace,
         verbose=config.verbose,
         values=checkpoint.values,
-        calibration=lambda: _calibration(task, data, size_hw, config.batch_size, report),
+        calibration=lambda: _calibration(task, model, data, size_hw, config.batch_size, report),
     )
     check_opset(job)
     _check_job(formats, job)
@@ -155,18 +160,19 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
 
 
 def check_inputs(job: ExportJob, data: DataConfig | None, report: Report) -> list[Tensor]:
-    """Batches of real images; for a file of any size, also another size and another number of images."""
-    sizes = [job.size_hw]
+    """Batches of real images; for a dynamic file also another number of images, and where it may be another size."""
+    sizes = [(job.size_hw, job.batch_size)]
     if job.dynamic:
         stride = job.model.max_stride
-        sizes.append((job.size_hw[0] + stride, job.size_hw[1] + 2 * stride))
+        other = (job.size_hw[0] + stride, job.size_hw[1] + 2 * stride) if job.model.any_size else job.size_hw
+        sizes.append((other, job.batch_size + 1))
     batches = []
-    for size_hw in sizes:
+    for size_hw, count in sizes:
         if data is None:
             inputs = example_inputs(size_hw)
         else:
-            inputs = data_inputs(job.task, data, ("val", "test", "train"), size_hw, CHECKED_IMAGES, report)
-        batches += in_batches(inputs, job.batch_size + (size_hw != job.size_hw))[:CHECKED_IMAGES]
+            inputs = data_inputs(job.task, job.model, data, ("val", "test", "train"), size_hw, CHECKED_IMAGES, report)
+        batches += in_batches(inputs, count)[:CHECKED_IMAGES]
     return batches
 
 
@@ -257,10 +263,10 @@ def _open(row: Format, path: Path, device: torch.device) -> Run | None:
 
 
 def _calibration(
-    task: Task, data: DataConfig | None, size_hw: tuple[int, int], batch_size: int, report: Report
+    task: Task, model: Network, data: DataConfig | None, size_hw: tuple[int, int], batch_size: int, report: Report
 ) -> list[Tensor]:
     assert data is not None, "prepare() asks for a data set where INT8 is wanted"
-    return in_batches(data_inputs(task, data, ("train", "val"), size_hw, CALIBRATION_IMAGES, report), batch_size)
+    return in_batches(data_inputs(task, model, data, ("train", "val"), size_hw, CALIBRATION_IMAGES, report), batch_size)
 
 
 def _check_job(formats: tuple[Format, ...], job: ExportJob) -> None:

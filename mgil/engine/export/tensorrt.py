@@ -20,7 +20,7 @@ def write_engine(job: ExportJob, path: Path) -> None:
     """Build an engine for the GPU of the job's device; it runs on that kind of GPU and version of TensorRT only.
 
     The network is strongly typed: TensorRT follows the types of the ONNX graph, so that a float16 network still
-    decodes its boxes in float32.
+    decodes its outputs in float32.
     """
     tensorrt = import_package("tensorrt")
     logger = tensorrt.Logger(tensorrt.Logger.VERBOSE if job.verbose else tensorrt.Logger.WARNING)
@@ -49,15 +49,10 @@ def write_engine(job: ExportJob, path: Path) -> None:
 
 
 def _profile(builder: Any, job: ExportJob) -> Any:
-    """From one image of the smallest size to `DYNAMIC_BATCHES` of twice the wanted one."""
-    stride = job.model.max_stride
+    """From one image of the smallest size to `DYNAMIC_BATCHES` of twice the wanted one; sizes only where any is taken."""
     height, width = job.size_hw
+    least, largest = job.fixed_hw or (job.model.max_stride,) * 2, job.fixed_hw or (2 * height, 2 * width)
     most = max(job.batch_size, DYNAMIC_BATCHES)
     profile = builder.create_optimization_profile()
-    profile.set_shape(
-        "images",
-        (1, 3, stride, stride),
-        (job.batch_size, 3, height, width),
-        (most, 3, 2 * height, 2 * width),
-    )
+    profile.set_shape("images", (1, 3, *least), (job.batch_size, 3, height, width), (most, 3, *largest))
     return profile

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,8 +38,9 @@ def recorded_maps(model: Network | ExportedModel) -> Iterator[dict[str, torch.Te
         raise ValueError("--visualize needs the PyTorch weights (.pt); the layers of an exported file are closed")
     maps: dict[str, torch.Tensor] = {}
 
-    def record(name: str, output: torch.Tensor) -> None:
-        maps.setdefault(name, output.detach().float().cpu())
+    def record(name: str, output: Any) -> None:
+        first = output[0] if isinstance(output, list | tuple) else output  # of several maps the finest
+        maps.setdefault(name, first.detach().float().cpu())
 
     def hook_for(name: str) -> object:
         return lambda _layer, _inputs, output: record(name, output)

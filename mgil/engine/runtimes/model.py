@@ -53,17 +53,18 @@ class ExportedModel(nn.Module):
         size_hw: the only input size that the file takes, in pixels; None: any.
         imgsz: longest side of the input that it was exported for.
         batch_size: the only number of images that the file takes at once; None: any. Others are split and padded.
-        has_nms: whether it suppresses boxes itself and gives (B, n, 6) x1 y1 x2 y2 score class.
         device: where it computes.
         in_bfloat16: whether its layers compute in that, though the file says float16.
         note: what a user should know of its numbers, or nothing.
+
+    What its task reads of the metadata are attributes too, see `Task.export_facts`.
     """
 
     def __init__(self, path: Path, backend: Backend, device: torch.device) -> None:
-        """Check that what was opened is a detector.
+        """Check that what was opened can stand for a network.
 
         Raises:
-            ValueError: it is not, or its parts contradict each other.
+            ValueError: it cannot, or its parts contradict each other.
         """
         super().__init__()
         self.path, self.device = path, device
@@ -75,7 +76,8 @@ class ExportedModel(nn.Module):
         self.names = self.info.names
         self.max_stride = self.info.stride
         self.stride = torch.tensor([float(self.max_stride)])
-        self.has_nms = self.info.nms
+        for name, value in self.info.own.items():
+            setattr(self, name, value)
         self.batch_size, height, width = backend.shape_bhw
         if (height is None) != (width is None):
             raise ValueError(f"{path}: its input has a free and a fixed side ({height} x {width}); export it again")
@@ -94,8 +96,7 @@ class ExportedModel(nn.Module):
             images: (B, 3, H, W) float 0..1, RGB.
 
         Returns:
-            The task's predictions, float32; for detection (B, N, 5 + classes) or, if `has_nms`, (B, n, 6), the rows
-            past the last box zero.
+            The task's predictions, float32.
 
         Raises:
             ValueError: a size that the file does not take.
@@ -117,7 +118,7 @@ class ExportedModel(nn.Module):
             shape = "x".join(map(str, images.shape))
             raise ValueError(f"{self.path}: failed on an input of {shape}: {one_line(error)}") from error
         self._check_output(tuple(found.shape), len(images))
-        return self.task.cleaned(found[:count].float(), self.info)
+        return self.task.cleaned(found[:count].float(), self)
 
     def _check_size(self, size_hw: tuple[int, int]) -> None:
         height, width = size_hw
@@ -131,7 +132,7 @@ class ExportedModel(nn.Module):
             raise ValueError(f"{self.path}: an input of {height}x{width} is no multiple of its stride {stride}")
 
     def _check_output(self, shape: tuple[int | None, ...], images: int | None) -> None:
-        if problem := self.task.output_problem(shape, self.info):
+        if problem := self.task.output_problem(shape, self):
             raise ValueError(f"{self.path}: {problem}")
         if images is not None and shape[0] not in (images, None):
             raise ValueError(f"{self.path}: gives the results of {shape[0]} images for a batch of {images}")
@@ -144,7 +145,7 @@ def is_exported(path: str | Path) -> bool:
 
 
 def load_exported(path: str | Path, device: torch.device) -> ExportedModel:
-    """Open an exported detector with the runtime of its format.
+    """Open an exported file with the runtime of its format.
 
     Only TorchScript files and TensorRT engines are programs, see `mgil.engine.runtimes.torchscript`.
 
@@ -155,7 +156,7 @@ def load_exported(path: str | Path, device: torch.device) -> ExportedModel:
     Raises:
         FileNotFoundError: no such file or folder.
         MissingPackage: the runtime is not installed; a ValueError.
-        ValueError: the file is damaged, no detector, or of no use on this device.
+        ValueError: the file is damaged, none of ours or YOLOv5's, or of no use on this device.
     """
     path = Path(path)
     if not path.exists():
@@ -184,7 +185,7 @@ def check_fixed_size(model: nn.Module, sizes: Sequence[int], source: object) -> 
     """Raise ValueError if sides in pixels are asked for that a model of one input size does not have.
 
     Args:
-        model: any detector.
+        model: any network.
         sizes: one side for both, or height and width.
         source: what to call the model.
     """

@@ -26,7 +26,7 @@ def gpu_provider_installed() -> bool:
 
 
 class OnnxBackend:
-    """An ONNX detector; the attributes are those of TorchScriptBackend.
+    """An ONNX network; the attributes are those of TorchScriptBackend.
 
     On the CPU it takes as many threads as PyTorch.
     """
@@ -52,7 +52,9 @@ class OnnxBackend:
         self.metadata: dict[str, Any] = dict(self._session.get_modelmeta().custom_metadata_map)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or not outputs:
-            raise ValueError(f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs; a detector has one input")
+            raise ValueError(
+                f"{path}: has {len(inputs)} inputs and {len(outputs)} outputs; a network here has one input"
+            )
         output = outputs[0]
         self._input, self._output = inputs[0].name, output.name
         shape = _numbers(inputs[0].shape)

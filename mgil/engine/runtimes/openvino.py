@@ -16,7 +16,7 @@ from mgil.files.yaml_file import read_yaml_mapping
 
 
 class OpenVinoBackend:
-    """An OpenVINO detector; the attributes are those of TorchScriptBackend.
+    """An OpenVINO network; the attributes are those of TorchScriptBackend.
 
     What was exported with `--half` computes in bfloat16 on CPUs that have it. All else computes in float32, also where
     OpenVINO would choose bfloat16 by itself. There are as many threads as PyTorch has.
@@ -53,7 +53,7 @@ class OpenVinoBackend:
         kinds = {"f32": torch.float32, "f16": torch.float16}
         if len(graph.inputs) != 1 or not graph.outputs:
             counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-            raise ValueError(f"{path}: has {counts}; a detector has one input")
+            raise ValueError(f"{path}: has {counts}; a network here has one input")
         shape, kind = _numbers(graph.inputs[0]), graph.inputs[0].get_element_type().get_type_name()
         if len(shape) != 4 or shape[1] not in (3, None) or kind not in kinds:
             raise ValueError(f"{path}: takes {kind} {shape}, not one float tensor (batch, 3, height, width)")

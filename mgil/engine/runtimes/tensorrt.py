@@ -20,7 +20,7 @@ _CAPTION = "an engine of export.py begins with its metadata"
 
 
 class TensorRtBackend:
-    """A TensorRT detector; the attributes are those of TorchScriptBackend.
+    """A TensorRT network; the attributes are those of TorchScriptBackend.
 
     An engine with free sides takes what its optimisation profile allows; larger batches are split.
     """
@@ -49,7 +49,7 @@ class TensorRtBackend:
         kinds = {tensorrt.DataType.FLOAT: torch.float32, tensorrt.DataType.HALF: torch.float16}
         floats = all(engine.get_tensor_dtype(name) in kinds for name in (inputs + outputs))
         if len(inputs) != 1 or len(outputs) != 1 or not floats or len(engine.get_tensor_shape(inputs[0])) != 4:
-            raise ValueError(f"{self._path}: its tensors {', '.join(names)} are not those of a detector")
+            raise ValueError(f"{self._path}: its tensors {', '.join(names)} are not one input and one output of floats")
         self._input, self._output = inputs[0], outputs[0]
         self.dtype = kinds[engine.get_tensor_dtype(self._input)]
         self._output_dtype = kinds[engine.get_tensor_dtype(self._output)]

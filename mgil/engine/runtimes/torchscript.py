@@ -23,7 +23,7 @@ METADATA_FILE = "config.txt"  # YOLOv5's name
 
 
 class TorchScriptBackend:
-    """A TorchScript detector.
+    """A TorchScript network.
 
     Attributes:
         metadata: what the file says about itself.
@@ -75,7 +75,7 @@ def _shape(metadata: dict[str, Any], path: Path) -> tuple[int | None, int | None
     """Batch, height and width; a trace holds for those of its example unless it was exported as dynamic."""
     info = read_metadata(metadata, path)
     if info.dynamic:
-        return None, None, None
+        return None, *((None, None) if info.any_size else info.imgsz_hw or (None, None))
     shape = metadata.get("shape")
     if isinstance(shape, list) and len(shape) == 4 and all(type(side) is int and side > 0 for side in shape):
         return shape[0], shape[2], shape[3]

@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from mgil.files.literals import fraction, truth
 from mgil.networks.detector import DetectionModel
 from mgil.networks.head import Detect
 from mgil.tasks.base import ExportFacts
 from mgil.tasks.detect.export_head import DeployedHead
 from mgil.tasks.detect.options import ExportOptions
 from mgil.tasks.detect.suppression import Suppression
+
+
+class DetectFacts(ExportFacts, Protocol):
+    """What an exported detector says about itself, see `suppression_facts`."""
+
+    has_nms: bool
+
+
+def suppression_facts(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of an exported file.
+
+    Returns:
+        `has_nms`: it suppresses boxes itself and gives (B, n, 6) x1 y1 x2 y2 score class; `own_conf_thres`,
+        `own_iou_thres` (None: it does not say) and `own_agnostic` of that.
+
+    Raises:
+        ValueError: A value is not what its key says.
+    """
+    return {
+        "has_nms": truth(metadata.get("nms", False)),
+        "own_conf_thres": fraction(metadata["conf_thres"]) if "conf_thres" in metadata else None,
+        "own_iou_thres": fraction(metadata["iou_thres"]) if "iou_thres" in metadata else None,
+        "own_agnostic": truth(metadata.get("agnostic", False)),
+    }
 
 
 def suppression_inside(options: ExportOptions) -> Suppression | None:
@@ -41,17 +66,17 @@ def deploy_head(model: DetectionModel, twin: DetectionModel, size_hw: tuple[int,
     twin.model[-1] = DeployedHead(model.head, twin.head.m, size_hw)
 
 
-def output_problem(shape: Sequence[int | None], facts: ExportFacts) -> str:
+def output_problem(shape: Sequence[int | None], facts: DetectFacts) -> str:
     """What is wrong with an output's shape: (B, N, 5 + classes), or (B, n, 6) where the file suppresses boxes."""
-    values = 6 if facts.nms else 5 + len(facts.names)
+    values = 6 if facts.has_nms else 5 + len(facts.names)
     if len(shape) == 3 and shape[2] in (values, None):
         return ""
     given = ", ".join("?" if side is None else str(side) for side in shape)
     return f"gives ({given}); a detector of {len(facts.names)} classes gives (batch, n, {values})"
 
 
-def without_nameless(found: Tensor, facts: ExportFacts) -> Tensor:
+def without_nameless(found: Tensor, facts: DetectFacts) -> Tensor:
     """A file's boxes without those of a class that has no name, which are no detections."""
-    if not facts.nms:
+    if not facts.has_nms:
         return found
     return found.where(((found[..., 5] >= 0) & (found[..., 5] < len(facts.names)))[..., None], 0.0)

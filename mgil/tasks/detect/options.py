@@ -133,6 +133,11 @@ class ExportOptions:
         """Whether suppression becomes part of the file; --agnostic-nms asks for it too, as in YOLOv5."""
         return self.nms or self.agnostic_nms
 
+    @property
+    def inside_flag(self) -> str:
+        """The flag that puts it there, or nothing; see `mgil.tasks.base.Inside`."""
+        return "--nms" if self.suppresses else ""
+
     def check_flags(self) -> None:
         """Raise ValueError for flags that need another one."""
         for name in ("conf_thres", "iou_thres", "topk_per_class", "topk_all"):

@@ -161,19 +161,17 @@ def check_own_suppression(model: Any, options: PredictOptions) -> None:
     """
     if not getattr(model, "has_nms", False):
         return
-    info = model.info
+    own_conf, own_iou = model.own_conf_thres, model.own_iou_thres
     what, again = f"{model.path} suppresses boxes itself", "export it again with --nms"
     conf, iou = options.conf_thres, options.iou_thres
-    if info.conf_thres is not None and conf < info.conf_thres and conf != DEFAULT_CONF:
+    if own_conf is not None and conf < own_conf and conf != DEFAULT_CONF:
         raise ValueError(
-            f"--conf-thres {conf}: {what} and keeps none below {info.conf_thres}; "
-            f"give {info.conf_thres} or more, or {again} --conf-thres {conf}"
+            f"--conf-thres {conf}: {what} and keeps none below {own_conf}; "
+            f"give {own_conf} or more, or {again} --conf-thres {conf}"
         )
-    if info.iou_thres is not None and iou not in (info.iou_thres, DEFAULT_IOU):
-        raise ValueError(
-            f"--iou-thres {iou}: {what}, at {info.iou_thres}; leave the flag out, or {again} --iou-thres {iou}"
-        )
-    if options.agnostic_nms and not info.agnostic:
+    if own_iou is not None and iou not in (own_iou, DEFAULT_IOU):
+        raise ValueError(f"--iou-thres {iou}: {what}, at {own_iou}; leave the flag out, or {again} --iou-thres {iou}")
+    if options.agnostic_nms and not model.own_agnostic:
         raise ValueError(
             f"--agnostic-nms: {what}, each class apart; leave the flag out, or export it again with --agnostic-nms"
         )

@@ -76,10 +76,12 @@ class Suppression:
     agnostic: bool = False
     per_class: int = 100
     total: int = 100
+    flag = "--nms"
 
     def notes(self) -> dict[str, str]:
-        """Its thresholds, for the file's metadata."""
+        """That it is there, and its thresholds, for the file's metadata."""
         return {
+            "nms": "true",
             "conf_thres": str(self.conf_thres),
             "iou_thres": str(self.iou_thres),
             "agnostic": json.dumps(self.agnostic),

@@ -19,12 +19,19 @@ from mgil.files.recipe import Recipe
 from mgil.files.text import Report
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import DetectionModel, build_model
-from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Task
+from mgil.tasks.base import Average, Exporting, Loading, Task
 from mgil.tasks.detect.auto_anchor import check_anchors, keep_anchors, listed, put_in_order
 from mgil.tasks.detect.batches import DetectComposer, eval_batches
 from mgil.tasks.detect.criterion import Criterion, detect_loss
 from mgil.tasks.detect.export_check import compare
-from mgil.tasks.detect.exporting import deploy_head, output_problem, suppression_inside, without_nameless
+from mgil.tasks.detect.exporting import (
+    DetectFacts,
+    deploy_head,
+    output_problem,
+    suppression_facts,
+    suppression_inside,
+    without_nameless,
+)
 from mgil.tasks.detect.image_weights import image_difficulty
 from mgil.tasks.detect.judge import DetectJudge
 from mgil.tasks.detect.options import (
@@ -179,15 +186,23 @@ class DetectTask:
         """A head with little to decode."""
         deploy_head(model, twin, size_hw)
 
+    def export_notes(self, model: DetectionModel) -> dict[str, str]:
+        """YOLOv5's key; `Suppression.notes` says otherwise."""
+        return {"nms": "false"}
+
+    def export_facts(self, metadata: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+        """Whether the file suppresses boxes itself, and how."""
+        return suppression_facts(metadata)
+
     def compare(self, found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> object:
         """Boxes in pixels, and scores."""
         return compare(found, expected, job)
 
-    def output_problem(self, shape: Sequence[int | None], facts: ExportFacts) -> str:
+    def output_problem(self, shape: Sequence[int | None], facts: DetectFacts) -> str:
         """(B, N, 5 + classes), or (B, n, 6) of a file that suppresses boxes itself."""
         return output_problem(shape, facts)
 
-    def cleaned(self, found: Tensor, facts: ExportFacts) -> Tensor:
+    def cleaned(self, found: Tensor, facts: DetectFacts) -> Tensor:
         """A class that has no name is no detection."""
         return without_nameless(found, facts)
 

@@ -9,12 +9,15 @@ from typing import Any
 from mgil.files.names import hint_for
 from mgil.files.shipped import shipped
 from mgil.files.yaml_file import read_yaml_mapping
-from mgil.networks import hosts
+from mgil.networks.host_config import KEYS as HOST_KEYS
+from mgil.networks.host_config import check_choice
+from mgil.networks.hosts import read_host
 from mgil.networks.limits import check_content
 from mgil.tasks.pose.crops import CROPS
+from mgil.tasks.pose.head import STARTS
 from mgil.tasks.pose.reading.known_points import flip_of, limbs_of, sigmas_of
 from mgil.tasks.pose.simcc import BINS
-from mgil.tasks.pose.skeleton import Skeleton, checked
+from mgil.tasks.pose.skeleton import Skeleton, checked, skeleton_from
 
 FOLDER = shipped("models")
 PATTERN = "simcc-*.yaml"
@@ -25,6 +28,7 @@ MOST_ENLARGED = 8
 DEFAULTS: dict[str, Any] = {
     "upsample": "deconv",
     "head_maps": 1,
+    "head_start": "random",
     "enlarge_input": 1,
     "split": {0: 3, 128: 2},
     "gaussian": False,
@@ -32,7 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "crop": "linear",
     "skeleton": None,
 }
-KEYS = (*hosts.KEYS, *DEFAULTS)
+KEYS = (*HOST_KEYS, *DEFAULTS)
 
 
 def model_names() -> list[str]:
@@ -79,9 +83,11 @@ def _resolved(content: dict[str, Any], source: str) -> dict[str, Any]:
         if key not in (*KEYS, "source"):
             hint = hint_for(key, KEYS) or f"known keys: {', '.join(KEYS)}"
             raise ValueError(f"{source}: unknown key {key!r}; {hint}")
-    resolved = {**hosts.host_config(content, source).plain(), **DEFAULTS, **content, "source": source}
-    for key, known in (("upsample", UPSAMPLE), ("simcc_bins", BINS), ("crop", CROPS), ("gaussian", (False, True))):
-        hosts.check_choice(resolved[key], known, f"{source}: {key}")
+    resolved = {**read_host(content, source).plain(), **DEFAULTS, **content, "source": source}
+    for key, known in (("upsample", UPSAMPLE), ("simcc_bins", BINS), ("crop", CROPS), ("head_start", STARTS)):
+        check_choice(resolved[key], known, f"{source}: {key}")
+    if type(resolved["gaussian"]) is not bool:
+        raise ValueError(f"{source}: gaussian is {resolved['gaussian']!r:.60}, must be true or false")
     for key, most in (("head_maps", MOST_MAPS), ("enlarge_input", MOST_ENLARGED)):
         if type(resolved[key]) is not int or not 1 <= resolved[key] <= most:
             raise ValueError(f"{source}: {key} is {resolved[key]!r:.60}, must be an integer from 1 to {most}")
@@ -95,6 +101,11 @@ def _resolved(content: dict[str, Any], source: str) -> dict[str, Any]:
             f"{MOST_SPLIT}, or such by the least size of input, e.g. {{0: 3, 128: 2}}"
         )
     resolved["split"] = dict(splits)
+    if resolved["skeleton"] is not None:
+        try:
+            skeleton_from(resolved["skeleton"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{source}: its skeleton cannot be read: {error}") from error
     return resolved
 
 

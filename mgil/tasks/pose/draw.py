@@ -60,7 +60,7 @@ def draw_people(
     for points, is_shown in zip(middles[::-1], shown[::-1], strict=True):  # the best person is on top
         paint_person(picture, points, is_shown, skeleton, line_width)
     if boxes is not None:
-        paint_boxes(picture, boxes * factor, colours, labels, line_width=min(line_width, 2), font_px=label_px(picture))
+        paint_boxes(picture, boxes * factor, colours, labels, line_width=line_width, font_px=label_px(picture))
     return picture
 
 

@@ -13,7 +13,8 @@ from torch.nn import functional
 from mgil.block.flie import FLIE
 from mgil.files.class_names import places_in, rows_by_name
 from mgil.networks.folding import folded
-from mgil.networks.hosts import build_host, host_config
+from mgil.networks.host_config import host_config
+from mgil.networks.hosts import build_host, check_size
 from mgil.networks.limits import MOST_CLASSES, check_parameters
 from mgil.networks.network import Network
 from mgil.tasks.pose.config import guessed_skeleton, load_architecture, split_at
@@ -32,8 +33,13 @@ class PoseNetwork(Network):
         host: From the picture to features.
         neck: From these to features of stride 4; nothing where they have it.
         head: From features to logits over bins.
+        any_size: False: the head is made for `imgsz`.
         decoded: Calls give (B, K, 3), see `mgil.tasks.pose.simcc.decode`, in place of logits; for exported files.
     """
+
+    mean: Tensor
+    std: Tensor
+    any_size = False
 
     def __init__(self, architecture: Mapping[str, Any], names: Sequence[str], imgsz: int) -> None:
         super().__init__()
@@ -42,26 +48,33 @@ class PoseNetwork(Network):
         source = self.architecture["source"]
         if not 1 <= len(self.names) <= MOST_CLASSES:
             raise ValueError(f"{source}: {len(self.names)} key points, must be 1 to {MOST_CLASSES}")
-        if not 1 <= imgsz * self.enlargement <= MOST_INPUT_PX:
-            raise ValueError(f"{source}: an input of {imgsz} px; SimCC's classes are made for 1 to {MOST_INPUT_PX} px")
-        with torch.device("meta"):  # takes no memory
-            check_parameters(nn.ModuleList(self._parts()), source)
-        self.host, self.neck, self.head = self._parts()
+        if not 1 <= (seen := imgsz * self.enlargement) <= MOST_INPUT_PX:
+            raise ValueError(f"{source}: an input of {seen} px; SimCC's classes are made for 1 to {MOST_INPUT_PX} px")
+        config = host_config(self.architecture, source)
+        check_size(config, source)
+        host: Any = build_host(config, source)
+        self.host, self.max_stride = host, host.max_stride
+        with torch.device("meta"):
+            check_parameters(self._head()[1], source)
+        self.neck, self.head = self._head()
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
-        if self.architecture["skeleton"] is None:
+        known = self.architecture["skeleton"]
+        if known is None or tuple(known["names"]) != self.names:  # weights may be for other key points
             self.skeleton = guessed_skeleton(self.names)
 
-    def _parts(self) -> tuple[nn.Module, nn.Module, SimCCHead]:
-        config = host_config(self.architecture, self.architecture["source"])
-        host: Any = build_host(config, self.architecture["source"])
-        self.max_stride = host.max_stride
-        neck, channels, stride = nn.Identity(), host.channels[-1], host.strides[-1]
+    def _head(self) -> tuple[nn.Module, SimCCHead]:
+        """What follows the host."""
+        host: Any = self.host
+        neck: nn.Module = nn.Identity()
+        channels, stride = host.channels[-1], host.strides[-1]
         if self.architecture["upsample"] == "deconv":
             neck, channels, stride = enlarge(channels, stride)
         side = -(-self.imgsz * self.enlargement // stride)
         maps = self.architecture["head_maps"]
-        return host, neck, SimCCHead(channels, len(self.names), side, self.imgsz * self.split, maps)
+        return neck, SimCCHead(
+            channels, len(self.names), side, self.imgsz * self.split, maps, self.architecture["head_start"]
+        )
 
     @property
     def split(self) -> int:

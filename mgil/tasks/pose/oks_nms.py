@@ -6,21 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LEAST_JOINT_SCORE = 0.02  # SimCC's at 64 and 128 px; a joint below it says nothing about the person
+from mgil.tasks.pose.options import JOINT_THRES
+
 OKS_NMS = 0.9  # results that are more alike than this are of one person
 
 
-def rescored(box_scores: np.ndarray, joint_scores: np.ndarray, least: float = LEAST_JOINT_SCORE) -> np.ndarray:
-    """The scores of people: that of the box times the mean of its joints' scores above `least`, 0 without such a joint.
+def person_scores(box_scores: np.ndarray, joint_scores: np.ndarray, threshold: float = JOINT_THRES) -> np.ndarray:
+    """(n,) scores of people: that of the box times the mean of its joints' above the threshold, 0 without such a joint.
 
     Args:
         box_scores: (n,)
         joint_scores: (n, K)
-        least: A joint that is not above it is left out.
+        threshold: A joint that is not above it is left out.
     """
-    sure = joint_scores > least
-    total = np.where(sure, joint_scores, 0).sum(axis=1)
-    return box_scores * total / np.maximum(sure.sum(axis=1), 1)
+    counted = joint_scores > threshold
+    total = np.where(counted, joint_scores, 0).sum(axis=1)
+    return box_scores * total / np.maximum(counted.sum(axis=1), 1)
 
 
 def similarities(

@@ -15,7 +15,6 @@ import numpy as np
 
 from mgil.tasks.pose.people import People
 
-HEAD_SHARE = 0.6  # MPII's unit is this much of the diagonal of the head's box
 THRESHOLDS = np.linspace(0, 0.5, 51)  # of the curves
 _NO_PART_OF_PCKH = ("pelvis", "thorax")
 _SIDE = re.compile(r"^(left|right|l|r)[_ -]|[_ -](left|right|l|r)$", re.IGNORECASE)
@@ -79,11 +78,6 @@ def pck_of(people: People, items: np.ndarray, places: np.ndarray) -> Pck:
         curves=np.stack([shares(distances, counted, at) for at in THRESHOLDS], axis=1),
         groups=groups_of(names, by_key_point),
     )
-
-
-def head_sizes(boxes: np.ndarray) -> np.ndarray:
-    """(n,) units of PCKh: 0.6 of the diagonal of heads' boxes, (n, 4) left, top, right, bottom."""
-    return HEAD_SHARE * np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1)
 
 
 def torso_sizes(labels: np.ndarray, torso: tuple[int, int]) -> np.ndarray:

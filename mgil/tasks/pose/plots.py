@@ -15,7 +15,7 @@ from mgil.files.figures import literal, new_figure, save_figure
 from mgil.files.matplotlib_import import own_settings
 from mgil.files.paint import class_colour
 from mgil.tasks.pose.crops import CropMaps
-from mgil.tasks.pose.oks_nms import LEAST_JOINT_SCORE
+from mgil.tasks.pose.options import JOINT_THRES
 from mgil.tasks.pose.pck import THRESHOLDS, Pck
 from mgil.tasks.pose.people import People
 from mgil.tasks.pose.pictures import draw_crops
@@ -68,7 +68,7 @@ class BatchPictures:
             if not seen:
                 continue
             crops = torch.stack([crop for crop, *_ in seen])
-            for place, kind, threshold in ((1, "labels", 0.0), (2, "pred", LEAST_JOINT_SCORE)):
+            for place, kind, threshold in ((1, "labels", 0.0), (2, "pred", JOINT_THRES)):
                 joints = np.stack([kept[place] for kept in seen]).reshape(len(seen), -1)
                 rows = torch.from_numpy(np.concatenate((np.arange(len(seen))[:, None], joints), axis=1))
                 path = self.folder / f"val_batch{number}_{kind}.jpg"

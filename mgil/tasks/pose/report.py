@@ -25,9 +25,7 @@ def result_lines(scores: PoseScores, *, input_size: int, verbose: bool) -> list[
     lines = [line for kind in kinds for line in _size_lines(kind)]
     lines.append(pck_line(scores))
     if scores.network_px not in (None, input_size):
-        lines.append(
-            f"crops of {input_size} px were resized to the {scores.network_px} px that the network is made for"
-        )
+        lines.append(f"crops of {input_size} px were resized to the network's own {scores.network_px} px")
     if verbose:
         lines += joint_lines(scores)
     titles = ("Images", "People", "AP", "AP50", "AP75", "AP_M", "AP_L", "AR")

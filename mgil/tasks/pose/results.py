@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgil.files.found import box_columns, count_text, cut_out, folder_name, label_text, with_tracks
+from mgil.files.found import count_text, cut_out, folder_name, with_tracks
+from mgil.tasks.pose.label_lines import label_lines
+from mgil.tasks.pose.oks_nms import person_scores
 from mgil.tasks.pose.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class PoseResults:
     @property
     def scores(self) -> np.ndarray:
         """(n,) float32, 0..1: the box's score times the mean score of the joints that score above the threshold."""
-        return person_scores(self.box_scores, self.keypoints[..., 2], self.joint_threshold)
+        return person_scores(self.box_scores, self.keypoints[..., 2], self.joint_threshold).astype(np.float32)
 
     @property
     def classes(self) -> np.ndarray:
@@ -85,14 +87,8 @@ class PoseResults:
 
     def followed(self, rows: np.ndarray, track_ids: np.ndarray, trails: tuple[np.ndarray, ...]) -> PoseResults:
         """Those rows alone, as people who are followed; see `mgil.tasks.base.Followable`."""
-        return replace(
-            self,
-            boxes_xyxy=self.boxes_xyxy[rows],
-            box_scores=self.box_scores[rows],
-            keypoints=self.keypoints[rows],
-            track_ids=track_ids,
-            trails=tuple(trails),
-        )
+        own: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("boxes_xyxy", "box_scores", "keypoints")}
+        return replace(self, track_ids=track_ids, trails=tuple(trails), **own)
 
     def draw(self, line_width: int | None, labels: bool, confidences: bool) -> np.ndarray:
         """See `plot`."""
@@ -102,8 +98,7 @@ class PoseResults:
         """Draw the people.
 
         Args:
-            line_width: Of boxes and limbs in pixels of the drawn picture; None chooses by its size. Small people have
-                thinner limbs.
+            line_width: Of boxes and limbs in pixels of the drawn picture, most; None chooses by its size.
             labels: Write what they are, and before that the numbers of those that are followed.
             confidences: Write scores after that.
 
@@ -144,8 +139,8 @@ class PoseResults:
         return [(folder_name(self.names[0]), crop) for crop in self.crop()]
 
     def label_lines(self, with_scores: bool) -> str:
-        """YOLO-pose's lines, see `label_lines`."""
-        return label_lines(self, with_scores)
+        """YOLO-pose's lines, see `mgil.tasks.pose.label_lines`."""
+        return _label_lines(self, with_scores)
 
     def table_rows(self) -> list[list[Any]]:
         """Under `TABLE_COLUMNS`: class, score, corners, `x y score` of all joints in one cell; then the track."""
@@ -157,11 +152,7 @@ class PoseResults:
         return with_tracks(rows, self.track_ids)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """A row a person: xmin, ymin, xmax, ymax, confidence, class, name, then {joint}_x, _y and _score [, track].
-
-        Raises:
-            MissingPackage: The package pandas is not installed; a ValueError.
-        """
+        """A row a person: xmin, ymin, xmax, ymax, confidence, class, name, then {joint}_x, _y and _score [, track]."""
         from mgil.tasks.pose.conversions import as_pandas
 
         return as_pandas(self)
@@ -180,24 +171,9 @@ class PoseResults:
             raise AttributeError(f"results have no {name}{hint}")
 
 
-def person_scores(box_scores: np.ndarray, joint_scores: np.ndarray, threshold: float) -> np.ndarray:
-    """(n,) the boxes' scores times the mean of those of the (n, K) joint scores above the threshold; 0 without any."""
-    counted = joint_scores > threshold
-    sums = np.where(counted, joint_scores, 0).sum(axis=1)
-    return (box_scores * sums / np.maximum(counted.sum(axis=1), 1)).astype(np.float32)
-
-
-def label_lines(results: PoseResults, with_scores: bool) -> str:
-    """YOLO-pose's lines `class x y w h`, then `x y score` of each joint, then `[score] [track]`.
-
-    Places and sizes are fractions of the image; a joint beyond it is moved to its border.
-    """
-    height, width = results.image.shape[:2]
-    joints = results.keypoints.astype(np.float64) / (width, height, 1)
-    joints[..., :2] = joints[..., :2].clip(0, 1)
-    values = joints.reshape(len(results), 3 * len(results.skeleton)).T
-    columns = [results.classes, *box_columns(results.boxes_xyxy, (height, width)), *values]
-    return label_text([*columns, results.scores] if with_scores else columns, results.track_ids)
+def _label_lines(results: PoseResults, with_scores: bool) -> str:
+    scores = results.scores if with_scores else None
+    return label_lines(results.boxes_xyxy, results.keypoints, results.image.shape[:2], scores, results.track_ids)
 
 
 def _is_whole_image(results: PoseResults) -> bool:

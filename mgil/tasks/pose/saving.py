@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgil.files.atomic import write_text_atomic
-from mgil.files.found import box_columns, label_text
 from mgil.files.names import distinct
 from mgil.files.text import Report
+from mgil.tasks.pose.label_lines import label_lines
 from mgil.tasks.pose.oks import MOST_RESULTS, PERSON_CATEGORY, as_coco, indexed, labels_of
 from mgil.tasks.pose.report import TABLES
 
@@ -103,20 +103,11 @@ def save_txt(scores: PoseScores, folder: Path) -> None:
     for index in range(len(images)):
         rows = np.flatnonzero(owners == index)
         own = poses.rows(rows[np.argsort(-poses.scores[rows], kind="stable")])
-        text = label_lines(people, own, with_scores=scores.options.save_conf)
-        write_text_atomic(paths[people.image_paths[int(own.items[0])]], text, durable=False)
-
-
-def label_lines(people: People, poses: Poses, with_scores: bool) -> str:
-    """The lines of people in one picture, in shares of it; a joint beyond it is moved to its border."""
-    height, width = people.sizes_hw[poses.items[0]].tolist()
-    boxes = people.boxes[poses.items]
-    corners = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
-    joints = poses.key_points / (width, height, 1)
-    joints[..., :2] = joints[..., :2].clip(0, 1)
-    classes = np.zeros(len(poses), np.int64)
-    columns = [classes, *box_columns(corners, (height, width)), *joints.reshape(len(poses), -1).T]
-    return label_text([*columns, poses.scores] if with_scores else columns, None)
+        boxes, first = people.boxes[own.items], int(own.items[0])
+        corners = np.concatenate((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), axis=1)
+        size_hw = tuple(people.sizes_hw[first].tolist())
+        text = label_lines(corners, own.key_points, size_hw, own.scores if scores.options.save_conf else None)
+        write_text_atomic(paths[people.image_paths[first]], text, durable=False)
 
 
 def evaluation_files(people: People, options: ValOptions, stem: str) -> list[str]:

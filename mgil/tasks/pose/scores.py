@@ -12,7 +12,7 @@ import numpy as np
 from mgil.files.text import Report
 from mgil.tasks.pose.crops import PADDING
 from mgil.tasks.pose.oks import OksAverages, Poses, SizeBin, oks_averages, size_bins
-from mgil.tasks.pose.oks_nms import oks_nms, rescored
+from mgil.tasks.pose.oks_nms import oks_nms, person_scores
 from mgil.tasks.pose.options import ValOptions
 from mgil.tasks.pose.pck import Pck, pck_of
 from mgil.tasks.pose.people import People
@@ -165,7 +165,7 @@ def summarise(
 
 def box_scores(boxes: str, people: People, poses: Poses, options: ValOptions) -> BoxScores:
     """OKS AP of what was found in one kind of boxes: people scored by their joints, doubles left out."""
-    scores = rescored(people.scores[poses.items], poses.key_points[..., 2], options.joint_thres)
+    scores = person_scores(people.scores[poses.items], poses.key_points[..., 2], options.joint_thres)
     sides = PADDING * people.boxes[poses.items, 2:].max(axis=1, initial=1.0)  # of the crops
     kept = oks_nms(
         people.image_ids[poses.items],

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from mgil.datasets.reading.config import DataConfig
 from mgil.files.recipe import Recipe
 from mgil.files.text import Report
-from mgil.tasks.base import Average, Finder, Followable, Loading, Task
+from mgil.tasks.base import Average, ExportFacts, Exporting, Finder, Followable, Loading, Task
 from mgil.tasks.pose.batches import PersonLoader, PoseComposer
 from mgil.tasks.pose.config import guessed_skeleton, load_architecture
+from mgil.tasks.pose.export_check import compare
+from mgil.tasks.pose.exporting import cleaned, export_facts, export_notes, output_problem
 from mgil.tasks.pose.finding import finder_of, paths_of, with_found
 from mgil.tasks.pose.judge import PoseJudge, notes_on_flip_test
 from mgil.tasks.pose.network import PoseNetwork, build_pose
@@ -23,6 +25,7 @@ from mgil.tasks.pose.options import ExportOptions, PredictOptions, TrainOptions,
 from mgil.tasks.pose.people import People, trainable
 from mgil.tasks.pose.pictures import draw_crops, draw_people_labels
 from mgil.tasks.pose.predictor import PosePredictor
+from mgil.tasks.pose.reading.boxes import with_boxes
 from mgil.tasks.pose.reading.load import read_people
 from mgil.tasks.pose.reading.skeleton import as_key_points
 from mgil.tasks.pose.recipe import FINETUNE, SMALL, PoseRecipe
@@ -41,9 +44,9 @@ class PoseTask:
     default_cfg = "simcc-small-mgil.yaml"
     default_imgsz, named = 64, ("key point", "key points")
     metrics: tuple[str, ...] = METRICS
-    plotted: tuple[str, ...] = ("AP", "AP50", "AP75", "AR", "PCK")
+    plotted: tuple[str, ...] = ("AP", "AP50", "AP75", "AR", "PCK", "AP_detector")
     last_stage = "decode"
-    speed_options: Mapping[str, Any] = {}
+    speed_options: Mapping[str, Any] = {"no_flip_test": True}
     table_columns: tuple[str, ...] = TABLE_COLUMNS
     final_table = FINAL_TABLE
 
@@ -148,6 +151,10 @@ class PoseTask:
         """The detector of --detector."""
         return finder_of(options)
 
+    def with_filed(self, split: People, options: ValOptions, report: Report) -> People:
+        """The boxes of --boxes."""
+        return split if options.boxes is None else with_boxes(split, options.boxes, report)
+
     def pictures(self, split: People) -> Sequence[str]:
         """Those without people too."""
         return paths_of(split)
@@ -174,6 +181,26 @@ class PoseTask:
     def deploy_head(self, model: PoseNetwork, twin: PoseNetwork, size_hw: tuple[int, int] | None) -> None:
         """Joints in place of logits."""
         twin.decoded = True
+
+    def export_notes(self, model: PoseNetwork) -> dict[str, str]:
+        """Skeleton, crop, bins of a pixel."""
+        return export_notes(model)
+
+    def export_facts(self, metadata: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+        """The same, read back."""
+        return export_facts(metadata, names)
+
+    def compare(self, found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> object:
+        """Places and scores; what lies elsewhere must be as likely."""
+        return compare(found, expected, job)
+
+    def output_problem(self, shape: Sequence[int | None], facts: ExportFacts) -> str:
+        """(B, K, 3)."""
+        return output_problem(shape, facts)
+
+    def cleaned(self, found: Tensor, facts: ExportFacts) -> Tensor:
+        """A score that is no probability is of no joint."""
+        return cleaned(found)
 
 
 TASK: Task = PoseTask()

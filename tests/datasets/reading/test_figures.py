@@ -36,7 +36,7 @@ from mgil.datasets.reading.generated import STAMP_NAME, Draws
 
 # sha256 over the pixels and labels of the first 12 scenes of each split: another value means another data set, which
 # needs a new stamp, too.
-PINNED = "5d3a5fa7dc01003beeb497067109086c914821310420de43a0ecd694a75f3462"
+PINNED = "1b216d9cd35979ea2ceb3a2239f6c73a2f6645c4e73376394b9cbb8d03983bdc"
 UPRIGHT = Limbs(0, 5, 0, 0, 0, 3, 0)
 STANDING = Stance(0, 0, 0, 0, 0, 0, 0, 0, (UPRIGHT, UPRIGHT))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from tests.trust.odd_images import damaged_within
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 
+STRIDE_32 = SimpleNamespace(max_stride=32)  # all that the task asks of a network here
+
 
 def damage(folder: Path, *indices: int) -> list[Path]:
     """Damage images so that they pass the first look, which reads their size alone; return all of them."""
@@ -34,7 +37,7 @@ def test_others_take_the_place_of_damaged_ones(tmp_path: Path) -> None:
     data = load_data_config(str(make_data(tmp_path, random_squares(1), random_squares(6, seed=4))))
     paths = damage(tmp_path, 0, 5)
     lines: list[str] = []
-    inputs = data_inputs(task_named("detect"), data, ("val",), (32, 32), 2, lines.append)
+    inputs = data_inputs(task_named("detect"), STRIDE_32, data, ("val",), (32, 32), 2, lines.append)
     pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths[1:3]])
     assert torch.equal((inputs * 255).round().byte(), torch.from_numpy(pictures).permute(0, 3, 1, 2))
     assert [(path.name in line, line.endswith("; skipped")) for path, line in zip(paths[::5], lines, strict=True)] == [
@@ -45,7 +48,12 @@ def test_others_take_the_place_of_damaged_ones(tmp_path: Path) -> None:
 def test_fewer_than_wanted(tmp_path: Path) -> None:
     data = load_data_config(str(make_data(tmp_path, random_squares(1), random_squares(4, seed=4))))
     damage(tmp_path, 2)
-    assert data_inputs(task_named("detect"), data, ("val",), (32, 64), 4, lambda _line: None).shape == (3, 3, 32, 64)
+    assert data_inputs(task_named("detect"), STRIDE_32, data, ("val",), (32, 64), 4, lambda _line: None).shape == (
+        3,
+        3,
+        32,
+        64,
+    )
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -53,7 +61,7 @@ def test_a_set_that_is_damaged_throughout_is_an_error(tmp_path: Path, count: int
     data = load_data_config(str(make_data(tmp_path, random_squares(1), random_squares(count, seed=4))))
     damage(tmp_path, *range(count))
     with pytest.raises(ValueError, match="more than half of the images .* cannot be read"):
-        data_inputs(task_named("detect"), data, ("val",), (32, 32), 4, lambda _line: None)
+        data_inputs(task_named("detect"), STRIDE_32, data, ("val",), (32, 32), 4, lambda _line: None)
 
 
 def test_export_says_which_image_it_left_out(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -35,6 +36,8 @@ RGB, GREY = RGBA[..., :3], RGBA[..., 0]
 DEEP = RANDOM.integers(0, 65536, (32, SIDE, 4)).astype(np.uint16)
 TWELVE = DEEP[..., 0] >> 4
 PALETTE = Image.fromarray(RGB).quantize(200)
+
+STRIDE_32 = SimpleNamespace(max_stride=32)  # all that the task asks of a network here
 
 
 def three(grey: np.ndarray) -> np.ndarray:
@@ -119,7 +122,7 @@ def seen_by_loaders(yaml_path: Path, values: ValueRange | None) -> Iterator[tupl
         yield "evaluation", names[batch.indices[0]], batch.images[0].numpy().transpose(1, 2, 0)
     config = load_data_config(yaml_path)
     assert config.values == values
-    inputs = data_inputs(task_named("detect"), config, ("val",), (SIDE, SIDE), len(names), print)
+    inputs = data_inputs(task_named("detect"), STRIDE_32, config, ("val",), (SIDE, SIDE), len(names), print)
     for name, image in zip(names, inputs, strict=True):
         yield "export", name, (image[:, 16:48] * 255).round().byte().numpy().transpose(1, 2, 0)
 

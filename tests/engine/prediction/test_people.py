@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mgil.engine.cli import parse
+from mgil.engine.evaluation.config import val_config
+from mgil.engine.evaluation.found_boxes import with_found_boxes
 from mgil.engine.prediction import run as run_module
 from mgil.engine.prediction.config import detect_config
 from mgil.engine.prediction.load import load_model
@@ -24,9 +27,11 @@ from mgil.tasks import registry
 from mgil.tasks.base import BoxTask
 from mgil.tasks.detect.task import TASK as DETECT
 from mgil.tasks.pose.finding import finder_of, paths_of, with_found
+from mgil.tasks.pose.people import People, Pictures
 from mgil.tasks.pose.predictor import PosePredictor
 from mgil.tasks.pose.results import TABLE_COLUMNS
 from tests.engine.prediction.squares import needs_trackers
+from tests.tasks.pose.crowd import write_people
 from tests.tasks.pose.marks import Marks, around, joints, picture
 
 PEOPLE = [(20, 20), (60, 40)]
@@ -56,6 +61,9 @@ class PoseTask:
 
     def finder(self, options: Any) -> Any:
         return finder_of(options)
+
+    def with_filed(self, split: Any, options: Any, report: Any) -> Any:
+        return split
 
     def pictures(self, split: Any) -> Any:
         return paths_of(split)
@@ -231,3 +239,25 @@ def test_detectors_refuse_the_flags_of_poses(tmp_path: Path) -> None:
     write_pictures(tmp_path / "in")
     with pytest.raises(ValueError, match=r"--detector: best\.pt is of the task detect, which has no such flag"):
         detect(tmp_path / "in", tmp_path / "out", "--weights", "best.pt", "--detector", "best.pt")
+
+
+def test_boxes_for_evaluation_are_found_in_every_picture(tmp_path: Path, networks: Any) -> None:
+    people = write_people(tmp_path, np.array([[8.0, 8, 24, 24]]), np.full((1, 17, 3), 2.0), (64, 96))
+    paths = [*people.image_paths, str(tmp_path / "nobody.png")]
+    for path, where in zip(paths, (PEOPLE, PEOPLE[:1]), strict=True):
+        cv2.imwrite(path, picture(where)[..., ::-1])
+    pictures = Pictures(paths, np.tile((64, 96), (2, 1)), np.array([0, 7]))
+    lines: list[str] = []
+    config = val_config()(weights=("pose.pt",), detector="best.pt", device="cpu")
+    both = with_found_boxes(PoseTask(), replace(people, pictures=pictures), config, None, lines.append)
+    assert isinstance(both, People)
+    assert networks == [("best.pt", {"half": False, "amp": "off"})]
+    assert both.found.tolist() == [False, True, True, True]
+    assert both.image_ids.tolist() == [0, 0, 0, 7]
+    middles = both.boxes[1:, :2] + both.boxes[1:, 2:] / 2 - 0.5
+    assert sorted(middles.round().tolist()) == sorted([list(person) for person in (*PEOPLE, PEOPLE[0])])
+    assert lines == ["people: boxes of best.pt, class person: 3 boxes in 2 images"]
+    with pytest.raises(FileNotFoundError, match=r"^--detector: weights none\.pt do not exist"):
+        with_found_boxes(PoseTask(), people, val_config()(weights=("pose.pt",), detector="none.pt"), None, print)
+    with pytest.raises(ValueError, match="^--detector: --task speed measures times alone"):
+        val_config()(weights=("pose.pt",), detector="best.pt", task="speed")

@@ -152,8 +152,8 @@ ONE_ROW = np.ones((1, 252, 8), np.float32)
 @pytest.mark.parametrize(
     ("inputs", "output", "output_shape", "words"),
     [
-        ([], ONE_ROW, [1, 252, 8], "has 0 inputs and 1 outputs; a detector has one input"),
-        ([FOUR, FOUR], ONE_ROW, [1, 252, 8], "has 2 inputs and 1 outputs; a detector has one input"),
+        ([], ONE_ROW, [1, 252, 8], "has 0 inputs and 1 outputs; a network here has one input"),
+        ([FOUR, FOUR], ONE_ROW, [1, 252, 8], "has 2 inputs and 1 outputs; a network here has one input"),
         ([FOUR], ONE_ROW, [1, 252, 8], "gives the results of 1 images for a batch of 4"),
         ([FREE], ONE_ROW, ["batch", 252, 8], "gives the results of 1 images for a batch of 4"),
         ([FOUR], np.array(1.0, np.float32), [], r"gives \(\); a detector of 3 classes gives \(batch, n, 8\)"),
@@ -171,7 +171,7 @@ def test_an_openvino_folder_without_inputs(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     result = openvino.opset13.result(openvino.opset13.constant(ONE_ROW))
     openvino.save_model(openvino.Model([result], []), str(tmp_path / "best.xml"))
-    with pytest.raises(ValueError, match="has 0 inputs and 1 outputs; a detector has one input"):
+    with pytest.raises(ValueError, match="has 0 inputs and 1 outputs; a network here has one input"):
         load_exported(tmp_path, CPU)
 
 

@@ -18,9 +18,11 @@ from mgil.engine.evaluation.found_boxes import find_boxes, with_found_boxes
 from mgil.tasks.base import BoxTask, Loading
 from mgil.tasks.pose.finding import finder_of, paths_of, with_found
 from mgil.tasks.pose.network import build_pose
+from mgil.tasks.pose.oks import Poses
 from mgil.tasks.pose.options import PredictOptions, ValOptions
 from mgil.tasks.pose.people import People, Pictures
 from mgil.tasks.pose.predictor import PosePredictor
+from mgil.tasks.pose.scores import summarise
 from mgil.tasks.pose.task import TASK
 from tests.tasks.pose.crowd import COCO, write_people
 
@@ -79,6 +81,24 @@ def test_optional_columns_grow_too(people: People) -> None:
     assert both.crowds.tolist() == [False, True, False]
 
 
+def test_pictures_without_anybody_are_looked_at(people: People) -> None:
+    """What a detector takes for a person there is a mistake that counts."""
+    every = Pictures(["7.png", *people.image_paths], np.tile(SIZE_HW, (3, 1)), np.array([7, *people.image_ids]))
+    whole = replace(people, pictures=every, image_count=3)
+    assert list(paths_of(whole)) == ["7.png", *people.image_paths]
+    both = with_found(whole, [("7.png", result([[1, 2, 11, 22]], [1]))], "best.pt", lambda line: None)
+    assert both.image_ids.tolist() == [*people.image_ids, 7] and both.image_paths[2] == "7.png"
+    joints = np.concatenate((people.key_points, people.key_points[:1]))
+    joints[..., 2] = 1
+    poses = Poses(np.arange(3), joints, np.ones(3))
+    options = ValOptions()
+    found = summarise(both, poses, (), options).detected
+    assert found is not None and (found.oks.ap, found.oks.ar) == (0, 0)
+    own = replace(both, image_ids=np.array([*people.image_ids, people.image_ids[0]]))
+    found = summarise(own, poses, (), options).detected
+    assert found is not None and found.oks.ar == 0.5
+
+
 def test_detector_gets_the_flags_that_are_meant_for_it() -> None:
     assert finder_of(PredictOptions()) is None
     found = finder_of(PredictOptions(detector="best.pt", conf_thres=0.4, iou_thres=0.5, max_det=7, classes=(2,)))
@@ -105,6 +125,19 @@ def test_pictures_that_cannot_be_read_have_no_boxes(people: People) -> None:
     image = decode_image(second)
     PosePredictorResult = Results(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), ("person",), image)
     assert [path for path, _ in find_boxes(Whole(), [first, second], None)] == [second]
+
+
+def test_boxes_of_a_file_come_behind_the_labels(people: People, tmp_path: Path) -> None:
+    entries = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 20], "score": 0.5}]
+    (tmp_path / "boxes.json").write_text(json.dumps(entries))
+    config: Any = ValOptions(boxes=str(tmp_path / "boxes.json"))
+    lines: list[str] = []
+    both = with_found_boxes(TASK, people, config, None, lines.append)
+    assert isinstance(both, People) and both.found.tolist() == [False, False, True]
+    assert both.boxes[2].tolist() == [1, 2, 10, 20] and both.image_ids[2] == 1 and "1 boxes of people" in lines[0]
+    config = ValOptions(boxes=str(tmp_path / "absent.json"))
+    with pytest.raises(FileNotFoundError, match=r"absent\.json"):
+        with_found_boxes(TASK, people, config, None, print)
 
 
 def test_without_a_detector_the_split_stays(people: People) -> None:

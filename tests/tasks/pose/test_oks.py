@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mgil.tasks.pose.oks import Poses, as_coco, evaluated, indexed, labels_of, oks_averages, size_bins
-from mgil.tasks.pose.oks_nms import oks_nms, rescored, similarities
+from mgil.tasks.pose.oks_nms import oks_nms, person_scores, similarities
 from mgil.tasks.pose.people import People
 from mgil.tasks.pose.skeleton import COCO_NAMES, Skeleton
 
@@ -213,8 +213,8 @@ def test_a_bin_with_everybody_has_the_ap_of_all() -> None:
 
 def test_the_score_of_a_person() -> None:
     joints = np.array([[0.5, 0.3, 0.02], [0.01, 0.02, 0.0], [0.9, 0.9, 0.9]])
-    np.testing.assert_allclose(rescored(np.array([0.5, 1.0, 1.0]), joints), [0.5 * 0.4, 0, 0.9], rtol=1e-15)
-    np.testing.assert_allclose(rescored(np.ones(1), joints[:1], least=0.0), [0.82 / 3], rtol=1e-15)
+    np.testing.assert_allclose(person_scores(np.array([0.5, 1.0, 1.0]), joints), [0.5 * 0.4, 0, 0.9], rtol=1e-15)
+    np.testing.assert_allclose(person_scores(np.ones(1), joints[:1], 0.0), [0.82 / 3], rtol=1e-15)
 
 
 def test_similarity_of_results_is_its_formula() -> None:

@@ -13,11 +13,12 @@ import torch
 
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.tasks.pose.crops import crop_maps
+from mgil.tasks.pose.label_lines import label_lines
 from mgil.tasks.pose.oks import Poses
 from mgil.tasks.pose.options import ValOptions
 from mgil.tasks.pose.people import People
 from mgil.tasks.pose.plots import BatchPictures
-from mgil.tasks.pose.saving import evaluation_files, label_lines, score_json
+from mgil.tasks.pose.saving import evaluation_files, score_json
 from mgil.tasks.pose.scores import summarise
 from mgil.tasks.pose.skeleton import Skeleton
 
@@ -77,12 +78,10 @@ def test_nothing_found_is_an_empty_list(tmp_path: Path) -> None:
 
 
 def test_label_lines_are_shares_of_the_picture() -> None:
-    people, _ = make_people(1)
-    people.boxes[0] = [10, 20, 40, 50]
-    joints = np.array([[[50.0, 25, 0.5], [0, 100, 1], [-3, 300, 0.25]]])
-    poses = Poses(np.array([0]), joints, np.array([0.75]))
-    assert label_lines(people, poses, with_scores=False) == "0 0.15 0.45 0.2 0.5 0.25 0.25 0.5 0 1 1 0 1 0.25\n"
-    assert label_lines(people, poses, with_scores=True).endswith(" 0 1 0.25 0.75\n")
+    boxes, joints = np.array([[10.0, 20, 50, 70]]), np.array([[[50.0, 25, 0.5], [0, 100, 1], [-3, 300, 0.25]]])
+    assert label_lines(boxes, joints, (100, 200)) == "0 0.15 0.45 0.2 0.5 0.25 0.25 0.5 0 1 1 0 1 0.25\n"
+    assert label_lines(boxes, joints, (100, 200), np.array([0.75])).endswith(" 0 1 0.25 0.75\n")
+    assert label_lines(boxes[:0], joints[:0], (100, 200)) == ""
 
 
 @pytest.mark.parametrize("detected", [True, False])

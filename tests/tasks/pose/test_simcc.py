@@ -154,7 +154,7 @@ def test_rows_name_their_pictures() -> None:
     logits = torch.randn(3, 2, 2, 32, requires_grad=True)
     points, visible = torch.rand(3, 2, 2) * 16, torch.ones(3, 2)
     rows = target_rows(points, visible)
-    single = [float(SimCCLoss(2)(logits[i : i + 1], target_rows(points[i : i + 1], visible[:1]))[0]) for i in range(3)]
+    single = [SimCCLoss(2)(logits[[i]], target_rows(points[[i]], visible[:1]))[0].item() for i in range(3)]
     total, terms = SimCCLoss(2)(logits, rows[[2, 0]])
     assert total.item() == pytest.approx((single[0] + single[2]) / 3, rel=1e-5)
     assert terms.shape == (1,) and not terms.requires_grad and terms[0].item() == pytest.approx(total.item() * 4)

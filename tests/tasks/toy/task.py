@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,12 @@ class ToyTask:
 
     def deploy_head(self, model: Any, twin: Any, size_hw: tuple[int, int] | None) -> None:
         pass
+
+    def export_notes(self, model: Any) -> dict[str, str]:
+        return {}
+
+    def export_facts(self, metadata: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+        return {}
 
     def compare(self, found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting) -> str:
         largest = max(float((mine - true).abs().max()) for mine, true in zip(found, expected, strict=True))

@@ -95,7 +95,7 @@ def draw_stance(draws: Draws) -> Stance:
     limbs = tuple(Limbs(*_arm(draws, kind), *leg) for leg in legs)
     roll = draws.between(-60, 60) if draws.below(12) == 0 else draws.between(-10, 10)
     return Stance(
-        yaw=draws.below(360) if draws.below(2) else (0, 180)[draws.below(2)] + draws.between(-40, 40),
+        yaw=_yaw(draws),
         camera=draws.between(-5, 20),
         roll=roll,
         bend=draws.between(20, 75) if draws.below(8) == 0 else draws.between(-8, 15),
@@ -105,6 +105,14 @@ def draw_stance(draws: Draws) -> Stance:
         head_pitch=draws.between(-15, 25),
         limbs=(limbs[0], limbs[1]),
     )
+
+
+def _yaw(draws: Draws) -> int:
+    """Three of four face the camera, as in most photographs; the others show their back, or stand anyhow."""
+    choice = draws.below(8)
+    if choice < 6:
+        return draws.between(-60, 60)
+    return 180 + draws.between(-50, 50) if choice == 6 else draws.below(360)
 
 
 def _arm(draws: Draws, kind: int) -> tuple[int, int, int, int]:

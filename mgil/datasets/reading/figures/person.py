@@ -112,7 +112,7 @@ def _limb(canvas: Canvas, person: Placed, part: str, start: str, end: str, radii
 
 def _draw_torso(canvas: Canvas, person: Placed) -> None:
     """The shirt between shoulders and hips, thick enough to be seen from the side, and the trousers' upper end."""
-    hips, shoulders = (tuple(person.at(f"{side}_{joint}") for side, _ in SIDES) for joint in ("hip", "shoulder"))
+    hips, shoulders = ((person.at(f"left_{joint}"), person.at(f"right_{joint}")) for joint in ("hip", "shoulder"))
     middle = person.origin
     canvas.capsule(person.number("pelvis"), *hips, (person.width(64), person.width(64)))
     torso = person.number("torso")
@@ -148,6 +148,11 @@ def _draw_head(canvas: Canvas, person: Placed, long_hair: bool, bald: bool) -> N
         canvas.shown[rows[spot], columns[spot]] = person.number(part)
 
 
+def looks_away(person: Placed, joint: str) -> bool:
+    """Whether a joint is one of the face, on the far side of the head."""
+    return joint in FACE and _front(person, joint) <= LEAST_FRONT[joint]
+
+
 def _front(person: Placed, point: str) -> int:
     """How much a point of the face looks to the viewer, of 256."""
     return sum(share * axis[2] for share, axis in zip(FACE[point], person.body.head_axes, strict=True)) // ONE
@@ -163,7 +168,7 @@ def is_seen(canvas: Canvas, person: Placed, joint: str) -> bool:
     own = {person.number(part) for part in SEEN_ON[joint]}
     around = set(canvas.shown[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].ravel().tolist())
     if joint in FACE:
-        return _front(person, joint) > LEAST_FRONT[joint] and not own.isdisjoint(around)
+        return not looks_away(person, joint) and not own.isdisjoint(around)
     kind = joint.partition("_")[2]
     spine = person.depth("neck") if kind == "shoulder" else 0
     if z - spine < FAR.get(kind, -UNIT):

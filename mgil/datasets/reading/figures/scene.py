@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mgil.datasets.reading.figures.body import body_of, draw_stance
-from mgil.datasets.reading.figures.person import HEAD_PARTS, NUMBERS, PARTS, SEEN_ON, Placed, draw_person, is_seen
+from mgil.datasets.reading.figures.person import HEAD_PARTS, NUMBERS, PARTS, SEEN_ON, Placed, draw_person, is_seen, looks_away
 from mgil.datasets.reading.figures.raster import FINE, PIXEL, Canvas
 from mgil.datasets.reading.generated import Draws, resize_bilinear
 
@@ -107,11 +107,12 @@ def _box_around(own: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _key_points(canvas: Canvas, person: Placed, size_hw: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
+    """As people label COCO: what is covered is guessed, but nobody guesses a face that looks away."""
     height, width = size_hw
     points = []
     for joint in KEY_POINTS:
         x, y = person.at(joint)
-        if 0 <= x < width * PIXEL and 0 <= y < height * PIXEL:
+        if 0 <= x < width * PIXEL and 0 <= y < height * PIXEL and not looks_away(person, joint):
             visibility = 2 if is_seen(canvas, person, joint) else 1
             points.append((x * 100 // PIXEL - 50, y * 100 // PIXEL - 50, visibility))
         else:

@@ -66,7 +66,9 @@ def _row(entry: Any, index_of_id: dict[int, int], sizes_wh: list[list[int]]) -> 
         return BAD[0], None
     if entry.get("category_id") != PERSON:
         return "of other categories", None
-    bbox, score, image_id = entry.get("bbox"), entry.get("score"), entry.get("image_id")
+    bbox: Any = entry.get("bbox")
+    score: Any = entry.get("score")
+    image_id: Any = entry.get("image_id")
     four = isinstance(bbox, list) and len(bbox) == 4 and all(map(is_number, bbox))
     if not four or not is_number(score) or not is_id(image_id):
         return BAD[0], None

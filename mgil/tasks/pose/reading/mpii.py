@@ -86,20 +86,17 @@ def read_release(mat_path: str, root: str) -> Gathered:
 def _add_rectangle(gathered: Gathered, image: int, rectangle: Any, joints: list[Any]) -> str:
     points = np.zeros((POINTS, 3))
     for joint in joints:
-        place = [getattr(joint, name, None) for name in ("x", "y", "id")]
-        if not all(_is_value(value) for value in place) or int(place[2]) not in range(POINTS):
+        place = _values(joint, "x", "y", "id")
+        if place is None or int(place[2]) not in range(POINTS):
             return "a joint has no place or no number from 0 to 15"
         hidden = getattr(joint, "is_visible", 1) in (0, "0")
         points[int(place[2])] = place[0] - 1, place[1] - 1, 1 if hidden else 2
-    middle, scale = getattr(rectangle, "objpos", None), getattr(rectangle, "scale", None)
-    centre = [getattr(middle, name, None) for name in ("x", "y")]
-    if not all(_is_value(value) for value in (*centre, scale)) or float(scale or 0) <= 0:
+    centre, scale = _values(getattr(rectangle, "objpos", None), "x", "y"), _values(rectangle, "scale")
+    if centre is None or scale is None or scale[0] <= 0:
         return "has no objpos or no scale"
-    corners = [getattr(rectangle, name, None) for name in ("x1", "y1", "x2", "y2")]
-    head = np.nan
-    if all(_is_value(value) for value in corners):
-        head = HEAD_SHARE * float(np.hypot(corners[2] - corners[0], corners[3] - corners[1])) or np.nan
-    return _add(gathered, image, _square(centre, scale), points, head)
+    corners = _values(rectangle, "x1", "y1", "x2", "y2")
+    size = 0.0 if corners is None else float(np.hypot(corners[2] - corners[0], corners[3] - corners[1]))
+    return _add(gathered, image, _square(centre, scale[0]), points, HEAD_SHARE * size if size else np.nan)
 
 
 def _add(gathered: Gathered, image: int, box: tuple[float, ...], points: np.ndarray, head: float) -> str:
@@ -132,8 +129,11 @@ def _pictures(names: list[str], label_path: str, root: str) -> tuple[Gathered, d
         named = f", e.g. {printable(some[0])}," if some else ""
         raise FileNotFoundError(f"{printable(label_path)}: its pictures{named} are not in {printable(folders[0])}")
     paths = [os.path.join(folder, name) for name in some]
-    gathered, index_of_name = Gathered(POINTS), {}
-    sizes, usable, ids = [], [], []
+    gathered = Gathered(POINTS)
+    index_of_name: dict[str, int] = {}
+    usable: list[str] = []
+    sizes: list[tuple[int, int]] = []
+    ids: list[int] = []
     for number, (name, path, size) in enumerate(zip(some, paths, probe_images(paths), strict=True), start=1):
         if os.path.basename(name) != name:
             size = "is not the name of a file in the image folder"
@@ -197,5 +197,9 @@ def _listed(value: Any) -> list[Any]:
     return [each for each in np.atleast_1d(value).ravel().tolist() if hasattr(each, "_fieldnames")]
 
 
-def _is_value(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and bool(np.isfinite(value))
+def _values(structure: Any, *fields: str) -> list[float] | None:
+    """Fields of a structure as numbers; None: one is none."""
+    values = [getattr(structure, name, None) for name in fields]
+    if not all(isinstance(value, int | float | np.number) and np.isfinite(value) for value in values):
+        return None
+    return [float(value) for value in values if value is not None]

@@ -19,6 +19,7 @@ def test_people(tmp_path: Path) -> None:
     crowd = person(id=9, iscrowd=1, bbox=[0, 0, 40, 30], area=900)
     people, lines = read(write_coco(tmp_path, second, person(), crowd))
     assert lines == ["val: 1 people in 2 images, 2 of 3 key points labelled, 1 crowds, 1 people without key points"]
+    assert people.crowds is not None and people.areas[people.crowds].tolist() == [900]
     assert [Path(path).name for path in people.image_paths] == ["1.png", "1.png", "2.png"]
     same(people.boxes, [[2, 3, 20, 24], [0, 0, 40, 30], [30, 0, 10, 8]])
     same(people.areas, [250.5, 900, 0.53 * 80])
