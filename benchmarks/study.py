@@ -128,9 +128,7 @@ class Runner:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         definition = cell.definition
-        holdout, images = definition.get("holdout", 0), definition.get("images", 0)
-        part = people_part if cell.task == "pose" else split_yaml
-        data_yaml = part(cell.data_yaml, cell.data, holdout, images, self.output.absolute() / "data")
+        data_yaml = part_of(cell, self.output.absolute() / "data")
         lists = data_yaml.parent.name if data_yaml != cell.data_yaml else cell.data
         job = {
             "definition": definition,
@@ -194,9 +192,7 @@ class Runner:
                 row = elsewhere[cell.id] | names
             else:
                 continue
-            if timed(self.study):
-                row |= read_latency(self.output / "latency.json", cell, self.options.threads, device)
-            rows.append(row)
+            rows.append(row | read_latency(self.output / "latency.json", cell, self.options.threads, device))
         if not rows:
             return
         self.table.parent.mkdir(parents=True, exist_ok=True)
@@ -209,6 +205,12 @@ class Runner:
         cells = [cell for cell in self.study.cells if cell.id not in failed]
         measure_study(cells, self.output / "latency.json", options.threads, device, options.peers)
         self.update()
+
+
+def part_of(cell: PlannedCell, folder: Path) -> Path:
+    """The YAML of the images that a cell trains and validates on."""
+    part = people_part if cell.task == "pose" else split_yaml
+    return part(cell.data_yaml, cell.data, cell.definition.get("holdout", 0), cell.definition.get("images", 0), folder)
 
 
 def timed(study: Study) -> bool:
