@@ -1,4 +1,4 @@
-"""What the block does at 32 and at 64 px on the embedded figures: a demonstration, made in minutes.
+"""What the block does at 32 and at 64 px on the embedded figures: a demonstration on a small set.
 
 python -m benchmarks.study pose_sizes
 """
