@@ -9,14 +9,15 @@
 A study is a Python file with a list of cells; the shipped ones are in benchmarks/studies/. A cell is trained from
 scratch by train.py's engine, a peer by its own code in its own environment (`python -m benchmarks.peers`); best.pt is
 evaluated on val with YOLOv5's padding (`val.py --pad 0.5`), as the peers do it, and everybody's detections are scored
-by the same COCO AP. The curve comes from the training's own validation, which is without padding in ours.
+by the same COCO AP. Poses are found in crops around the labelled boxes, by a peer in whole pictures, and scored by the
+same OKS AP. The curve comes from the training's own validation, which is without padding in ours.
 
 Every cell has its own folder and process: one that fails is reported and the others go on; one that was killed goes on
 from its last epoch when the same command is given again; one whose definition changed is another cell. A changed
 program is not a changed definition.
 
-Latency is timed at the end, when no cell is running, all models of a size in turns (benchmarks/study_latency.py).
-Results go to one csv, table and plots beside it.
+Latency of detectors is timed at the end, when no cell is running, all models of a size in turns
+(benchmarks/study_latency.py). Results go to one csv, table and plots beside it.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ from benchmarks.study_cell import JOB, RESULT
 from benchmarks.study_data import split_yaml
 from benchmarks.study_latency import check_packages, measure_study, read_latency
 from benchmarks.study_plan import PlannedCell, Study, find_study, load_study
+from benchmarks.study_pose_data import people_part
 from benchmarks.study_report import write_report
 from benchmarks.study_table import Row, key_of, merge_rows, read_rows, write_rows
 from mgil.engine.cli import describe, run_cli
 from mgil.engine.devices import select_device
 from mgil.files.atomic import write_text_atomic
 from mgil.files.flags import natural_int, positive_int
+from mgil.tasks.registry import DEFAULT_TASK
 
 OUTPUT = Path("runs/studies")
 LOOK_EVERY_S = 0.2
@@ -125,8 +128,7 @@ class Runner:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         definition = cell.definition
-        holdout, images = definition.get("holdout", 0), definition.get("images", 0)
-        data_yaml = split_yaml(cell.data_yaml, cell.data, holdout, images, self.output.absolute() / "data")
+        data_yaml = part_of(cell, self.output.absolute() / "data")
         lists = data_yaml.parent.name if data_yaml != cell.data_yaml else cell.data
         job = {
             "definition": definition,
@@ -183,7 +185,7 @@ class Runner:
         elsewhere = {row["cell"]: row for row in old}
         rows = []
         for cell in self.study.cells:
-            names = {"study": self.study.name, "baseline": self.study.baseline}
+            names = {"study": self.study.name, "baseline": self.study.baseline, **cell.noted}
             if (self.folder(cell) / RESULT).exists():
                 row = names | cell.facts | self.result(cell)
             elif cell.id in elsewhere:
@@ -205,6 +207,17 @@ class Runner:
         self.update()
 
 
+def part_of(cell: PlannedCell, folder: Path) -> Path:
+    """The YAML of the images that a cell trains and validates on."""
+    part = people_part if cell.task == "pose" else split_yaml
+    return part(cell.data_yaml, cell.data, cell.definition.get("holdout", 0), cell.definition.get("images", 0), folder)
+
+
+def timed(study: Study) -> bool:
+    """Whether the latency of its models can be measured; poses are timed by `val.py pose --task speed`."""
+    return study.task == DEFAULT_TASK
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a cell's process and those that it started; its checkpoints are whole at any time."""
     if hasattr(os, "killpg"):
@@ -219,7 +232,8 @@ def show_cells(runner: Runner) -> None:
     """The list of --dry-run."""
     for cell in runner.study.cells:
         definition = cell.definition
-        width = definition["model"].get("width_multiple")
+        model = definition["model"]
+        width = model.get("width_multiple") or model.get("host_options", {}).get("width")
         shape = f"  width {width:g}" if width else ""
         print(
             f"{runner.state(cell):13}  {cell}{shape}  {definition['epochs']} epochs, batch {definition['batch']}  "
@@ -282,11 +296,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.dry_run:
         show_cells(runner)
         return
-    if options.latency:
+    latency = options.latency and timed(study)
+    if latency:
         check_packages()
     whole = runner.run()
     runner.update()
-    if whole and options.latency:
+    if whole and latency:
         runner.time_models()
     if table.exists():
         write_report(table, table.parent)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -20,20 +19,25 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
-from benchmarks.side_by_side import Worker, machine
+from benchmarks.side_by_side import Worker
 from benchmarks.study_data import peer_copy
+from benchmarks.study_pose_cell import run_pose, run_pose_peer
+from benchmarks.study_training import (
+    places_of,
+    read_clock,
+    read_curve,
+    train_ours,
+    train_peer,
+    versions_of,
+    where_it_runs,
+)
 from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
 from mgil.engine.devices import select_device
 from mgil.engine.evaluation.evaluate import evaluate
-from mgil.engine.training.config import TrainConfig
-from mgil.engine.training.log import read_results
-from mgil.engine.training.progress import START_EPOCH
-from mgil.engine.training.run import run_train
-from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
+from mgil.engine.weights.checkpoints import model_from_checkpoint
 from mgil.files.atomic import write_text_atomic
 from mgil.networks.profile import profile
 from mgil.tasks.detect.batches import detect_eval_loader
@@ -42,21 +46,22 @@ from mgil.tasks.detect.judge import DetectJudge
 from mgil.tasks.detect.matching import Detections
 from mgil.tasks.detect.options import ValOptions
 from mgil.tasks.detect.scores import DetectScores
+from mgil.tasks.registry import DEFAULT_TASK
 
 JOB, RESULT = "job.json", "result.json"
 COST_SIZE = 640  # pixels; the size that published operations are for
 EVALUATION = {"conf_thres": 0.001, "iou_thres": 0.6, "max_det": 300}  # everybody's detections
 EVALUATION_BATCH = 32
 PAD = 0.5  # strides; YOLOv5's padding, which the peers' own validation has, and the committed rows too
-AP_COLUMNS = ("metrics/mAP_0.5:0.95", "metrics/mAP50-95(B)")  # in the results.csv of ours and yolov5, of ultralytics
 
 
 def run_cell(folder: Path) -> dict[str, Any]:
     """Do what the folder's job asks, write the result there, and return it."""
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
     torch.set_num_threads(job["threads"])
-    run = run_peer if "peer" in job["definition"]["model"] else run_ours
-    measured = run(job, folder)
+    definition = job["definition"]
+    ours, peer = RUNS[definition.get("task", DEFAULT_TASK)]
+    measured = (peer if "peer" in definition["model"] else ours)(job, folder)
     versions = f"torch {torch.__version__}, numpy {np.__version__}"
     result = {
         "threads": job["threads"],
@@ -67,11 +72,6 @@ def run_cell(folder: Path) -> dict[str, Any]:
     }
     write_text_atomic(folder / RESULT, json.dumps(result, indent=1))
     return result
-
-
-def where_it_runs(device: torch.device) -> str:
-    """The machine, and its GPU where that is used."""
-    return f"{torch.cuda.get_device_name(device)}, {machine()}" if device.type == "cuda" else machine()
 
 
 def run_ours(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -119,70 +119,15 @@ def detect_ours(
     return scores.detections
 
 
-def train_ours(job: Mapping[str, Any], folder: Path) -> Path:
-    """Train from scratch or from weights, or go on where an interrupted training stopped; the run's folder."""
-    definition = job["definition"]
-    run = folder / "run"
-    last = run / "weights" / "last.pt"
-    write_text_atomic(folder / "model.yaml", yaml.safe_dump(definition["model"], sort_keys=False))
-    write_text_atomic(folder / "recipe.yaml", yaml.safe_dump(definition["recipe"], sort_keys=False))
-    options = {"device": job["device"], "workers": job["data_workers"], "noplots": True}
-    if last.exists():
-        if is_over(last):
-            return run
-        config = TrainConfig(resume=str(last), **options)
-    else:
-        (folder / "clock.json").unlink(missing_ok=True)
-        config = TrainConfig(
-            cfg=str(folder / "model.yaml"),
-            weights=job["weights"],
-            data=job["data_yaml"],
-            hyp=str(folder / "recipe.yaml"),
-            epochs=definition["epochs"],
-            batch_size=definition["batch"],
-            imgsz=definition["size"],
-            patience=definition["patience"],
-            seed=definition["seed"],
-            project=str(folder),
-            name=run.name,
-            exist_ok=True,
-            **options,
-        )
-    before, started = read_clock(folder), time.perf_counter()
-
-    def report(line: str) -> None:
-        print(line, flush=True)
-        write_text_atomic(folder / "clock.json", json.dumps(before + time.perf_counter() - started))
-
-    return run_train(config, report=report)
-
-
-def is_over(last: Path) -> bool:
-    """Whether a training was interrupted after its last epoch only: there is nothing to go on with."""
-    training = load_checkpoint(last).training
-    progress, config = training["progress"], training["config"]
-    waited = progress["epoch"] - 1 - progress["best_epoch"]
-    return progress["epoch"] >= config["epochs"] or 0 < config["patience"] <= waited
-
-
-def read_clock(folder: Path) -> float:
-    """Seconds that the training took so far, over all its interruptions."""
-    path = folder / "clock.json"
-    return float(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else 0.0
-
-
 def run_peer(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Train a peer by its own code, and score its detections by ours."""
     definition = job["definition"]
     size, peer = definition["size"], definition["model"]["peer"]
     copy = peer_copy(Path(job["data_yaml"]), Path(job["peer_data"]))
-    shutil.rmtree(folder / "run", ignore_errors=True)
-    places = {"data": str(copy), "size": size, "device": job["device"], "workers": job["data_workers"]}
     with Worker(peer, Path(job["peers"]), job["threads"], folder / "scratch") as worker:
         versions = worker.ask("info")
-        settings = {key: definition[key] for key in ("epochs", "batch", "patience", "seed", "recipe")}
-        name = definition["model"]["model"]
-        trained = worker.ask("train", model=name, folder=str(folder), threads=job["threads"], **settings, **places)
+        places = places_of(job, copy)
+        trained = train_peer(worker, job, folder, places)
         weights = trained["weights"]
         found = worker.ask(
             "detect",
@@ -205,7 +150,7 @@ def run_peer(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "train seconds": trained["seconds"],
         "weights": str(Path(weights).relative_to(folder)),
         "curve": curve,
-        "versions": f"{versions['name']} {versions['version']}, torch {versions['torch']}",
+        "versions": versions_of(versions),
     }
 
 
@@ -231,11 +176,8 @@ def scored(averages: CocoAverages) -> dict[str, float]:
     }
 
 
-def read_curve(path: Path) -> list[float]:
-    """mAP50-95 after each epoch, as the project's own validation says."""
-    rows = read_results(path)
-    column = next(name for name in AP_COLUMNS if name in rows[0])
-    return [float(row[column]) for row in rows if int(row["epoch"]) != START_EPOCH]
+# By task: what trains and measures a model of this project, and a peer's.
+RUNS = {DEFAULT_TASK: (run_ours, run_peer), "pose": (run_pose, run_pose_peer)}
 
 
 def leave_with_parent() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +79,14 @@ def split_yaml(data_yaml: Path, name: str, holdout: float, images: int, folder: 
     config = load_data_config(data_yaml)
     train = listed(config, "train")
     if holdout:
-        chosen = set(np.random.default_rng(SPLIT_SEED).permutation(len(train))[: round(holdout * len(train))].tolist())
+        chosen = held_out(len(train), holdout)
         lists = {
             "train": [path for index, path in enumerate(train) if index not in chosen],
             "val": [path for index, path in enumerate(train) if index in chosen],
         }
     else:
         lists = {"train": train, "val": listed(config, "val")}
-    target = folder / (f"{name}-holdout{holdout:g}" if holdout else name)
-    target = target.with_name(f"{target.name}-{images}images") if images else target
+    target = part_folder(folder, name, holdout, images)
     target.mkdir(parents=True, exist_ok=True)
     content = {"path": str(config.root), "names": list(config.names), "category_ids": list(config.category_ids)}
     for part, paths in lists.items():
@@ -95,6 +94,17 @@ def split_yaml(data_yaml: Path, name: str, holdout: float, images: int, folder: 
         content[part] = str((target / f"{part}.txt").absolute())
     write_text_atomic(target / f"{name}.yaml", yaml.safe_dump(content, sort_keys=False))
     return target / f"{name}.yaml"
+
+
+def held_out(count: int, share: float) -> set[int]:
+    """Which of so many images of train stand for val, the same ones every time."""
+    return set(np.random.default_rng(SPLIT_SEED).permutation(count)[: round(share * count)].tolist())
+
+
+def part_folder(folder: Path, name: str, holdout: float, images: int) -> Path:
+    """Where the lists of a part of a data set go."""
+    parts = [name, *([f"holdout{holdout:g}"] if holdout else []), *([f"{images}images"] if images else [])]
+    return folder / "-".join(parts)
 
 
 def listed(config: DataConfig, split: str) -> list[str]:
@@ -121,24 +131,47 @@ def peer_copy(data_yaml: Path, folder: Path) -> Path:
     """
     config = load_data_config(data_yaml)
     splits = {split: load_samples(config, split, report=lambda _line: None) for split in ("train", "val")}
-    target = folder / f"{data_yaml.stem}-{digest(config, splits.values())}"
-    description = target / data_yaml.name
-    if description.exists():
-        return description
+    content = {"train": "images/train", "val": "images/val", "names": dict(enumerate(config.names))}
+
+    def write(target: Path) -> None:
+        for split, samples in splits.items():
+            write_yolo(samples, target, split)
+
+    return made_once(data_yaml, folder, digest(config, splits.values()), content, write)
+
+
+def made_once(
+    data_yaml: Path, folder: Path, content_known_by: str, description: Mapping[str, Any], write: Callable[[Path], None]
+) -> Path:
+    """A copy of a data set that several cells may ask for at once: the first to be done wins.
+
+    Args:
+        data_yaml: the data set.
+        folder: where the copy goes.
+        content_known_by: changes with the content.
+        description: of the copy's YAML, all but its path.
+        write: puts images and labels into a folder.
+
+    Returns:
+        The copy's YAML.
+    """
+    mark = hashlib.sha256(content_known_by.encode()).hexdigest()[:10]
+    target = folder / f"{data_yaml.stem}-{mark}"
+    made = target / data_yaml.name
+    if made.exists():
+        return made
     folder.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=folder))  # several cells may make it at once: the first to be done wins
-    for split, samples in splits.items():
-        write_yolo(samples, building, split)
-    content: dict[str, Any] = {"path": str(target.absolute()), "train": "images/train", "val": "images/val"}
-    content["names"] = dict(enumerate(config.names))
+    building = Path(tempfile.mkdtemp(dir=folder))
+    write(building)
+    content = {"path": str(target.absolute()), **description}
     (building / data_yaml.name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     try:
         building.rename(target)
     except OSError:
         shutil.rmtree(building)
-        if not description.exists():
+        if not made.exists():
             raise
-    return description
+    return made
 
 
 def digest(config: DataConfig, splits: Iterable[Samples]) -> str:
@@ -148,7 +181,7 @@ def digest(config: DataConfig, splits: Iterable[Samples]) -> str:
         found.update("\n".join(map(str, samples.image_paths)).encode())
         for values in (samples.offsets, samples.classes, samples.boxes_cxcywh, samples.iscrowd):
             found.update(np.ascontiguousarray(values).tobytes())
-    return found.hexdigest()[:10]
+    return found.hexdigest()
 
 
 def write_yolo(samples: Samples, folder: Path, split: str) -> None:
@@ -157,11 +190,16 @@ def write_yolo(samples: Samples, folder: Path, split: str) -> None:
         (folder / kind / split).mkdir(parents=True)
     for index, image in enumerate(samples.image_paths):
         link = folder / "images" / split / f"{index:06d}{Path(image).suffix}"
-        try:
-            link.symlink_to(os.path.abspath(image))
-        except OSError:  # Windows allows links to some users only
-            shutil.copyfile(image, link)
+        link_image(image, link)
         labels = slice(*samples.offsets[index : index + 2])
         rows = zip(samples.classes[labels], samples.boxes_cxcywh[labels], samples.iscrowd[labels], strict=True)
         lines = [f"{kind} {' '.join(f'{value:.8f}' for value in box)}\n" for kind, box, crowd in rows if not crowd]
         (folder / "labels" / split / f"{index:06d}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def link_image(image: str, link: Path) -> None:
+    """A link to an image, a copy where links are not allowed."""
+    try:
+        link.symlink_to(os.path.abspath(image))
+    except OSError:  # Windows allows links to some users only
+        shutil.copyfile(image, link)

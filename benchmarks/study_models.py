@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +12,7 @@ from unittest.mock import patch
 
 import torch
 
+from benchmarks.study_widths import nearest_width
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import build_model
 from mgil.networks.head import Detect
@@ -23,7 +23,6 @@ PEERS = ("yolov5", "ultralytics")
 # 1/128 reaches every model there is.
 WIDTH_STEPS = 128
 WIDEST = 4 * WIDTH_STEPS
-MOST_OFF = 0.1  # of the operations that are asked for
 BLOCK = "MGIL"
 
 
@@ -130,28 +129,10 @@ def solve_width(architecture: Mapping[str, Any], gflops: float) -> float:
         ValueError: beyond what widths from 1/128 to 4 reach, or between two that are both far off.
     """
 
-    @cache
-    def cost(steps: int) -> float:
-        return gflops_of({**architecture, "width_multiple": steps / WIDTH_STEPS})
+    def cost(width: float) -> float:
+        return gflops_of({**architecture, "width_multiple": width})
 
-    # Operations grow about with the square of the width: a first guess, then ever longer strides until it is passed.
-    start = max(round(architecture["width_multiple"] * WIDTH_STEPS), 1)
-    low = high = min(max(round(start * math.sqrt(gflops / cost(start))), 1), WIDEST)
-    stride = 1
-    while low > 1 and cost(low) > gflops:
-        low, stride = max(low - stride, 1), 2 * stride
-    while high < WIDEST and cost(high) <= gflops:
-        high, stride = min(high + stride, WIDEST), 2 * stride
-    if not cost(low) <= gflops <= cost(high):
-        raise ValueError(f"no width up to {WIDEST / WIDTH_STEPS:g} gives {gflops:g} GFLOPs")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cost(middle) <= gflops else (low, middle)
-    nearest = min((low, high), key=lambda steps: abs(cost(steps) - gflops))
-    if abs(cost(nearest) - gflops) > MOST_OFF * gflops:  # channels come in steps of 8
-        reached = f"the nearest, {nearest / WIDTH_STEPS:g}, gives {cost(nearest):.3g}"
-        raise ValueError(f"no width gives {gflops:g} GFLOPs; {reached}")
-    return nearest / WIDTH_STEPS
+    return nearest_width(cost, gflops, architecture["width_multiple"], 1 / WIDTH_STEPS, WIDEST, "GFLOPs")
 
 
 def gflops_of(architecture: Mapping[str, Any]) -> float:

@@ -8,6 +8,10 @@ A study is a Python file with a list `cells`; benchmarks/studies/ has the shippe
 They are run in this order, so first seeds are best written first. The first one's model is the baseline that the others
 are compared with.
 
+Poses are studied with another class of models and another class of options:
+
+    cells = [Cell(PoseModel("simcc-small-mgil"), PoseTrainConfig(data="figures", imgsz=32))]
+
 What a data set's own YAML changes of the recipe holds too, whatever the recipe. Peers train with their own recipes.
 Augmentation that a data set asks for (no mirrored digits) applies to them as well; any value of theirs can be changed
 by `recipe`.
@@ -27,17 +31,21 @@ from typing import Any
 
 from benchmarks.study_data import find_data, find_weights
 from benchmarks.study_models import Model
+from benchmarks.study_pose_models import PoseModel
 from mgil.datasets.batches.augment import AugmentConfig
-from mgil.datasets.reading.config import load_data_config
-from mgil.engine.training.config import TrainConfig, TrainFlags
+from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.engine.training.config import TrainFlags, train_config
 from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS, changes_for
 from mgil.files.recipe import load_recipe
-from mgil.tasks.detect.recipe import FINETUNE, DetectRecipe, default_recipe
+from mgil.tasks.registry import DEFAULT_TASK, task_named
 
 STUDIES = Path(__file__).parent / "studies"
+MODELS: dict[str, type] = {DEFAULT_TASK: Model, "pose": PoseModel}  # by task
+PoseTrainConfig = train_config("pose")
 SETTINGS = ("data", "weights", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")
+OWN_SETTINGS = {"pose": ("crop",)}  # of a task
 # Fields of the recipe that came after the first studies: at their defaults they define nothing.
-LATER = ("batchnorm", "new_rate")
+LATER = ("batchnorm", "new_rate", "first_drop", "second_drop")
 ONLY_KEYS = ("model", "data", "size", "seed")
 AUGMENTATION = {item.name for item in fields(AugmentConfig)}
 
@@ -48,8 +56,9 @@ class Cell:
 
     Attributes:
         model: what is trained.
-        train: a `TrainConfig` of data, weights, imgsz, epochs, batch_size, patience, seed and hyp; data set and weights
-            are found by `benchmarks.study_data`. Epochs and batch size default to what the data set suggests.
+        train: a `TrainConfig` of data, weights, imgsz, epochs, batch_size, patience, seed and hyp, for a `PoseModel` a
+            `PoseTrainConfig`, which has crop too; data set and weights are found by `benchmarks.study_data`. Epochs and
+            batch size default to what the data set suggests.
         recipe: changes to the recipe.
         holdout: fixed share of train to validate on, while val is left alone; 0: val is validated on.
         images: at most so many of each split, for trying things out; 0: all.
@@ -58,20 +67,24 @@ class Cell:
         ValueError: a value that makes no sense, or another option of train.py.
     """
 
-    model: Model
+    model: Model | PoseModel
     train: TrainFlags
     recipe: Mapping[str, Any] = field(default_factory=dict)
     holdout: float = 0.0
     images: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.train, TrainConfig):
-            raise ValueError(f"{self}: studies are of detection; write train=TrainConfig(...)")
-        default = TrainConfig(data=self.train.data)
-        for item in fields(TrainConfig):
+        task = self.train.task
+        if type(self.model) is not MODELS.get(task):
+            raise ValueError(
+                f"{self}: write train=TrainConfig(...) for a Model, train=PoseTrainConfig(...) for a PoseModel"
+            )
+        config, settings = train_config(task), (*SETTINGS, *OWN_SETTINGS.get(task, ()))
+        default = config(data=self.train.data)
+        for item in fields(config):
             value = getattr(self.train, item.name)
-            if item.name not in SETTINGS and value != getattr(default, item.name):
-                raise ValueError(f"{self}: {item.name} {value!r}: a cell sets {', '.join(SETTINGS)} alone")
+            if item.name not in settings and value != getattr(default, item.name):
+                raise ValueError(f"{self}: {item.name} {value!r}: a cell sets {', '.join(settings)} alone")
         if not self.train.imgsz:
             raise ValueError(f"{self}: imgsz is missing; write e.g. imgsz=64")
         if self.train.batch_size < 0:
@@ -104,12 +117,19 @@ class PlannedCell:
         data_yaml: the data set on this machine.
         weights: the weights to start from on this machine; None: from scratch.
         definition: all that the result depends on, names and machines apart: plain values.
+        noted: columns of its row that change nothing about the training.
     """
 
     model: str
     data_yaml: Path
     definition: Mapping[str, Any]
     weights: Path | None = None
+    noted: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """What is trained for."""
+        return str(self.definition.get("task", DEFAULT_TASK))
 
     @property
     def data(self) -> str:
@@ -156,6 +176,11 @@ class Study:
     baseline: str
     cells: tuple[PlannedCell, ...]
 
+    @property
+    def task(self) -> str:
+        """What all its cells are trained for."""
+        return self.cells[0].task
+
 
 def find_study(name: str) -> Path:
     """The file of a study: a shipped one's name, or a path to one's own.
@@ -179,6 +204,8 @@ def load_cells(path: Path) -> list[Cell]:
     cells = runpy.run_path(str(path)).get("cells")
     if not isinstance(cells, list) or not cells or not all(isinstance(cell, Cell) for cell in cells):
         raise ValueError(f"{path}: it must have a list `cells` of one or more benchmarks.study_plan.Cell")
+    if len({cell.train.task for cell in cells}) > 1:
+        raise ValueError(f"{path}: cells of detection and of pose have other figures; give each a study of its own")
     return cells
 
 
@@ -206,34 +233,44 @@ def load_study(path: Path, roots: Sequence[Path] = (), only: Iterable[str] = ())
 
 def plan(cell: Cell, roots: Sequence[Path]) -> PlannedCell:
     """Find what a cell names."""
-    train = cell.train
+    train, model = cell.train, cell.model
     data_yaml = find_data(train.data, roots)
     config = load_data_config(data_yaml)
-    if cell.model.peer:
-        recipe = {key: value for key, value in config.hyp.items() if key in AUGMENTATION} | dict(cell.recipe)
-    else:
-        finetune = bool(train.weights) and not train.hyp
-        source = train.hyp or (FINETUNE if finetune else default_recipe(train.imgsz))
-        recipe = load_recipe(DetectRecipe, source, {**changes_for(config, finetune), **cell.recipe}).as_dict()
-        unchanged = DetectRecipe().as_dict()
-        recipe = {key: value for key, value in recipe.items() if key not in LATER or value != unchanged[key]}
+    names = task_named(train.task).adapted(config, train).names
     definition = {
         **cell.facts,
-        "model": cell.model.definition(),
-        "classes": list(config.names),
+        "model": model.definition() if isinstance(model, Model) else model.definition(train.imgsz, len(names)),
+        "classes": list(names),
         "split": "holdout" if cell.holdout else "val",
         "epochs": train.epochs or config.epochs or DEFAULT_EPOCHS,
         "batch": train.batch_size or config.batch_size or DEFAULT_BATCH,
         "patience": train.patience,
-        "recipe": recipe,
+        "recipe": planned_recipe(cell, config),
     }
+    if train.task != DEFAULT_TASK:
+        definition["task"] = train.task
+        if not model.peer:
+            definition |= {name: getattr(train, name) for name in OWN_SETTINGS[train.task]}
     for key in ("holdout", "images"):
         if getattr(cell, key):
             definition[key] = getattr(cell, key)
     weights = find_weights(train.weights, roots) if train.weights else None
     if weights:
         definition["weights"] = f"{weights.name}, sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()[:16]}"
-    return PlannedCell(cell.model.name, data_yaml, definition, weights)
+    noted = {} if isinstance(model, Model) else model.noted()
+    return PlannedCell(model.name, data_yaml, definition, weights, noted)
+
+
+def planned_recipe(cell: Cell, config: DataConfig) -> dict[str, Any]:
+    """A cell's whole recipe; of a peer what differs from its own."""
+    if cell.model.peer:
+        return {key: value for key, value in config.hyp.items() if key in AUGMENTATION} | dict(cell.recipe)
+    train, task = cell.train, task_named(cell.train.task)
+    finetune = bool(train.weights) and not train.hyp
+    source = train.hyp or task.default_recipe(train.imgsz, finetune)
+    recipe = load_recipe(task.recipe, source, {**changes_for(config, finetune), **cell.recipe}).as_dict()
+    unchanged = task.recipe().as_dict()
+    return {key: value for key, value in recipe.items() if key not in LATER or value != unchanged[key]}
 
 
 def read_only(texts: Iterable[str]) -> dict[str, list[str]]:

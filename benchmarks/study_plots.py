@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.study_latency import COLUMNS as LATENCY_COLUMNS
 from benchmarks.study_table import Row
 from mgil.files.matplotlib_import import own_settings
 
@@ -19,7 +18,9 @@ Group = tuple[str, int, str]
 Groups = Mapping[Group, Sequence[Row]]
 
 
-def draw_plots(rows: Sequence[Row], groups: Groups, folder: Path, stem: str) -> list[tuple[str, str]]:
+def draw_plots(
+    rows: Sequence[Row], groups: Groups, folder: Path, stem: str, costs: Sequence[str]
+) -> list[tuple[str, str]]:
     """Draw what the study has figures for.
 
     Args:
@@ -27,6 +28,7 @@ def draw_plots(rows: Sequence[Row], groups: Groups, folder: Path, stem: str) -> 
         groups: lines of the table.
         folder: where the png files go.
         stem: start of their names.
+        costs: columns that AP is drawn against.
 
     Returns:
         Title and file name of each.
@@ -37,7 +39,7 @@ def draw_plots(rows: Sequence[Row], groups: Groups, folder: Path, stem: str) -> 
     }
     panels = {_title(group): models for group, models in groups.items()}
     plots: list[tuple[str, str, dict[str, Callable[[Any], None]]]] = []
-    for column in ("GFLOPs", *LATENCY_COLUMNS):
+    for column in costs:
         chosen = {title: [line for line in models if line[column] is not None] for title, models in panels.items()}
         drawn = {title: _scatter(models, column, style) for title, models in chosen.items() if models}
         plots.append((f"AP against {column}", column.replace(" ", "_"), drawn))
@@ -65,7 +67,7 @@ def _scatter(models: Sequence[Row], column: str, style: Mapping[str, Mapping[str
         for line in models:
             axes.errorbar(line[column], line["AP"], yerr=line["standard deviation"] or None, capsize=3,
                           markersize=8, linestyle="", label=line["model"], **style[line["model"]])  # fmt: skip
-        axes.set_xlabel(f"{column} (multiply-add = 2)" if column == "GFLOPs" else f"{column}, batch 1")
+        axes.set_xlabel(f"{column} (multiply-add = 2)" if column.endswith("FLOPs") else f"{column}, batch 1")
         axes.set_ylabel("AP")
         axes.margins(0.1)
         axes.set_xlim(0, 1.1 * max(line[column] for line in models))

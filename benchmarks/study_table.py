@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mgil.files.atomic import write_text_atomic
 
 KEY = ("model", "data", "size", "seed", "split")  # a cell's place in the study; its row is replaced, never doubled
-TEXTS = ("study", "baseline", "cell", "model", "data", "split", "machine", "versions", "latency machine", "GPU")
+TEXTS = (
+    "study", "baseline", "cell", "model", "data", "split", "machine", "versions", "latency machine", "GPU",
+    "PCK kind", "operations of",
+)  # fmt: skip
 COLUMNS = (
     "study", "baseline", "cell", *KEY, "epochs", "batch", "patience", "epochs run",
     "AP", "AP50", "AP75", "AP small", "AP medium", "AP large",
@@ -20,7 +23,20 @@ COLUMNS = (
     "train seconds", "threads", "cells at once", "machine", "versions", "latency threads", "latency machine", "GPU",
     "curve",
 )  # fmt: skip
+POSE_SIZES = ("AP <32 px", "AP 32-64 px", "AP 64-128 px", "AP >128 px")  # by the longer side of a person's box
+POSE_COLUMNS = (
+    "study", "baseline", "cell", *KEY, "epochs", "batch", "patience", "epochs run",
+    "AP", "AP50", "AP75", "AR", *POSE_SIZES, "PCK", "PCK kind",
+    "parameters", "MFLOPs", "operations of", "published AP",
+    "train seconds", "threads", "cells at once", "machine", "versions", "curve",
+)  # fmt: skip
+POSE = "published AP"  # a column that studies of pose alone have
 Row = dict[str, Any]
+
+
+def columns_of(names: Collection[str]) -> tuple[str, ...]:
+    """The columns of a study's csv, told from the names of some of them."""
+    return POSE_COLUMNS if POSE in names else COLUMNS
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -35,7 +51,7 @@ def read_rows(path: Path) -> list[Row]:
     if missing:
         raise ValueError(f"{path}: no column {missing[0]!r}; give the csv that benchmarks.study wrote")
     try:
-        return [{name: _value(name, line.get(name) or "") for name in COLUMNS} for line in lines]
+        return [{name: _value(name, line.get(name) or "") for name in columns_of(line)} for line in lines]
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -43,9 +59,11 @@ def read_rows(path: Path) -> list[Row]:
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the csv, whole or not at all."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    rows = list(rows)
+    columns = columns_of(rows[0]) if rows else COLUMNS
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _text(row.get(name)) for name in COLUMNS} for row in rows)
+    writer.writerows({name: _text(row.get(name)) for name in columns} for row in rows)
     write_text_atomic(path, text.getvalue())
 
 

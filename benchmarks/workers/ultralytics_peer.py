@@ -1,4 +1,4 @@
-"""ultralytics with yolov5nu, answering the benchmarks' requests (see channel.py), from the peers' environment."""
+"""ultralytics, answering the benchmarks' requests (see channel.py), from the peers' environment."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.models.yolo.pose import PoseTrainer, PoseValidator
 from ultralytics.nn.tasks import DetectionModel
 
 from channel import Channel, handlers_of, use_one_core
@@ -103,7 +104,7 @@ class Ultralytics:
             "amp": False,  # on a GPU it would fetch weights to try mixed precision with
             **recipe,
         }  # fmt: skip
-        trainer = DetectionTrainer(overrides=overrides)
+        trainer = (PoseTrainer if model.endswith("-pose") else DetectionTrainer)(overrides=overrides)
         trainer.add_callback("on_train_start", lambda _trainer: torch.set_num_threads(threads))  # set-up changes it
         started = time.perf_counter()
         trainer.train()
@@ -115,16 +116,28 @@ class Ultralytics:
     ) -> str:  # fmt: skip
         """Its detections on val, whose images are named by their place in the split: the path of a json list of
         [place, class, left, top, width, height, score]."""
-        overrides = {
-            "data": data, "model": weights, "imgsz": size, "batch": batch, "device": device or None, "half": False,
-            "conf": conf_thres, "iou": iou_thres, "max_det": max_det, "workers": workers, "plots": False, "rect": True,
-            "save_json": True, "project": folder, "name": "detect", "exist_ok": True, "mode": "val",
-        }  # fmt: skip
+        overrides = _of_validation(data, weights, size, batch, folder, device, workers)
+        overrides |= {"conf": conf_thres, "iou": iou_thres, "max_det": max_det}
         validator = DetectionValidator(args=overrides)
         validator(model=weights)
         class_of = {category: index for index, category in enumerate(validator.class_map)}
         rows = [[row["image_id"], class_of[row["category_id"]], *row["bbox"], row["score"]] for row in validator.jdict]
         target = Path(folder) / "detections.json"
+        target.write_text(json.dumps(rows))
+        return str(target)
+
+    def find_people(
+        self, data: str, weights: str, size: int, batch: int, folder: str, device: str, workers: int,
+        conf_thres: float, iou_thres: float, max_det: int,
+    ) -> str:  # fmt: skip
+        """Its people on val, whose images are named by their place in the split: the path of a json list of
+        [place, left, top, width, height, score, then x, y, score of each key point]."""
+        overrides = _of_validation(data, weights, size, batch, folder, device, workers)
+        overrides |= {"conf": conf_thres, "iou": iou_thres, "max_det": max_det}
+        validator = PoseValidator(args=overrides)
+        validator(model=weights)
+        rows = [[row["image_id"], *row["bbox"], row["score"], *row["keypoints"]] for row in validator.jdict]
+        target = Path(folder) / "people.json"
         target.write_text(json.dumps(rows))
         return str(target)
 
@@ -178,6 +191,16 @@ class _Epochs:
     def end(self, _trainer: DetectionTrainer) -> None:
         """Stop the clock."""
         self.seconds = time.perf_counter() - self.started
+
+
+def _of_validation(
+    data: str, weights: str, size: int, batch: int, folder: str, device: str, workers: int
+) -> dict[str, Any]:
+    return {
+        "data": data, "model": weights, "imgsz": size, "batch": batch, "device": device or None, "half": False,
+        "workers": workers, "plots": False, "rect": True, "save_json": True, "project": folder, "name": "detect",
+        "exist_ok": True, "mode": "val",
+    }  # fmt: skip
 
 
 def _cfg(model: str) -> str:

@@ -17,11 +17,12 @@ import torch
 
 from benchmarks import side_by_side, study_latency
 from benchmarks.study import Runner, main, parse_arguments, stop
-from benchmarks.study_cell import detect_ours, is_over, read_detections, run_cell
+from benchmarks.study_cell import detect_ours, read_detections, run_cell
 from benchmarks.study_latency import latency_key
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell, PlannedCell, Study, load_study
 from benchmarks.study_table import read_rows
+from benchmarks.study_training import is_over
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.engine.training.config import TrainConfig

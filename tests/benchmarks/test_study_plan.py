@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks.study_models import Model
-from benchmarks.study_plan import LATER, Cell, PlannedCell, find_study, load_study, plan
+from benchmarks.study_plan import LATER, Cell, PlannedCell, PoseTrainConfig, find_study, load_study, plan
+from benchmarks.study_pose_models import PoseModel
 from mgil.engine.training.config import TrainConfig, TrainFlags
 from mgil.files.recipe import load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe
@@ -156,11 +157,13 @@ def test_mistakes_in_a_cell_are_named(train: dict[str, Any], changes: dict[str, 
         Cell(**{"model": Model("yolov5n"), "train": replace(TRAIN, **train), **changes})
 
 
-def test_a_cell_is_of_detection() -> None:
-    with pytest.raises(
-        ValueError, match="yolov5n, squares, 32 px, seed 0: studies are of detection; write train=Train"
-    ):
-        Cell(Model("yolov5n"), TrainFlags(data="squares", imgsz=32))
+def test_a_cells_options_are_of_its_models_task() -> None:
+    wanted = r"write train=TrainConfig\(...\) for a Model, train=PoseTrainConfig\(...\) for a PoseModel"
+    for train in (TrainFlags(data="squares", imgsz=32), PoseTrainConfig(data="squares", imgsz=32)):
+        with pytest.raises(ValueError, match=f"yolov5n, squares, 32 px, seed 0: {wanted}"):
+            Cell(Model("yolov5n"), train)
+    with pytest.raises(ValueError, match=f"simcc-small, squares, 32 px, seed 0: {wanted}"):
+        Cell(PoseModel("simcc-small"), TRAIN)
 
 
 def test_a_recipe_of_unknown_values_is_refused(folder: Path, tiny: Model) -> None:

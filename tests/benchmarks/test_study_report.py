@@ -14,7 +14,8 @@ from scipy import stats
 
 from benchmarks import study_plots
 from benchmarks.study import main
-from benchmarks.study_report import difference, summarise, write_report
+from benchmarks.study_report import DETECTION_FORM, write_report
+from benchmarks.study_summary import difference, summarise
 from benchmarks.study_table import Row, merge_rows, read_rows, write_rows
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
@@ -66,7 +67,7 @@ def test_no_spread_is_an_interval_of_no_width() -> None:
 
 
 def test_a_line_sums_up_the_seeds(tmp_path: Path) -> None:
-    lines = {line["model"]: line for line in summarise(rows())["digits", 64, "val"]}
+    lines = {line["model"]: line for line in summarise(rows(), DETECTION_FORM)["digits", 64, "val"]}
     assert lines["base"]["minus baseline"] is None and lines["base"]["seeds"] == 3
     assert lines["base"]["AP"] == pytest.approx(0.31)
     assert lines["base"]["standard deviation"] == pytest.approx(np.std([0.30, 0.32, 0.31], ddof=1))
@@ -74,7 +75,7 @@ def test_a_line_sums_up_the_seeds(tmp_path: Path) -> None:
     assert lines["four"]["minus baseline"] == pytest.approx(0.085)
     assert lines["single"]["standard deviation"] is None and lines["single"]["low"] is None
     assert lines["base"]["train seconds"] == 90 and lines["base"]["AP75"] == pytest.approx(0.155)
-    holdout = summarise([*rows(), row("base", 0, 0.9, split="holdout")])
+    holdout = summarise([*rows(), row("base", 0, 0.9, split="holdout")], DETECTION_FORM)
     assert holdout["digits", 64, "holdout"][0]["AP"] == 0.9  # never mixed with val
     assert lines == {line["model"]: line for line in holdout["digits", 64, "val"]}
 

@@ -24,10 +24,12 @@ PATTERN = "simcc-*.yaml"
 UPSAMPLE = ("deconv", "none")
 MOST_SPLIT = 16
 MOST_MAPS = 64
+MOST_ENLARGED = 8
 DEFAULTS: dict[str, Any] = {
     "upsample": "deconv",
     "head_maps": 1,
     "head_start": "random",
+    "enlarge_input": 1,
     "split": {0: 3, 128: 2},
     "gaussian": False,
     "simcc_bins": "half",
@@ -86,9 +88,9 @@ def _resolved(content: dict[str, Any], source: str) -> dict[str, Any]:
         check_choice(resolved[key], known, f"{source}: {key}")
     if type(resolved["gaussian"]) is not bool:
         raise ValueError(f"{source}: gaussian is {resolved['gaussian']!r:.60}, must be true or false")
-    maps = resolved["head_maps"]
-    if type(maps) is not int or not 1 <= maps <= MOST_MAPS:
-        raise ValueError(f"{source}: head_maps is {maps!r:.60}, must be an integer from 1 to {MOST_MAPS}")
+    for key, most in (("head_maps", MOST_MAPS), ("enlarge_input", MOST_ENLARGED)):
+        if type(resolved[key]) is not int or not 1 <= resolved[key] <= most:
+            raise ValueError(f"{source}: {key} is {resolved[key]!r:.60}, must be an integer from 1 to {most}")
     splits = resolved["split"] if isinstance(resolved["split"], Mapping) else {0: resolved["split"]}
     if not splits or not all(
         type(size) is int and size >= 0 and type(split) is int and 1 <= split <= MOST_SPLIT

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mgil.block.flie import FLIE
 from mgil.files.class_names import places_in, rows_by_name
@@ -47,8 +48,8 @@ class PoseNetwork(Network):
         source = self.architecture["source"]
         if not 1 <= len(self.names) <= MOST_CLASSES:
             raise ValueError(f"{source}: {len(self.names)} key points, must be 1 to {MOST_CLASSES}")
-        if not 1 <= imgsz <= MOST_INPUT_PX:
-            raise ValueError(f"{source}: an input of {imgsz} px; SimCC's classes are made for 1 to {MOST_INPUT_PX} px")
+        if not 1 <= (seen := imgsz * self.enlargement) <= MOST_INPUT_PX:
+            raise ValueError(f"{source}: an input of {seen} px; SimCC's classes are made for 1 to {MOST_INPUT_PX} px")
         config = host_config(self.architecture, source)
         check_size(config, source)
         host: Any = build_host(config, source)
@@ -69,7 +70,7 @@ class PoseNetwork(Network):
         channels, stride = host.channels[-1], host.strides[-1]
         if self.architecture["upsample"] == "deconv":
             neck, channels, stride = enlarge(channels, stride)
-        side = -(-self.imgsz // stride)
+        side = -(-self.imgsz * self.enlargement // stride)
         maps = self.architecture["head_maps"]
         return neck, SimCCHead(
             channels, len(self.names), side, self.imgsz * self.split, maps, self.architecture["head_start"]
@@ -79,6 +80,11 @@ class PoseNetwork(Network):
     def split(self) -> int:
         """Bins of a pixel."""
         return split_at(self.architecture["split"], self.imgsz)
+
+    @property
+    def enlargement(self) -> int:
+        """How many times the crop is enlarged, bilinearly, before the host sees it."""
+        return self.architecture["enlarge_input"]
 
     @property
     def gaussian(self) -> bool:
@@ -116,7 +122,10 @@ class PoseNetwork(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map crops (B, 3, S, S), RGB in 0..1, to logits (B, 2, K, n), x axis first; n is S times `split`."""
-        features = self.host((x - self.mean) / self.std)
+        x = (x - self.mean) / self.std
+        if self.enlargement > 1:
+            x = functional.interpolate(x, scale_factor=float(self.enlargement), mode="bilinear", align_corners=False)
+        features = self.host(x)
         logits = self.head(self.neck(features[-1]))
         return self.decode(logits) if self.decoded else logits
 

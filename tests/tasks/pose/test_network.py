@@ -6,6 +6,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -105,6 +107,19 @@ def test_another_size_of_input_is_refused() -> None:
         tiny()(pictures(48))
 
 
+def test_an_enlarged_crop_is_what_a_network_of_that_size_sees() -> None:
+    small, large = tiny(32, enlarge_input=2, split=6).eval(), tiny(64, split=3).eval()
+    large.load_state_dict(small.state_dict())
+    crops = pictures()
+    enlarged = [cv2.resize(crop.permute(1, 2, 0).numpy(), (64, 64), interpolation=cv2.INTER_LINEAR) for crop in crops]
+    logits, wanted = small(crops), large(torch.from_numpy(np.stack(enlarged)).permute(0, 3, 1, 2))
+    torch.testing.assert_close(logits, wanted, atol=1e-5, rtol=0)
+    places, twice = small.decode(wanted)[..., :2], large.decode(wanted)[..., :2]
+    torch.testing.assert_close(2 * places, twice)
+    with pytest.raises(ValueError, match="an input of 2048 px"):
+        tiny(512, enlarge_input=4)
+
+
 def test_a_checkpoint_rebuilds_it() -> None:
     model = tiny(blocks="mgil", block_options={"fine_convs": 1}, gaussian=True, simcc_bins="round", crop="area")
     model.skeleton = checked(NAMES, (2, 1, 0), (0.05, 0.1, 0.05), [(0, 1), (1, 2)])
@@ -192,6 +207,7 @@ def test_detect_does_not_stumble_over_them() -> None:
         ({"split": True}, "split is True"),
         ({"upsample": "bilinear"}, "upsample is 'bilinear'; known: deconv, none"),
         ({"head_maps": 0}, "head_maps is 0"),
+        ({"enlarge_input": 1.5}, "enlarge_input is 1.5, must be an integer from 1 to 8"),
         ({"gaussian": "yes"}, "gaussian is 'yes'"),
         ({"simcc_bins": "rounds"}, "simcc_bins is 'rounds'; did you mean 'round'"),
         ({"crop": "cubic"}, "crop is 'cubic'"),
