@@ -170,7 +170,8 @@ def train_config(task: str = DEFAULT_TASK) -> type[TrainFlags]:
         ValueError: There is no such task.
     """
     options = options_of(task, "train")
-    return combined(_with_data(getattr(options, "default_data", "")), options, task=task)
+    flags_of_all = _with_data(getattr(options, "default_data", ""))
+    return combined(flags_of_all, options, task=task)  # type: ignore[arg-type]  # classes are hashable
 
 
 def _with_data(name: str) -> type[TrainFlags]:

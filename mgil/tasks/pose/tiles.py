@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -99,7 +100,7 @@ class Pictures:
     def __init__(self) -> None:
         self._last = threading.local()
 
-    def read(self, path: str, size_hw: np.ndarray, **shown: object) -> np.ndarray:
+    def read(self, path: str, size_hw: np.ndarray, **shown: Any) -> np.ndarray:
         """(H, W, 3) uint8 RGB.
 
         Args:
