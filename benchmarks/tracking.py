@@ -34,7 +34,7 @@ from mgil.engine.prediction.trackers import Association
 from mgil.engine.prediction.tracking import Tracker
 from mgil.files.flags import natural_int, positive_int
 from mgil.networks.detector import build_model
-from mgil.tasks.base import FollowingPredictor
+from mgil.tasks.abilities import FollowingPredictor
 from mgil.tasks.detect.options import PredictOptions
 from mgil.tasks.detect.predictor import Detector
 from mgil.tasks.detect.results import Results

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -137,117 +137,6 @@ class Predictor(Protocol):
     size_hw: tuple[int, int]
 
     def __call__(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> Sequence[Result]: ...
-
-
-@runtime_checkable
-class Followable(Result, Protocol):
-    """A result whose objects can be followed from picture to picture."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Class names by index."""
-
-    @property
-    def boxes_xyxy(self) -> np.ndarray:
-        """(n, 4) pixels of the picture."""
-
-    @property
-    def scores(self) -> np.ndarray:
-        """(n,) 0..1."""
-
-    @property
-    def box_scores(self) -> np.ndarray:
-        """(n,) 0..1, of the boxes alone: what a tracker goes by."""
-
-    @property
-    def classes(self) -> np.ndarray:
-        """(n,) class indices."""
-
-    def followed(self, rows: np.ndarray, track_ids: np.ndarray, trails: tuple[np.ndarray, ...]) -> Followable:
-        """Those (k,) rows alone, with the (k,) numbers of their tracks, and (m, 2) points where each was, oldest first.
-
-        The numbers are in its text and its drawing, and end its label lines and table rows.
-        """
-
-
-@runtime_checkable
-class FollowingPredictor(Predictor, Protocol):
-    """The predictor of a task whose objects can be followed: it gives what a tracker asks for."""
-
-    sure_score: float  # a detection of at least this may begin a track
-
-    def candidates(self, images: Sequence[np.ndarray], paths: Sequence[str]) -> Sequence[Followable]:
-        """As the call, with detections that are too weak to be shown but may go on a track."""
-
-
-@dataclass(frozen=True)
-class Finder:
-    """Weights of another task, in whose boxes a task looks.
-
-    Attributes:
-        weights: The file.
-        flag: That named it, for messages.
-        options: Values for the flags that detect.py has for the other task; those that it does not have are left out.
-    """
-
-    weights: str
-    flag: str
-    options: Mapping[str, Any]
-
-
-class BoxPredictor(Predictor, Protocol):
-    """The predictor of a task that looks in boxes."""
-
-    def use(self, finder: FollowingPredictor | None, source: str, report: Report) -> None:
-        """Begin: look in the boxes that the weights `source` find; None: the options have no `Finder`.
-
-        Raises:
-            ValueError: It finds nothing that this task can look in.
-        """
-
-
-class Taken(Protocol):
-    """What a network has from a file of tensors; as a text, for people."""
-
-    @property
-    def loaded(self) -> tuple[str, ...]:
-        """Names of its tensors that came from there as they are."""
-
-    @property
-    def carried(self) -> Mapping[str, float]:
-        """Its blocks that begin as layers of the file, with the share of their first kernel's taps that is filled."""
-
-    @property
-    def left(self) -> tuple[str, ...]:
-        """Names of its tensors that begin untrained."""
-
-
-@runtime_checkable
-class ForeignTask(Protocol):
-    """A task whose networks may start from weights of other programs."""
-
-    def take(self, model: Any, path: Path) -> Taken:
-        """Fill a fresh network from a file of tensors by name. ValueError: none fits, or they cannot be read."""
-
-
-@runtime_checkable
-class BoxTask(Protocol):
-    """A task, beside `Task`, whose network looks in boxes that another one may find: its predictor is a `BoxPredictor`.
-
-    The engine opens the other weights; tasks do not know each other.
-    """
-
-    def finder(self, options: Any) -> Finder | None:
-        """The weights that the options of val.py or detect.py name; None: no others are needed."""
-
-    def with_filed(self, split: Any, options: Any, report: Report) -> Split:
-        """The split with the boxes of a file that the options name beside the labelled ones; without such, as it is."""
-
-    def pictures(self, split: Any) -> Sequence[str]:
-        """Paths of all pictures of a split, each once."""
-
-    def with_found(self, split: Any, found: Iterable[tuple[str, Followable]], source: str, report: Report) -> Split:
-        """The split with boxes that the weights `source` found in its pictures, by path, beside the labelled ones."""
 
 
 class Inside(Protocol):

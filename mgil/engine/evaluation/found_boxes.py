@@ -11,7 +11,8 @@ from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.evaluation.config import ValFlags
 from mgil.engine.runtimes.predictors import open_finder
 from mgil.files.text import Report
-from mgil.tasks.base import BoxTask, Followable, FollowingPredictor, Split
+from mgil.tasks.abilities import BoxTask, Followable, FollowingPredictor
+from mgil.tasks.base import Split
 
 AT_ONCE = 16  # pictures
 

@@ -31,7 +31,8 @@ from mgil.files.fonts import tell_missing_letters
 from mgil.files.matplotlib_import import load_matplotlib
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
-from mgil.tasks.base import BoxTask, Loading, Split, Task
+from mgil.tasks.abilities import BoxTask
+from mgil.tasks.base import Loading, Split, Task
 from mgil.tasks.registry import options_of
 
 SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")

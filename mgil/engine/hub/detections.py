@@ -21,7 +21,7 @@ from mgil.files.image_file import save_image
 from mgil.files.names import distinct, hint_for
 from mgil.files.packages import import_package
 from mgil.files.written_files import WrittenFiles
-from mgil.tasks.base import Followable
+from mgil.tasks.abilities import Followable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -34,7 +34,8 @@ from mgil.files.flags import check_foreign
 from mgil.files.fonts import tell_missing_letters
 from mgil.files.text import Report
 from mgil.networks.network import Network
-from mgil.tasks.base import BoxTask, Result, Task
+from mgil.tasks.abilities import BoxTask
+from mgil.tasks.base import Result, Task
 from mgil.tasks.registry import options_of
 
 BY_FLAG = Advice(*(f"give {flag}, unless the weights learned from the like" for flag in ("--bits {}", "--range {} {}")))

@@ -20,7 +20,8 @@ from mgil.engine.sources.files import is_video
 from mgil.engine.sources.sources import FileSource, Frame, Source
 from mgil.engine.sources.video import FALLBACK_FPS
 from mgil.files.text import Report
-from mgil.tasks.base import Followable, FollowingPredictor, Predictor
+from mgil.tasks.abilities import Followable, FollowingPredictor
+from mgil.tasks.base import Predictor
 
 Read = Callable[[Any], Iterable[tuple[np.ndarray, str]]]
 LOST_S = 1.0  # after which a track that is not seen ends; 30 pictures at 30 a second, as ByteTrack has it

@@ -13,7 +13,8 @@ from mgil.engine.runtimes.model import check_fixed_size, device_for, fixed_size_
 from mgil.engine.weights.released import fetch_weights
 from mgil.files.flags import build, check_fields
 from mgil.files.text import Report
-from mgil.tasks.base import BoxTask, Finder, FollowingPredictor, Predictor, Task
+from mgil.tasks.abilities import BoxTask, Finder, FollowingPredictor
+from mgil.tasks.base import Predictor, Task
 from mgil.tasks.registry import options_of
 
 

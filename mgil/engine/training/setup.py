@@ -28,7 +28,8 @@ from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.networks.profile import profile
-from mgil.tasks.base import ForeignTask, Split, Task
+from mgil.tasks.abilities import ForeignTask
+from mgil.tasks.base import Split, Task
 
 DEFAULT_EPOCHS, DEFAULT_BATCH = 100, 16
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at

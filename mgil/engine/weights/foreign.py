@@ -13,7 +13,8 @@ from mgil.engine.weights.checkpoints import Checkpoint, load_checkpoint
 from mgil.engine.weights.start import Start, filled_facts
 from mgil.files.text import Report
 from mgil.networks.network import Network
-from mgil.tasks.base import ForeignTask, Task
+from mgil.tasks.abilities import ForeignTask
+from mgil.tasks.base import Task
 
 SAFETENSORS = ".safetensors"
 

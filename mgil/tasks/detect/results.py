@@ -74,7 +74,7 @@ class Results:
         return count_text(self.classes, self.names, self.track_ids) or "(no detections)"
 
     def followed(self, rows: np.ndarray, track_ids: np.ndarray, trails: tuple[np.ndarray, ...]) -> Results:
-        """Those rows alone, as objects that are followed; see `mgil.tasks.base.Followable`."""
+        """Those rows alone, as objects that are followed; see `mgil.tasks.abilities.Followable`."""
         boxes, scores, classes = self.boxes_xyxy[rows], self.scores[rows], self.classes[rows]
         return replace(
             self, boxes_xyxy=boxes, scores=scores, classes=classes, track_ids=track_ids, trails=tuple(trails)

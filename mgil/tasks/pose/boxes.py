@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from mgil.files.text import Report, printable
-from mgil.tasks.base import Followable, FollowingPredictor
+from mgil.tasks.abilities import Followable, FollowingPredictor
 
 PEOPLE = frozenset({"person", "people", "pedestrian", "pedestrians", "human"})  # what detectors call them
 MOST_LISTED = 5  # names in a line

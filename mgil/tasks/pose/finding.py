@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mgil.files.text import Report
-from mgil.tasks.base import Finder, Followable
+from mgil.tasks.abilities import Finder, Followable
 from mgil.tasks.pose.boxes import people_classes, people_in, whom
 from mgil.tasks.pose.people import People, joined, pictures_of
 

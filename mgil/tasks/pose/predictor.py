@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mgil.files.text import Report, printable
-from mgil.tasks.base import FollowingPredictor
+from mgil.tasks.abilities import FollowingPredictor
 from mgil.tasks.pose.box_files import FiledBoxes
 from mgil.tasks.pose.boxes import Boxes, BoxSource, DetectedBoxes, WholePictures
 from mgil.tasks.pose.config import guessed_skeleton
@@ -25,7 +25,7 @@ STAGES = ("preprocess", "inference", "decode")
 
 
 class PosePredictor:
-    """Finds the joints of people in pictures; see `mgil.tasks.base.BoxPredictor`.
+    """Finds the joints of people in pictures; see `mgil.tasks.abilities.BoxPredictor`.
 
     Args:
         model: In evaluation mode, on `device`: a `PoseNetwork`, or an exported file, which maps (B, 3, S, S) in 0..1 to
@@ -67,7 +67,7 @@ class PosePredictor:
         return self.options.conf_thres
 
     def use(self, finder: FollowingPredictor | None, source: str, report: Report) -> None:
-        """See `mgil.tasks.base.BoxPredictor`."""
+        """See `mgil.tasks.abilities.BoxPredictor`."""
         options, self._report, self._has_detector = self.options, report, finder is not None
         if finder is not None:
             self._source = DetectedBoxes(finder, source, options.classes is not None, report)

@@ -86,7 +86,7 @@ class PoseResults:
         return count_text(self.classes, self.names, self.track_ids) or "(nobody)"
 
     def followed(self, rows: np.ndarray, track_ids: np.ndarray, trails: tuple[np.ndarray, ...]) -> PoseResults:
-        """Those rows alone, as people who are followed; see `mgil.tasks.base.Followable`."""
+        """Those rows alone, as people who are followed; see `mgil.tasks.abilities.Followable`."""
         own: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("boxes_xyxy", "box_scores", "keypoints")}
         return replace(self, track_ids=track_ids, trails=tuple(trails), **own)
 

@@ -14,7 +14,8 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.files.recipe import Recipe
 from mgil.files.text import Report
 from mgil.networks.host_weights import Taken, read_tensors
-from mgil.tasks.base import Average, Finder, Followable, Loading, Task
+from mgil.tasks.abilities import Finder, Followable
+from mgil.tasks.base import Average, Loading, Task
 from mgil.tasks.pose.batches import PersonLoader, PoseComposer
 from mgil.tasks.pose.config import guessed_skeleton, load_architecture
 from mgil.tasks.pose.exporting import PoseExport

@@ -24,7 +24,7 @@ from mgil.engine.prediction.load import load_model
 from mgil.engine.prediction.run import run_detect
 from mgil.engine.runtimes import predictors
 from mgil.tasks import registry
-from mgil.tasks.base import BoxTask
+from mgil.tasks.abilities import BoxTask
 from mgil.tasks.detect.task import TASK as DETECT
 from mgil.tasks.pose.finding import finder_of, paths_of, with_found
 from mgil.tasks.pose.people import People, Pictures

@@ -15,7 +15,8 @@ import torch
 from mgil.datasets.batches.decode import decode_image
 from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.evaluation.found_boxes import find_boxes, with_found_boxes
-from mgil.tasks.base import BoxTask, Loading
+from mgil.tasks.abilities import BoxTask
+from mgil.tasks.base import Loading
 from mgil.tasks.pose.finding import finder_of, paths_of, with_found
 from mgil.tasks.pose.network import build_pose
 from mgil.tasks.pose.oks import Poses

@@ -13,7 +13,7 @@ import pytest
 
 from mgil.files.packages import MissingPackage
 from mgil.files.paint import class_colour
-from mgil.tasks.base import Followable
+from mgil.tasks.abilities import Followable
 from mgil.tasks.pose.results import TABLE_COLUMNS, PoseResults
 from mgil.tasks.pose.skeleton import checked
 

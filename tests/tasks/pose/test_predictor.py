@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mgil.tasks.base import Followable, FollowingPredictor
+from mgil.tasks.abilities import Followable, FollowingPredictor
 from mgil.tasks.pose.boxes import people_classes
 from mgil.tasks.pose.results import PoseResults, person_scores
 from tests.tasks.pose.marks import Marks, around, joints, picture, predictor
