@@ -102,7 +102,8 @@ def read_results(path: str, categories: Sequence[int] | None) -> dict[str | int,
     """Read a detector's results as COCO has them.
 
     Args:
-        path: A json: a list of entries with image_id (or file_name), category_id, bbox and score.
+        path: A json: a list of entries with image_id (or file_name), category_id, bbox and score; or a data set's,
+            whose labels all score 1.
         categories: Ids that count; None: 1, or the only one that the file has.
 
     Returns:
@@ -116,9 +117,10 @@ def read_results(path: str, categories: Sequence[int] | None) -> dict[str | int,
         content = read_json_file(path)
     except ValueError as error:
         raise ValueError(f"--boxes {error}") from error
+    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
+        content = _labels_of_set(content)
     if not isinstance(content, list):
-        hint = "this is a data set's" if isinstance(content, dict) and "annotations" in content else "this is none"
-        raise ValueError(f"{shown}: give COCO results, a list of image_id, category_id, bbox and score; {hint}")
+        raise ValueError(f"{shown}: give COCO results, a list of image_id, category_id, bbox and score; this is none")
     entries = [_entry(entry, f"{shown}, entry {index}") for index, entry in enumerate(content)]
     present = {category for _, category, _ in entries}
     kept = set(categories) if categories is not None else {COCO_PERSON} if len(present) > 1 else present
@@ -131,6 +133,18 @@ def read_results(path: str, categories: Sequence[int] | None) -> dict[str | int,
         if category in kept:
             rows.append(row)
     return found
+
+
+def _labels_of_set(content: Mapping[str, Any]) -> list[Any]:
+    """The labels of a data set's json as results; their pictures go by their names, not by their numbers."""
+    images = content.get("images")
+    entries = [entry for entry in images if isinstance(entry, dict)] if isinstance(images, list) else []
+    names = {entry.get("id"): entry.get("file_name") for entry in entries if isinstance(entry.get("id"), int | str)}
+    return [
+        {**label, "file_name": names.get(label.get("image_id"))} if isinstance(label, dict) else label
+        for label in content["annotations"]
+        if not (isinstance(label, dict) and label.get("iscrowd"))
+    ]
 
 
 def _entry(entry: Any, where: str) -> tuple[str | int, int, Sequence[float]]:

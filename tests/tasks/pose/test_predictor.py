@@ -262,6 +262,18 @@ def test_boxes_of_a_json_go_by_the_names_of_pictures(tmp_path: Path) -> None:
     assert len(using(None, boxes=str(file), classes=(1, 3))([picture(PEOPLE)], paths[:1])[0]) == 2
 
 
+def test_the_labels_of_a_data_set_are_boxes(tmp_path: Path) -> None:
+    """They number pictures of any name; a crowd is nobody to look at."""
+    (box,) = around(PEOPLE[:1]).tolist()
+    label = {"image_id": 7, "category_id": 1, "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]]}
+    content = {"images": [{"id": 7, "file_name": "a.png"}], "annotations": [label, label | {"iscrowd": 1}]}
+    file = tmp_path / "people.json"
+    file.write_text(json.dumps(content))
+    (result,) = using(None, boxes=str(file))([picture(PEOPLE)], ["x/a.png"])
+    assert result.keypoints[..., :2] == pytest.approx(joints(PEOPLE[:1]), abs=0.5)
+    assert result.box_scores.tolist() == [1.0]
+
+
 def test_boxes_of_label_files(tmp_path: Path) -> None:
     left, top, right, bottom = around(PEOPLE[:1])[0] / (96, 64, 96, 64)
     box = f"{(left + right) / 2} {(top + bottom) / 2} {right - left} {bottom - top}"
@@ -289,7 +301,8 @@ BOX = [1, 2, 3, 4]
     [
         ("[", "not valid JSON"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"annotations": []}', "give COCO results, a list .*; this is a data set's"),
+        ('{"annotations": [3]}', "entry 0: no mapping of image_id"),
+        ('{"annotations": {}}', "give COCO results, a list .*; this is none"),
         ("3", "give COCO results, a list .*; this is none"),
         ([3], "entry 0: no mapping of image_id"),
         ([{"category_id": 1, "bbox": BOX, "score": 1}], "entry 0: no image_id and no file_name"),
