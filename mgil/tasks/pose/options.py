@@ -92,8 +92,8 @@ class PredictOptions:
     )
     boxes: str | None = flag(
         None,
-        help="pose: where the people are, by names of pictures: a json of COCO results or of a data set, a YOLO label file "
-        "or a folder of these",
+        help="pose: where the people are, by names of pictures: a json of COCO results or of a data set, "
+        "a YOLO label file or a folder of these",
     )
     flip_test: bool = flag(False, help="pose: look at each person mirrored too: a little better, twice the time")
     joint_thres: float = flag(
