@@ -34,7 +34,7 @@ ENGINE_MAY_IMPORT: dict[str, set[str]] = {
     "training": {"evaluation", "runtimes", "weights"},
     "hub": {"prediction", "runtimes", "weights"},
 }
-KNOWN_OF_TASKS = {"abilities", "base", "registry"}  # by the engine, and by each task of the others
+KNOWN_OF_TASKS = {"abilities", "base", "exported", "registry"}  # by the engine, and by each task of the others
 PACKAGE = REPOSITORY / "mgil"
 ENGINE, TASKS, TOY = PACKAGE / "engine", PACKAGE / "tasks", REPOSITORY / "tests" / "tasks" / "toy"
 TRACKERS = ENGINE / "prediction" / "trackers.py"

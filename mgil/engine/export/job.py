@@ -13,7 +13,8 @@ from torch import Tensor
 import mgil
 from mgil.datasets.reading.value_range import ValueRange
 from mgil.networks.network import Network
-from mgil.tasks.base import Inside, Task
+from mgil.tasks.base import Task
+from mgil.tasks.exported import Inside
 from mgil.tasks.registry import DEFAULT_TASK, task_named
 
 

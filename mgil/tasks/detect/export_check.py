@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mgil.tasks.base import Exporting
 from mgil.tasks.detect.nms import cxcywh_to_xyxy, non_max_suppression
 from mgil.tasks.detect.suppression import Suppression
+from mgil.tasks.exported import Exporting
 
 # The largest differences that are no error: of box sides, as a share of the input's longer side, and of scores.
 # Runtimes sum in another order (float32: ONNX Runtime 1e-4 px and 5e-8 on official weights; OpenVINO, which stores the

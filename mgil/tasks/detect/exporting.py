@@ -10,11 +10,11 @@ from torch import Tensor
 from mgil.files.literals import fraction, truth
 from mgil.networks.detector import DetectionModel
 from mgil.networks.head import Detect
-from mgil.tasks.base import ExportFacts, Exporting
 from mgil.tasks.detect.export_check import compare
 from mgil.tasks.detect.export_head import DeployedHead
 from mgil.tasks.detect.options import ExportOptions
 from mgil.tasks.detect.suppression import Suppression
+from mgil.tasks.exported import ExportFacts, Exporting
 
 
 class DetectFacts(ExportFacts, Protocol):
@@ -106,10 +106,10 @@ class DetectExport:
         """Boxes in pixels, and scores."""
         return compare(found, expected, job)
 
-    def output_problem(self, shape: Sequence[int | None], facts: DetectFacts) -> str:
+    def output_problem(self, shape: Sequence[int | None], facts: Any) -> str:
         """(B, N, 5 + classes), or (B, n, 6) of a file that suppresses boxes itself."""
         return output_problem(shape, facts)
 
-    def cleaned(self, found: Tensor, facts: DetectFacts) -> Tensor:
+    def cleaned(self, found: Tensor, facts: Any) -> Tensor:
         """A class that has no name is no detection."""
         return without_nameless(found, facts)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mgil.tasks.base import Exporting
+from mgil.tasks.exported import Exporting
 from mgil.tasks.pose.simcc import bins_at
 
 # The largest differences that are no error: in logits, between PyTorch's best place and the file's, and in scores.

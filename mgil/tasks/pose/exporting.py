@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mgil.files.literals import literal, shown, whole
-from mgil.tasks.base import ExportFacts, Exporting
+from mgil.tasks.exported import ExportFacts, Exporting
 from mgil.tasks.pose.config import MOST_SPLIT
 from mgil.tasks.pose.crops import CROPS
 from mgil.tasks.pose.export_check import compare

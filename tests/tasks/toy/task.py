@@ -15,7 +15,8 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.load import make_generated
 from mgil.files.text import Report
-from mgil.tasks.base import Average, ExportFacts, Exporting, Loading, Task
+from mgil.tasks.base import Average, Loading, Task
+from mgil.tasks.exported import ExportFacts, Exporting
 from tests.tasks.toy.data import FINAL_TABLE, ToyComposer, ToyJudge, ToyPredictor, ToySplit, read_split
 from tests.tasks.toy.network import ARCHITECTURES, ToyLoss, ToyNetwork, ToyRecipe
 from tests.tasks.toy.options import ToyOptions
