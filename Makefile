@@ -1,4 +1,4 @@
-# make demo: train, evaluate and detect on the embedded digits. make test: lint, type-check, test. make quick: the tests
+# make demo: train, evaluate and detect on the embedded digits; poses on drawn figures. make test: lint, type-check, test. make quick: the tests
 # that take under a minute in all (after the installation).
 # Needs Python >= 3.10 and nothing else; another interpreter: make test PYTHON=python3.12
 
@@ -17,10 +17,15 @@ demo: $(VENV)/.run
 		--project $(DEMO) --name val --exist-ok
 	$(BIN)/python detect.py --weights $(DEMO)/train/weights/best.pt --source data/images --img 64 \
 		--project $(DEMO) --name detect --exist-ok
+	$(BIN)/python train.py pose --epochs 10 --project $(DEMO) --name pose --exist-ok
+	$(BIN)/python detect.py --weights $(DEMO)/pose/weights/best.pt --source "datasets/figures/images/val/00000*.png" \
+		--boxes datasets/figures/annotations/person_keypoints_val.json --project $(DEMO) --name people --exist-ok
 	@echo
 	@echo "weights, curves and results.csv:     $(DEMO)/train"
 	@echo "accuracy: curves, confusion matrix:  $(DEMO)/val"
 	@echo "pictures with detections:            $(DEMO)/detect"
+	@echo "poses: curves and results.csv:       $(DEMO)/pose"
+	@echo "pictures with poses:                 $(DEMO)/people"
 
 test: lint types unit
 
