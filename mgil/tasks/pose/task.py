@@ -43,7 +43,7 @@ class PoseTask(PoseExport):
 
     name = "pose"
     recipe: type[Recipe] = PoseRecipe
-    default_cfg = "simcc-small-mgil.yaml"
+    default_cfg = "simcc-small.yaml"
     default_imgsz, named = 64, ("key point", "key points")
     metrics: tuple[str, ...] = METRICS
     plotted: tuple[str, ...] = ("AP", "AP50", "AP75", "AR", "PCK", "AP_detector")
