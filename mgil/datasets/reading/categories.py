@@ -13,7 +13,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mgil.datasets.reading.coco_json import annotated_categories, categories_of, is_id, read_categories
+from mgil.datasets.reading.coco_json import annotated_categories, categories_of, checked_coco, is_id, read_categories
+from mgil.datasets.reading.json_file import read_json_file
 from mgil.files.class_names import name_key
 from mgil.files.names import hint_for
 from mgil.files.shipped import shipped
@@ -163,7 +164,7 @@ def _ids_by_name(names: Sequence[str], sources: Mapping[str, tuple[str, ...]]) -
     jsons = [paths[0] for paths in sources.values() if paths and is_json(paths[0]) and os.path.isfile(paths[0])]
     parts = dict.fromkeys(jsons, dict[str, int]())
     for path in sorted(parts, key=os.path.getsize):
-        parts[path] = {name_key(name): number for number, name in read_categories(path).items()}
+        parts[path] = _ids_in(path)
         if parts[path].keys() >= set(keys):
             parts = {path: parts[path]}
             break
@@ -175,6 +176,13 @@ def _ids_by_name(names: Sequence[str], sources: Mapping[str, tuple[str, ...]]) -
         taken.update(ids.values())
     free = free_ids(taken)
     return [found.pop(key) if key in found else next(free) for key in keys]  # popped: a name may be there twice
+
+
+def _ids_in(json_path: str) -> dict[str, int]:
+    """The id of each category of a json; none of a list, as MPII's people are, which have no categories."""
+    content = read_json_file(json_path)
+    categories = {} if isinstance(content, list) else categories_of(checked_coco(content, json_path), json_path)
+    return {name_key(name): number for number, name in categories.items()}
 
 
 @cache

@@ -26,7 +26,11 @@ def read_json(json_path: str) -> dict[str, Any]:
     Raises:
         ValueError: not JSON, or not in COCO's layout; names the file.
     """
-    content = read_json_file(json_path)
+    return checked_coco(read_json_file(json_path), json_path)
+
+
+def checked_coco(content: Any, json_path: str) -> dict[str, Any]:
+    """As `read_json`, of what was read already."""
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f"{printable(json_path)}: not a COCO json, it has no list {key!r}")

@@ -131,7 +131,7 @@ def write_mpii(folder: Path, *people: Any, name: str = "valid") -> Path:
         write_picture(folder / "images" / f"{picture}.jpg", 60, 50)
     (folder / "annot").mkdir(exist_ok=True)
     (folder / "annot" / f"{name}.json").write_text(json.dumps(people))
-    keys = "names: [person]\ncategory_ids: [1]\nkpt_shape: [16, 3]\n"
+    keys = "names: [person]\nkpt_shape: [16, 3]\n"
     return write_yaml(folder, f"val: annot/{name}.json\n{keys}")
 
 
