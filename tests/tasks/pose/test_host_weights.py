@@ -18,6 +18,7 @@ from mgil.engine.weights.start import start_from
 from mgil.networks.host_weights import read_tensors
 from mgil.tasks.pose.network import PoseNetwork, build_pose
 from mgil.tasks.pose.skeleton import checked
+from mgil.tasks.pose.task import TASK
 from mgil.tasks.pose.weights import load_host_weights, without_blocks
 
 timm = pytest.importorskip("timm")
@@ -117,6 +118,14 @@ def test_training_starts_from_plain_weights() -> None:
     assert start.whole and start.head and not start.left and len(start.carried) == 4
     assert start.off is not None and start.off < 1e-3
     assert "4 of 4 stride-2 layers carried over; outputs agree" in lines[-1]
+
+
+def test_what_has_names_are_key_points() -> None:
+    source, lines = build_pose(RESNET, ("head", "left_hand"), 64), []
+    checkpoint = Checkpoint(Path("w.pt"), source.architecture, source.names, 64, source.state_dict(), task="pose")
+    start = start_from(build(), checkpoint, False, lines.append, TASK.named)
+    assert lines[0].startswith("w.pt: has 2 key points for 3 here; the key points begin from its left_hand")
+    assert start.whole and not start.classes and lines[1].endswith("but what is of the untrained key points")
 
 
 def test_carry_over_keeps_what_the_key_points_are(tmp_path: Path) -> None:
