@@ -73,6 +73,13 @@ class Network(nn.Module, ABC):
         """Stride of each output level in pixels, (levels,)."""
         return torch.tensor([float(self.max_stride)])
 
+    def take_facts(self, architecture: Mapping[str, Any]) -> None:  # noqa: B027
+        """Keep what another network, whose tensors this one takes whole, knows beside them; of most, nothing.
+
+        Raises:
+            ValueError: This one would read the same outputs otherwise.
+        """
+
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """Tensors of another network as this one can take them: what is a class's goes to the class of that name.
 

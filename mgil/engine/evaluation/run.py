@@ -143,7 +143,8 @@ def _input_sizes(config: ValFlags, model: Any, report: Report) -> tuple[int, ...
     sizes = config.imgsz or (model.imgsz,)
     if config.task == "study" and len(sizes) == 1:
         sizes = LOW_RESOLUTION_STUDY if sizes[0] <= max(LOW_RESOLUTION_STUDY) else HIGH_RESOLUTION_STUDY
-    return tuple(dict.fromkeys(input_size_hw((size,), model.max_stride, report)[0] for size in sizes))
+    stride = model.max_stride if getattr(model, "any_size", True) else 1  # a judge resizes to a network's only size
+    return tuple(dict.fromkeys(input_size_hw((size,), stride, report)[0] for size in sizes))
 
 
 def _outputs(config: ValFlags, subject: Subject, folder: Path) -> list[Path]:

@@ -194,7 +194,8 @@ def _recipe(
         return config, recipe
     # of other classes the whole network has to learn, not the last row alone
     rate = recipe.lr0 * recipe.new_rate
-    report(f"the weights do not know all classes: lr0 is {rate:g}, the recipe's {recipe.lr0:g} times its new_rate")
+    unknown = f"the weights do not know all {task.named[1]}"
+    report(f"{unknown}: lr0 is {rate:g}, the recipe's {recipe.lr0:g} times its new_rate")
     return config, replace(recipe, lr0=rate, new_rate=1.0)
 
 

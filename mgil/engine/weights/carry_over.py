@@ -33,9 +33,11 @@ def run_carry_over(config: CarryOverConfig, report: Report = print) -> Path:
     if config.download:
         fetch_weights(weights, report)
     checkpoint = load_checkpoint(weights)
-    model = task_named(checkpoint.task).build(config.cfg, checkpoint.names, checkpoint.imgsz)
+    task = task_named(checkpoint.task)
+    model = task.build(config.cfg, checkpoint.names, checkpoint.imgsz)
+    model.take_facts(checkpoint.architecture)
     lines: list[str] = []
-    start = start_from(model, checkpoint, own_architecture=True, report=lines.append)
+    start = start_from(model, checkpoint, own_architecture=True, report=lines.append, named=task.named)
     if start.whole and not start.carried:
         raise ValueError(
             f"{config.cfg} has no block in the place of a plain stride-2 layer of these weights; nothing is written"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mgil.block.carry_over import first_layer
+from mgil.engine.data_of_weights import CLASSES, Named
 from mgil.engine.weights.checkpoints import (
     Checkpoint,
     Transfer,
@@ -53,7 +54,9 @@ class Start:
     off: float | None = None
 
 
-def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, report: Report) -> Start:
+def start_from(
+    model: Network, checkpoint: Checkpoint, own_architecture: bool, report: Report, named: Named = CLASSES
+) -> Start:
     """Fill a fresh network from weights: tensors by name, classes by their names, and plain layers into blocks.
 
     Args:
@@ -61,12 +64,13 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
         checkpoint: The weights.
         own_architecture: The network is not the weights' own; its anchors are meant, unless layers are carried over.
         report: Gets a line or two for people.
+        named: What the names are of, see `mgil.tasks.base.Task.named`.
 
     Raises:
         ValueError: Weights with NaN or Inf, or none of whose tensors fits.
     """
     check_weights(checkpoint)
-    tensors = _in_class_order(model, checkpoint, report)
+    tensors = _in_class_order(model, checkpoint, report, named[1])
     blocks = blocks_of(model)
     source = _source(checkpoint, report) if own_architecture and blocks else None
     carry = carry_over_layers(model, source) if source else CarryOver({}, {})
@@ -82,7 +86,7 @@ def start_from(model: Network, checkpoint: Checkpoint, own_architecture: bool, r
     outputs = not of_head and tuple(checkpoint.names) == tuple(model.names)
     off = difference(model, source, outputs) if whole and source else None
     classes = -1 not in places_in(checkpoint.names, model.names)
-    text = _said(transfer, carry, left, classes or len(checkpoint.names) == len(model.names))
+    text = _said(transfer, carry, left, "" if classes or len(checkpoint.names) == len(model.names) else named[1])
     if off is not None:
         what = "outputs" if outputs else "the maps before the head"
         text += f"; {what} agree to {off:.0e}" if off <= AGREE else f"; but {what} differ by up to {off:.1g}"
@@ -118,11 +122,11 @@ def _source(checkpoint: Checkpoint, report: Report) -> Network | None:
         return None
 
 
-def _said(transfer: Transfer, carry: CarryOver, left: Collection[str], classes: bool) -> str:
-    """What came from the weights, in a sentence."""
+def _said(transfer: Transfer, carry: CarryOver, left: Collection[str], untrained: str) -> str:
+    """What came from the weights, in a sentence; `untrained`: what some of are new, "" where none are."""
     if not carry.carried and not carry.left:
         text = str(Transfer(transfer.loaded, tuple(left), transfer.total))
-        return text if left or classes else f"{text}, but what is of the untrained classes"
+        return text if left or not untrained else f"{text}, but what is of the untrained {untrained}"
     others = [name for name in left if not name.startswith(_inside(carry.left))]
     text = f"{len(transfer.loaded)} of {transfer.total} tensors loaded by name; {carry}"
     return text + (f"; not loaded: {some_of(others)}" if others else "")
@@ -132,7 +136,7 @@ def _same(own: Tensor, theirs: Tensor | None) -> bool:
     return theirs is not None and own.shape == theirs.shape and torch.equal(own, theirs.to(own))
 
 
-def _in_class_order(model: Network, checkpoint: Checkpoint, report: Report) -> Mapping[str, Tensor]:
+def _in_class_order(model: Network, checkpoint: Checkpoint, report: Report, named: str) -> Mapping[str, Tensor]:
     """The weights' tensors, with what is a class's where this network has it."""
     theirs, own = checkpoint.names, model.names
     if len(theirs) == len(own) and first_moved(theirs, own) is None:
@@ -141,12 +145,12 @@ def _in_class_order(model: Network, checkpoint: Checkpoint, report: Report) -> M
     if tensors is checkpoint.state_dict:  # its head does not fit
         return tensors
     if len(theirs) == len(own):
-        report(f"{checkpoint.path}: has its classes in another order; what is a class's goes to that of its name")
+        report(f"{checkpoint.path}: has its {named} in another order; they are matched by name")
     else:
         known = [name for name, place in zip(own, places_in(theirs, own), strict=True) if place >= 0]
         others = ", the others untrained" if len(known) < len(own) else ""
         begun = f"from its {some_of(known)}{others}" if known else "untrained"
-        report(f"{checkpoint.path}: has {len(theirs)} classes for {len(own)} here; the classes begin {begun}")
+        report(f"{checkpoint.path}: has {len(theirs)} {named} for {len(own)} here; the {named} begin {begun}")
     return tensors
 
 

@@ -5,18 +5,18 @@ Limbs are coloured by side, so that a left leg that was taken for the right one 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from mgil.files.paint import class_colour, default_line_width, enlarged, label_px, paint_boxes, paint_trails
+from mgil.tasks.pose.reading.known_points import side_and_part
 from mgil.tasks.pose.skeleton import Skeleton
 
 MIDDLE, LEFT, RIGHT = range(3)
 _COLOURS = tuple(class_colour(index) for index in (2, 4, 3))  # by side: lime, cyan, magenta; boxes of people are red
-_SIDE_WORDS = {LEFT: re.compile(r"(^|[^a-z])(l|left)([^a-z]|$)"), RIGHT: re.compile(r"(^|[^a-z])(r|right)([^a-z]|$)")}
+_SIDES = {"left": LEFT, "right": RIGHT}
 _THIN_PX = 120  # a person of this many pixels in the drawn picture is drawn with lines of one pixel
 _BITS = 4  # of a pixel's fraction, for OpenCV
 _FAR_PX = 1 << 14  # nobody sees what is farther from the picture
@@ -68,7 +68,7 @@ def sides(skeleton: Skeleton) -> tuple[int, ...]:
     """The side of each of the K key points, by its name; of a pair whose names do not say, the first one is left."""
     found = []
     for index, (name, other) in enumerate(zip(skeleton.names, skeleton.flip, strict=True)):
-        word = next((side for side, pattern in _SIDE_WORDS.items() if pattern.search(name.lower())), MIDDLE)
+        word = _SIDES.get(side_and_part(name)[0], MIDDLE)
         if other == index:
             found.append(MIDDLE)
         elif word != MIDDLE:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
+from mgil.files.flags import flag_of
 from mgil.files.text import Report
 from mgil.tasks.abilities import Finder, Followable
 from mgil.tasks.pose.boxes import people_classes, people_in, whom
@@ -16,11 +18,24 @@ SHARED = ("conf_thres", "iou_thres", "max_det", "classes")  # flags that are mea
 
 
 def finder_of(options: Any) -> Finder | None:
-    """The detector that --detector names, with those flags that are meant for it; None: there is none."""
+    """The detector that --detector names, with those flags that are meant for it; None: there is none.
+
+    Raises:
+        ValueError: Such a flag was given without a detector.
+    """
     if options.detector is None:
+        _check_unused(options)
         return None
     given = {name: getattr(options, name) for name in SHARED if hasattr(options, name)}
     return Finder(options.detector, "--detector", given)
+
+
+def _check_unused(options: Any) -> None:
+    """Refuse what is said of a detector's boxes where there are none; detect.py chooses among a file's too."""
+    in_file = ("conf_thres", "max_det", "classes") if options.boxes is not None and hasattr(options, "classes") else ()
+    for item in fields(options):
+        if item.name in SHARED and item.name not in in_file and getattr(options, item.name) != item.default:
+            raise ValueError(f"{flag_of(item.name)} is for a detector's boxes; give --detector, or leave it out")
 
 
 def paths_of(people: People) -> Sequence[str]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from mgil.tasks.pose.crops import PADDING
 from mgil.tasks.pose.people import People
+from mgil.tasks.pose.reading.known_points import plain_name
 
 HALF_PADDING = 1.5  # sides of a half body's box become so many times as long, as in HRNet
 LEAST_LABELLED = 9  # joints of a person, so that half of them are still a few
@@ -30,7 +31,7 @@ def half_bodies(rng: np.random.Generator, people: People, items: np.ndarray, sha
     points = people.key_points[items]
     labelled = points[..., 2] > 0
     chosen &= labelled.sum(axis=1) >= LEAST_LABELLED
-    is_lower = np.array([any(word in name for word in LOWER) for name in people.skeleton.names])
+    is_lower = np.array([any(word in plain_name(name) for word in LOWER) for name in people.skeleton.names])
     halves = labelled[:, None] & np.stack([is_lower, ~is_lower])  # (B, 2, K)
     enough = halves.sum(axis=2) >= LEAST_OF_HALF
     row = np.arange(len(items))

@@ -138,6 +138,16 @@ class PoseNetwork(Network):
         turned = flipped(mirrored, self.skeleton.flip, self.split, self.bins)
         return averaged(logits, turned, self.gaussian)
 
+    def take_facts(self, architecture: Mapping[str, Any]) -> None:
+        """What the key points are, and how crops are made; what the outputs mean must be the same."""
+        theirs = load_architecture(architecture)
+        for key in ("gaussian", "simcc_bins"):
+            if theirs[key] != self.architecture[key]:
+                raise ValueError(f"{self.architecture['source']}: needs {key}: {theirs[key]}, as the weights have it")
+        self.crop = theirs["crop"]
+        if theirs["skeleton"] is not None:
+            self.skeleton = skeleton_from(theirs["skeleton"])
+
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """The rows of the head that are a key point's, in the order of the names."""
         rows: list[int | None] = list(rows_by_name(names, self.names)) if len(names) == len(self.names) else []

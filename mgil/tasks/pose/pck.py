@@ -7,17 +7,16 @@ here both count from 0.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mgil.tasks.pose.people import People
+from mgil.tasks.pose.reading.known_points import side_and_part
 
 THRESHOLDS = np.linspace(0, 0.5, 51)  # of the curves
 _NO_PART_OF_PCKH = ("pelvis", "thorax")
-_SIDE = re.compile(r"^(left|right|l|r)[_ -]|[_ -](left|right|l|r)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -115,5 +114,6 @@ def groups_of(names: Sequence[str], by_key_point: np.ndarray) -> tuple[tuple[str
     members: dict[str, list[float]] = {}
     for name, value in zip(names, by_key_point.tolist(), strict=True):
         if not math.isnan(value):
-            members.setdefault(_SIDE.sub("", name), []).append(value)
+            side, part = side_and_part(name)
+            members.setdefault(part if side and part else name, []).append(value)
     return tuple((name, float(np.mean(values))) for name, values in members.items())

@@ -258,7 +258,7 @@ def test_outputs_of_a_class_go_to_the_class_of_that_name(model: DetectionModel) 
     images = torch.rand(2, 3, 64, 64)
     torch.nn.init.normal_(model.head.m[1].bias)
     found, _ = make_model(config, DETECT, ("blue", "Red", "green"), _checkpoint(model), lines.append)
-    assert lines[0] == "w.pt: has its classes in another order; what is a class's goes to that of its name"
+    assert lines[0] == "w.pt: has its classes in another order; they are matched by name"
     assert "not loaded" not in lines[1]
     before, after = model.eval()(images), found.eval()(images)
     assert NAMES == ("red", "green", "blue") and not torch.equal(before, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -144,6 +145,9 @@ def test_half_bodies_are_boxes_around_the_joints_of_a_half(tmp_path: Path) -> No
         sides.append(np.isclose(boxes, expected).all(axis=1))
     assert (sides[0][:-1] ^ sides[1][:-1]).all() and 18 < sides[0].sum() < 36
     assert np.array_equal(half_bodies(np.random.default_rng(1), people, np.arange(40), 0.0), people.boxes)
+    names = tuple(name.title().replace("_", "") for name in people.skeleton.names)  # LeftHip
+    renamed = replace(people, skeleton=replace(people.skeleton, names=names))
+    assert np.array_equal(half_bodies(np.random.default_rng(1), renamed, np.arange(40), 1.0), boxes)
 
 
 def test_evaluation_crops_nobody_who_is_ignored(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def test_boxes_and_labels_are_those_of_detection() -> None:
         (("nose", "left_eye", "right_eye"), (MIDDLE, LEFT, RIGHT)),
         (("r_ankle", "neck", "l_ankle"), (RIGHT, MIDDLE, LEFT)),
         (("Right hip", "Left hip"), (RIGHT, LEFT)),
+        (("RHip", "LHip"), (RIGHT, LEFT)),
         (("a", "b"), (LEFT, RIGHT)),  # whose names do not say
         (("shoulder", "elbow"), (LEFT, RIGHT)),  # an r or an l inside a word means nothing
         (("left",), (MIDDLE,)),  # it becomes itself in a mirrored picture

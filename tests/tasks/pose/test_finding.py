@@ -172,3 +172,17 @@ def test_same_joints_as_in_evaluation(people: People, flip_test: bool, tmp_path:
     found = predictor([decode_image(path) for path in paths], paths)
     assert np.stack([one.keypoints[0] for one in found]) == pytest.approx(expected, abs=1e-4)
     assert [one.scores[0] for one in found] == pytest.approx(0.5 * expected[..., 2].mean(axis=1), rel=1e-4)
+
+
+def test_flags_of_a_detector_need_one() -> None:
+    assert finder_of(PredictOptions(boxes="found.json", conf_thres=0.5, max_det=3, classes=(1,))) is None
+    refused: list[Any] = [
+        PredictOptions(classes=(0,)),
+        PredictOptions(conf_thres=0.5),
+        PredictOptions(boxes="found.json", iou_thres=0.5),
+        ValOptions(max_det=3),
+        ValOptions(boxes="found.json", conf_thres=0.5),
+    ]
+    for options in refused:
+        with pytest.raises(ValueError, match="is for a detector's boxes; give --detector"):
+            finder_of(options)

@@ -8,12 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
-from mgil.engine.weights.checkpoints import Checkpoint
+from mgil.engine.weights.carry_over import run_carry_over
+from mgil.engine.weights.carry_over_config import CarryOverConfig
+from mgil.engine.weights.checkpoints import Checkpoint, load_checkpoint, model_from_checkpoint, save_checkpoint
 from mgil.engine.weights.start import start_from
 from mgil.networks.host_weights import read_tensors
 from mgil.tasks.pose.network import PoseNetwork, build_pose
+from mgil.tasks.pose.skeleton import checked
+from mgil.tasks.pose.task import TASK
 from mgil.tasks.pose.weights import load_host_weights, without_blocks
 
 timm = pytest.importorskip("timm")
@@ -113,6 +118,31 @@ def test_training_starts_from_plain_weights() -> None:
     assert start.whole and start.head and not start.left and len(start.carried) == 4
     assert start.off is not None and start.off < 1e-3
     assert "4 of 4 stride-2 layers carried over; outputs agree" in lines[-1]
+
+
+def test_what_has_names_are_key_points() -> None:
+    source, lines = build_pose(RESNET, ("head", "left_hand"), 64), []
+    checkpoint = Checkpoint(Path("w.pt"), source.architecture, source.names, 64, source.state_dict(), task="pose")
+    start = start_from(build(), checkpoint, False, lines.append, TASK.named)
+    assert lines[0].startswith("w.pt: has 2 key points for 3 here; the key points begin from its left_hand")
+    assert start.whole and not start.classes and lines[1].endswith("but what is of the untrained key points")
+
+
+def test_carry_over_keeps_what_the_key_points_are(tmp_path: Path) -> None:
+    """`mgil carry-over`: the names alone do not say it."""
+    source = lived(build(crop="area", gaussian=True))
+    source.skeleton = checked(NAMES, (2, 1, 0), (0.1, 0.2, 0.1), [(0, 1)])
+    save_checkpoint(tmp_path / "plain.pt", source, {"data": "x.yaml"}, task="pose")
+    cfg = {**RESNET, "blocks": "mgil-res"}
+    config = CarryOverConfig(str(tmp_path / "plain.pt"), str(tmp_path / "blocks.yaml"))
+    (tmp_path / "blocks.yaml").write_text(yaml.safe_dump(cfg))
+    with pytest.raises(ValueError, match="blocks.yaml: needs gaussian: True, as the weights have it"):
+        run_carry_over(config)
+    (tmp_path / "blocks.yaml").write_text(yaml.safe_dump({**cfg, "gaussian": True}))
+    model: Any = model_from_checkpoint(load_checkpoint(run_carry_over(config, lambda _line: None)))
+    assert model.skeleton == source.skeleton and (model.crop, model.gaussian) == ("area", True)
+    x = pictures()
+    torch.testing.assert_close(model.eval()(x), source(x), rtol=1e-3, atol=1e-3)
 
 
 def test_without_blocks(classifier: Any) -> None:

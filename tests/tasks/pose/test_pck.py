@@ -118,9 +118,9 @@ def test_without_labels_there_is_no_number() -> None:
 
 
 def test_groups_are_named_without_sides() -> None:
-    names = ("r_knee", "l_knee", "left-ear", "elbow_right", "head", "leftover")
-    values = np.array([0.0, 1.0, 0.5, 0.25, 0.75, 0.1])
-    expected = (("knee", 0.5), ("ear", 0.5), ("elbow", 0.25), ("head", 0.75), ("leftover", 0.1))
+    names = ("r_knee", "l_knee", "left-ear", "elbow_right", "Head", "leftover", "LHip", "RHip")
+    values = np.array([0.0, 1.0, 0.5, 0.25, 0.75, 0.1, 0.0, 0.5])
+    expected = (("knee", 0.5), ("ear", 0.5), ("elbow", 0.25), ("Head", 0.75), ("leftover", 0.1), ("hip", 0.25))
     assert groups_of(names, values) == expected
 
 

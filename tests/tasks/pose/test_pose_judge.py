@@ -275,11 +275,21 @@ def test_fitness_is_what_a_data_set_is_measured_by() -> None:
     joints[0, 1, 0] += 40.0
     poses = Poses(np.arange(3), joints, np.ones(3))
     by_oks = summarise(people, poses, (), ValOptions())
-    assert by_oks.fitness == by_oks.labelled.oks.ap < 1
+    assert by_oks.fitness == pytest.approx(by_oks.labelled.oks.ap, abs=2e-6) and by_oks.labelled.oks.ap < 1
     by_head = summarise(replace(people, head_sizes=np.full(3, 10.0)), poses, (), ValOptions())
     by_torso = summarise(replace(people, torso=(1, 2)), poses, (), ValOptions())
     assert by_head.fitness == by_torso.fitness == pytest.approx(8 / 9)
     assert by_head.columns()["metrics/PCK"] == by_head.fitness
+
+
+def test_of_equal_ap_the_higher_pck_is_better() -> None:
+    """In its first epochs a network may have none, and is not to be stopped for it."""
+    people = people_of(BOXES, [4, 4, 9])
+    joints = np.concatenate((people.key_points[..., :2] + 1000.0, np.ones((3, 3, 1))), axis=2)
+    worse = summarise(people, Poses(np.arange(3), joints, np.ones(3)), (), ValOptions())
+    joints[:, 0, :2] -= 1000.0
+    better = summarise(people, Poses(np.arange(3), joints, np.ones(3)), (), ValOptions())
+    assert worse.labelled.oks.ap == better.labelled.oks.ap == worse.fitness == 0 < better.fitness < 1e-5
 
 
 def test_report_and_tables(tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ def plain_name(name: str) -> str:
     return "_".join(words)
 
 
+def side_and_part(name: str) -> tuple[str, str]:
+    """`left` or `right`, or nothing, and the rest of the name as COCO would write it."""
+    plain = plain_name(name)
+    side, _, rest = plain.partition("_")
+    return (side, rest) if side in _SIDES else ("", plain)
+
+
 def flip_of(names: Sequence[str]) -> list[int]:
     """(K,) index of each point's mirror image: left and right of the same name; others are their own."""
     places = {plain_name(name): index for index, name in enumerate(names)}
@@ -56,7 +63,7 @@ def flip_of(names: Sequence[str]) -> list[int]:
 
 def sigmas_of(names: Sequence[str]) -> list[float]:
     """(K,) COCO's sigma of each point that is known by name, 1/K for others."""
-    return [SIGMAS.get(_without_side(name), 1 / len(names)) for name in names]
+    return [SIGMAS.get(side_and_part(name)[1], 1 / len(names)) for name in names]
 
 
 def limbs_of(names: Sequence[str]) -> list[tuple[int, int]]:
@@ -86,9 +93,3 @@ def torso_of(names: Sequence[str]) -> tuple[int, int] | None:
     if sorted(plain) != sorted(LSP_NAMES):
         return None
     return plain.index("left_shoulder"), plain.index("right_hip")
-
-
-def _without_side(name: str) -> str:
-    plain = plain_name(name)
-    side, _, rest = plain.partition("_")
-    return rest if side in _SIDES else plain
