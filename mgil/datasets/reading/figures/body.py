@@ -108,11 +108,11 @@ def draw_stance(draws: Draws) -> Stance:
 
 
 def _yaw(draws: Draws) -> int:
-    """Three of four face the camera, as in most photographs; the others show their back, or stand anyhow."""
-    choice = draws.below(8)
-    if choice < 6:
+    """Four of five face the camera, as in most photographs; the others show their back, or stand anyhow."""
+    choice = draws.below(10)
+    if choice < 8:
         return draws.between(-60, 60)
-    return 180 + draws.between(-50, 50) if choice == 6 else draws.below(360)
+    return 180 + draws.between(-50, 50) if choice == 8 else draws.below(360)
 
 
 def _arm(draws: Draws, kind: int) -> tuple[int, int, int, int]:
