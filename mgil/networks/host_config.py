@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mgil.files.names import hint_for
+from mgil.networks.limits import check_row_numbers
 
 BLOCKS = ("none", "spd", "flie", "mgil", "mgil-res")
 PLACES = ("all", "stem")
@@ -76,6 +77,7 @@ def host_config(content: Mapping[str, Any], source: str) -> HostConfig:
     for key in ("host_options", "block_options"):
         if not isinstance(found.get(key, {}), Mapping):
             raise ValueError(f"{source}: {key} is {found[key]!r:.60}, must be `name: value` lines")
+    check_row_numbers(list(found.get("block_options", {}).values()), f"{source}: block_options")
     blocks = found.get("blocks", "none")
     check_keys(found.get("block_options", {}), BLOCK_OPTIONS.get(blocks, MGIL_OPTIONS), f"{source}: block_options")
     places = found.get("places", "all")

@@ -13,11 +13,12 @@ from mgil.files.names import hint_for
 from mgil.networks.csp_host import CSPHost
 from mgil.networks.host_blocks import put_in_blocks
 from mgil.networks.host_config import HostConfig, check_keys, host_config
-from mgil.networks.limits import check_parameters
+from mgil.networks.limits import MOST_CHANNELS, check_parameters, check_row_numbers
 
 # What timm lets one say of its HRNets and ResNets; the others of its arguments open files or fetch weights.
 TIMM_OPTIONS = ("stem_width", "stage1", "stage2", "stage3", "stage4", "layers", "channels")
 OWN = {"csp": CSPHost}
+OWN_OPTIONS = {"width": (2, MOST_CHANNELS), "depth": (1, 100)}
 _FITTING: set[str] = set()  # what `check_size` has seen: an evaluation builds the same network again and again
 
 
@@ -79,7 +80,7 @@ def build_host(config: HostConfig, source: str) -> nn.Module:
         ValueError: It cannot be built so; the message names the file and what to change.
     """
     try:
-        host = OWN[config.host](**config.host_options) if config.host in OWN else _from_timm(config, source)
+        host = _own(config, source) if config.host in OWN else _from_timm(config, source)
     except (TypeError, KeyError, IndexError, AttributeError, RuntimeError, ZeroDivisionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(f"{source}: host {config.host} cannot be built with its host_options: {reason}") from error
@@ -91,8 +92,20 @@ def build_host(config: HostConfig, source: str) -> nn.Module:
     return host
 
 
+def _own(config: HostConfig, source: str) -> nn.Module:
+    check_keys(config.host_options, tuple(OWN_OPTIONS), f"{source}: host_options")
+    for key, value in config.host_options.items():
+        least, most = OWN_OPTIONS[key]
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(
+                f"{source}: host_options: {key} is {value!r:.60}, must be an integer from {least} to {most}"
+            )
+    return OWN[config.host](**config.host_options)
+
+
 def _from_timm(config: HostConfig, source: str) -> Any:
     check_keys(config.host_options, TIMM_OPTIONS, f"{source}: host_options")
+    check_row_numbers(list(config.host_options.values()), f"{source}: host_options")
     create, options = timm().create_model, {"pretrained": False, "features_only": True, **config.host_options}
     if config.host.startswith("hrnet"):
         host = create(config.host, feature_location="", out_indices=(1,), **options)
