@@ -99,6 +99,7 @@ def test_a_run_leaves_what_people_look_for(run: Path) -> None:
     assert model.skeleton.flip == (0, 2, 1) and model.skeleton.limbs == ((0, 1), (0, 2)) and model.crop == "linear"
 
 
+@pytest.mark.nightly  # the engine's resume is the same for all tasks
 def test_a_resumed_run_is_the_run(run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = Trainer.train_epoch
 
@@ -154,7 +155,7 @@ def test_other_key_points_than_the_weights_have(run: Path, capsys: pytest.Captur
     assert "know 3 key points (nose, left_hand, right_hand)" in line and "figures.yaml has 17 key points" in line
 
 
-@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+@pytest.mark.parametrize("ending", [pytest.param(".pth", marks=pytest.mark.nightly), ".safetensors"])
 def test_weights_of_others_are_a_start(
     data: Path, tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
