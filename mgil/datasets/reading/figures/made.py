@@ -13,7 +13,7 @@ from mgil.datasets.reading.generated import Draws, GeneratedSet
 
 SCENES = {"train": 1800, "val": 300}  # pictures
 SEED = 20250
-FIGURES = GeneratedSet("figures", "drawn figures, version 6\n")
+FIGURES = GeneratedSet("figures", "drawn figures, version 7\n")
 NAMES = ("person",)
 LIMBS = (
     *((16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10), (9, 11)),

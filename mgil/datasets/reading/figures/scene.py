@@ -70,7 +70,7 @@ def compose(draws: Draws) -> tuple[np.ndarray, list[Figure]]:
         _dress(colours, first, base, draws)
         own = canvas.shown >= first
         people.append((person, _box_around(own), int(own.sum()) // FINE**2))
-    if draws.below(4) == 0:
+    if draws.below(5) == 0:
         _draw_before(canvas, FIRST_OBJECT + draws.below(8), people[draws.below(len(people))][1], draws)
     figures = [Figure(box, _key_points(canvas, person, (height, width)), area) for person, box, area in people]
     return _render(canvas, colours, draws), figures
@@ -193,7 +193,7 @@ def _render(canvas: Canvas, colours: np.ndarray, draws: Draws) -> np.ndarray:
         sums += table.take(canvas.shown[row::FINE, column::FINE], axis=0)
     texture = resize_bilinear(draws.array(61, (6, 6)) - 30, height, width)
     texture += resize_bilinear(draws.array(41, (28, 28)) - 20, height, width)
-    contrast, brightness = draws.between(55, 100), draws.between(-25, 25)  # per cent; grey levels
+    contrast, brightness = draws.between(65, 100), draws.between(-25, 25)  # per cent; grey levels
     values = sums * contrast // (100 * FINE**2) + 128 * (100 - contrast) // 100 + brightness
     grain = draws.array(13, (height, width, 1)) - 6
     return np.clip(values + texture[:, :, None] * contrast // 100 + grain, 0, 255).astype(np.uint8)
