@@ -77,7 +77,8 @@ class ValOptions:
         if joined.task == "speed":
             for name in ("save_txt", "save_conf", "save_json", "boxes", "detector"):
                 if getattr(self, name):
-                    raise ValueError(f"{flag_of(name)}: --task speed measures times and writes no results; leave it out")
+                    word = flag_of(name)
+                    raise ValueError(f"{word}: --task speed measures times and writes no results; leave it out")
 
 
 @dataclass(frozen=True)
