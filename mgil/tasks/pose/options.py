@@ -77,8 +77,8 @@ class ValOptions:
         if joined.task == "speed":
             for name in ("save_txt", "save_conf", "save_json", "boxes", "detector"):
                 if getattr(self, name):
-                    word = flag_of(name)
-                    raise ValueError(f"{word}: --task speed measures times and writes no results; leave it out")
+                    what = "alone" if name in ("boxes", "detector") else "and writes no results"
+                    raise ValueError(f"{flag_of(name)}: --task speed measures times {what}; leave it out")
 
 
 @dataclass(frozen=True)
