@@ -134,7 +134,7 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
         data = replace(data, values=data.values or checkpoint.values)
         data = task.adapted(data, options_of(task.name, "val")())
         if len(model.names) > 1:  # those of one class may be of --single-cls, and images are all that is taken
-            check_classes(model.names, data, report)
+            check_classes(model.names, data, report, named=task.named)
     job = ExportJob(
         model=model,
         task=task,

@@ -129,13 +129,11 @@ class PersonLoader(EvalLoader):
                 read.append(item)
                 crops.append(found[0])
         items = np.array(read, np.int64)
-        gains, pads = self.maps.gains[items], self.maps.pads[items]
-        points = self.people.key_points[items].copy()
-        points[..., :2] = (points[..., :2] + 0.5) * gains[:, None, None] + pads[:, None]
+        maps, points = self.maps.rows(items), self.people.key_points[items].copy()
+        points[..., :2] = maps.to_input(points[..., :2])
         pixels = np.stack(crops) if crops else np.zeros((0, 3, self.size, self.size), np.uint8)
-        return EvalBatch(
-            torch.from_numpy(pixels), torch.from_numpy(_rows(points)), items, np.repeat(gains[:, None], 2, 1), pads
-        )
+        gains = np.repeat(maps.gains[:, None], 2, axis=1)
+        return EvalBatch(torch.from_numpy(pixels), torch.from_numpy(_rows(points)), items, gains, maps.pads)
 
     def _group(self) -> list[np.ndarray]:
         """People of one picture follow each other; nobody asks for those who are ignored."""

@@ -16,8 +16,8 @@ from mgil.datasets.reading.json_file import read_json_file
 from mgil.files.paths import find
 from mgil.files.text import Report, printable, to_utf8
 from mgil.tasks.pose.boxes import Boxes
+from mgil.tasks.pose.skeleton import COCO_PERSON
 
-COCO_PERSON = 1  # the category of people
 WEAK = 0.1  # lowest score of a box that may go on a track, as for detectors
 NOBODY = Boxes(np.zeros((0, 4)), np.zeros(0))
 

@@ -30,6 +30,11 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.xyxy)
 
+    @property
+    def ltwh(self) -> np.ndarray:
+        """(n, 4) left, top, width, height."""
+        return np.concatenate((self.xyxy[:, :2], self.xyxy[:, 2:] - self.xyxy[:, :2]), axis=1)
+
     def rows(self, chosen: np.ndarray) -> Boxes:
         """Those alone."""
         return Boxes(self.xyxy[chosen], self.scores[chosen])

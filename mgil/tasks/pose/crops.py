@@ -30,6 +30,10 @@ class CropMaps:
     gains: np.ndarray
     pads: np.ndarray
 
+    def rows(self, chosen: np.ndarray) -> CropMaps:
+        """Those alone, (m,) indices."""
+        return CropMaps(self.gains[chosen], self.pads[chosen])
+
     def to_input(self, key_points: np.ndarray) -> np.ndarray:
         """(n, K, 2) key points in pictures (middles of pixels) to edge coordinates of the crops."""
         return (key_points + 0.5) * self.gains[:, None, None] + self.pads[:, None]

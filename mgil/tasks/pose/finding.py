@@ -61,9 +61,7 @@ def with_found(people: People, found: Iterable[tuple[str, Followable]], source: 
             classes = people_classes(result.names)
             told = whom(source, result.names, classes, chosen=False)
         boxes = people_in(result, classes).within(*result.image.shape[:2])
-        sizes = boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]
-        images = np.full(len(boxes), index_of[path])
-        parts.append(np.column_stack((images, boxes.xyxy[:, :2], sizes, boxes.scores)))
+        parts.append(np.column_stack((np.full(len(boxes), index_of[path]), boxes.ltwh, boxes.scores)))
     rows = np.concatenate(parts)
     report(f"people: {told or source}: {len(rows):,} boxes in {len(parts) - 1:,} images")
     return joined(labelled, pictures, rows)

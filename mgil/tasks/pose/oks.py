@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mgil.tasks.pose.people import People
+from mgil.tasks.pose.skeleton import COCO_PERSON
 
 SIZE_BINS_PX = ((0.0, 32.0), (32.0, 64.0), (64.0, 128.0), (128.0, 1e5))  # of the longer side of the box
 MOST_RESULTS = 20  # that count in a picture, the best first; COCO's for key points
-PERSON_CATEGORY = 1  # COCO's
 _NOBODYS_AREA = 1e11  # beyond COCO's range "all": such a result is no mistake where it fits nobody
 
 
@@ -185,9 +185,7 @@ def as_coco(people: People, annotations: list[dict[str, Any]]) -> dict[str, Any]
     return {
         "info": {},
         "images": [{"id": image, "height": height, "width": width} for image, (height, width) in sizes],
-        "categories": [
-            {"id": PERSON_CATEGORY, "name": "person", "keypoints": list(people.skeleton.names), "skeleton": []}
-        ],
+        "categories": [{"id": COCO_PERSON, "name": "person", "keypoints": list(people.skeleton.names), "skeleton": []}],
         "annotations": annotations,
     }
 
@@ -211,7 +209,7 @@ def labels_of(people: People) -> list[dict[str, Any]]:
     )
     names = ("image_id", "bbox", "area", "iscrowd", "keypoints", "num_keypoints")
     return [
-        {"id": number, "category_id": PERSON_CATEGORY, **dict(zip(names, values, strict=True))}
+        {"id": number, "category_id": COCO_PERSON, **dict(zip(names, values, strict=True))}
         for number, values in enumerate(columns, start=1)
     ]
 
@@ -230,7 +228,7 @@ def results_of(people: People, poses: Poses) -> list[dict[str, Any]]:
     )
     names = ("image_id", "bbox", "area", "keypoints", "score")
     return [
-        {"id": number, "category_id": PERSON_CATEGORY, "iscrowd": 0, **dict(zip(names, values, strict=True))}
+        {"id": number, "category_id": COCO_PERSON, "iscrowd": 0, **dict(zip(names, values, strict=True))}
         for number, values in enumerate(columns, start=1)
     ]
 

@@ -94,7 +94,7 @@ class PosePredictor:
         spent = dict.fromkeys(STAGES, 0.0) | ({"detector": self._now() - start} if self._has_detector else {})
         start = self._now()
         cut = [
-            crop_people(image, _as_ltwh(found.xyxy), self.size_hw[0], self.crop)
+            crop_people(image, found.ltwh, self.size_hw[0], self.crop)
             for image, found in zip(images, boxes, strict=True)
         ]
         pixels = np.concatenate([crops for crops, _ in cut]) if cut else np.zeros((0, 3, *self.size_hw), np.uint8)
@@ -186,7 +186,3 @@ def check_size(model: Any, size_hw: tuple[int, int]) -> tuple[int, int]:
             "alone; leave --imgsz out"
         )
     return size_hw
-
-
-def _as_ltwh(boxes_xyxy: np.ndarray) -> np.ndarray:
-    return np.concatenate((boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]), axis=1)

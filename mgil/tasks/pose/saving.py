@@ -15,8 +15,9 @@ from mgil.files.atomic import write_text_atomic
 from mgil.files.names import distinct
 from mgil.files.text import Report
 from mgil.tasks.pose.label_lines import label_lines
-from mgil.tasks.pose.oks import MOST_RESULTS, PERSON_CATEGORY, as_coco, indexed, labels_of
+from mgil.tasks.pose.oks import MOST_RESULTS, as_coco, indexed, labels_of
 from mgil.tasks.pose.report import TABLES
+from mgil.tasks.pose.skeleton import COCO_PERSON
 
 if TYPE_CHECKING:
     from mgil.tasks.pose.oks import Poses
@@ -55,7 +56,7 @@ def poses_as_json(people: People, poses: Poses) -> str:
         poses.scores.round(6).tolist(),
         strict=True,
     )
-    entry = f'{{"image_id": %d, "file_name": %s, "category_id": {PERSON_CATEGORY}, "keypoints": %s, "score": %r}}'
+    entry = f'{{"image_id": %d, "file_name": %s, "category_id": {COCO_PERSON}, "keypoints": %s, "score": %r}}'
     return f"[{', '.join([entry % row for row in columns])}]"
 
 

@@ -11,8 +11,8 @@ from mgil.datasets.reading.coco_json import is_id, is_number
 from mgil.datasets.reading.json_file import read_json_file
 from mgil.files.text import Report, printable
 from mgil.tasks.pose.people import People, joined, pictures_of
+from mgil.tasks.pose.skeleton import COCO_PERSON
 
-PERSON = 1  # COCO's category id
 LEAST_SCORE = 0.0
 
 
@@ -64,7 +64,7 @@ def _row(entry: Any, index_of_id: dict[int, int], sizes_wh: list[list[int]]) -> 
     """What a box is counted as, "" where it is taken; and index of the picture, left, top, width, height, score."""
     if not isinstance(entry, dict):
         return BAD[0], None
-    if entry.get("category_id") != PERSON:
+    if entry.get("category_id") != COCO_PERSON:
         return "of other categories", None
     bbox: Any = entry.get("bbox")
     score: Any = entry.get("score")

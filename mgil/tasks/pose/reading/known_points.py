@@ -55,8 +55,8 @@ def flip_of(names: Sequence[str]) -> list[int]:
     places = {plain_name(name): index for index, name in enumerate(names)}
     flip = []
     for index, name in enumerate(names):
-        side, _, rest = plain_name(name).partition("_")
-        other = {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, "")
+        side, part = side_and_part(name)
+        other = {"left": f"right_{part}", "right": f"left_{part}"}.get(side, "")
         flip.append(places.get(other, index))
     return flip
 
