@@ -273,9 +273,9 @@ def test_the_data_set_of_digits_on_a_full_disk(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("MGIL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(digits, "SCENES", {"train": 20, "val": 5})
     with limited_files(2), pytest.raises(OSError):
-        digits.make_digits(tmp_path / "digits")
+        digits.DIGITS.make(tmp_path / "digits")
     assert not (tmp_path / "digits").exists() and not list(tmp_path.glob(".digits*"))
-    digits.make_digits(tmp_path / "digits")
+    digits.DIGITS.make(tmp_path / "digits")
     assert len(list((tmp_path / "digits" / "images").rglob("*.png"))) == 25
 
 

@@ -63,7 +63,7 @@ def test_processes_that_write_the_same_file_leave_one_of_theirs(tmp_path: Path) 
 
 def make_digits(folder: Path, start: Any) -> None:
     start.wait()
-    digits.make_digits(folder)
+    digits.DIGITS.make(folder)
 
 
 def test_processes_that_make_the_same_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,8 +99,8 @@ def test_the_data_set_of_digits_beside_a_checkout_that_cannot_be_written(
     with read_only(checkout) as locked:
         if not locked:
             pytest.skip("root may write everywhere, and nothing can be mounted here")
-        assert digits.digits_folder(checkout / "datasets" / "digits") == tmp_path / "cache" / "digits"
-    assert digits.digits_folder(checkout / "datasets" / "digits") == checkout / "datasets" / "digits"
+        assert digits.DIGITS.folder(checkout / "datasets" / "digits") == tmp_path / "cache" / "digits"
+    assert digits.DIGITS.folder(checkout / "datasets" / "digits") == checkout / "datasets" / "digits"
     assert [path.name for path in tmp_path.rglob("*")] == ["checkout"]
 
 

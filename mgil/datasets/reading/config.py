@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mgil.datasets.reading.categories import classes_of, is_json
-from mgil.datasets.reading.digits import NAMES as DIGITS
-from mgil.datasets.reading.digits import digits_folder
-from mgil.datasets.reading.figures.made import NAMES as FIGURES
-from mgil.datasets.reading.figures.made import figures_folder
+from mgil.datasets.reading.digits import DIGITS
+from mgil.datasets.reading.figures.made import FIGURES
 from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.files.class_names import first_double
 from mgil.files.names import hint_for
@@ -31,11 +29,7 @@ KEYS = (
     *(*SPLITS, "path", "names", "nc", "kpt_shape", *KEY_POINT_KEYS, "category_ids", "download", "generate", "convert"),
     *(*VALUE_KEYS, *TRAINING_KEYS),
 )
-# What `generate` names: the folder of the set, and its classes.
-GENERATED: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
-    "digits": (digits_folder, DIGITS),
-    "figures": (figures_folder, FIGURES),
-}
+GENERATED = {made.name: made for made in (DIGITS, FIGURES)}  # what `generate` names
 # Written by other tools for people to read; they change nothing here.
 INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
 # Data sets of YOLOv5 that are not here, and what to do instead.
@@ -133,7 +127,7 @@ def load_data_config(path: str | Path) -> DataConfig:
         raise ValueError(f"{yaml_path}: gives neither train, val nor test")
     names = _read_names(content, yaml_path)
     if names is None and generate is not None:
-        names = GENERATED[generate][1]  # its COCO .json may not be there yet
+        names = GENERATED[generate].names  # its COCO .json may not be there yet
     classes = classes_of(names, content.get("category_ids"), sources, yaml_path)
     _check_count(content.get("nc"), len(classes.names), yaml_path)
     return DataConfig(
@@ -203,7 +197,7 @@ def _check_keys(content: dict[str, Any], yaml_path: Path) -> None:
 
 def _read_generate(value: Any, yaml_path: Path) -> str | None:
     if value is not None and (not isinstance(value, str) or value not in GENERATED):
-        raise ValueError(f"{yaml_path}: generate: {value!r} is not known; 'digits' and 'figures' are")
+        raise ValueError(f"{yaml_path}: generate: {value!r} is not known; {' and '.join(map(repr, GENERATED))} are")
     return value
 
 
@@ -245,7 +239,7 @@ def _read_root(content: dict[str, Any], yaml_path: Path, generate: str | None) -
         raise ValueError(f"{yaml_path}: path {value!r} is not the name of a folder")
     found = find(value, (str(yaml_path.parent), ""))
     root = Path(os.path.abspath(found or yaml_path.parent / Path(os.path.expandvars(value)).expanduser()))
-    return root if generate is None else GENERATED[generate][0](root)
+    return root if generate is None else GENERATED[generate].folder(root)
 
 
 def _read_split(value: Any, split: str, root: Path, yaml_path: Path) -> tuple[str, ...]:

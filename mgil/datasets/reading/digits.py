@@ -23,29 +23,11 @@ THINNEST = 3  # pixels, the least shorter side
 CONTRAST = (100, 127)  # grey levels between a digit and its background, of 255
 INK_THRESHOLD = 96  # of 255: the box of a digit holds every pixel with at least this much ink
 SEED = 20240
-DIGITS = GeneratedSet("digits", "digits scenes, version 4\n")
 NAMES = tuple(str(digit) for digit in range(10))
 
 
-def digits_folder(folder: Path) -> Path:
-    """Where the data set is, or will be made; see `GeneratedSet.folder`."""
-    return DIGITS.folder(folder)
-
-
-def make_digits(folder: Path) -> None:
-    """Make the data set if it is not there yet: `images/`, `labels/` (YOLO), `annotations/instances_*.json` (COCO).
-
-    Args:
-        folder: from `digits_folder`.
-
-    Raises:
-        OSError: it cannot be written.
-        ValueError: `folder` holds something that this program did not make.
-    """
-    DIGITS.make(folder, _write_all)
-
-
 def _write_all(folder: Path) -> None:
+    """Write `images/`, `labels/` (YOLO), `annotations/instances_*.json` (COCO)."""
     glyphs, classes = load_glyphs()
     for split, count in SCENES.items():
         chosen = split_glyphs(split, len(glyphs))
@@ -63,6 +45,9 @@ def _write_all(folder: Path) -> None:
         (folder / "annotations").mkdir(exist_ok=True)
         text = json.dumps(_coco_content(boxes_by_scene))
         (folder / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8", newline="\n")
+
+
+DIGITS = GeneratedSet("digits", "digits scenes, version 4\n", NAMES, _write_all)
 
 
 def load_glyphs() -> tuple[list[np.ndarray], list[int]]:

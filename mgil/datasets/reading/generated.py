@@ -25,10 +25,14 @@ class GeneratedSet:
     Attributes:
         name: What the YAML's `generate` calls it, and its folder in the cache folder.
         stamp: The content of the file that marks a folder as made; a new text makes every copy be made anew.
+        names: Of its classes.
+        write: Fills an empty folder with all but the stamp.
     """
 
     name: str
     stamp: str
+    names: tuple[str, ...]
+    write: Callable[[Path], None]
 
     def folder(self, wanted: Path) -> Path:
         """Where the data set is, or will be made: `wanted`, or the cache folder where `wanted` cannot be written.
@@ -51,14 +55,13 @@ class GeneratedSet:
             f"cannot write the {self.name} data set to {places[0]} nor to {places[1]}; set MGIL_CACHE to a folder"
         )
 
-    def make(self, folder: Path, write: Callable[[Path], None]) -> None:
+    def make(self, folder: Path) -> None:
         """Make the data set if it is not there yet.
 
         The folder appears complete or not at all, and two processes may do this at the same time.
 
         Args:
             folder: from `folder`.
-            write: fills an empty folder with all but the stamp.
 
         Raises:
             OSError: it cannot be written.
@@ -75,7 +78,7 @@ class GeneratedSet:
             why = f"{error.strerror}; the {self.name} data set is made here: {advice}"
             raise OSError(error.errno, why, str(folder)) from error
         try:
-            write(temporary)
+            self.write(temporary)
             (temporary / STAMP_NAME).write_text(self.stamp, encoding="utf-8", newline="\n")
             self._put_in_place(temporary, folder)
         finally:

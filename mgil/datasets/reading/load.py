@@ -10,9 +10,7 @@ import numpy as np
 
 from mgil.datasets.reading.categories import is_json, match_categories
 from mgil.datasets.reading.coco_json import find_image_folder, image_paths_of, read_json, scan_coco
-from mgil.datasets.reading.config import DataConfig
-from mgil.datasets.reading.digits import make_digits
-from mgil.datasets.reading.figures.made import make_figures
+from mgil.datasets.reading.config import GENERATED, DataConfig
 from mgil.datasets.reading.image_list import list_images
 from mgil.datasets.reading.label_cache import LabelCache, sign_files
 from mgil.datasets.reading.labels import instead_of_labels, label_path_of, near_labels, scan_yolo
@@ -32,10 +30,8 @@ def make_generated(config: DataConfig) -> None:
         OSError: it cannot be written.
         ValueError: its folder holds files of others.
     """
-    if config.generate == "digits":
-        make_digits(config.root)
-    elif config.generate == "figures":
-        make_figures(config.root)
+    if config.generate:
+        GENERATED[config.generate].make(config.root)
 
 
 def load_samples(

@@ -19,12 +19,11 @@ from mgil.datasets.reading import digits
 from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.digits import (
     DIGIT_SIDE,
+    DIGITS,
     INK_THRESHOLD,
     NAMES,
     SCENES,
     SIZE,
-    digits_folder,
-    make_digits,
 )
 from mgil.datasets.reading.generated import STAMP_NAME, Draws, resize_bilinear
 from mgil.datasets.reading.load import load_samples
@@ -138,7 +137,7 @@ def test_resize_equals_floating_point_bilinear(height: int, width: int) -> None:
 
 def test_the_folder_holds_images_labels_and_json_that_agree(few_scenes: None, tmp_path: Path) -> None:
     folder = tmp_path / "digits"
-    make_digits(folder)
+    DIGITS.make(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]  # no temporary folder is left
     assert stat.S_IMODE(folder.stat().st_mode) & 0o055 == 0o055
     text = "path: digits\ntrain: images/train\nval: {val}\nnames: ['0','1','2','3','4','5','6','7','8','9']\n"
@@ -188,23 +187,23 @@ def test_reading_the_yaml_writes_nothing_and_reading_a_split_makes_the_set(
 
 def test_it_is_made_once_and_again_for_a_new_version(few_scenes: None, tmp_path: Path) -> None:
     folder = tmp_path / "digits"
-    make_digits(folder)
+    DIGITS.make(folder)
     first = folder / "images" / "train" / "000001.png"
     made = first.stat().st_mtime_ns
-    assert digits_folder(folder) == folder
-    make_digits(folder)
+    assert DIGITS.folder(folder) == folder
+    DIGITS.make(folder)
     assert first.stat().st_mtime_ns == made
     (folder / STAMP_NAME).write_text("digits scenes, version 0\n")
-    assert digits_folder(folder) == folder
-    make_digits(folder)
+    assert DIGITS.folder(folder) == folder
+    DIGITS.make(folder)
     assert first.stat().st_mtime_ns != made
-    assert (folder / STAMP_NAME).read_text() == digits.DIGITS.stamp
+    assert (folder / STAMP_NAME).read_text() == DIGITS.stamp
 
 
 def test_files_of_others_are_never_replaced(few_scenes: None, tmp_path: Path) -> None:
     (tmp_path / "digits").mkdir()
     (tmp_path / "digits" / "thesis.tex").write_text("mine")
-    for action in (digits_folder, make_digits):
+    for action in (DIGITS.folder, DIGITS.make):
         with pytest.raises(ValueError, match="digits holds files that this program did not make"):
             action(tmp_path / "digits")
     assert (tmp_path / "digits" / "thesis.tex").read_text() == "mine"
@@ -213,12 +212,12 @@ def test_files_of_others_are_never_replaced(few_scenes: None, tmp_path: Path) ->
 def test_where_the_checkout_cannot_be_written_the_cache_folder_is_used(few_scenes: None, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    folder = digits_folder(blocked / "digits")
+    folder = DIGITS.folder(blocked / "digits")
     assert folder == tmp_path / "cache" / "digits"
     assert os.listdir(tmp_path) == ["file"]
-    make_digits(folder)
-    assert digits_folder(blocked / "digits") == folder
-    assert digits_folder(tmp_path / "digits") == folder  # one is enough
+    DIGITS.make(folder)
+    assert DIGITS.folder(blocked / "digits") == folder
+    assert DIGITS.folder(tmp_path / "digits") == folder  # one is enough
 
 
 def test_where_nothing_can_be_written_the_error_says_what_to_do(
@@ -228,19 +227,19 @@ def test_where_nothing_can_be_written_the_error_says_what_to_do(
     blocked.write_text("in the way")
     monkeypatch.setenv("MGIL_CACHE", str(blocked / "cache"))
     with pytest.raises(PermissionError, match="set MGIL_CACHE to a folder"):
-        digits_folder(blocked / "digits")
+        DIGITS.folder(blocked / "digits")
 
 
 def test_a_folder_that_can_no_longer_be_written_is_named(few_scenes: None, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with pytest.raises(OSError, match="copy its YAML to a folder that can be written.*file/digits"):
-        make_digits(blocked / "digits")
+        DIGITS.make(blocked / "digits")
 
 
 def test_two_at_the_same_time_get_one_complete_set(few_scenes: None, tmp_path: Path) -> None:
     results: list[None] = []
-    threads = [threading.Thread(target=lambda: results.append(make_digits(tmp_path / "digits"))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: results.append(DIGITS.make(tmp_path / "digits"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -256,5 +255,5 @@ def test_a_failure_half_way_leaves_nothing(few_scenes: None, tmp_path: Path, mon
 
     monkeypatch.setattr(digits, "_yolo_text", fail)
     with pytest.raises(OSError, match="No space left"):
-        make_digits(tmp_path / "digits")
+        DIGITS.make(tmp_path / "digits")
     assert list(tmp_path.iterdir()) == []

@@ -28,7 +28,7 @@ from mgil.datasets.reading.figures.body import (
     body_of,
     draw_stance,
 )
-from mgil.datasets.reading.figures.made import FIGURES, figures_folder, make_figures, scene
+from mgil.datasets.reading.figures.made import FIGURES, scene
 from mgil.datasets.reading.figures.person import NUMBERS, PARTS, Placed, draw_person, is_seen
 from mgil.datasets.reading.figures.raster import FINE, PIXEL, POINT, Canvas
 from mgil.datasets.reading.figures.scene import HEIGHTS, KEY_POINTS, SIDES, Figure
@@ -234,7 +234,7 @@ def test_the_folder_is_the_pictures_and_a_coco_json(
     few_scenes: None, tmp_path: Path, scenes: dict[str, list[tuple[np.ndarray, list[Figure]]]]
 ) -> None:
     folder = tmp_path / "figures"
-    make_figures(folder)
+    FIGURES.make(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["figures"]
     assert (folder / STAMP_NAME).read_text() == FIGURES.stamp
     for split, count in made.SCENES.items():
@@ -262,7 +262,7 @@ def test_reading_the_yaml_writes_nothing(few_scenes: None, tmp_path: Path) -> No
     config = load_data_config(path)
     assert (config.generate, config.names, config.category_ids) == ("figures", ("person",), (1,))
     assert list(tmp_path.iterdir()) == [path]
-    assert figures_folder(tmp_path / "made") == tmp_path / "made"
+    assert FIGURES.folder(tmp_path / "made") == tmp_path / "made"
 
 
 @pytest.mark.parametrize("value", ["faces", "[digits]", "5"])

@@ -13,7 +13,6 @@ from mgil.datasets.reading.generated import Draws, GeneratedSet
 
 SCENES = {"train": 1800, "val": 300}  # pictures
 SEED = 20250
-FIGURES = GeneratedSet("figures", "drawn figures, version 7\n")
 NAMES = ("person",)
 LIMBS = (
     *((16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10), (9, 11)),
@@ -21,25 +20,8 @@ LIMBS = (
 )  # as in COCO's json: from 1
 
 
-def figures_folder(folder: Path) -> Path:
-    """Where the data set is, or will be made; see `GeneratedSet.folder`."""
-    return FIGURES.folder(folder)
-
-
-def make_figures(folder: Path) -> None:
-    """Make the data set if it is not there yet: `images/`, `annotations/person_keypoints_*.json` (COCO).
-
-    Args:
-        folder: from `figures_folder`.
-
-    Raises:
-        OSError: it cannot be written.
-        ValueError: `folder` holds something that this program did not make.
-    """
-    FIGURES.make(folder, _write_all)
-
-
 def _write_all(folder: Path) -> None:
+    """Write `images/` and `annotations/person_keypoints_*.json` (COCO)."""
     (folder / "annotations").mkdir()
     for split, count in SCENES.items():
         images = folder / "images" / split
@@ -57,6 +39,9 @@ def _write_all(folder: Path) -> None:
         content = {"images": entries, "annotations": annotations, "categories": [category]}
         path = folder / "annotations" / f"person_keypoints_{split}.json"
         path.write_text(json.dumps(content), encoding="utf-8", newline="\n")
+
+
+FIGURES = GeneratedSet("figures", "drawn figures, version 7\n", NAMES, _write_all)
 
 
 def scene(split: str, index: int) -> tuple[Any, list[Figure]]:
