@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
 from mgil.files.text import Report
 from mgil.tasks.base import Predictor, Result, Split
@@ -100,8 +100,8 @@ class Taken(Protocol):
 class ForeignTask(Protocol):
     """A task whose networks may start from weights of other programs."""
 
-    def take(self, model: Any, path: Path) -> Taken:
-        """Fill a fresh network from a file of tensors by name. ValueError: none fits, or they cannot be read."""
+    def take(self, model: Any, tensors: Mapping[str, Tensor]) -> Taken:
+        """Fill a fresh network from tensors by name. ValueError: none fits."""
 
 
 @runtime_checkable

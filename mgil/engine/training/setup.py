@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from mgil.engine.input_size import input_size_hw
 from mgil.engine.training.config import TrainFlags, frozen_rows
 from mgil.engine.training.precision import Precision
 from mgil.engine.weights.checkpoints import Checkpoint, check_weights
-from mgil.engine.weights.foreign import load_start, start_from_tensors
+from mgil.engine.weights.foreign import ForeignWeights, load_start, start_from_tensors
 from mgil.engine.weights.released import fetch_weights
 from mgil.engine.weights.start import Start, start_from
 from mgil.files.recipe import Recipe, load_recipe
@@ -45,7 +44,7 @@ class Splits:
     val: Split | None
 
 
-def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoint | Path | None:
+def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoint | ForeignWeights | None:
     """Read the files that the options name, all but the data set itself; the weights are returned, see `load_start`.
 
     Reading a data set can take minutes, after which nobody wants to hear of a mistyped name.
@@ -60,8 +59,8 @@ def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoi
             fetch_weights(config.weights, report)
         from_main(None)  # the others wait for the file
     checkpoint = load_start(config.weights, task) if config.weights else None
-    if isinstance(checkpoint, Path) and not config.cfg:
-        raise ValueError(f"--weights {checkpoint}: does not say which network it is of; name that with --cfg")
+    if isinstance(checkpoint, ForeignWeights) and not config.cfg:
+        raise ValueError(f"--weights {checkpoint.path}: does not say which network it is of; name that with --cfg")
     if isinstance(checkpoint, Checkpoint):
         check_weights(checkpoint)
         if checkpoint.task != task.name and not config.cfg:  # with a model of its own, a task may take what fits
@@ -162,7 +161,7 @@ def make_model(
     config: TrainFlags,
     task: Task,
     names: tuple[str, ...],
-    weights: Checkpoint | Path | None,
+    weights: Checkpoint | ForeignWeights | None,
     report: Report,
     device: torch.device | str = "cpu",
 ) -> tuple[Network, Start]:
@@ -194,7 +193,7 @@ def make_model(
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}" if checkpoint and not config.cfg else str(error)) from error
     start = start_from(model, checkpoint, bool(config.cfg), report, task.named) if checkpoint else Start()
-    if isinstance(weights, Path):
+    if isinstance(weights, ForeignWeights):
         assert isinstance(task, ForeignTask)
         start = start_from_tensors(model, task, weights, report)
     source = model.architecture["source"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from mgil.engine.weights.archive import check_archive, load_plain
+from mgil.engine.weights.archive import check_archive
 from mgil.engine.weights.checkpoints import Checkpoint, load_checkpoint
 from mgil.engine.weights.start import Start, filled_facts
 from mgil.files.text import Report
+from mgil.networks.host_weights import read_tensors
 from mgil.networks.network import Network
 from mgil.tasks.abilities import ForeignTask
 from mgil.tasks.base import Task
@@ -19,8 +20,16 @@ from mgil.tasks.base import Task
 SAFETENSORS = ".safetensors"
 
 
-def load_start(path: str, task: Task) -> Checkpoint | Path:
-    """A checkpoint of this project or of YOLOv5; or the path of tensors that the task may take.
+@dataclass(frozen=True)
+class ForeignWeights:
+    """Tensors by name, and the file that they came from."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+
+
+def load_start(path: str, task: Task) -> Checkpoint | ForeignWeights:
+    """A checkpoint of this project or of YOLOv5; or tensors that the task may take.
 
     Raises:
         FileNotFoundError: No such file.
@@ -30,33 +39,29 @@ def load_start(path: str, task: Task) -> Checkpoint | Path:
     if file.suffix == SAFETENSORS and file.is_file():
         if not isinstance(task, ForeignTask):
             raise ValueError(f"--weights {path}: the task {task.name} starts from .pt files of train.py or of YOLOv5")
-        return file
+        return ForeignWeights(file, read_tensors(file))
     try:
         return load_checkpoint(path)
-    except ValueError:
-        if isinstance(task, ForeignTask) and _holds_tensors(file):
-            return file
-        raise
+    except ValueError as error:
+        if not isinstance(task, ForeignTask):
+            raise
+        try:
+            check_archive(file)
+            return ForeignWeights(file, read_tensors(file))
+        except ValueError:  # the checkpoint's own error says what is wrong
+            raise error from None
 
 
-def start_from_tensors(model: Network, task: ForeignTask, path: Path, report: Report) -> Start:
+def start_from_tensors(model: Network, task: ForeignTask, weights: ForeignWeights, report: Report) -> Start:
     """Fill a fresh network from tensors of others, as far as they fit.
 
     Raises:
-        ValueError: None fits, or they cannot be read.
+        ValueError: None fits.
     """
-    taken = task.take(model, path)
-    report(f"{path}: {taken}")
+    try:
+        taken = task.take(model, weights.tensors)
+    except ValueError as error:
+        raise ValueError(f"--weights {weights.path}: {error}") from error
+    report(f"{weights.path}: {taken}")
     facts = filled_facts(model, taken.loaded, taken.carried)
     return Start(whole=not taken.left, head=not taken.left, classes=True, left=taken.left, **facts)
-
-
-def _holds_tensors(path: Path) -> bool:
-    """Whether a file of PyTorch's is tensors by name, one level down at most."""
-    try:
-        check_archive(path)
-        content: Any = load_plain(path)
-    except Exception:  # torch raises many kinds; the checkpoint's own error says what is wrong
-        return False
-    inner = [content, *content.values()] if isinstance(content, Mapping) else []
-    return any(isinstance(value, Tensor) for part in inner if isinstance(part, Mapping) for value in part.values())

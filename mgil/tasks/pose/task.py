@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mgil.datasets.reading.config import DataConfig
 from mgil.files.recipe import Recipe
 from mgil.files.text import Report
-from mgil.networks.host_weights import Taken, read_tensors
+from mgil.networks.host_weights import Taken
 from mgil.tasks.abilities import Finder, Followable
 from mgil.tasks.base import Average, Loading, Task
 from mgil.tasks.pose.batches import PersonLoader, PoseComposer
@@ -82,12 +82,9 @@ class PoseTask(PoseExport):
         """A SimCC network."""
         return build_pose(architecture, names, imgsz)
 
-    def take(self, model: PoseNetwork, path: Path) -> Taken:
+    def take(self, model: PoseNetwork, tensors: Mapping[str, Tensor]) -> Taken:
         """Weights of timm's hosts and of SimCC."""
-        try:
-            return load_host_weights(model, read_tensors(path))
-        except ValueError as error:
-            raise ValueError(str(error) if str(path) in str(error) else f"--weights {path}: {error}") from error
+        return load_host_weights(model, tensors)
 
     def check_architecture(self, name: str) -> None:
         """Read a YAML of models/."""
