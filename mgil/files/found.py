@@ -3,10 +3,50 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+
+class Found(ABC):
+    """What the results of one picture do with their boxes, whatever the task found in them.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        boxes_xyxy: (n, 4) pixels of the image.
+    """
+
+    image: np.ndarray
+    boxes_xyxy: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    @abstractmethod
+    def plot(self, line_width: int | None = None, labels: bool = True, confidences: bool = True) -> np.ndarray:
+        """Draw what was found."""
+
+    def draw(self, line_width: int | None, labels: bool, confidences: bool) -> np.ndarray:
+        """See `plot`."""
+        return self.plot(line_width, labels, confidences)
+
+    def save(self, path: str | Path) -> Path:
+        """Write `plot()` into a file, in the format of its suffix.
+
+        Raises:
+            ValueError: A suffix that names no format that can be written.
+            OSError: The file cannot be written.
+        """
+        from mgil.files.image_file import save_image
+
+        return save_image(path, self.plot())
+
+    def crop(self) -> list[np.ndarray]:
+        """Cut out what was found: for each box the (h, w, 3) uint8 RGB pixels that it touches, not enlarged."""
+        return cut_out(self.image, self.boxes_xyxy)
 
 
 def count_text(classes: np.ndarray, names: Sequence[str], track_ids: np.ndarray | None = None) -> str:
@@ -46,6 +86,25 @@ def box_columns(boxes_xyxy: np.ndarray, size_hw: tuple[int, ...]) -> list[np.nda
     height, width = size_hw
     x1, y1, x2, y2 = (boxes_xyxy.astype(np.float64) / (width, height, width, height)).T
     return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+
+
+def box_table(
+    boxes_xyxy: np.ndarray, scores: np.ndarray, classes: np.ndarray, names: Sequence[str]
+) -> dict[str, Any]:
+    """YOLOv5's columns of a table of n boxes: xmin, ymin, xmax, ymax, confidence, class, name."""
+    corners = boxes_xyxy.T.astype(np.float64)  # which JSON and round(2) take as they are
+    columns: dict[str, Any] = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
+    columns |= {"confidence": scores.astype(np.float64), "class": classes}
+    return columns | {"name": [names[index] for index in classes]}
+
+
+def box_labels(names: Iterable[str], scores: np.ndarray, confidences: bool, track_ids: np.ndarray | None) -> list[str]:
+    """What is written beside boxes: class, with `confidences` score, before them the number of what is followed."""
+    one_line = [" ".join(name.split()) for name in names]  # whatever the name holds
+    texts = [f"{name} {score:.2f}" if confidences else name for name, score in zip(one_line, scores, strict=True)]
+    if track_ids is None:
+        return texts
+    return [f"#{track_id} {text}" for track_id, text in zip(track_ids, texts, strict=True)]
 
 
 def cut_out(image: np.ndarray, boxes_xyxy: np.ndarray) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mgil.files.fonts import drawable_names, tell_missing_letters
+from mgil.files.found import box_labels
 from mgil.files.paint import default_line_width, enlarged, label_px, paint_boxes, paint_trails
 
 
@@ -47,14 +48,8 @@ def draw_detections(
     if labels:
         tell_missing_letters(names, lambda line: warnings.warn(line, stacklevel=4), again=False)
     names = drawable_names(tuple(names))
-    texts = [
-        _label(names[int(class_index)], float(score), confidences)
-        for class_index, score in zip(classes, scores, strict=True)
-    ]
-    colours = classes
-    if track_ids is not None:
-        colours = track_ids
-        texts = [f"#{track_id} {text}" for track_id, text in zip(track_ids, texts, strict=True)]
+    texts = box_labels([names[int(index)] for index in classes], scores, confidences, track_ids)
+    colours = classes if track_ids is None else track_ids
     line_width = line_width or default_line_width(picture)
     paint_trails(picture, [trail * factor for trail in trails], colours, line_width)
     paint_boxes(
@@ -66,8 +61,3 @@ def draw_detections(
         font_px=label_px(picture),
     )
     return picture
-
-
-def _label(name: str, score: float, confidences: bool) -> str:
-    name = " ".join(name.split())  # one line, whatever the name holds
-    return f"{name} {score:.2f}" if confidences else name

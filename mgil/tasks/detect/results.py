@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgil.files.found import box_columns, count_text, cut_out, folder_name, label_text, with_tracks
+from mgil.files.found import Found, box_columns, box_table, count_text, folder_name, label_text, with_tracks
 
 if TYPE_CHECKING:
     import pandas
@@ -27,7 +26,7 @@ OF_YOLOV5 = {
 
 
 @dataclass(frozen=True)
-class Results:
+class Results(Found):
     """Detections of one image, best score first, in pixels of the image as it was given.
 
     Attributes:
@@ -53,9 +52,6 @@ class Results:
     input_hw: tuple[int, int] = (0, 0)
     track_ids: np.ndarray | None = None
     trails: tuple[np.ndarray, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.boxes_xyxy)
 
     def __str__(self) -> str:
         image, seen = (f"{height}x{width}" for height, width in (self.image.shape[:2], self.input_hw))
@@ -106,25 +102,6 @@ class Results:
             trails=self.trails,
         )
 
-    def draw(self, line_width: int | None, labels: bool, confidences: bool) -> np.ndarray:
-        """See `plot`."""
-        return self.plot(line_width, labels, confidences)
-
-    def save(self, path: str | Path) -> Path:
-        """Write `plot()` into a file, in the format of its suffix.
-
-        Raises:
-            ValueError: a suffix that names no format that can be written.
-            OSError: the file cannot be written.
-        """
-        from mgil.files.image_file import save_image
-
-        return save_image(path, self.plot())
-
-    def crop(self) -> list[np.ndarray]:
-        """Cut out what was found: for each box the (h, w, 3) uint8 RGB pixels that it touches, not enlarged."""
-        return cut_out(self.image, self.boxes_xyxy)
-
     def named_crops(self) -> list[tuple[str, np.ndarray]]:
         """`crop()` with a folder's name for each: that of the class."""
         return [(folder_name(self.names[index]), crop) for index, crop in zip(self.classes, self.crop(), strict=True)]
@@ -152,12 +129,8 @@ class Results:
             import pandas
         except ImportError as error:
             raise ValueError("to_pandas() needs the package pandas (pip install pandas)") from error
-        corners = self.boxes_xyxy.T.astype(np.float64)  # which JSON and round(2) take as they are
-        columns = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
-        columns |= {"confidence": self.scores.astype(np.float64), "class": self.classes}
-        names = [self.names[index] for index in self.classes]
-        tracks = {} if self.track_ids is None else {"track": self.track_ids}
-        return pandas.DataFrame({**columns, "name": names, **tracks})
+        columns = box_table(self.boxes_xyxy, self.scores, self.classes, self.names)
+        return pandas.DataFrame(columns | ({} if self.track_ids is None else {"track": self.track_ids}))
 
     def to_supervision(self) -> Any:
         """The detections as `supervision.Detections`; see `mgil.tasks.detect.supervised.as_supervision`."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mgil.files.found import box_table
 from mgil.files.packages import import_package
 from mgil.tasks.pose.results import PoseResults
 
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
 def as_pandas(results: PoseResults) -> pandas.DataFrame:
     """A row a person: see `PoseResults.to_pandas`."""
     frame = import_package("pandas").DataFrame
-    corners = results.boxes_xyxy.T.astype(np.float64)  # which JSON and round(2) take as they are
-    columns: dict[str, Any] = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))
-    columns |= {"confidence": results.scores.astype(np.float64), "class": results.classes}
-    columns |= {"name": [results.names[0]] * len(results)}
+    columns = box_table(results.boxes_xyxy, results.scores, results.classes, results.names)
     for index, joint in enumerate(results.skeleton.names):
         values = results.keypoints[:, index].T.astype(np.float64)
         columns |= dict(zip((f"{joint}_x", f"{joint}_y", f"{joint}_score"), values, strict=True))

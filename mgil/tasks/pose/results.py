@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgil.files.found import count_text, cut_out, folder_name, with_tracks
+from mgil.files.found import Found, box_labels, count_text, folder_name, with_tracks
 from mgil.tasks.pose.label_lines import label_lines
 from mgil.tasks.pose.oks_nms import person_scores
 from mgil.tasks.pose.skeleton import Skeleton
@@ -29,7 +28,7 @@ ELSEWHERE = {
 
 
 @dataclass(frozen=True)
-class PoseResults:
+class PoseResults(Found):
     """People of one image, best score first, in pixels of the image as it was given.
 
     Attributes:
@@ -61,9 +60,6 @@ class PoseResults:
     track_ids: np.ndarray | None = None
     trails: tuple[np.ndarray, ...] = ()
 
-    def __len__(self) -> int:
-        return len(self.boxes_xyxy)
-
     def __str__(self) -> str:
         image, seen = (f"{height}x{width}" for height, width in (self.image.shape[:2], self.input_hw))
         return f"{self.path or 'image'}: {image} pixels, people seen at {seen}: {self.text()}"
@@ -90,10 +86,6 @@ class PoseResults:
         own: dict[str, Any] = {name: getattr(self, name)[rows] for name in ("boxes_xyxy", "box_scores", "keypoints")}
         return replace(self, track_ids=track_ids, trails=tuple(trails), **own)
 
-    def draw(self, line_width: int | None, labels: bool, confidences: bool) -> np.ndarray:
-        """See `plot`."""
-        return self.plot(line_width, labels, confidences)
-
     def plot(self, line_width: int | None = None, labels: bool = True, confidences: bool = True) -> np.ndarray:
         """Draw the people.
 
@@ -114,25 +106,10 @@ class PoseResults:
             line_width,
             self.joint_threshold,
             None if _is_whole_image(self) else self.boxes_xyxy,
-            _labels(self, confidences) if labels else None,
+            box_labels([self.names[0]] * len(self), self.scores, confidences, self.track_ids) if labels else None,
             colours=self.classes if self.track_ids is None else self.track_ids,
             trails=self.trails,
         )
-
-    def save(self, path: str | Path) -> Path:
-        """Write `plot()` into a file, in the format of its suffix.
-
-        Raises:
-            ValueError: A suffix that names no format that can be written.
-            OSError: The file cannot be written.
-        """
-        from mgil.files.image_file import save_image
-
-        return save_image(path, self.plot())
-
-    def crop(self) -> list[np.ndarray]:
-        """Cut out the people: for each box the (h, w, 3) uint8 RGB pixels that it touches, not enlarged."""
-        return cut_out(self.image, self.boxes_xyxy)
 
     def named_crops(self) -> list[tuple[str, np.ndarray]]:
         """`crop()` with a folder's name for each."""
@@ -140,7 +117,8 @@ class PoseResults:
 
     def label_lines(self, with_scores: bool) -> str:
         """YOLO-pose's lines, see `mgil.tasks.pose.label_lines`."""
-        return _label_lines(self, with_scores)
+        scores = self.scores if with_scores else None
+        return label_lines(self.boxes_xyxy, self.keypoints, self.image.shape[:2], scores, self.track_ids)
 
     def table_rows(self) -> list[list[Any]]:
         """Under `TABLE_COLUMNS`: class, score, corners, `x y score` of all joints in one cell; then the track."""
@@ -171,20 +149,6 @@ class PoseResults:
             raise AttributeError(f"results have no {name}{hint}")
 
 
-def _label_lines(results: PoseResults, with_scores: bool) -> str:
-    scores = results.scores if with_scores else None
-    return label_lines(results.boxes_xyxy, results.keypoints, results.image.shape[:2], scores, results.track_ids)
-
-
 def _is_whole_image(results: PoseResults) -> bool:
     height, width = results.image.shape[:2]
     return results.track_ids is None and results.boxes_xyxy.tolist() == [[0, 0, width, height]]
-
-
-def _labels(results: PoseResults, confidences: bool) -> list[str]:
-    """What is written beside the people of a drawing."""
-    name = " ".join(results.names[0].split())  # one line, whatever the name holds
-    texts = [f"{name} {score:.2f}" if confidences else name for score in results.scores]
-    if results.track_ids is None:
-        return texts
-    return [f"#{track_id} {text}" for track_id, text in zip(results.track_ids, texts, strict=True)]
