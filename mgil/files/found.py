@@ -88,9 +88,7 @@ def box_columns(boxes_xyxy: np.ndarray, size_hw: tuple[int, ...]) -> list[np.nda
     return [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
 
 
-def box_table(
-    boxes_xyxy: np.ndarray, scores: np.ndarray, classes: np.ndarray, names: Sequence[str]
-) -> dict[str, Any]:
+def box_table(boxes_xyxy: np.ndarray, scores: np.ndarray, classes: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """YOLOv5's columns of a table of n boxes: xmin, ymin, xmax, ymax, confidence, class, name."""
     corners = boxes_xyxy.T.astype(np.float64)  # which JSON and round(2) take as they are
     columns: dict[str, Any] = dict(zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True))

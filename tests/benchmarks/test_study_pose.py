@@ -20,7 +20,7 @@ from benchmarks.study_pose_report import POSE_FORM
 from benchmarks.study_summary import summarise
 from benchmarks.study_table import Row, read_rows, write_rows
 from mgil.engine import command
-from tests.benchmarks.people_sets import make_people
+from tests.tasks.pose.people_sets import make_people
 
 pytest.importorskip("timm")
 

@@ -19,7 +19,7 @@ from benchmarks.study_pose_data import (
 )
 from mgil.tasks.pose.oks import oks_averages, size_bins
 from mgil.tasks.pose.people import People
-from tests.benchmarks.people_sets import make_people
+from tests.tasks.pose.people_sets import make_people
 
 
 @pytest.fixture

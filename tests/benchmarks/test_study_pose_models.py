@@ -16,7 +16,7 @@ from mgil.engine.training.config import TrainConfig
 from mgil.files.recipe import load_recipe
 from mgil.tasks.pose.config import load_architecture
 from mgil.tasks.pose.recipe import PoseRecipe
-from tests.benchmarks.people_sets import NAMES, make_people
+from tests.tasks.pose.people_sets import NAMES, make_people
 
 pytest.importorskip("timm")
 

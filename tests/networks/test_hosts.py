@@ -16,6 +16,7 @@ from mgil.block.space_to_channel import SpaceToChannel
 from mgil.networks.carry_over import blocks_of
 from mgil.networks.folding import folded
 from mgil.networks.hosts import build_host, read_host
+from tests.networks.lived import lived
 
 timm = pytest.importorskip("timm")
 
@@ -35,18 +36,6 @@ def host(**content: Any) -> Any:
 def on_meta(**content: Any) -> Any:
     with torch.device("meta"):
         return host(**content)
-
-
-def with_statistics(network: Any) -> Any:
-    """A network whose normalisations do something, in evaluation mode."""
-    generator = torch.Generator().manual_seed(0)
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            for tensor in (layer.weight.data, layer.running_var):
-                tensor.uniform_(0.5, 1.5, generator=generator)
-            for tensor in (layer.bias.data, layer.running_mean):
-                tensor.normal_(0, 0.1, generator=generator)
-    return network.eval()
 
 
 def pictures() -> Tensor:
@@ -133,7 +122,7 @@ def test_options_reach_every_block() -> None:
 @pytest.mark.parametrize("content", [THIN, {"host": "csp"}])
 def test_folding_changes_nothing(content: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    network = with_statistics(host(**content))
+    network = lived(host(**content))
     twin = folded(network)
     assert any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in twin.modules())
@@ -142,7 +131,7 @@ def test_folding_changes_nothing(content: dict[str, Any]) -> None:
 
 
 def test_folding_knows_transposed_convolutions() -> None:
-    network = with_statistics(nn.Sequential(nn.ConvTranspose2d(3, 5, 4, 2, 1, bias=False), nn.BatchNorm2d(5)))
+    network = lived(nn.Sequential(nn.ConvTranspose2d(3, 5, 4, 2, 1, bias=False), nn.BatchNorm2d(5)))
     twin = folded(network)
     assert isinstance(twin[1], nn.Identity)
     torch.testing.assert_close(twin(pictures()), network(pictures()), rtol=1e-4, atol=1e-5)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
 from mgil.engine.weights.carry_over import run_carry_over
 from mgil.engine.weights.carry_over_config import CarryOverConfig
@@ -20,6 +20,7 @@ from mgil.tasks.pose.network import PoseNetwork, build_pose
 from mgil.tasks.pose.skeleton import checked
 from mgil.tasks.pose.task import TASK
 from mgil.tasks.pose.weights import load_host_weights, without_blocks
+from tests.networks.lived import lived
 
 timm = pytest.importorskip("timm")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -31,18 +32,6 @@ RESNET: dict[str, Any] = {"host": "resnet18", "host_options": {"layers": [1, 1, 
 def build(**more: Any) -> PoseNetwork:
     torch.manual_seed(1)
     return build_pose({**RESNET, **more}, NAMES, 64).eval()
-
-
-def lived(network: Any) -> Any:
-    """A network whose weights and normalisations are nobody's start, in evaluation mode."""
-    generator = torch.Generator().manual_seed(0)
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            for tensor in (layer.weight.data, layer.running_var):
-                tensor.uniform_(0.5, 1.5, generator=generator)
-            for tensor in (layer.bias.data, layer.running_mean):
-                tensor.normal_(0, 0.1, generator=generator)
-    return network.eval()
 
 
 @pytest.fixture(scope="module")

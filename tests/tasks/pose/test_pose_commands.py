@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,9 +15,8 @@ from mgil.engine.training.trainer import EpochLosses, Trainer
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.tasks.pose.network import build_pose
 from mgil.tasks.pose.scores import METRICS
+from tests.tasks.pose.people_sets import NAMES, make_people
 
-NAMES = ["nose", "left_hand", "right_hand"]
-COLOURS = ((255, 255, 255), (255, 0, 0), (0, 0, 255))
 CFG = {"host": "csp", "host_options": {"width": 8, "depth": 1}, "blocks": "mgil"}
 HYP = {"optimizer": "AdamW", "lr0": 0.005, "lrf": 0.1, "momentum": 0.9, "nbs": 8, "warmup_epochs": 0, "half_body": 0}
 EPOCHS = 3
@@ -40,37 +36,12 @@ def line_of(capsys: pytest.CaptureFixture[str], name: str, *arguments: object, s
     return line.removeprefix("error: ")
 
 
-def write_split(folder: Path, count: int, seed: int) -> None:
-    """Pictures of 60x50 px with one person each: three dots, told apart by their colours."""
-    rng = np.random.default_rng(seed)
-    images, annotations = [], []
-    for number in range(1, count + 1):
-        picture = np.full((60, 50, 3), 60, np.uint8)
-        points = rng.integers(12, 44, (3, 2))
-        for (x, y), colour in zip(points.tolist(), COLOURS, strict=True):
-            cv2.circle(picture, (x, y), 3, colour, -1)
-        cv2.imwrite(str(folder / f"{folder.name}{number}.png"), picture[..., ::-1])
-        images.append({"id": number, "file_name": f"{folder.name}{number}.png", "width": 50, "height": 60})
-        labels = [value for x, y in points.tolist() for value in (x, y, 2)]
-        annotations.append(
-            {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, "bbox": [8, 8, 40, 40], "area": 1600,
-             "num_keypoints": 3, "keypoints": labels}
-        )  # fmt: skip
-    category = {"id": 1, "name": "person", "keypoints": NAMES, "skeleton": [[1, 2], [1, 3]]}
-    content = {"images": images, "annotations": annotations, "categories": [category]}
-    (folder / "people.json").write_text(json.dumps(content))
-
-
 @pytest.fixture(scope="module")
 def data(private_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("people")
-    for seed, (split, count) in enumerate((("train", 24), ("val", 6))):
-        (folder / split).mkdir()
-        write_split(folder / split, count, seed)
+    path = make_people(folder, train=24, val=6)
     (folder / "cfg.yaml").write_text(yaml.safe_dump(CFG))
     (folder / "hyp.yaml").write_text(yaml.safe_dump(HYP))
-    path = folder / "people.yaml"
-    path.write_text("train: train/people.json\nval: val/people.json\nnames: [person]\n")
     return path
 
 
