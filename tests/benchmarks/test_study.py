@@ -32,44 +32,25 @@ from mgil.files.packages import MissingPackage
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.networks.profile import profile
 from mgil.tasks.detect.coco import coco_averages, xyxy_to_xywh
+from tests.benchmarks.fake_peer import write_fake_peer
 from tests.benchmarks.small_study import write_study
 from tests.engine.tiny import RECIPE, TINY, make_data, random_squares, write_yaml
 
 QUIET = ["--device", "cpu", "--no-latency"]
 
 
-# A peer that finds every box of the val split whose class is below 2, and says what it was asked.
-FAKE_PEER = """
-import sys
-sys.path.insert(0, {workers!r})
-import json
-from pathlib import Path
-from channel import Channel
-asked = {{}}
-def info():
-    return {{"name": "fake", "version": "1", "torch": "0"}}
-def train(folder, **settings):
-    asked.update(settings)
-    run = Path(folder) / "run"
-    run.mkdir()
-    (run / "results.csv").write_text("  epoch, metrics/mAP50-95(B)\\n 1, 0.25\\n 2, 0.5\\n")
-    (run / "best.pt").write_text("")
-    return {{"seconds": 12.5, "weights": str(run / "best.pt")}}
-def detect(data, weights, folder, **settings):
+# A peer that finds every box of the val split whose class is below 2.
+ROWS_OF = """
+def rows_of(labels):
     rows = []
-    for path in sorted((Path(data).parent / "labels" / "val").glob("*.txt")):
+    for path in labels:
         for line in path.read_text().splitlines():
             kind, x, y, w, h = map(float, line.split())
             if kind < 2:
                 rows.append([int(path.stem), kind, 32 * (x - w / 2), 32 * (y - h / 2), 32 * w, 32 * h, 0.9])
-    target = Path(folder) / "detections.json"
-    target.write_text(json.dumps(rows))
-    (Path(folder) / "asked.json").write_text(json.dumps([asked, settings]))
-    return str(target)
-def cost(weights, sizes):
-    return {{"parameters": 7, "gflops": [size / 100 for size in sizes]}}
-Channel().serve({{"info": info, "train": train, "detect": detect, "cost": cost}})
+    return rows
 """
+RESULTS = "  epoch, metrics/mAP50-95(B)\n 1, 0.25\n 2, 0.5\n"
 
 
 @pytest.fixture
@@ -167,7 +148,7 @@ def test_a_killed_cell_goes_on_from_its_last_epoch(folder: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="links")
 def test_a_peers_cell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything but the peer itself: its copy of the data, what it is asked, and how its answers are scored."""
-    (folder / "fake.py").write_text(FAKE_PEER.format(workers=str(side_by_side.WORKERS)))
+    write_fake_peer(folder / "fake.py", "detect", RESULTS, ROWS_OF, 100)
     monkeypatch.setitem(side_by_side.SCRIPTS, "ultralytics", str(folder / "fake.py"))
     (folder / "peers" / "bin").mkdir(parents=True)
     (folder / "peers" / "bin" / "python").symlink_to(sys.executable)

@@ -20,42 +20,24 @@ from benchmarks.study_pose_report import POSE_FORM
 from benchmarks.study_summary import summarise
 from benchmarks.study_table import Row, read_rows, write_rows
 from mgil.engine import command
+from tests.benchmarks.fake_peer import write_fake_peer
 from tests.tasks.pose.people_sets import make_people
 
 pytest.importorskip("timm")
 
 TINY = PoseModel("simcc-small", "base", keys={"host_options": {"width": 8, "depth": 1}}, published=33.6)
-FAKE_PEER = """
-import sys
-sys.path.insert(0, {workers!r})
-import json
-from pathlib import Path
-from channel import Channel
-asked = {{}}
-def info():
-    return {{"name": "fake", "version": "1", "torch": "0"}}
-def train(folder, **settings):
-    asked.update(settings)
-    run = Path(folder) / "run"
-    run.mkdir()
-    (run / "results.csv").write_text("epoch, metrics/mAP50-95(B), metrics/mAP50-95(P)\\n1, 0.9, 0.25\\n2, 0.9, 0.5")
-    (run / "best.pt").write_text("")
-    return {{"seconds": 12.5, "weights": str(run / "best.pt")}}
-def find_people(data, weights, folder, **settings):
+# A peer that finds the first three people of the val split.
+ROWS_OF = """
+def rows_of(labels):
     rows = []
-    for path in sorted((Path(data).parent / "labels" / "val").glob("*.txt"))[:3]:
+    for path in labels[:3]:
         values = [float(value) for value in path.read_text().split()]
         joints = [value * side for value, side in zip(values[5:], [50, 60, 0.5] * 3)]
         x, y, w, h = values[1] * 50, values[2] * 60, values[3] * 50, values[4] * 60
         rows.append([int(path.stem), x - w / 2, y - h / 2, w, h, 0.9, *joints])
-    target = Path(folder) / "people.json"
-    target.write_text(json.dumps(rows))
-    (Path(folder) / "asked.json").write_text(json.dumps([asked, settings]))
-    return str(target)
-def cost(weights, sizes):
-    return {{"parameters": 7, "gflops": [size / 1000 for size in sizes]}}
-Channel().serve({{"info": info, "train": train, "find_people": find_people, "cost": cost}})
+    return rows
 """
+RESULTS = "epoch, metrics/mAP50-95(B), metrics/mAP50-95(P)\n1, 0.9, 0.25\n2, 0.9, 0.5"
 
 
 def runner_of(folder: Path, cells: list[Cell], *options: str) -> Runner:
@@ -97,7 +79,7 @@ def test_a_cell_of_ours(folder: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="links")
 def test_a_peers_cell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything but the peer itself: its copy of the people, what it is asked, and how its answers are scored."""
-    (folder / "fake.py").write_text(FAKE_PEER.format(workers=str(side_by_side.WORKERS)))
+    write_fake_peer(folder / "fake.py", "find_people", RESULTS, ROWS_OF, 1000)
     monkeypatch.setitem(side_by_side.SCRIPTS, "ultralytics", str(folder / "fake.py"))
     (folder / "peers" / "bin").mkdir(parents=True)
     (folder / "peers" / "bin" / "python").symlink_to(sys.executable)
