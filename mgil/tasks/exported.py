@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Inside(Protocol):
@@ -46,3 +47,37 @@ class ExportFacts(Protocol):
     """What an exported file says about itself: the attributes of `Task.export_facts` too."""
 
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest differences from PyTorch that are no error, two of a task's own measures for each number type.
+
+    Attributes:
+        exact: Float32 on a CPU.
+        exact_gpu: Float32 on a GPU, which may round factors to 10 bits on the way (TF32).
+        half: Float16.
+        bfloat16: Three bits less.
+    """
+
+    exact: tuple[float, float]
+    exact_gpu: tuple[float, float]
+    half: tuple[float, float]
+    bfloat16: tuple[float, float]
+
+    def of(self, job: Exporting) -> tuple[float, float]:
+        """Those of what was exported; INT8 is judged otherwise."""
+        exact = self.exact if job.device.type == "cpu" else self.exact_gpu
+        return self.bfloat16 if job.in_bfloat16 else self.half if job.half else exact
+
+
+def number_type(job: Exporting) -> str:
+    """What the file computes in, in words."""
+    return "INT8" if job.int8 else "bfloat16" if job.in_bfloat16 else "float16" if job.half else "float32"
+
+
+def check_finite(found: Tensor, expected: Tensor) -> None:
+    """Raise ValueError where a file's output, or PyTorch's, holds NaN or Inf."""
+    for whose, values in (("PyTorch's", expected), ("its", found)):
+        if not values.isfinite().all():
+            raise ValueError(f"{whose} output holds values that are no finite numbers")

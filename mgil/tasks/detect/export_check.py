@@ -10,15 +10,12 @@ from torch import Tensor
 
 from mgil.tasks.detect.nms import cxcywh_to_xyxy, non_max_suppression
 from mgil.tasks.detect.suppression import Suppression
-from mgil.tasks.exported import Exporting
+from mgil.tasks.exported import Exporting, Limits, check_finite, number_type
 
 # The largest differences that are no error: of box sides, as a share of the input's longer side, and of scores.
 # Runtimes sum in another order (float32: ONNX Runtime 1e-4 px and 5e-8 on official weights; OpenVINO, which stores the
-# weights in float16, 0.002 px and 9e-5). GPUs may round factors to 10 bits on the way (TF32).
-EXACT = (0.0002, 0.001)
-EXACT_GPU = (0.002, 0.01)
-HALF = (0.02, 0.05)
-BFLOAT16 = (0.15, 0.2)  # three bits less; official yolov5n, background included: 0.061 of the side and 0.048
+# weights in float16, 0.002 px and 9e-5; bfloat16: official yolov5n, background included, 0.061 of the side and 0.048).
+LIMITS = Limits(exact=(0.0002, 0.001), exact_gpu=(0.002, 0.01), half=(0.02, 0.05), bfloat16=(0.15, 0.2))
 # INT8 is rough: single boxes may move, so it is the means over the boxes that count which are judged.
 LOWEST_MEAN_IOU, HIGHEST_MEAN_SCORE_GAP = 0.7, 0.1
 COUNTS = 0.25  # a box counts from this score on, YOLOv5's threshold for showing it
@@ -94,9 +91,7 @@ def compare(found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting)
 
 
 def _judge(job: Exporting, difference: Difference) -> None:
-    kind = "INT8" if job.int8 else "bfloat16" if job.in_bfloat16 else "float16" if job.half else "float32"
-    exact = EXACT if job.device.type == "cpu" else EXACT_GPU
-    share, scores = BFLOAT16 if job.in_bfloat16 else HALF if job.half else exact
+    share, scores = LIMITS.of(job)
     boxes_px = share * max(job.size_hw)
     allowed = f"{boxes_px:.2g} px, {scores:.2g}"
     # comparisons that are false for NaN, too, are wanted here
@@ -108,7 +103,7 @@ def _judge(job: Exporting, difference: Difference) -> None:
     if difference.missing is not None:
         fits &= difference.missing <= (MOST_MISSING_INT8 if job.int8 else MOST_MISSING)
     if not fits:
-        raise ValueError(f"differs from PyTorch beyond what {kind} explains ({allowed}): {difference}")
+        raise ValueError(f"differs from PyTorch beyond what {number_type(job)} explains ({allowed}): {difference}")
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -118,9 +113,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _compare(job: Exporting, found: Tensor, expected: Tensor) -> Difference:
     found, expected = found.float().cpu(), expected.float()
-    for whose, values in (("PyTorch's", expected), ("its", found)):
-        if not values.isfinite().all():
-            raise ValueError(f"{whose} output holds values that are no finite numbers")
+    check_finite(found, expected)
     if isinstance(job.inside, Suppression):
         return _compare_suppressed(job, job.inside, found, expected)
     if found.shape != expected.shape:

@@ -13,14 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mgil.tasks.exported import Exporting
+from mgil.tasks.exported import Exporting, Limits, check_finite, number_type
 from mgil.tasks.pose.simcc import bins_at
 
 # The largest differences that are no error: in logits, between PyTorch's best place and the file's, and in scores.
-EXACT = (0.001, 0.001)
-EXACT_GPU = (0.02, 0.01)  # GPUs may round factors to 10 bits on the way (TF32)
-HALF = (0.1, 0.02)
-BFLOAT16 = (1.0, 0.1)  # three bits less
+LIMITS = Limits(exact=(0.001, 0.001), exact_gpu=(0.02, 0.01), half=(0.1, 0.02), bfloat16=(1.0, 0.1))
 # INT8 is rough: single joints may move, so shares and means are judged.
 MISPLACED = 1.0  # logits: a place that is e times less likely
 MOST_MISPLACED, HIGHEST_MEAN_SCORE_GAP = 0.1, 0.05
@@ -77,9 +74,7 @@ def compare(found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting)
     model = job.model
     joints = torch.cat([batch.float().cpu() for batch in found])
     logits = torch.cat([batch.float().cpu() for batch in expected])
-    for whose, values in (("PyTorch's", logits), ("its", joints)):
-        if not values.isfinite().all():
-            raise ValueError(f"{whose} output holds values that are no finite numbers")
+    check_finite(joints, logits)
     wanted = model.decode(logits)
     if joints.shape != wanted.shape:
         raise ValueError(f"its output is {tuple(joints.shape)}, joints of PyTorch's are {tuple(wanted.shape)}")
@@ -104,9 +99,7 @@ def compare(found: Sequence[Tensor], expected: Sequence[Tensor], job: Exporting)
 
 
 def _judge(job: Exporting, difference: Difference) -> None:
-    kind = "INT8" if job.int8 else "bfloat16" if job.in_bfloat16 else "float16" if job.half else "float32"
-    exact = EXACT if job.device.type == "cpu" else EXACT_GPU
-    unlikely, scores = BFLOAT16 if job.in_bfloat16 else HALF if job.half else exact
+    unlikely, scores = LIMITS.of(job)
     allowed = f"places {unlikely:.2g} below the best logit, scores {scores:.2g}"
     fits = difference.unlikely <= unlikely and difference.scores <= scores
     if job.int8:
@@ -114,4 +107,4 @@ def _judge(job: Exporting, difference: Difference) -> None:
         misplaced, gap = difference.misplaced or 0.0, difference.mean_score_gap or 0.0
         fits = misplaced <= MOST_MISPLACED and gap <= HIGHEST_MEAN_SCORE_GAP
     if not fits:
-        raise ValueError(f"differs from PyTorch beyond what {kind} explains ({allowed}): {difference}")
+        raise ValueError(f"differs from PyTorch beyond what {number_type(job)} explains ({allowed}): {difference}")
