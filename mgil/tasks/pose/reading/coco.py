@@ -50,8 +50,7 @@ def read_coco(content: dict[str, Any], json_path: str, root: str, split: str, co
         if problem:
             has_id = isinstance(entry, dict) and "id" in entry
             name = printable(str(entry["id"]))[:80] if has_id else f"at position {position}"
-            gathered.problems.append(f"{printable(json_path)}: annotation {name}: {problem}; person dropped")
-            gathered.notes["people dropped"] += 1
+            gathered.drop_person(f"{printable(json_path)}: annotation {name}", problem)
     if not with_points and content["annotations"]:
         raise ValueError(
             f"{printable(json_path)}: no annotation has key points; COCO's files of people with key points are called "

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mgil.datasets.reading.path_list import PathList
+from mgil.files.text import printable
 from mgil.tasks.pose.people import People, Pictures
 from mgil.tasks.pose.skeleton import Skeleton
 
@@ -101,6 +102,16 @@ class Gathered:
         self.notes["crowds"] += crowd
         self.notes["people without key points"] += not crowd and not labelled
         return ""
+
+    def drop_person(self, where: str, problem: str) -> None:
+        """Tell of a person who cannot be used, at a place that can be printed."""
+        self.problems.append(f"{where}: {problem}; person dropped")
+        self.notes["people dropped"] += 1
+
+    def skip_picture(self, path: str, problem: str) -> None:
+        """Tell of a picture that cannot be used."""
+        self.problems.append(f"{printable(path)}: {problem}; image skipped")
+        self.notes["pictures skipped"] += 1
 
     def people(self, skeleton: Skeleton, torso: tuple[int, int] | None) -> People:
         """The split, its people in the order of their pictures."""

@@ -40,8 +40,7 @@ def read_lsp(mat_paths: tuple[str, ...], split: str) -> Gathered:
     usable: list[int] = []
     for index, size in enumerate(sizes := probe_images(paths)):
         if isinstance(size, str):
-            gathered.problems.append(f"{printable(paths[index])}: {size}; image skipped")
-            gathered.notes["pictures skipped"] += 1
+            gathered.skip_picture(paths[index], size)
         else:
             usable.append(index)
     gathered.image_paths = [paths[index] for index in usable]
@@ -50,8 +49,7 @@ def read_lsp(mat_paths: tuple[str, ...], split: str) -> Gathered:
     for image, index in enumerate(usable):
         problem = gathered.add(image, None, joints[index])
         if problem:
-            gathered.problems.append(f"{printable(paths[index])}: {problem}; person dropped")
-            gathered.notes["people dropped"] += 1
+            gathered.drop_person(printable(paths[index]), problem)
     return gathered
 
 

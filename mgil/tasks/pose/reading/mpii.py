@@ -52,8 +52,7 @@ def read_mpii(content: list[Any], json_path: str, root: str) -> Gathered:
             box = _square(entry["center"], entry["scale"])
             problem = _add(gathered, index_of_name[str(name)], box, points, head)
         if problem:
-            gathered.problems.append(f"{printable(json_path)}: person {number}: {problem}; person dropped")
-            gathered.notes["people dropped"] += 1
+            gathered.drop_person(f"{printable(json_path)}: person {number}", problem)
     return gathered
 
 
@@ -78,8 +77,7 @@ def read_release(mat_path: str, root: str) -> Gathered:
                 continue  # others of the picture whom nobody labelled
             problem = _add_rectangle(gathered, index_of_name[name], rectangle, joints)
             if problem:
-                gathered.problems.append(f"{printable(mat_path)}: {printable(name)}: {problem}; person dropped")
-                gathered.notes["people dropped"] += 1
+                gathered.drop_person(f"{printable(mat_path)}: {printable(name)}", problem)
     return gathered
 
 
@@ -138,8 +136,7 @@ def _pictures(names: list[str], label_path: str, root: str) -> tuple[Gathered, d
         if os.path.basename(name) != name:
             size = "is not the name of a file in the image folder"
         if isinstance(size, str):
-            gathered.problems.append(f"{printable(path)}: {size}; image skipped")
-            gathered.notes["pictures skipped"] += 1
+            gathered.skip_picture(path, size)
         else:
             index_of_name[name] = len(usable)
             usable.append(path)

@@ -37,8 +37,7 @@ def read_yolo(paths: Sequence[str], count: int, numbers: int | None) -> Gathered
     gathered = Gathered(count, usable, sizes, ids_of(paths, usable).tolist())
     for path, size in zip(paths, probed, strict=True):
         if isinstance(size, str):
-            gathered.problems.append(f"{printable(path)}: {size}; image skipped")
-            gathered.notes["pictures skipped"] += 1
+            gathered.skip_picture(path, size)
     found, others, lines = Findings(), [], 0
     for image, path in enumerate(usable):
         label_path = label_path_of(path)
@@ -48,8 +47,7 @@ def read_yolo(paths: Sequence[str], count: int, numbers: int | None) -> Gathered
             lines += 1
             problem = _add(gathered, image, numbers_of_line(text), numbers)
             if problem:
-                gathered.problems.append(f"{printable(label_path)}:{number}: {problem}; person dropped")
-                gathered.notes["people dropped"] += 1
+                gathered.drop_person(f"{printable(label_path)}:{number}", problem)
                 others += [f"{printable(label_path)}:{number}"] if "columns" in problem else []
     gathered.problems += found.problems
     gathered.notes["images without a label file"] = found.counts.missing
