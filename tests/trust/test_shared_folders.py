@@ -30,12 +30,12 @@ def test_processes_at_the_same_moment_never_share_a_run_folder(tmp_path: Path) -
     processes, each = 8, 25
     context = multiprocessing.get_context("fork")
     start, found = context.Barrier(processes), context.Queue()
-    workers = [context.Process(target=claim, args=(tmp_path / "a" / "b", each, start, found)) for _ in range(processes)]
+    arguments = (tmp_path / "a" / "b", each, start, found)
+    workers = [context.Process(target=claim, args=arguments, daemon=True) for _ in range(processes)]
     for worker in workers:
         worker.start()
     folders = [folder for _ in workers for folder in found.get(timeout=60)]
-    for worker in workers:
-        worker.join()
+    join_all(workers)
     assert len(set(folders)) == len(folders) == processes * each
     wanted = {"exp", *(f"exp{number}" for number in range(2, processes * each + 1))}
     assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == wanted
@@ -51,14 +51,15 @@ def test_processes_that_write_the_same_file_leave_one_of_theirs(tmp_path: Path) 
     context = multiprocessing.get_context("fork")
     path, start = tmp_path / "shared.txt", context.Barrier(4)
     write_text_atomic(path, "z" * 1000)
-    workers = [context.Process(target=replace_often, args=(path, letter, start)) for letter in "abc"]
+    workers = [context.Process(target=replace_often, args=(path, letter, start), daemon=True) for letter in "abc"]
     for worker in workers:
         worker.start()
     start.wait()
     while any(worker.is_alive() for worker in workers):
         assert len(set(path.read_text())) == 1
+    join_all(workers)
     assert path.read_text()[0] in "abc" and len(path.read_text()) == 1059
-    assert [worker.exitcode for worker in workers] == [0, 0, 0] and len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def make_digits(folder: Path, start: Any) -> None:
@@ -120,9 +121,14 @@ def test_processes_that_export_the_same_weights(tmp_path: Path) -> None:
 def run_all(target: Any, argument: Path, processes: int) -> None:
     context = multiprocessing.get_context("fork")
     start = context.Barrier(processes)
-    workers = [context.Process(target=target, args=(argument, start)) for _ in range(processes)]
+    workers = [context.Process(target=target, args=(argument, start), daemon=True) for _ in range(processes)]
     for worker in workers:
         worker.start()
+    join_all(workers)
+
+
+def join_all(workers: list[Any]) -> None:
+    """Wait until every process has ended well; daemons, so that one that hangs fails its test and ends with pytest."""
     for worker in workers:
         worker.join(timeout=120)
-    assert [worker.exitcode for worker in workers] == [0] * processes
+    assert [worker.exitcode for worker in workers] == [0] * len(workers)
