@@ -6,7 +6,12 @@ const MOST_HALVINGS = 5;
 const MIDDLE = 0;
 const LEFT = 1;
 const RIGHT = 2;
-const WORDS = { [LEFT]: /(^|[^a-z])(l|left)([^a-z]|$)/, [RIGHT]: /(^|[^a-z])(r|right)([^a-z]|$)/ };
+const SIDES = new Map([
+  ["l", LEFT],
+  ["left", LEFT],
+  ["r", RIGHT],
+  ["right", RIGHT],
+]);
 
 /**
  * @typedef {object} Joint
@@ -51,8 +56,15 @@ export function parseSkeleton(text, names) {
 /** Of a pair whose names do not say, the first one is left. */
 function sideOf(name, index, other) {
   if (other === index) return MIDDLE;
-  for (const side of [LEFT, RIGHT]) if (WORDS[side].test(name.toLowerCase())) return side;
-  return index < other ? LEFT : RIGHT;
+  return sideSaid(name) ?? (index < other ? LEFT : RIGHT);
+}
+
+/** The side that a name says, as mgil/tasks/pose/reading/known_points.py tells it: `LHip`, `hip_l`, `Left Hip`. */
+function sideSaid(name) {
+  const spaced = name.trim().replace(/(?<=[a-z0-9])(?=[A-Z])|^([LR])(?=[A-Z][a-z])/g, "$1_");
+  const words = spaced.toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+  const said = words.filter((word) => SIDES.has(word));
+  return SIDES.get(said.length === 1 ? said[0] : words[0]);
 }
 
 /** The side of a limb between key points of two sides. */

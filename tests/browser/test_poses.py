@@ -74,8 +74,9 @@ def test_joints_go_back_to_the_picture(call: Call) -> None:
         COCO,
         checked(["L wrist", "r_wrist", "neck"], [1, 0, 2], [0.1] * 3, [(0, 2)]),
         checked(["one", "two", "lone"], [1, 0, 2], [0.1] * 3, []),
+        checked(["RHip", "LHip", "rightLeft", "left right", "kneeR", "Knee-L"], [1, 0, 3, 2, 5, 4], [0.1] * 6, []),
     ],
-    ids=["coco", "letters", "numbers"],
+    ids=["coco", "letters", "numbers", "capitals"],
 )
 def test_the_skeleton_is_read_as_export_writes_it(call: Call, skeleton: Any) -> None:
     network = MarkNetwork()
