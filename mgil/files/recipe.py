@@ -13,7 +13,7 @@ from mgil.files.shipped import shipped
 from mgil.files.yaml_file import read_yaml_mapping
 
 FOLDER = shipped("data") / "hyps"
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
+OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSProp")
 BATCHNORM = ("batch", "loaded")
 # With gradients clipped to a norm of 10, no lower learning rate can make weights Inf in one step.
 MOST_RATE = 10.0
@@ -25,6 +25,7 @@ NOT_HERE_RECIPES = {
     "hsv_v, translate, scale, fliplr and mosaic to 0",
 }
 NOT_HERE_KEYS = {"anchors": "write the number of anchors a level into the model's YAML, e.g. anchors: 3"}
+EARLIER_DROPS = ("first_drop", "second_drop")  # keys of checkpoints of earlier versions, 0 for none
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Recipe:
     Every field may stand in a hyp YAML, under YOLOv5's name.
 
     Attributes:
-        texts: The fields that are not numbers, and what they may be.
+        texts: The fields that are texts, and what they may be.
         without_effect: Keys that other projects' files hold and nothing reads.
         searched: The fields that `train.py --evolve` searches, and the limits of each.
 
@@ -57,12 +58,14 @@ class Recipe:
 
     lr0: float = 0.01  # learning rate after warm-up
     lrf: float = 0.01  # the last epoch's learning rate, as a share of lr0
-    momentum: float = 0.937  # SGD momentum, or Adam's beta1
+    momentum: float = 0.937  # SGD's and RMSProp's momentum, or Adam's beta1
     weight_decay: float = 5e-4  # at the nominal batch size
-    optimizer: str = "SGD"  # SGD, Adam or AdamW; the flag --optimizer overrules it
+    optimizer: str = "SGD"  # SGD, Adam, AdamW or RMSProp; the flag --optimizer overrules it
     nbs: int = 64  # nominal batch size: gradients of smaller batches are accumulated up to it
-    first_drop: float = 0.0  # share of the epochs after which the learning rate falls to a tenth; 0: it does not
-    second_drop: float = 0.0  # the same, once more
+    # Shares of the run, ascending, after which the learning rate is multiplied by lr_drop: epochs 60 and 120 of 200 are
+    # [0.3, 0.6]. Shares and no epochs, so that a shorter run passes through the same stages.
+    lr_drops: tuple[float, ...] = ()
+    lr_drop: float = 0.1
     warmup_epochs: float = 3.0  # at least 100 iterations, at most a third of the run
     warmup_momentum: float = 0.8  # momentum at the start of warm-up
     warmup_bias_lr: float = 0.1  # learning rate of the biases at the start of warm-up
@@ -76,8 +79,9 @@ class Recipe:
         for name, choices in self.texts.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"hyp {name}: {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+        object.__setattr__(self, "lr_drops", _drops(self.lr_drops))
         for item in fields(self):
-            if item.name in self.texts:
+            if item.name in self.texts or item.name == "lr_drops":
                 continue
             value = getattr(self, item.name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -86,7 +90,7 @@ class Recipe:
                 raise ValueError(f"hyp {item.name}: {value!r} must not be negative")
         if not self.new_rate:
             raise ValueError("hyp new_rate: 0 would leave untrained what the weights do not fill")
-        self.at_most_one("lrf", "first_drop", "second_drop")
+        self.at_most_one("lrf", "lr_drop")
         for name in ("lr0", "warmup_bias_lr"):  # lrf is at most 1, so lr0 * lrf is no larger than lr0
             if getattr(self, name) * (self.new_rate if name == "lr0" else 1) > MOST_RATE:
                 raise ValueError(f"hyp {name}: {getattr(self, name)!r}; the highest learning rate is {MOST_RATE:g}")
@@ -103,7 +107,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for hyp.yaml and checkpoints."""
-        return asdict(self)
+        return {**asdict(self), "lr_drops": list(self.lr_drops)}
 
     def spans(self) -> dict[str, tuple[float, float]]:
         """Where a search that starts from this recipe looks, by field: from a third of its value to three times that.
@@ -159,6 +163,9 @@ def _find(source: Path) -> Path:
 
 def _from_mapping(kind: type[AnyRecipe], content: Mapping[str, Any], where: str) -> AnyRecipe:
     known = [item.name for item in fields(kind)]
+    if any(key in content for key in EARLIER_DROPS):
+        drops = [content[key] for key in EARLIER_DROPS if content.get(key)]
+        content = {"lr_drops": drops} | {key: value for key, value in content.items() if key not in EARLIER_DROPS}
     for key in content:
         if key not in known and key not in kind.without_effect:
             hint = hint_for(key, known, NOT_HERE_KEYS) or f"known keys: {', '.join(known)}"
@@ -167,6 +174,18 @@ def _from_mapping(kind: type[AnyRecipe], content: Mapping[str, Any], where: str)
         return kind(**{key: _number(value) for key, value in content.items() if key in known})
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _drops(value: Any) -> tuple[float, ...]:
+    """What a YAML says of `lr_drops`, checked."""
+    found = tuple(map(_number, value)) if isinstance(value, list | tuple) else ()
+    good = all(isinstance(share, float) and 0 < share < 1 for share in found)
+    if not isinstance(value, list | tuple) or not good or list(found) != sorted(set(found)):
+        raise ValueError(
+            f"hyp lr_drops: {value!r} are not ascending shares of the run between 0 and 1; "
+            "write epochs 60 and 120 of 200 as [0.3, 0.6]"
+        )
+    return found
 
 
 def _number(value: Any) -> Any:

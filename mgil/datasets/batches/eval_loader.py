@@ -105,8 +105,13 @@ class EvalLoader:
         self.sides = longer_side_within(sizes_hw, self.shape_hw)
         self.fitted_hw = fitted_size_hw(sizes_hw, self.sides[:, None]) if len(sizes_hw) else sizes_hw
         self.groups = self._group()
-        fits = len(sizes_hw) and 3 * self.fitted_hw.prod(axis=1).sum() <= memory_budget
+        fits = len(sizes_hw) and self.kept_bytes <= memory_budget
         self._kept: dict[int, tuple[np.ndarray, tuple[int, int]]] | None = {} if fits else None
+
+    @property
+    def kept_bytes(self) -> int:
+        """What all resized images take in memory."""
+        return 3 * int(self.fitted_hw.prod(axis=1).sum())
 
     def __len__(self) -> int:
         """Number of batches."""

@@ -1,6 +1,6 @@
 """Where every pixel of an augmented batch comes from: drawn for the whole batch at once, before any pixel moves.
 
-A picture is made of one layer, or of two when mixup blends them. A layer is a canvas that holds up to four tiles
+A picture is made of one layer, or of two when mixup blends them or the second covers a region. A layer is a canvas that holds up to four tiles
 (stored images) around a centre, and one map from the canvas to the output, affine or with a perspective:
 
     slot 0 | slot 1        a mosaic: 2S x 2S pixels, the centre drawn in its middle half
@@ -47,6 +47,8 @@ class Plan:
         matrices: (L, 2, 3) float64, canvas pixels to output pixels.
         pictures: (L,) int64 picture that each layer belongs to.
         weights: (L,) float64 share of each layer in its picture.
+        regions: (L, 4) int64 left, top, right and bottom, in output pixels, of the part that a second layer covers in
+            place of the base; (-1, -1, -1, -1) where layers are blended by their weights. None: all are blended.
         colours: (B, 3, 3) float64 colour map per picture, None for none.
         perspectives: (L, 3) float64 third rows of the maps, by which the other two are divided; None: all are affine.
         pastes: objects that are shown a second time, mirrored; None for none.
@@ -68,6 +70,7 @@ class Plan:
     pastes: Pastes | None = None
     fill: int = FILL
     averaged: bool = True
+    regions: np.ndarray | None = None
 
     @property
     def picture_count(self) -> int:
@@ -96,6 +99,7 @@ class Plan:
             pastes=None if self.pastes is None else self.pastes.of_layers(layers),
             fill=self.fill,
             averaged=self.averaged,
+            regions=None if self.regions is None else self.regions[layers],
         )
 
     @property
@@ -212,6 +216,45 @@ def draw_plan(
     )
     return (
         _tilted(plan, draw_tilts(rng, config, anchors, plan.canvas_sizes_hw), anchors) if config.perspective else plan
+    )
+
+
+def plan_of(
+    matrices: np.ndarray,
+    tile_sizes_hw: np.ndarray,
+    positions: np.ndarray,
+    output_hw: tuple[int, int],
+    *,
+    fill: int,
+    averaged: bool = True,
+) -> Plan:
+    """The plan of pictures that show one tile each, by maps that are drawn already.
+
+    Args:
+        matrices: (B, 2, 3) tile pixels to output pixels, edges.
+        tile_sizes_hw: (B, 2) pixels of the tiles.
+        positions: (B,) where the tiles are in the sequence.
+        output_hw: Pixels of the pictures.
+        fill, averaged: As in `Plan`.
+    """
+    count = len(matrices)
+    slots = np.full((count, 4), -1)
+    slots[:, 3] = positions
+    sizes = np.zeros((count, 4, 2), np.int64)
+    sizes[:, 3] = tile_sizes_hw
+    return Plan(
+        output_hw=output_hw,
+        primaries=np.asarray(positions),
+        positions=slots,
+        tile_sizes_hw=sizes,
+        centres_xy=np.zeros((count, 2), np.int64),
+        canvas_sizes_hw=np.asarray(tile_sizes_hw, np.int64),
+        matrices=matrices,
+        pictures=np.arange(count),
+        weights=np.ones(count),
+        colours=None,
+        fill=fill,
+        averaged=averaged,
     )
 
 

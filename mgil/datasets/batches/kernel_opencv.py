@@ -31,6 +31,7 @@ class Painter:
         self.weights = plan.weights.tolist()
         count = plan.picture_count
         self.seconds = {picture: count + place for place, picture in enumerate(plan.pictures[count:].tolist())}
+        self.regions = None if plan.regions is None else plan.regions.tolist()
         self.halvings = plan.halvings.tolist()
         self.is_window = plan.is_window.tolist()
         steps = 2 ** plan.halvings[:, None]
@@ -62,7 +63,11 @@ class Painter:
             mixed = self.seconds.get(number)
             if mixed is not None:
                 self._draw_layer(mixed, tiles, second)
-                cv2.addWeighted(layer, self.weights[number], second, self.weights[mixed], 0, dst=layer)
+                left, top, right, bottom = self.regions[mixed] if self.regions else (-1,) * 4
+                if left >= 0:
+                    layer[top:bottom, left:right] = second[top:bottom, left:right]
+                else:
+                    cv2.addWeighted(layer, self.weights[number], second, self.weights[mixed], 0, dst=layer)
             if self.colours is not None:
                 self.recolour(layer, self.colours[number])
             cv2.split(layer, list(planar[number - first]))

@@ -42,15 +42,32 @@ def render_torch(plan: Plan, tiles: torch.Tensor, slots: np.ndarray) -> torch.Te
             if step > 1:
                 drawn_from = F.avg_pool2d(drawn_from, step)
             drawn = _warp(drawn_from, plan, part, step)
-            weights = torch.from_numpy(plan.weights[part]).to(device, torch.float32)
             owners = torch.from_numpy(plan.pictures[part]).to(device)
             # Rounded before blending, as the CPU kernel's layers are: they hold whole grey levels.
-            pictures.index_add_(0, owners, drawn.round() * weights[:, None, None, None])
+            pictures.index_add_(0, owners, drawn.round() * _shares(plan, part, device))
     pictures = pictures.round()
     if plan.colours is not None:
         colours = torch.from_numpy(plan.colours).to(device, torch.float32)
         pictures = torch.einsum("bij,bjhw->bihw", colours, pictures).round()
     return pictures.clamp(0, 255).to(torch.uint8)
+
+
+def _shares(plan: Plan, layers: np.ndarray, device: torch.device) -> torch.Tensor:
+    """What some layers add to each pixel of their pictures, (l, 1, H or 1, W or 1) float."""
+    weights = torch.from_numpy(plan.weights[layers]).to(device, torch.float32)[:, None, None, None]
+    if plan.regions is None:
+        return weights
+    covering = np.flatnonzero(plan.regions[:, 0] >= 0)
+    above = np.full(plan.picture_count, -1)  # the layer that covers a part of each picture
+    above[plan.pictures[covering]] = covering
+    above = above[plan.pictures[layers]]
+    regions = torch.from_numpy(np.where(above[:, None] >= 0, plan.regions[above], 0)).to(device)[:, :, None, None]
+    y = torch.arange(plan.output_hw[0], device=device).view(1, -1, 1)
+    x = torch.arange(plan.output_hw[1], device=device).view(1, 1, -1)
+    inside = (x >= regions[:, 0]) & (y >= regions[:, 1]) & (x < regions[:, 2]) & (y < regions[:, 3])
+    is_second = torch.from_numpy(above == layers).to(device)[:, None, None]
+    covered = torch.from_numpy(above >= 0).to(device)[:, None, None, None]
+    return torch.where(covered, (inside == is_second)[:, None].float(), weights)
 
 
 def _compose(

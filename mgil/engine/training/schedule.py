@@ -47,6 +47,8 @@ def build_optimizer(
         return torch.optim.SGD(parameters, lr=recipe.lr0, momentum=recipe.momentum, nesterov=True, fused=fused)
     if name in ("Adam", "AdamW"):
         return getattr(torch.optim, name)(parameters, lr=recipe.lr0, betas=(recipe.momentum, 0.999), fused=fused)
+    if name == "RMSProp":  # PyTorch has no fused one
+        return torch.optim.RMSprop(parameters, lr=recipe.lr0, momentum=recipe.momentum)
     raise ValueError(f"optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
 
 
@@ -117,13 +119,13 @@ def scaled_weight_decay(recipe: Recipe, batch_size: int) -> float:
 def _decay(epochs: int, recipe: Recipe, cosine: bool) -> Callable[[int], float]:
     """Share of lr0 by epoch, from 1 towards `lrf`, with the recipe's drops."""
     final = recipe.lrf
-    drops = [share * epochs for share in (recipe.first_drop, recipe.second_drop) if share]
+    drops = [round(share * epochs) for share in recipe.lr_drops]
 
     def factor(epoch: int) -> float:
         if cosine:
             smooth = (1 - math.cos(epoch * math.pi / epochs)) / 2 * (final - 1) + 1
         else:
             smooth = (1 - epoch / epochs) * (1 - final) + final
-        return smooth * 0.1 ** sum(epoch >= round(drop) for drop in drops)
+        return smooth * recipe.lr_drop ** sum(epoch >= drop for drop in drops)
 
     return factor

@@ -95,7 +95,8 @@ class Trainer:
         self.frozen = frozen
         self.device = next(model.parameters()).device
         model.to(memory_format=self.memory_format)  # before DistributedDataParallel lays out its gradients
-        self.guard = StepGuard(model, self.device.type == "cuda", report, loader.files_in)
+        lazy = self.device.type == "cuda" and bool(optimizer.defaults.get("fused"))  # only these leave out steps there
+        self.guard = StepGuard(model, lazy, report, loader.files_in)
         self.weight_step = WeightStep(model, optimizer, precision, self.guard)
         self.ema = self.weight_step.ema
         assert isinstance(self.ema.model, Network)

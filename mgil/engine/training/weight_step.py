@@ -87,10 +87,11 @@ class WeightStep:
         self.ema.model.load_state_dict(averaged)
         self.ema.updates = state["ema_updates"]
         self.guard.in_a_row = state.get("bad_steps", 0)
-        fused = [group["fused"] for group in self.optimizer.param_groups]
+        fused = [group.get("fused") for group in self.optimizer.param_groups]  # RMSProp never is
         self.optimizer.load_state_dict(state["optimizer"])
         for group, own in zip(self.optimizer.param_groups, fused, strict=True):
-            group["fused"] = own  # this device's way to step, not the saved run's
+            if own is not None:
+                group["fused"] = own  # this device's way to step, not the saved run's
         if state["scaler"]:  # empty where the run did not need one: on another device or with another --amp auto
             self.precision.scaler.load_state_dict(state["scaler"])
 

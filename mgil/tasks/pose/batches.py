@@ -13,9 +13,9 @@ from mgil.datasets.batches.augment import draw_colours
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.eval_loader import EvalLoader
-from mgil.datasets.batches.geometry import Plan
+from mgil.datasets.batches.geometry import Plan, plan_of
 from mgil.tasks.base import Loading
-from mgil.tasks.pose.crops import PADDING, crop_maps, crop_people, plan_of
+from mgil.tasks.pose.crops import PADDING, crop_maps, crop_people
 from mgil.tasks.pose.half_body import HALF_PADDING, half_bodies
 from mgil.tasks.pose.people import People
 from mgil.tasks.pose.recipe import PoseRecipe
@@ -53,7 +53,8 @@ class PoseComposer(Composer):
         """See `Composer`; people have no partners."""
         items = sequence[primaries]
         maps = self._draw(rng, items) @ np.linalg.inv(self.regions.to_tiles(items))
-        plan = plan_of(maps[:, :2], self.tile_sizes_hw[items], primaries, output_hw, self.how)
+        tiles_hw, averaged = self.tile_sizes_hw[items], self.how == "area"
+        plan = plan_of(maps[:, :2], tiles_hw, primaries, output_hw, fill=0, averaged=averaged)
         return replace(plan, colours=draw_colours(rng, self.augment, len(items)))
 
     def _draw(self, rng: np.random.Generator, items: np.ndarray) -> np.ndarray:

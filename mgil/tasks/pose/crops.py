@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgil.datasets.batches.geometry import Plan
+from mgil.datasets.batches.geometry import plan_of
 from mgil.datasets.batches.kernel_opencv import Painter
 
 PADDING = 1.25
@@ -76,39 +76,7 @@ def crop_people(image: np.ndarray, boxes: np.ndarray, size: int, how: str = "lin
     matrices = np.zeros((count, 2, 3))
     matrices[:, [0, 1], [0, 1]] = maps.gains[:, None]
     matrices[:, :, 2] = maps.pads
-    plan = plan_of(matrices, np.full((count, 2), (height, width)), np.arange(count), (size, size), how)
+    tiles_hw, averaged = np.full((count, 2), (height, width)), how == "area"
+    plan = plan_of(matrices, tiles_hw, np.arange(count), (size, size), fill=0, averaged=averaged)
     crops = Painter(plan, np.zeros((count, 4), np.int64)).draw(image[None], 0, count)
     return crops.numpy(), maps
-
-
-def plan_of(
-    matrices: np.ndarray, tile_sizes_hw: np.ndarray, positions: np.ndarray, output_hw: tuple[int, int], how: str
-) -> Plan:
-    """The plan of pictures that show one tile each.
-
-    Args:
-        matrices: (B, 2, 3) tile pixels to output pixels, edges.
-        tile_sizes_hw: (B, 2) pixels of the tiles.
-        positions: (B,) where the tiles are in the sequence.
-        output_hw: Pixels of the pictures.
-        how: "linear" or "area", see `crop_people`.
-    """
-    count = len(matrices)
-    slots = np.full((count, 4), -1)
-    slots[:, 3] = positions
-    sizes = np.zeros((count, 4, 2), np.int64)
-    sizes[:, 3] = tile_sizes_hw
-    return Plan(
-        output_hw=output_hw,
-        primaries=np.asarray(positions),
-        positions=slots,
-        tile_sizes_hw=sizes,
-        centres_xy=np.zeros((count, 2), np.int64),
-        canvas_sizes_hw=np.asarray(tile_sizes_hw, np.int64),
-        matrices=matrices,
-        pictures=np.arange(count),
-        weights=np.ones(count),
-        colours=None,
-        fill=0,
-        averaged=how == "area",
-    )

@@ -11,6 +11,7 @@ from torch import nn
 
 from mgil.block.mgil import MGIL
 from mgil.engine.training.schedule import BIASES, NORMS, WEIGHTS, Schedule, build_optimizer, scaled_weight_decay
+from mgil.files.recipe import load_recipe
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.recipe import DetectRecipe
 
@@ -194,3 +195,49 @@ def test_accumulation_grows_during_warm_up() -> None:
 )
 def test_weight_decay_is_for_the_images_of_a_step(batch_size: int, factor: float) -> None:
     assert scaled_weight_decay(DetectRecipe(weight_decay=5e-4), batch_size) == pytest.approx(5e-4 * factor)
+
+
+@pytest.mark.parametrize(
+    ("drops", "drop", "epochs", "expected"),
+    [
+        ([0.3, 0.6, 0.8], 0.2, 200, {0: 1, 59: 1, 60: 0.2, 119: 0.2, 120: 0.04, 159: 0.04, 160: 0.008, 199: 0.008}),
+        ([0.3, 0.6, 0.8], 0.2, 10, {2: 1, 3: 0.2, 5: 0.2, 6: 0.04, 7: 0.04, 8: 0.008, 9: 0.008}),
+        ([0.5], 0.1, 4, {1: 1, 2: 0.1}),
+        ([], 0.5, 4, {0: 1, 3: 1}),
+    ],
+)
+def test_drops_are_shares_of_the_run(drops: list[float], drop: float, epochs: int, expected: dict[int, float]) -> None:
+    recipe = load_recipe(DetectRecipe, {"lrf": 1.0, "lr_drops": drops, "lr_drop": drop, "warmup_epochs": 0, "lr0": 0.5})
+    schedule = Schedule(build_optimizer(Mixed(), "SGD", recipe, 0.0), recipe, epochs, 3, 64)
+    for epoch, share in expected.items():  # a function of the epoch alone, so that a resumed run goes on with it
+        schedule.set(epoch, 2)
+        assert schedule.rates() == pytest.approx([0.5 * share] * 3)
+
+
+def test_drops_of_earlier_checkpoints() -> None:
+    recipe = load_recipe(DetectRecipe, {"first_drop": 0.25, "second_drop": 0.0})
+    assert (recipe.lr_drops, recipe.lr_drop) == ((0.25,), 0.1)
+    assert load_recipe(DetectRecipe, recipe.as_dict()) == recipe
+    assert load_recipe(DetectRecipe, {"first_drop": 0.0, "second_drop": 0.0}) == DetectRecipe()
+
+
+@pytest.mark.parametrize("drops", [[60, 120], [0.6, 0.3], [0.5, 0.5], 0.5, [1], [True], ["x"], "0.5"])
+def test_impossible_drops(drops: object) -> None:
+    with pytest.raises(ValueError, match=r"lr_drops: .* shares of the run"):
+        load_recipe(DetectRecipe, {"lr_drops": drops})
+
+
+def test_rmsprop_follows_its_formula() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    recipe = DetectRecipe(lr0=0.1, momentum=0.9)
+    optimizer = build_optimizer(model, "RMSProp", recipe, 0.0)
+    Schedule(optimizer, recipe, 3, 500, 64).set(1, 0)  # sets rate and momentum
+    rate, squares, buffer, weight = optimizer.param_groups[0]["lr"], 0.0, 0.0, 1.0
+    for gradient in (0.5, -2.0):
+        model.weight.grad = torch.tensor([[gradient]])
+        optimizer.step()
+        squares = 0.99 * squares + 0.01 * gradient**2
+        buffer = optimizer.param_groups[1]["momentum"] * buffer + gradient / (squares**0.5 + 1e-8)
+        weight -= rate * buffer
+    assert model.weight.item() == pytest.approx(weight)

@@ -43,7 +43,7 @@ def test_the_published_learning_rates(name: str, epochs: int, drops: tuple[int, 
 @pytest.mark.parametrize(
     ("values", "named"),
     [({"rotated": 1.5}, "rotated"), ({"degrees": 200}, "degrees"), ({"sigma": 0}, "sigma"), ({"scale": 1.0}, "scale"),
-     ({"mosaic": 1.0}, "mosaic"), ({"first_drop": 2}, "first_drop"), ({"smoothing": -0.1}, "smoothing")],
+     ({"mosaic": 1.0}, "mosaic"), ({"lr_drops": [90, 120]}, "lr_drops"), ({"smoothing": -0.1}, "smoothing")],
 )  # fmt: skip
 def test_impossible_values(values: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
