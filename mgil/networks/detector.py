@@ -12,15 +12,13 @@ from torch import Tensor, nn
 
 from mgil.block.flie import FLIE
 from mgil.block.reparameterise import reparameterise
-from mgil.files.class_names import places_in, rows_by_name
 from mgil.networks.config import load_architecture
 from mgil.networks.head import Detect
-from mgil.networks.layers import Concat, Conv
-from mgil.networks.limits import MOST_CLASSES, TooLarge, bounded_maps, check_parameters
+from mgil.networks.layers import Conv
+from mgil.networks.limits import MOST_CLASSES, check_parameters
 from mgil.networks.network import Network
 from mgil.networks.parser import parse
-
-PROBE_SIZE = 256  # any multiple of every stride in use serves to read the strides off a forward pass
+from mgil.networks.rows import PROBE_SIZE, probe, read_later, run_rows
 
 
 class DetectionModel(Network):
@@ -56,7 +54,7 @@ class DetectionModel(Network):
         network = parse(self.architecture, channels)
         self.model = network.layers
         self.sources = network.sources
-        self.needed_later = {i for index, row in enumerate(network.sources) for i in row if i != index - 1}
+        self.kept_rows = read_later(network.sources)
         self.imgsz = imgsz
         self.names = tuple(names) if names is not None else tuple(str(i) for i in range(num_classes))
         if len(self.names) != num_classes:
@@ -102,19 +100,13 @@ class DetectionModel(Network):
 
     def raw(self, x: Tensor) -> list[Tensor]:
         """Raw maps of every level, in training and evaluation alike."""
-        kept: dict[int, Tensor] = {}
-        for index, (layer, inputs) in enumerate(zip(self.model, self.sources, strict=True)):
-            arguments = [x if i == index - 1 else kept[i] for i in inputs]
-            x = layer(arguments if isinstance(layer, Detect) or len(arguments) > 1 else arguments[0])
-            if index in self.needed_later:
-                kept[index] = x
-        return x  # type: ignore[return-value]  # the last layer is the head, which returns a list
+        raws: list[Tensor] = run_rows(self.model, self.sources, self.kept_rows, x)
+        return raws
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """The rows of the head that are a class's, in the order of the names; what is of no class comes along."""
-        classes: list[int | None] = list(rows_by_name(names, self.names)) if len(names) == len(self.names) else []
-        classes = classes or [place if place >= 0 else None for place in places_in(names, self.names)]
-        return self.head.in_class_order(state_dict, f"model.{len(self.model) - 1}.", classes, len(names))
+        prefix = f"model.{len(self.model) - 1}."
+        return self.head.in_class_order(state_dict, prefix, self.places_of(names), len(names))
 
     @torch.no_grad()
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> DetectionModel:
@@ -150,27 +142,10 @@ class DetectionModel(Network):
         self.train(was_training)
         self.head.set_strides(strides)
 
-    @torch.no_grad()
     def _map_heights(self, channels: int, size: int) -> tuple[list[int], int]:
         """Rows of the head's maps, and of the smallest map on the way, for a square image of `size` px."""
-        source = self.architecture["source"]
-        with bounded_maps(self.model, source) as shapes:
-            try:
-                raws = self.raw(torch.zeros(1, channels, size, size))
-                return [raw.shape[2] for raw in raws], min(shape[2] for inputs in shapes for shape in inputs)
-            except TooLarge:
-                raise
-            except (RuntimeError, TypeError, IndexError, AttributeError, ValueError) as error:
-                index = len(shapes) - 1
-                row = [*self.architecture["backbone"], *self.architecture["head"]][index]
-                given = " and ".join("x".join(map(str, shape[1:])) for shape in shapes[index])
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-                if isinstance(self.model[index], Concat):
-                    reason = "Concat joins maps of the same height and width, along dimension 1"
-                raise ValueError(
-                    f"{source}, row {index} {row!r:.80}: the rows do not fit together: this one gets {given} "
-                    f"(channels x height x width) at {size} px; {reason}"
-                ) from error
+        raws, least = probe(self.model, self.sources, self.architecture, channels, size)
+        return [raw.shape[2] for raw in raws], least
 
 
 def write_anchors(model: DetectionModel) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mgil.block.flie import FLIE
+from mgil.files.class_names import places_in, rows_by_name
 from mgil.networks.precision import DTYPES, as_float32, autocast
 
 ROUNDED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)  # layers that autocast casts the weights of
@@ -90,6 +91,15 @@ class Network(nn.Module, ABC):
             names: Its class names.
         """
         return state_dict
+
+    def places_of(self, names: Sequence[str]) -> list[int | None]:
+        """For each of this network's names the index among those of another network; None: nothing there is its own.
+
+        Of as many names each has one: its own, or one that is left.
+        """
+        if len(names) == len(self.names):
+            return [*rows_by_name(names, self.names)]
+        return [place if place >= 0 else None for place in places_in(names, self.names)]
 
     @abstractmethod
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> Network:

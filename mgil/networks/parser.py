@@ -11,10 +11,9 @@ from typing import Any
 from torch import nn
 
 from mgil.files.names import hint_for
-from mgil.networks.head import Detect
 from mgil.networks.layers import YoloBatchNorm
 from mgil.networks.limits import MOST_CHANNELS, MOST_REPEATS, MOST_ROWS, check_row_numbers
-from mgil.networks.registry import ACTIVATIONS, LAYERS, Layer, check_head
+from mgil.networks.registry import ACTIVATIONS, HEADS, LAYERS, Kind, Layer, check_head
 
 # Python literals that YOLOv5's files hold as words; no YAML value is ever evaluated.
 WORDS = {"None": None, "True": True, "False": False}
@@ -23,8 +22,10 @@ NOT_HERE = {
     "SPP": "use SPPF, which gives the same with kernels of 5, 9 and 13",
     "BottleneckCSP|C3(TR|SPP|Ghost|x)|GhostBottleneck": "use C3",
     "DWConv|GhostConv|CrossConv|MixConv2d|Focus|Contract|Expand": "use Conv, or add the layer by `register_layer`",
-    "Segment|Classify": "the head is Detect",
+    "Segment": "the head is Detect",
 }
+
+OF_TASKS = {"head": "Detect ends a network of train.py detect", "classes": "Classify ends one of train.py classify"}
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class Parsed:
     sources: tuple[tuple[int, ...], ...]
 
 
-def parse(architecture: dict[str, Any], in_channels: int) -> Parsed:
+def parse(architecture: dict[str, Any], in_channels: int, head: Kind = "head") -> Parsed:
     """Build the layers of an architecture.
 
     Args:
         architecture: As `mgil.networks.config.load_architecture` returns it, with `nc` set.
         in_channels: Channels of the image.
+        head: What the last row must be: the head of a detector, or `classes`.
 
     Raises:
         ValueError: A wrong row; the message names the file, the row and the value.
@@ -68,8 +70,11 @@ def parse(architecture: dict[str, Any], in_channels: int) -> Parsed:
         repeats += _repeats(number, architecture)
         if repeats > MOST_REPEATS:
             raise ValueError(f"{where}: with this row more than {MOST_REPEATS} layers, repeats counted")
-        if (layer.kind == "head") != (index == len(rows) - 1):
-            raise ValueError(f"{where}: the last row, and only that, must be a head such as Detect")
+        if (layer.kind in HEADS) != (index == len(rows) - 1) or layer.kind in HEADS.keys() - {head}:
+            other = "" if layer.kind not in HEADS.keys() - {head} else f"; {OF_TASKS[layer.kind]}"
+            raise ValueError(
+                f"{where}: the last row, and only that, must be a head such as {HEADS[head].__name__}{other}"
+            )
         if layer.kind not in ("concat", "head") and len(inputs) != 1:
             raise ValueError(f"{where}: {name} takes one input, got {len(inputs)}")
         if layer.kind == "concat" and len(inputs) < 2:
@@ -146,8 +151,8 @@ def _build(
         check_row_numbers([*positional, options], where)
         out_channels = sum(widths) if layer.kind == "concat" else widths[0]
         return _call(layer.build, positional, options, name, where), out_channels
-    if layer.kind == "head":
-        return _head(layer.build, [*positional, list(widths)], options, name, architecture["nc"], where), 0
+    if layer.kind in HEADS:
+        return _head(layer, widths, positional, options, name, architecture["nc"], where), 0
     if not positional or type(positional[0]) is not int or positional[0] < 1:
         raise ValueError(f"{where}: the first argument of {name} is its output channels, a positive integer")
     if positional[0] > MOST_CHANNELS:
@@ -164,17 +169,26 @@ def _build(
 
 
 def _head(
-    build: Callable[..., nn.Module], positional: list[Any], options: dict[str, Any], name: str, classes: int, where: str
-) -> Detect:
+    layer: Layer,
+    widths: Sequence[int],
+    positional: list[Any],
+    options: dict[str, Any],
+    name: str,
+    classes: int,
+    where: str,
+) -> nn.Module:
     """Make the head, whose classes must be those of the whole network."""
-    if build is Detect and len(positional) != 3:
+    if layer.build is HEADS["head"] and len(positional) != 2:
         raise ValueError(f"{where}: args of {name} are [nc, anchors]")
-    head = _call(build, positional, options, name, where)
-    check_head(type(head), f"{where}: {name}")  # of a function, only what it returns tells
-    assert isinstance(head, Detect)
+    if layer.kind == "classes":
+        check_row_numbers([*positional[1:], options], where)
+    inputs = [*positional, list(widths)] if layer.kind == "head" else [widths[0], *positional]
+    head: Any = _call(layer.build, inputs, options, name, where)
+    check_head(type(head), layer.kind, f"{where}: {name}")  # of a function, only what it returns tells
     if head.num_classes != classes:
         raise ValueError(f"{where}: {name} for {head.num_classes} classes where there are {classes}; write nc")
-    return head
+    made: nn.Module = head
+    return made
 
 
 def _repeats(number: int, architecture: dict[str, Any]) -> int:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mgil.block.flie import FLIE
-from mgil.files.class_names import places_in, rows_by_name
 from mgil.networks.folding import folded
 from mgil.networks.host_config import host_config
 from mgil.networks.hosts import build_host, check_size
@@ -150,9 +149,7 @@ class PoseNetwork(Network):
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """The rows of the head that are a key point's, in the order of the names."""
-        rows: list[int | None] = list(rows_by_name(names, self.names)) if len(names) == len(self.names) else []
-        rows = rows or [place if place >= 0 else None for place in places_in(names, self.names)]
-        return self.head.in_joint_order(state_dict, "head.", rows, len(names))
+        return self.head.in_joint_order(state_dict, "head.", self.places_of(names), len(names))
 
     @torch.no_grad()
     def fused(self, convert: str | Callable[[FLIE], bool] = "auto") -> PoseNetwork:
