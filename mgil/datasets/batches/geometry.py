@@ -1,7 +1,7 @@
 """Where every pixel of an augmented batch comes from: drawn for the whole batch at once, before any pixel moves.
 
-A picture is made of one layer, or of two when mixup blends them or the second covers a region. A layer is a canvas that holds up to four tiles
-(stored images) around a centre, and one map from the canvas to the output, affine or with a perspective:
+A picture is made of one layer, or of two: blended, or the second covers a region. A layer is a canvas that holds up to
+four tiles (stored images) around a centre, and one map from the canvas to the output, affine or with a perspective:
 
     slot 0 | slot 1        a mosaic: 2S x 2S pixels, the centre drawn in its middle half
     -------+-------
