@@ -1,4 +1,4 @@
-"""The data set that weights were trained on: whether it is still there, and whether another one has their classes."""
+"""Data sets as the task of weights reads them: the one they were trained on, and whether another has their classes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.datasets.reading.download import download_absent
 from mgil.files.class_names import first_difference, first_moved, places_in, same_classes
 from mgil.files.text import Report
+from mgil.tasks.abilities import DataTask
+from mgil.tasks.base import Task
+from mgil.tasks.registry import options_of
 
 Named = tuple[str, str]  # see `mgil.tasks.base.Task.named`
 CLASSES: Named = ("class", "classes")
 
 
-def load_trained_on(data: str, weights: str) -> DataConfig:
-    """Read the data set YAML that a checkpoint names.
+def load_data(task: Task, path: str) -> DataConfig:
+    """Read what --data names: a YAML, or of some tasks something else.
+
+    Raises:
+        FileNotFoundError, ValueError: As `load_data_config`, or `DataTask.data`.
+    """
+    return task.data(path) if isinstance(task, DataTask) else load_data_config(path)
+
+
+def fetched(task: Task, data: DataConfig, splits: tuple[str, ...], report: Report) -> DataConfig:
+    """The data set once what is missing of its splits is downloaded; errors as `download`."""
+    return download_absent(data, splits, report, lambda path: load_data(task, str(path)))
+
+
+def load_trained_on(task: Task, data: str, weights: str) -> DataConfig:
+    """Read the data set that a checkpoint names.
 
     Args:
+        task: The checkpoint's.
         data: Its path in the checkpoint.
         weights: The checkpoint's own path.
 
@@ -26,25 +45,26 @@ def load_trained_on(data: str, weights: str) -> DataConfig:
         ValueError: As `load_data_config`.
     """
     try:
-        return load_data_config(data)
+        return load_data(task, data)
     except FileNotFoundError as error:
-        if os.path.isfile(data):  # something that it names is missing
+        if os.path.exists(data):  # something that it names is missing
             raise
         raise FileNotFoundError(gone(data, weights)) from error
 
 
-def default_data(names: tuple[str, ...], weights: object) -> DataConfig:
-    """The shipped data set with the classes of weights that name none: YOLOv5's default or the embedded one.
+def default_data(task: Task, names: tuple[str, ...], weights: object) -> DataConfig:
+    """The shipped data set with the classes of weights that name none: the task's default, in detection YOLOv5's too.
 
     Raises:
         ValueError: They have other classes.
     """
-    for shipped in map(load_data_config, ("coco128.yaml", "digits.yaml")):
-        if same_classes(shipped.names, names):
-            return shipped
-    raise ValueError(
-        f"{weights} does not say which data set it was trained on; name one of {_counted(names)} with --data"
-    )
+    own = getattr(options_of(task.name, "train"), "default_data", "")
+    for shipped in (own,) if own else ("coco128.yaml", "digits.yaml"):
+        data = load_data(task, shipped)
+        if same_classes(task.adapted(data, options_of(task.name, "val")()).names, names):
+            return data
+    known = _counted(names, task.named)
+    raise ValueError(f"{weights} does not say which data set it was trained on; name one of {known} with --data")
 
 
 @contextmanager

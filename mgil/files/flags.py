@@ -281,13 +281,15 @@ def check_foreign(config: Any, own: Sequence[type], why: str) -> None:
 
     Args:
         config: The values.
-        own: The classes whose flags are meant here.
+        own: The classes whose flags are meant here; the class variable `without` of one of them names flags of another
+            one that have no meaning here.
         why: What stands behind the flag in the error.
 
     Raises:
         ValueError: A flag of none of them was given; it is named.
     """
     known = {item.name for part in own for item in fields(part)}
+    known -= {name for part in own for name in getattr(part, "without", ())}
     for item, _ in flags(config):
         if item.name not in known and getattr(config, item.name) != item.default:
             raise ValueError(f"{flag_of(item.name)}: {why}, which has no such flag")

@@ -11,19 +11,8 @@ from typing import Any
 import numpy as np
 
 
-class Found(ABC):
-    """What the results of one picture do with their boxes, whatever the task found in them.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        boxes_xyxy: (n, 4) pixels of the image.
-    """
-
-    image: np.ndarray
-    boxes_xyxy: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.boxes_xyxy)
+class Drawn(ABC):
+    """What the results of one picture do with its drawing."""
 
     @abstractmethod
     def plot(self, line_width: int | None = None, labels: bool = True, confidences: bool = True) -> np.ndarray:
@@ -43,6 +32,21 @@ class Found(ABC):
         from mgil.files.image_file import save_image
 
         return save_image(path, self.plot())
+
+
+class Found(Drawn):
+    """What the results of one picture do with their boxes, whatever the task found in them.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        boxes_xyxy: (n, 4) pixels of the image.
+    """
+
+    image: np.ndarray
+    boxes_xyxy: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
 
     def crop(self) -> list[np.ndarray]:
         """Cut out what was found: for each box the (h, w, 3) uint8 RGB pixels that it touches, not enlarged."""

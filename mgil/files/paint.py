@@ -114,6 +114,27 @@ def paint_trails(
             cv2.polylines(image, [points], False, class_colour(int(index)), line_width)
 
 
+def paint_texts(image: np.ndarray, texts: Sequence[str], colours: Sequence[tuple[int, int, int]], font_px: int) -> None:
+    """Paint lines of text on grounds of their colours, one below the other, from the left upper corner on.
+
+    A line that is wider than the picture is cut in its middle; lines below the picture are left out.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, painted in place.
+        texts: The lines.
+        colours: Of the ground of each, RGB.
+        font_px: height of the font in pixels.
+    """
+    top = 0
+    for text, colour in zip(texts, colours, strict=True):
+        if top >= image.shape[0]:
+            return
+        ink = _fitting_text(printable(text[:_MOST_CHARACTERS]), image.shape[1] - 2 * _BESIDE_PX, font_px)
+        edges = np.array([0, top, ink.shape[1] + 2 * _BESIDE_PX, top + ink.shape[0] + 2 * _ABOVE_PX])
+        _paint_label(image, edges, ink, colour)
+        top = int(edges[3])
+
+
 def _to_pixels(boxes_xyxy: np.ndarray, height: int, width: int) -> np.ndarray:
     """First and last pixel, both included, that each box covers; at least one pixel, inside the image."""
     edges = np.rint(boxes_xyxy).astype(np.int64).reshape(-1, 4)

@@ -80,6 +80,22 @@ def draw_grid(
     write_bytes_atomic(path, data.tobytes(), durable=False)
 
 
+def spread_over(items: np.ndarray, pictures: int, most: int) -> list[list[int]]:
+    """Choose items for a few pictures, each of which shows some from all over them, in their order.
+
+    Args:
+        items: (N,) what there is to choose from.
+        pictures: How many there may be.
+        most: Items in one.
+    """
+    shown = min(len(items), pictures * most)
+    if not shown:
+        return []
+    chosen = items[np.linspace(0, len(items) - 1, shown).round().astype(int)]
+    count = math.ceil(shown / most)
+    return [chosen[number::count].tolist() for number in range(count)]
+
+
 def _cell_scale(size_hw: Sequence[int], columns: int) -> float:
     """Whole-number enlargement for small images, a reduction only where the grid would not fit."""
     longest = max(size_hw)

@@ -1,4 +1,4 @@
-"""What only some tasks can do: follow objects, look in boxes that others find, start from others' weights."""
+"""What only some tasks can do: follow objects, look in boxes that others find, read data sets of their own forms."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
+from mgil.datasets.reading.config import DataConfig
 from mgil.files.text import Report
 from mgil.tasks.base import Predictor, Result, Split
 
@@ -102,6 +103,19 @@ class ForeignTask(Protocol):
 
     def take(self, model: Any, tensors: Mapping[str, Tensor]) -> Taken:
         """Fill a fresh network from tensors by name. ValueError: none fits."""
+
+
+@runtime_checkable
+class DataTask(Protocol):
+    """A task whose data sets have other forms than a YAML too."""
+
+    def data(self, path: str) -> DataConfig:
+        """What --data names, without reading labels; its `yaml_path` names the same data set again.
+
+        Raises:
+            FileNotFoundError: There is no such thing.
+            ValueError: It is no data set.
+        """
 
 
 @runtime_checkable

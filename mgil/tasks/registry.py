@@ -14,7 +14,7 @@ DEFAULT_TASK = "detect"  # also of weights that do not say
 COMMANDS = ("train", "val", "detect", "export")
 
 # A task's package holds `options.OPTIONS`, a dataclass of flags for each command, and `task.TASK`.
-_PACKAGES = {"detect": "mgil.tasks.detect", "pose": "mgil.tasks.pose"}
+_PACKAGES = {"detect": "mgil.tasks.detect", "classify": "mgil.tasks.classify", "pose": "mgil.tasks.pose"}
 
 
 def register(name: str, package: str) -> None:

@@ -17,11 +17,12 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 
 from mgil.files import fonts, paint
+from mgil.files.confusion_figure import plot_confusion_matrix
 from mgil.files.figures import literal, new_figure, save_figure
 from mgil.files.fonts import LETTERS, Letters, drawable_names, tell_missing_letters
 from mgil.files.matplotlib_import import own_settings
 from mgil.files.packages import MissingPackage
-from mgil.tasks.detect.plots import plot_confusion_matrix, plot_labels
+from mgil.tasks.detect.plots import plot_labels
 from tests.datasets.scenes import make_samples
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -124,7 +125,7 @@ def test_figures_show_the_letters_or_rectangles_without_a_warning(
         system.append(write_font(tmp_path / "bars.ttf", "ก", "Tall bars"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plot_confusion_matrix(np.eye(2, dtype=int), ("ก",), tmp_path / "matrix.png")
+        plot_confusion_matrix(np.eye(2, dtype=int), ("ก", "background"), tmp_path / "matrix.png")
         plot_labels(make_samples(["a.png"], [(32, 32)], [[[0, 0.5, 0.5, 0.2, 0.2]]]), ("ก",), tmp_path / "labels.png")
     for name in ("matrix.png", "labels.png"):
         black = (np.asarray(Image.open(tmp_path / name).convert("L")) < 8).astype(np.uint8)
@@ -143,7 +144,7 @@ def test_long_names_leave_room_for_a_figure(system: list[str], tmp_path: Path) -
             *("3 a name that …s room for,", "4 a name that …s room for,"),
         )
         assert literal(("红" * 13,)) == ("红" * 6 + "…" + "红" * 5,)  # which take two columns each
-    plot_confusion_matrix(np.eye(6, dtype=int), names, tmp_path / "matrix.png")
+    plot_confusion_matrix(np.eye(6, dtype=int), (*names, "background"), tmp_path / "matrix.png")
     plot_labels(make_samples(["a.png"], [(32, 32)], [[[0, 0.5, 0.5, 0.2, 0.2]]]), names, tmp_path / "labels.png")
     for name in ("matrix.png", "labels.png"):
         picture = np.asarray(Image.open(tmp_path / name).convert("L"))

@@ -232,7 +232,7 @@ def test_a_flag_of_another_task_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("classify --epochs 2", "classify: no such task; there is detect, pose, toy"),
+        ("segment --epochs 2", "segment: no such task; there is detect, classify, pose, toy"),
         ("detct --epochs 2", "detct: no such task; did you mean detect?"),
         ("toy --iou-thres 0.3", "--iou-thres: no such flag; --help lists them"),
         ("--brightness 0.3", "--brightness: no such flag; --help lists them"),

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.depths import DepthTally
-from mgil.datasets.reading.download import download_absent
 from mgil.datasets.reading.value_range import ValueRange
-from mgil.engine.data_of_weights import check_classes, data_named_by, default_data, load_trained_on
+from mgil.engine.data_of_weights import check_classes, data_named_by, default_data, fetched, load_data, load_trained_on
 from mgil.engine.devices import FOUND_AMX
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
@@ -80,13 +79,13 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     named_by = config.weights[0] if trained_on and not config.data else None
     with data_named_by(named_by):
         if named_by:
-            data = load_trained_on(str(trained_on), named_by)
+            data = load_trained_on(task, str(trained_on), named_by)
         else:
-            data = load_data_config(config.data) if config.data else default_data(model.names, config.weights[0])
+            data = load_data(task, config.data) if config.data else default_data(task, model.names, config.weights[0])
         depths = DepthTally(data.values or values, chosen=data.values is not None)
         data = replace(data, values=depths.values)
         if config.download:
-            data = download_absent(data, (config.split,), report)
+            data = fetched(task, data, (config.split,), report)
     seen = task.adapted(data, config)
     if not seen.one_class:
         has_one_class_flag = hasattr(options_of(task.name, "val"), "single_cls")

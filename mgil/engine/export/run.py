@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.datasets.reading.config import DataConfig
 from mgil.engine.cli import describe
-from mgil.engine.data_of_weights import check_classes, data_named_by, load_trained_on
+from mgil.engine.data_of_weights import check_classes, data_named_by, load_data, load_trained_on
 from mgil.engine.devices import select_device
 from mgil.engine.export.check import Run, check_file
 from mgil.engine.export.config import DEFAULT_OPSET, ExportFlags
@@ -130,7 +130,7 @@ def prepare(config: ExportFlags, formats: tuple[Format, ...], report: Report) ->
     data = None
     if source:
         with data_named_by(None if config.data else config.weights):
-            data = load_data_config(config.data) if config.data else load_trained_on(str(source), config.weights)
+            data = load_data(task, config.data) if config.data else load_trained_on(task, str(source), config.weights)
         data = replace(data, values=data.values or checkpoint.values)
         data = task.adapted(data, options_of(task.name, "val")())
         if len(model.names) > 1:  # those of one class may be of --single-cls, and images are all that is taken

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import torch
 
-from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.depths import Advice, DepthTally
-from mgil.engine.data_of_weights import has_other_order
+from mgil.engine.data_of_weights import has_other_order, load_data
 from mgil.engine.devices import FOUND_AMX, lacks_display
 from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
@@ -132,12 +131,11 @@ def _open(config: DetectFlags, weights: Sequence[str], report: Report) -> tuple[
         check_foreign(config, parts, f"{source} is of the task {task.name}")
         return config
 
-    data = None if config.data is None else load_data_config(config.data)
-    values = config.values or (data.values if data else None)
     sides = config.imgsz or ()
     task, model = open_model(
-        weights, config.device, sides, config.half, own, report, values, config.amp, config.download
+        weights, config.device, sides, config.half, own, report, config.values, config.amp, config.download
     )
+    data = None if config.data is None else load_data(task, config.data)
     if config.amp == "auto" and getattr(model.model, "amp", "off") == "bf16":
         report(FOUND_AMX)
     if config.visualize and not isinstance(model.model, Network):
@@ -148,6 +146,7 @@ def _open(config: DetectFlags, weights: Sequence[str], report: Report) -> tuple[
     if config.track is not None:
         following(model.predictor)
     if data is not None:
+        model.depths = DepthTally(config.values or data.values or model.depths.values)
         if len(data.names) != len(model.names):
             count = len(data.names)
             raise ValueError(f"{config.data} has {count} class names, {source} has {len(model.names)} classes")

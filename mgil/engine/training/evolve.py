@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.datasets.reading.config import DataConfig
+from mgil.engine.data_of_weights import load_data
 from mgil.engine.distributed import world_size
 from mgil.engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from mgil.engine.training.config import TrainFlags, config_from_dict
@@ -127,7 +128,8 @@ def _recipe(config: TrainFlags, task: Task, data: DataConfig, report: Report) ->
 
 def _begun(config: TrainFlags, optuna: Any, report: Report) -> Search:
     """A new search in a folder of its own."""
-    task, data = task_named(config.task), load_data_config(config.data)
+    task = task_named(config.task)
+    data = load_data(task, config.data)
     if not data.val:
         raise ValueError(f"--evolve: {data.yaml_path} gives no val split, {_COMPARED}; add 'val: <folder of images>'")
     base = _recipe(config, task, data, report)

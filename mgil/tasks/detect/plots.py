@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,11 @@ import torch
 
 from mgil.datasets.batches.letterbox import FILL
 from mgil.datasets.reading.samples import Samples
+from mgil.files.confusion_figure import plot_confusion_matrix
 from mgil.files.figures import literal, new_figure, save_figure
 from mgil.files.matplotlib_import import own_settings
 from mgil.files.paint import class_colour
-from mgil.files.picture_grid import draw_batch_grid
+from mgil.files.picture_grid import draw_batch_grid, spread_over
 
 if TYPE_CHECKING:
     from mgil.datasets.batches.batch import EvalBatch
@@ -35,7 +35,7 @@ _NAMED_CLASSES = 20  # more classes than this are drawn as thin grey lines witho
 
 def plot_result(result: DetectScores, names: tuple[str, ...], folder: Path) -> None:
     """Write the pictures of `RESULT_PICTURES`."""
-    plot_confusion_matrix(result.confusion, names, folder / "confusion_matrix.png")
+    plot_confusion_matrix(result.confusion, (*names, "background"), folder / "confusion_matrix.png")
     curves = result.curves
     for values, at_best, quantity, stem in (
         (curves.f1, result.f1, "F1", "F1"),
@@ -45,34 +45,6 @@ def plot_result(result: DetectScores, names: tuple[str, ...], folder: Path) -> N
         plot_confidence_curve(result, values, at_best, names, quantity, folder / f"{stem}_curve.png")
     plot_precision_recall(result, names, folder / "PR_curve.png")
     plot_object_sizes(result, folder / "ap_vs_object_size.png")
-
-
-@own_settings()
-def plot_confusion_matrix(matrix: np.ndarray, names: tuple[str, ...], path: Path) -> None:
-    """Columns sum to 1: of the objects labelled as a class, the part that was predicted as each."""
-    from matplotlib.cm import ScalarMappable
-
-    labels = (*literal(names), "background")
-    share = matrix / np.maximum(matrix.sum(axis=0, keepdims=True), 1)
-    room = 0.08 * max(max(map(len, labels)) - len("background"), 0)  # for names, which would squeeze the matrix
-    side = min(max(5.0, 0.4 * len(labels) + 2) + room, 16.0)
-    figure, axes = new_figure(side * 1.15, side)
-    scale = ScalarMappable(cmap="Blues")
-    scale.set_clim(0, 1)
-    # Coloured before it is enlarged, which is cheaper than after.
-    colours = scale.to_rgba(np.where(share < 0.005, np.nan, share), bytes=True)
-    axes.imshow(colours, interpolation="nearest")
-    figure.colorbar(scale, ax=axes, fraction=0.04, pad=0.02)
-    axes.set(xlabel="Labelled", ylabel="Predicted", title="Confusion matrix, columns sum to 1")
-    if len(labels) <= 100:
-        size = 10 if len(labels) <= 25 else 5
-        axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(labels)), labels, fontsize=size)
-    if len(labels) <= 30:
-        for row, column in zip(*np.nonzero(share >= 0.005), strict=True):
-            ink = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{share[row, column]:.2f}", ha="center", va="center", color=ink, fontsize=8)
-    save_figure(figure, path)
 
 
 @own_settings()
@@ -192,11 +164,8 @@ class BatchPictures:
             image_count: images of the split. Each picture shows some that are spread evenly over it, in its order.
         """
         self.folder, self.names = folder, names
-        shown = min(image_count, _PICTURES * _PICTURED_IMAGES)
-        chosen = np.linspace(0, image_count - 1, shown).round().astype(int)
-        pictures = math.ceil(shown / _PICTURED_IMAGES)
-        self.images = [chosen[number::pictures].tolist() for number in range(pictures)]
-        self._wanted = set(chosen.tolist())
+        self.images = spread_over(np.arange(image_count), _PICTURES, _PICTURED_IMAGES)
+        self._wanted = {image for chosen in self.images for image in chosen}
         self._seen: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
     def add(self, batch: EvalBatch, found: list[torch.Tensor]) -> None:

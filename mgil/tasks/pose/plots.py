@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from torch import Tensor
 from mgil.files.figures import literal, new_figure, save_figure
 from mgil.files.matplotlib_import import own_settings
 from mgil.files.paint import class_colour
+from mgil.files.picture_grid import spread_over
 from mgil.tasks.pose.crops import CropMaps
 from mgil.tasks.pose.options import JOINT_THRES
 from mgil.tasks.pose.pck import THRESHOLDS, Pck
@@ -40,11 +40,8 @@ class BatchPictures:
     def __init__(self, folder: Path, people: People) -> None:
         self.folder, self.people = folder, people
         counted = np.flatnonzero(~people.found & ~people.ignored)
-        shown = min(len(counted), _PICTURES * _PICTURED_PEOPLE)
-        chosen = counted[np.linspace(0, len(counted) - 1, shown).round().astype(int)] if shown else counted
-        pictures = math.ceil(shown / _PICTURED_PEOPLE)
-        self.items = [chosen[number::pictures].tolist() for number in range(pictures)]
-        self._wanted = set(chosen.tolist())
+        self.items = spread_over(counted, _PICTURES, _PICTURED_PEOPLE)
+        self._wanted = {item for chosen in self.items for item in chosen}
         self._seen: dict[int, tuple[Tensor, np.ndarray, np.ndarray]] = {}
 
     def add(self, batch: EvalBatch, found: np.ndarray) -> None:

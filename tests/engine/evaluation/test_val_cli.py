@@ -23,6 +23,8 @@ from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.run import run_export
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
+from mgil.tasks.pose.reading.skeleton import as_key_points
+from mgil.tasks.registry import task_named
 
 NAMES = ("square", "disc", "bar")
 TINY = {  # three levels, five convolutions
@@ -33,10 +35,14 @@ TINY = {  # three levels, five convolutions
 
 
 def test_weights_that_name_no_data_set_have_a_default() -> None:
-    coco, digits = default_data(load_data_config("coco.yaml").names, "w.onnx"), default_data(tuple("0123456789"), "")
+    detect, names = task_named("detect"), load_data_config("coco.yaml").names
+    coco, digits = default_data(detect, names, "w.onnx"), default_data(detect, tuple("0123456789"), "")
     assert (coco.yaml_path.name, digits.yaml_path.name) == ("coco128.yaml", "digits.yaml")
     with pytest.raises(ValueError, match=r"w\.onnx does not say .* of 10 classes \(a, b, c, \.\.\.\) with --data"):
-        default_data(tuple("abcdefghij"), "w.onnx")
+        default_data(detect, tuple("abcdefghij"), "w.onnx")
+    pose = task_named("pose")
+    figures = default_data(pose, as_key_points(load_data_config("figures.yaml")).names, "w.onnx")
+    assert figures.yaml_path.name == "figures.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from mgil.files.confusion_figure import plot_confusion_matrix
 from mgil.files.figures import new_figure, save_figure
 from mgil.tasks.detect.batches import detect_eval_loader
-from mgil.tasks.detect.plots import BatchPictures, plot_confusion_matrix
+from mgil.tasks.detect.plots import BatchPictures
 from tests.datasets.scenes import make_samples, write_image
 
 
@@ -33,7 +34,7 @@ def test_confusion_colours_follow_the_shares(tmp_path: Path) -> None:
     from matplotlib import colormaps
 
     matrix = np.array([[8, 0, 5, 0], [0, 0, 0, 0], [0, 0, 5, 0], [0, 4, 0, 0]])
-    plot_confusion_matrix(matrix, ("a", "b", "c"), tmp_path / "confusion.png")
+    plot_confusion_matrix(matrix, ("a", "b", "c", "background"), tmp_path / "confusion.png")
     pixels = np.asarray(Image.open(tmp_path / "confusion.png").convert("RGB")).reshape(-1, 3)
     for share, cells in ((1.0, 2), (0.5, 2)):
         colour = np.array(colormaps["Blues"](share, bytes=True)[:3])
