@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mgil.files.yaml_file import read_yaml_mapping
 from mgil.networks.limits import check_content
 
 FOLDER = shipped("models")
+CLASSIFIERS = "yolov5-cls*.yaml"
 KEYS = ("nc", "scale", "scales", "depth_multiple", "width_multiple", "activation", "ch", "anchors", "backbone", "head")
 # yolov5n-mgil.yaml is models/yolov5-mgil.yaml at scale n
 SCALED_NAME = re.compile(r"(?P<family>[a-z]+\d+)(?P<scale>[nsmlx])(?P<variant>(-[\w.-]+?)?)\.ya?ml")
@@ -21,7 +22,6 @@ SCALED_NAME = re.compile(r"(?P<family>[a-z]+\d+)(?P<scale>[nsmlx])(?P<variant>(-
 NOT_HERE = {
     r"yolov5([nsmlx])6": r"yolov5\1-p6.yaml is that network; AutoAnchor fits its anchors to your labels",
     r"(yolov5[nsmlx])-seg": r"boxes are found here, no masks; use \1.yaml",
-    r"(yolov5[nsmlx])-cls": r"whole images are not classified here; use \1.yaml for boxes",
     r"yolov5-(p7|fpn|panet|bifpn)|yolov5s-(ghost|transformer|leakyrelu)|yolov3(-spp|-tiny)?":
         r"copy its file from YOLOv5's models/hub, and give its path",
 }  # fmt: skip
@@ -42,15 +42,20 @@ def load_architecture(cfg: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         ValueError: Not YAML, an unknown key, or a missing one.
     """
     if isinstance(cfg, Mapping):
-        return _resolve(dict(cfg), source=str(cfg.get("source", "model")), scale=None)
+        return resolved_rows(dict(cfg), source=str(cfg.get("source", "model")), scale=None)
     path, scale = _find(Path(cfg))
-    return _resolve(read_yaml_mapping(path), source=Path(cfg).name, scale=scale)
+    return resolved_rows(read_yaml_mapping(path), source=Path(cfg).name, scale=scale)
 
 
 def model_names() -> list[str]:
-    """Names accepted without a path, e.g. yolov5n-mgil.yaml."""
+    """Names of detectors accepted without a path, e.g. yolov5n-mgil.yaml."""
+    return scaled_names(path for path in FOLDER.glob("*.yaml") if not path.match(CLASSIFIERS))
+
+
+def scaled_names(paths: Iterable[Path]) -> list[str]:
+    """The names, with a scale letter each, that mean those of the files that have a table of scales."""
     names = []
-    for path in sorted(FOLDER.glob("*.yaml")):
+    for path in sorted(paths):
         scales = read_yaml_mapping(path).get("scales", {})
         family, _, variant = path.stem.partition("-")
         names += [f"{family}{scale}{'-' + variant if variant else ''}.yaml" for scale in scales]
@@ -59,6 +64,17 @@ def model_names() -> list[str]:
 
 def _find(cfg: Path) -> tuple[Path, str | None]:
     """The file that a name means, and the scale letter in the name."""
+    path, scale = file_of(cfg)
+    if path is not None:
+        return path, scale
+    names = model_names()
+    hint = hint_for(cfg.name.lower(), names, NOT_HERE, ending=".yaml", quoted=False)
+    hint = hint or f"the shipped ones are {', '.join(names)}"
+    raise FileNotFoundError(f"model file {cfg} does not exist; {hint}")
+
+
+def file_of(cfg: Path) -> tuple[Path | None, str | None]:
+    """The file that a name means, None where there is none, and the scale letter in the name."""
     match = SCALED_NAME.fullmatch(cfg.name)
     scale = match["scale"] if match else None
     if cfg.is_file():
@@ -66,22 +82,31 @@ def _find(cfg: Path) -> tuple[Path, str | None]:
     shipped = FOLDER / cfg.name
     if match and not shipped.is_file():
         shipped = FOLDER / f"{match['family']}{match['variant']}.yaml"
-    if shipped.is_file() and cfg.parent in (Path("."), Path("models")):
-        return shipped, scale
-    names = model_names()
-    hint = hint_for(cfg.name.lower(), names, NOT_HERE, ending=".yaml", quoted=False)
-    hint = hint or f"the shipped ones are {', '.join(names)}"
-    raise FileNotFoundError(f"model file {cfg} does not exist; {hint}")
+    return (shipped if shipped.is_file() and cfg.parent in (Path("."), Path("models")) else None), scale
 
 
-def _resolve(content: dict[str, Any], source: str, scale: str | None) -> dict[str, Any]:
-    """Check the keys and set depth and width."""
+def resolved_rows(
+    content: dict[str, Any], source: str, scale: str | None, keys: Sequence[str] = KEYS
+) -> dict[str, Any]:
+    """An architecture of rows, its keys checked, with depth and width set.
+
+    Args:
+        content: Of the file.
+        source: Its name for messages.
+        scale: The letter of the table of scales that is meant, if any.
+        keys: That it may have.
+
+    Raises:
+        ValueError: A value that cannot be.
+    """
     check_content(content, source)
     if "host" in content and "backbone" not in content:
-        raise ValueError(f"{source}: has no rows of layers but a host: a model of another task, e.g. train.py pose")
+        raise ValueError(
+            f"{source}: has no rows of layers but a host: a model of another task, train.py classify or train.py pose"
+        )
     for key in content:
-        if key not in KEYS and key != "source":
-            hint = hint_for(key, KEYS) or f"known keys: {', '.join(KEYS)}"
+        if key not in keys and key != "source":
+            hint = hint_for(key, keys) or f"known keys: {', '.join(keys)}"
             raise ValueError(f"{source}: unknown key {key!r}; {hint}")
     for key in ("backbone", "head"):
         if not isinstance(content.get(key), list) or not content[key]:

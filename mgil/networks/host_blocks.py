@@ -11,6 +11,7 @@ from mgil.block.flie import SPDConv
 from mgil.block.host import is_activation
 from mgil.block.mgil import MGIL
 from mgil.block.replace import replace_stride2
+from mgil.block.strided import obstacle
 from mgil.networks.host_config import HostConfig
 
 STEM = ("conv1", "conv2", "stem")  # first parts of the names of layers before the first stage
@@ -28,7 +29,8 @@ def put_in_blocks(host: nn.Module, config: HostConfig) -> None:
         raise ValueError(f"pools: block, but {config.host} has no max pool of stride 2")
     alone = _alone(host, config) if config.norms == "keep" else {}
     others = {name: layer for name, layer in _strided(host, config).items() if name not in alone}
-    if not alone or any(layer.kernel_size != (1, 1) or config.shortcuts != "keep" for layer in others.values()):
+    meant = any(layer.kernel_size != (1, 1) or config.shortcuts != "keep" for layer in others.values())
+    if meant or not (alone or pools):
         _replace(host, config, tuple(alone))
     blocks = {name: (layer.in_channels, layer.out_channels) for name, layer in alone.items()}
     blocks |= {name: (channels, channels) for name, channels in pools.items()}
@@ -64,7 +66,8 @@ def _alone(host: nn.Module, config: HostConfig) -> dict[str, nn.Conv2d]:
     def stands_alone(name: str, layer: nn.Conv2d) -> bool:
         around = host.get_submodule(name.rpartition(".")[0])
         together = isinstance(around, nn.Sequential) and is_activation(around[-1])
-        return not together and (layer.kernel_size != (1, 1) or config.shortcuts == "block")
+        meant = layer.kernel_size != (1, 1) or config.shortcuts == "block"
+        return meant and not together and not obstacle(layer)
 
     return {name: layer for name, layer in _strided(host, config).items() if stands_alone(name, layer)}
 
@@ -92,6 +95,8 @@ def _pools(host: nn.Module) -> dict[str, int]:
         if isinstance(module, nn.MaxPool2d) and module.stride in (2, (2, 2))
     }
     channels: dict[str, int] = {}
+    if not names:
+        return channels
     handles = [
         pool.register_forward_pre_hook(lambda module, given: channels.update({names[module]: given[0].shape[1]}))
         for pool in names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from mgil.networks.limits import MOST_CHANNELS, check_parameters, check_row_numb
 TIMM_OPTIONS = ("stem_width", "stage1", "stage2", "stage3", "stage4", "layers", "channels")
 OWN = {"csp": CSPHost}
 OWN_OPTIONS = {"width": (2, MOST_CHANNELS), "depth": (1, 100)}
+# What building a network of others can end in, for options that do not go together.
+NOT_BUILT = (TypeError, KeyError, IndexError, AttributeError, RuntimeError, ZeroDivisionError, AssertionError)
 _FITTING: set[str] = set()  # what `check_size` has seen: an evaluation builds the same network again and again
 
 
@@ -34,10 +36,27 @@ def read_host(content: Mapping[str, Any], source: str) -> HostConfig:
 
 def check_size(config: HostConfig, source: str) -> None:
     """Raise ValueError for a host that cannot be built, or that would not fit into memory."""
-    key = json.dumps(config.plain(), sort_keys=True, default=repr)
+    check_fits(config.plain(), lambda: build_host(config, source), source)
+
+
+def check_fits(
+    facts: Mapping[str, Any], build: Callable[[], nn.Module], source: str, check: Callable[[Any], None] | None = None
+) -> None:
+    """Raise ValueError for a network that cannot be built, or that would not fit into memory.
+
+    Args:
+        facts: Plain values that say all about it.
+        build: Makes it.
+        source: Its name for messages.
+        check: Sees it on the meta device, where it takes no memory.
+    """
+    key = json.dumps(facts, sort_keys=True, default=repr)
     if key not in _FITTING:
-        with torch.device("meta"):  # takes no memory
-            check_parameters(build_host(config, source), source)
+        with torch.device("meta"):
+            network = build()
+            check_parameters(network, source)
+            if check:
+                check(network)
         _FITTING.add(key)
 
 
@@ -79,17 +98,38 @@ def build_host(config: HostConfig, source: str) -> nn.Module:
     Raises:
         ValueError: It cannot be built so; the message names the file and what to change.
     """
+    return with_blocks(config, source, _own if config.host in OWN else _from_timm)
+
+
+def with_blocks(config: HostConfig, source: str, create: Callable[[HostConfig, str], nn.Module]) -> nn.Module:
+    """What `create` makes, with the blocks of `config` in place.
+
+    Raises:
+        ValueError: It cannot be built so; the message names the file and what to change.
+    """
     try:
-        host = _own(config, source) if config.host in OWN else _from_timm(config, source)
-    except (TypeError, KeyError, IndexError, AttributeError, RuntimeError, ZeroDivisionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(f"{source}: host {config.host} cannot be built with its host_options: {reason}") from error
+        host = create(config, source)
+    except NOT_BUILT as error:
+        what = f"{source}: host {config.host} cannot be built with its host_options"
+        raise ValueError(f"{what}: {said(error)}") from error
     if config.blocks != "none":
         try:
             put_in_blocks(host, config)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
     return host
+
+
+def said(error: Exception) -> str:
+    """An error of a library in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200] or type(error).__name__
+
+
+def timm_options(config: HostConfig, source: str) -> dict[str, Any]:
+    """The host's options for timm. ValueError: one that it may not have."""
+    check_keys(config.host_options, TIMM_OPTIONS, f"{source}: host_options")
+    check_row_numbers(list(config.host_options.values()), f"{source}: host_options")
+    return {"pretrained": False, **config.host_options}
 
 
 def _own(config: HostConfig, source: str) -> nn.Module:
@@ -104,9 +144,7 @@ def _own(config: HostConfig, source: str) -> nn.Module:
 
 
 def _from_timm(config: HostConfig, source: str) -> Any:
-    check_keys(config.host_options, TIMM_OPTIONS, f"{source}: host_options")
-    check_row_numbers(list(config.host_options.values()), f"{source}: host_options")
-    create, options = timm().create_model, {"pretrained": False, "features_only": True, **config.host_options}
+    create, options = timm().create_model, {"features_only": True, **timm_options(config, source)}
     if config.host.startswith("hrnet"):
         host = create(config.host, feature_location="", out_indices=(1,), **options)
         last = host.stage4[-1]

@@ -25,6 +25,7 @@ NOT_HERE = {
     "Segment": "the head is Detect",
 }
 
+OF_HEADS = {"head": "a head such as Detect", "classes": "a head such as Classify"}
 OF_TASKS = {"head": "Detect ends a network of train.py detect", "classes": "Classify ends one of train.py classify"}
 
 
@@ -71,10 +72,8 @@ def parse(architecture: dict[str, Any], in_channels: int, head: Kind = "head") -
         if repeats > MOST_REPEATS:
             raise ValueError(f"{where}: with this row more than {MOST_REPEATS} layers, repeats counted")
         if (layer.kind in HEADS) != (index == len(rows) - 1) or layer.kind in HEADS.keys() - {head}:
-            other = "" if layer.kind not in HEADS.keys() - {head} else f"; {OF_TASKS[layer.kind]}"
-            raise ValueError(
-                f"{where}: the last row, and only that, must be a head such as {HEADS[head].__name__}{other}"
-            )
+            other = f"; {OF_TASKS[layer.kind]}" if layer.kind in HEADS.keys() - {head} else ""
+            raise ValueError(f"{where}: the last row, and only that, must be {OF_HEADS[head]}{other}")
         if layer.kind not in ("concat", "head") and len(inputs) != 1:
             raise ValueError(f"{where}: {name} takes one input, got {len(inputs)}")
         if layer.kind == "concat" and len(inputs) < 2:

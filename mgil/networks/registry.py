@@ -64,8 +64,8 @@ def register_layer(name: str, build: Callable[..., nn.Module], kind: Kind) -> No
         build: Class or function that makes the module.
         kind: What the parser passes first, see `Layer`. A `head` must be a subclass of `Detect`, since losses,
             decoding and the strides rely on it: `forward` returns raw maps (B, anchors, ny, nx, nc+5), one a level, and
-            `decode` turns these into (B, N, nc+5). Only a head that leaves both as they are can be exported. The head of
-            a classifier, `classes`, must be a subclass of `Classify`: its `linear` gives the logits.
+            `decode` turns these into (B, N, nc+5). Only a head that leaves both as they are can be exported. `classes`,
+            the head of a classifier, must be a subclass of `Classify`: its `linear` gives the logits.
 
     Raises:
         ValueError: The name is taken, there is no such kind, or a head is no `Detect` or `Classify`.

@@ -1,0 +1,140 @@
+"""Networks of timm as classifiers: whole, with their own heads, and with stems for small pictures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from mgil.networks.host_config import HostConfig
+from mgil.networks.hosts import NOT_BUILT, OWN, check_fits, said, timm, timm_options, with_blocks
+
+# How often a ResNet halves the picture before its first stage: imagenet, a 7x7 layer of stride 2 and a max pool, twice;
+# half, a 3x3 layer of stride 2, once; cifar, a 3x3 layer of stride 1, never.
+STEMS = {"imagenet": 4, "half": 2, "cifar": 1}
+DEFAULT_STRIDE = 32  # of networks that do not say
+
+
+@dataclass(frozen=True)
+class ClassHost:
+    """A classifier of timm.
+
+    Attributes:
+        config: Which network, and its blocks.
+        classes: Number of classes.
+        imgsz: Side of its pictures in pixels; others see other sizes too, but not those with positions, e.g. ViTs.
+        stem: A key of `STEMS`.
+        source: Its name for messages.
+    """
+
+    config: HostConfig
+    classes: int
+    imgsz: int
+    stem: str
+    source: str
+
+    def checked(self) -> ClassHost:
+        """This, if it can be built, fits into memory and sees pictures of its size.
+
+        Raises:
+            ValueError: It does not; the message names the file and what to change.
+        """
+        facts = {**asdict(self), "config": self.config.plain()}
+        check_fits(facts, self.build, self.source, self._check_sight)
+        return self
+
+    def build(self) -> nn.Module:
+        """The network, untrained.
+
+        It has `max_stride`, and `any_size`: whether it sees other sizes than `imgsz`. Where its stem has no pool, the
+        blocks of `pools: block` are those of other pools, if there are any.
+
+        Raises:
+            ValueError: It cannot be built so; the message names the file and what to change.
+        """
+        config = self.config
+        if config.host in OWN:
+            raise ValueError(f"{self.source}: host {config.host} is a host for poses; a classifier is one of timm's")
+        pools = config.pools if self.stem == "imagenet" else "keep"
+        return with_blocks(replace(config, pools=pools), self.source, self._create)
+
+    def _create(self, config: HostConfig, source: str) -> nn.Module:
+        create = timm().create_model
+        options = {"num_classes": self.classes, **timm_options(config, source)}
+        known: Any = timm().get_pretrained_cfg(config.host, allow_unregistered=True)
+        any_size = not getattr(known, "fixed_input_size", False)
+        try:
+            host = create(config.host, **options, **({} if any_size else {"img_size": self.imgsz}))
+        except TypeError:
+            if any_size:
+                raise
+            host = create(config.host, **options)
+        host.any_size, host.max_stride = any_size, _stride(host)
+        if self.stem != "imagenet":
+            self._put_in_stem(host)
+        return host
+
+    def _put_in_stem(self, host: Any) -> None:
+        """Give a ResNet a 3x3 layer in place of its 7x7 layer and its pool."""
+        first, pool = getattr(host, "conv1", None), getattr(host, "maxpool", None)
+        if not isinstance(first, nn.Conv2d) or first.kernel_size != (7, 7) or pool is None:
+            raise ValueError(
+                f"{self.source}: stem: {self.stem} is for ResNets with a 7x7 layer and a pool, not for "
+                f"{self.config.host}; leave it out"
+            )
+        stride = STEMS[self.stem]
+        host.conv1 = nn.Conv2d(first.in_channels, first.out_channels, 3, stride, 1, bias=False)
+        nn.init.kaiming_normal_(host.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm does
+        host.maxpool = nn.Identity()
+        host.max_stride = host.max_stride * stride // STEMS["imagenet"]
+
+    def _check_sight(self, host: Any) -> None:
+        """Run a picture without memory through the network, of its size rounded up to the stride."""
+        side = -(-self.imgsz // host.max_stride) * host.max_stride
+        if not host.any_size and side != self.imgsz:
+            return  # whoever rounds builds it again
+        try:
+            found = host.eval()(torch.empty(1, 3, side, side))
+        except (*NOT_BUILT, ValueError) as error:
+            what = f"{self.source}: {self.config.host} does not see pictures of {side} px"
+            raise ValueError(f"{what}: {said(error)}") from error
+        if not isinstance(found, torch.Tensor) or found.shape != (1, self.classes):
+            raise ValueError(f"{self.source}: {self.config.host} gives no score for each of {self.classes} classes")
+
+
+def _stride(host: Any) -> int:
+    """The largest stride by what timm says of the network; 1 where its own size is no multiple of that."""
+    levels = getattr(host, "feature_info", None) or [{}]
+    stride = int(levels[-1].get("reduction", DEFAULT_STRIDE))
+    return stride if host.pretrained_cfg["input_size"][-1] % stride == 0 or host.any_size else 1
+
+
+def normalisation_of(host: Any) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation by channel, RGB in 0..1, that timm's weights of a network were trained with."""
+    return [list(map(float, host.pretrained_cfg[key])) for key in ("mean", "std")]  # type: ignore[return-value]
+
+
+def class_layers(host: Any) -> tuple[str, ...]:
+    """Names of the layers whose rows are the classes."""
+    names = host.pretrained_cfg["classifier"]
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def set_dropout(host: Any, probability: float, source: str) -> None:
+    """How often an input of the last layer is left out of a training step.
+
+    Raises:
+        ValueError: The network has no such dropout.
+    """
+    found = False
+    for part in (host, getattr(host, "head", None)):
+        if isinstance(getattr(part, "drop_rate", None), float):
+            part.drop_rate, found = probability, True
+    for name in ("head_drop", "head.drop"):
+        layer = dict(host.named_modules()).get(name)
+        if isinstance(layer, nn.Dropout):
+            layer.p, found = probability, True
+    if probability and not found:
+        raise ValueError(f"{source}: dropout is {probability}, but its host has none before its last layer")
