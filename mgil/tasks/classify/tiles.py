@@ -16,8 +16,8 @@ LARGEST = 2.25  # sides of the input: ImageNet's pictures of 500 x 375 stay whol
 def tile_sides(sizes_hw: np.ndarray, recipe: ClassRecipe, size: int) -> np.ndarray:
     """(N,) int64 longer sides of the tiles of pictures; none is larger than its picture.
 
-    A random crop has as many pixels as the network's input when it is the smallest there can be; a padded or centred
-    one, whose shorter side is the input's, when it is taken.
+    For random crops, pictures of up to `LARGEST` inputs stay whole; of larger ones the smallest crop has the pixels of
+    the input. Padded and centred crops are resized here, as in evaluation: the shorter side becomes the input's.
 
     Args:
         sizes_hw: (N, 2) heights and widths of the pictures.
@@ -25,10 +25,11 @@ def tile_sides(sizes_hw: np.ndarray, recipe: ClassRecipe, size: int) -> np.ndarr
         size: Side of the network's input in pixels.
     """
     height, width = np.asarray(sizes_hw, float).reshape(-1, 2).T
-    needed = np.minimum(height, width) if recipe.scale_min == 1 else np.sqrt(recipe.scale_min * height * width)
-    longer = np.maximum(height, width)
-    sides = np.floor(longer * size / needed + 1e-9)
-    return np.minimum(np.minimum(sides, int(LARGEST * size)), longer).clip(1).astype(np.int64)
+    longer, most = np.maximum(height, width), int(LARGEST * size)
+    is_random = recipe.scale_min < 1
+    needed = np.sqrt(recipe.scale_min * height * width) if is_random else np.minimum(height, width)
+    sides = np.where(is_random & (longer <= most), longer, np.floor(longer * size / needed + 1e-9))
+    return np.minimum(np.minimum(sides, most), longer).clip(1).astype(np.int64)
 
 
 class ClassDecoder(TileDecoder):
