@@ -195,7 +195,7 @@ def make_model(
             model = task.build(cfg, names, imgsz)
     except ValueError as error:
         raise ValueError(f"{checkpoint.path}: {error}" if checkpoint and not config.cfg else str(error)) from error
-    start = start_from(model, checkpoint, bool(config.cfg), report, task.named) if checkpoint else Start()
+    start = start_from(model, checkpoint, bool(config.cfg), report, task.named, task.name) if checkpoint else Start()
     if isinstance(weights, ForeignWeights):
         assert isinstance(task, ForeignTask)
         start = start_from_tensors(model, task, weights, report)

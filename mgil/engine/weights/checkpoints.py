@@ -126,7 +126,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a weights file: this project's, or an official YOLOv5 detection checkpoint.
+    """Read a weights file: this project's, or a detector or classifier of YOLOv5.
 
     Raises:
         FileNotFoundError: No such file.
@@ -251,9 +251,10 @@ def _official(path: Path, names: Collection[Global]) -> Checkpoint:
         path=path,
         architecture=official["architecture"],
         names=official["names"],
-        imgsz=640,
+        imgsz=official["imgsz"],
         state_dict=official["state_dict"],
         info={"stride": official["stride"]},
+        task=official["task"],
     )
 
 

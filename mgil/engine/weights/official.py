@@ -11,16 +11,23 @@ import torch
 from torch import Tensor
 
 from mgil.engine.weights.archive import MOST_SHARED, check_tensor, check_values, load_plain
+from mgil.engine.weights.official_rows import classifier_rows
 from mgil.engine.weights.pickle_names import Global
+from mgil.files.limits import MOST_SIDE
 
 # What YOLOv5 pickles beside its layers: options, paths, numbers. All of it becomes inert objects, never the real class.
-KNOWN_MODULES = ("models.", "utils.", "torch.nn.modules.", "numpy.", "argparse.", "pathlib.", "datetime.", "yolov5.")
+KNOWN_MODULES = (
+    *("models.", "utils.", "yolov5.", "torch.nn.modules.", "numpy.", "argparse.", "pathlib.", "datetime."),
+    "torchvision.transforms.",  # a classifier comes with how its pictures are made
+)
 REAL_TORCH = ("torch", "torch._utils", "torch._tensor", "torch.nn.parameter", "collections", "torch.storage")
 HARMLESS = {
     Global("__builtin__", "set"),
     Global("builtins", "set"),
 }  # the names of unsaved buffers; torch.load knows it
 MOST_MODULES = 20_000
+CLASSIFIER = "ClassificationModel"
+DETECTOR_PX, CLASSIFIER_PX = 640, 224  # that YOLOv5's released weights were trained at
 
 
 class Inert:
@@ -37,11 +44,12 @@ def read_official(path: Path, wanted: Collection[Global]) -> dict[str, Any]:
     is walked for its tensors.
 
     Args:
-        path: A .pt file that holds `model` or `ema`, a pickled YOLOv5 detection model.
+        path: A .pt file that holds `model` or `ema`, a pickled detector or classifier of YOLOv5.
         wanted: The names in its pickle, from `mgil.engine.weights.archive.check_archive`.
 
     Returns:
-        `state_dict` (float32), `architecture` (its YAML mapping), `names` (tuple), `stride` (list of pixels).
+        `state_dict` (float32), `architecture` (its YAML mapping), `names` (tuple), `stride` (list of pixels), `task`
+        and `imgsz` (pixels).
 
     Raises:
         ValueError: Not such a file, or one that names code which no YOLOv5 checkpoint needs.
@@ -58,12 +66,13 @@ def read_official(path: Path, wanted: Collection[Global]) -> dict[str, Any]:
         raise ValueError(f"{path}: cannot be read as a YOLOv5 checkpoint: {_reason(error)}") from error
     models = [content.get(key) for key in ("ema", "model")] if isinstance(content, dict) else []
     module = next((model for model in models if isinstance(model, Inert)), None)
-    if module is None or not isinstance(getattr(module, "yaml", None), dict):
-        raise ValueError(f"{path}: holds no YOLOv5 detection model")
+    classifies = type(module).__name__ == CLASSIFIER
+    if module is None or not (classifies or isinstance(getattr(module, "yaml", None), dict)):
+        raise ValueError(f"{path}: holds no YOLOv5 model")
     try:
-        return _describe(module)
+        return _classifier(module, content.get("opt")) if classifies else _describe(module)
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # parts of another kind than a model's
-        raise ValueError(f"{path}: holds no YOLOv5 detection model, or a damaged one ({_reason(error)})") from error
+        raise ValueError(f"{path}: holds no YOLOv5 model, or a damaged one ({_reason(error)})") from error
 
 
 def _reason(error: Exception) -> str:
@@ -72,15 +81,41 @@ def _reason(error: Exception) -> str:
     return found[0] if found else (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _classifier(module: Inert, options: Any) -> dict[str, Any]:
+    """A ClassificationModel; `options` are those of its training, which say the size of its pictures."""
+    state_dict: dict[str, Tensor] = {}
+    _collect(module, "", state_dict)
+    names, architecture = _names(module), classifier_rows(module)
+    if len(names) != architecture["nc"]:
+        raise ValueError(f"it has {len(names)} names for {architecture['nc']} classes")
+    options = vars(options) if isinstance(options, Inert) else options
+    imgsz = options.get("imgsz") if isinstance(options, dict) else None
+    return {
+        "state_dict": state_dict,
+        "architecture": architecture,
+        "names": names,
+        "stride": [],
+        "task": "classify",
+        "imgsz": imgsz if type(imgsz) is int and 1 <= imgsz <= MOST_SIDE else CLASSIFIER_PX,
+    }
+
+
+def _names(module: Inert) -> tuple[str, ...]:
+    names = getattr(module, "names", None)
+    names = list(names.values()) if isinstance(names, dict) else names
+    if not isinstance(names, list):
+        raise ValueError("it lacks names")
+    return tuple(map(str, names))
+
+
 def _describe(module: Inert) -> dict[str, Any]:
     state_dict: dict[str, Tensor] = {}
     _collect(module, "", state_dict)
-    names = getattr(module, "names", None)
-    names = list(names.values()) if isinstance(names, dict) else names
+    names = _names(module)
     stride = getattr(module, "stride", None)
     anchors = next((value for key, value in state_dict.items() if key.endswith(".anchors")), None)
-    if not isinstance(names, list) or not isinstance(stride, Tensor) or anchors is None:
-        raise ValueError("it lacks names, strides or anchors; only detection models load")
+    if not isinstance(stride, Tensor) or anchors is None:
+        raise ValueError("it lacks strides or anchors; only detectors and classifiers load")
     check_tensor(stride)
     if anchors.shape[:1] != stride.shape:  # would be spread over one another
         raise ValueError("its head has another number of strides than of rows of anchors")
@@ -90,8 +125,10 @@ def _describe(module: Inert) -> dict[str, Any]:
     return {
         "state_dict": state_dict,
         "architecture": architecture,
-        "names": tuple(map(str, names)),
+        "names": names,
         "stride": [float(s) for s in stride],
+        "task": "detect",
+        "imgsz": DETECTOR_PX,
     }
 
 

@@ -12,9 +12,9 @@ from mgil.files.fetch import fetch
 from mgil.files.text import Report, printable
 
 RELEASE = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
-DETECTORS = re.compile(r"yolov5[nsmlx]6?\.pt")
+HERE = re.compile(r"yolov5[nsmlx](6|-cls)?\.pt")
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)  # a path keeps one slash of the two
-OTHERS = re.compile(r"yolov5[nsmlx]-(seg|cls)\.pt")
+OTHERS = re.compile(r"yolov5[nsmlx]-seg\.pt")
 # Of the files that this project was tested with. Of the others it is not known before they are fetched.
 SHA256 = {"yolov5n.pt": "4f180cf23ba0717ada0badd6c685026d73d48f184d00fc159c2641284b2ac0a3"}
 
@@ -24,16 +24,18 @@ def absent(path: Path) -> str:
     name, start = path.name, f"weights {printable(str(path))} do not exist"
     if URL.match(str(path)):
         return f"{start}: no URL is read; fetch the file and give its path (YOLOv5's by name, with --download)"
-    if DETECTORS.fullmatch(f"{name}.pt"):
+    if HERE.fullmatch(f"{name}.pt"):
         return f"{start}; did you mean {name}.pt?"
-    if DETECTORS.fullmatch(name):
+    if HERE.fullmatch(name):
         digest = SHA256.get(name, "not known before it is fetched")
         return (
             f"{start}; they are at {RELEASE}/{name} (sha256: {digest}): --download (in Python download=True) fetches "
             "them, or give the path of a .pt file"
         )
     if OTHERS.fullmatch(name):
-        return f"{start}; YOLOv5 has them, but only detection models load here: yolov5n.pt and its like"
+        return (
+            f"{start}; YOLOv5 has them, but only detectors and classifiers load here: yolov5n.pt, yolov5n-cls.pt, ..."
+        )
     if name == "best.pt" and (last := path.with_name("last.pt")).is_file():
         return f"{start}: that run has no best epoch yet; take {printable(str(last))}"
     return f"{start}; nothing is downloaded, give the path of a .pt file"
@@ -53,7 +55,7 @@ def fetch_weights(weights: str | os.PathLike[str], report: Report) -> None:
         OSError: The network failed, or nothing can be written there.
     """
     path = Path(weights)
-    if not DETECTORS.fullmatch(path.name) or URL.match(str(path)) or os.path.lexists(path):
+    if not HERE.fullmatch(path.name) or URL.match(str(path)) or os.path.lexists(path):
         return
     url = f"{RELEASE}/{path.name}"
     try:

@@ -55,9 +55,16 @@ class Start:
 
 
 def start_from(
-    model: Network, checkpoint: Checkpoint, own_architecture: bool, report: Report, named: Named = CLASSES
+    model: Network,
+    checkpoint: Checkpoint,
+    own_architecture: bool,
+    report: Report,
+    named: Named = CLASSES,
+    task: str | None = None,
 ) -> Start:
     """Fill a fresh network from weights: tensors by name, classes by their names, and plain layers into blocks.
+
+    Of weights of another task, what fits by name and shape; the names of what they find mean nothing here.
 
     Args:
         model: Filled in place.
@@ -65,12 +72,14 @@ def start_from(
         own_architecture: The network is not the weights' own; its anchors are meant, unless layers are carried over.
         report: Gets a line or two for people.
         named: What the names are of, see `mgil.tasks.base.Task.named`.
+        task: What the network is for; None: the same as the weights.
 
     Raises:
         ValueError: Weights with NaN or Inf, or none of whose tensors fits.
     """
     check_weights(checkpoint)
-    tensors = _in_class_order(model, checkpoint, report, named[1])
+    other = task is not None and checkpoint.task != task
+    tensors = checkpoint.state_dict if other else _in_class_order(model, checkpoint, report, named[1])
     blocks = blocks_of(model)
     source = _source(checkpoint, report) if own_architecture and blocks else None
     carry = carry_over_layers(model, source) if source else CarryOver({}, {})
@@ -84,9 +93,10 @@ def start_from(
     of_head = [name for name in left if name.startswith(last)]
     whole = not carry.left and len(of_head) == len(left)
     outputs = not of_head and tuple(checkpoint.names) == tuple(model.names)
-    off = difference(model, source, outputs) if whole and source else None
-    classes = -1 not in places_in(checkpoint.names, model.names)
-    text = _said(transfer, carry, left, "" if classes or len(checkpoint.names) == len(model.names) else named[1])
+    off = difference(model, source, outputs) if whole and source and not other else None
+    classes = not other and -1 not in places_in(checkpoint.names, model.names)
+    text = f"weights of the task {checkpoint.task}: " if other else ""
+    text += _said(transfer, carry, left, "" if classes or len(checkpoint.names) == len(model.names) else named[1])
     if off is not None:
         what = "outputs" if outputs else "the maps before the head"
         text += f"; {what} agree to {off:.0e}" if off <= AGREE else f"; but {what} differ by up to {off:.1g}"

@@ -230,8 +230,8 @@ def archive(path: Path, data: bytes) -> Path:
             b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x9400\x8c\x0bmodels.yolo\x8c\x05Model00h\0h\1\x93\x8c\2id\x85R.",
             "",
         ),
-        (b"\x80\x02}X\x05\0\0\0modelcmodels.yolo\nModel\n)\x81s.", "no YOLOv5 detection model"),
-        (b"\x80\x02]q\0.", "no YOLOv5 detection model"),
+        (b"\x80\x02}X\x05\0\0\0modelcmodels.yolo\nModel\n)\x81s.", "no YOLOv5 model"),
+        (b"\x80\x02]q\0.", "no YOLOv5 model"),
         (b"garbage", "damaged"),
         (b"", "damaged"),
         (b"\x80\x02(", "damaged"),
@@ -247,7 +247,7 @@ def test_strange_pickles(tmp_path: Path, data: bytes, words: str) -> None:
 def test_yolov5_checkpoints_with_other_things_in_them(tmp_path: Path) -> None:
     for thing in (torch.zeros(3), {"model": torch.zeros(3)}, {"ema": torch.zeros(3), "model": [1]}, {}):
         torch.save(thing, tmp_path / "weights.pt")
-        with pytest.raises(ValueError, match=r"weights\.pt: holds no YOLOv5 detection model"):
+        with pytest.raises(ValueError, match=r"weights\.pt: holds no YOLOv5 model"):
             load_checkpoint(tmp_path / "weights.pt")
 
 

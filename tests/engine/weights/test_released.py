@@ -49,7 +49,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     [
         ("yolov5n.pt", (f"{RELEASE}/yolov5n.pt", f"sha256: {OF_N}", "--download", "download=True")),
         ("some/where/yolov5x6.pt", (f"{RELEASE}/yolov5x6.pt", "sha256: not known", "--download")),
-        ("yolov5s-seg.pt", ("only detection models load",)),
+        ("yolov5s-seg.pt", ("only detectors and classifiers load",)),
         ("yolov8n.pt", ("nothing is downloaded",)),
         ("yolov5n.pt.bak", ("nothing is downloaded",)),
         ("yolov5q.pt", ("nothing is downloaded",)),
