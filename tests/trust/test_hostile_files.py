@@ -199,7 +199,7 @@ def test_architectures_without_measure(tmp_path: Path) -> None:
         ("nc: 1000000000\nnames: [a]", "nc is 1000000000"),
         ("names: [a]\npath: 'a\\0b'", "not the name of a folder"),
         ("names: [a]\nimgsz: 1000000000000000000000", "imgsz"),
-        ("names: [a]\ngenerate: ../../x", "'digits' and 'figures' are"),
+        ("names: [a]\ngenerate: ../../x", "'digits', 'figures' and 'glyphs' are"),
     ],
 )
 def test_data_yaml_values(tmp_path: Path, text: str, words: str) -> None:

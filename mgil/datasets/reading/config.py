@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from mgil.datasets.reading.categories import classes_of, is_json
+from mgil.datasets.reading.categories import Classes, classes_of, is_json
 from mgil.datasets.reading.digits import DIGITS
 from mgil.datasets.reading.figures.made import FIGURES
+from mgil.datasets.reading.glyphs import GLYPHS
 from mgil.datasets.reading.value_range import ValueRange, range_of
 from mgil.files.class_names import first_double
 from mgil.files.names import hint_for
@@ -29,14 +30,15 @@ KEYS = (
     *(*SPLITS, "path", "names", "nc", "kpt_shape", *KEY_POINT_KEYS, "category_ids", "download", "generate", "convert"),
     *(*VALUE_KEYS, *TRAINING_KEYS),
 )
-GENERATED = {made.name: made for made in (DIGITS, FIGURES)}  # what `generate` names
+GENERATED = {made.name: made for made in (DIGITS, FIGURES, GLYPHS)}  # what `generate` names
 # Written by other tools for people to read; they change nothing here.
 INFORMATION_KEYS = frozenset({"author", "date", "description", "info", "license", "roboflow", "url", "version"})
 # Data sets of YOLOv5 that are not here, and what to do instead.
 NOT_HERE = {
     r"Argoverse|GlobalWheat2020|Objects365|SKU-110K|VisDrone|xView":
         r"give the path of its file in YOLOv5's data; code in it is not run, so bring images and labels",
-    r"ImageNet\d*": r"its images have a class each and no boxes to train on",
+    r"(ImageNet|Imagenette|Imagewoof)\d*": r"classify takes the folder with its train/ and val/ itself: --data FOLDER",
+    r"(fashion-?)?mnist": r"classify takes pictures in a folder per class: --data FOLDER with train/ and val/",
     r"(coco128|coco)-seg": r"boxes are found here, no masks; use \1.yaml",
 }  # fmt: skip
 
@@ -48,14 +50,18 @@ NO_YAML = {
     ".json": "a data set is a YAML: write one with `train: {}` and `val`",
 }
 
+# From the YAML's names and `category_ids`, the entries of each split and the YAML's path to the classes.
+ClassesOf: TypeAlias = Callable[[tuple[str, ...] | None, Any, Mapping[str, tuple[str, ...]], Path], Classes]
+
 
 @dataclass(frozen=True)
 class DataConfig:
     """A data set: where its splits are, and what its classes are called."""
 
-    yaml_path: Path
+    yaml_path: Path  # or the folder or file that is the whole set, where it needs no YAML
     root: Path  # the folder that relative split paths start from
-    train: tuple[str, ...]  # each entry: image folder, .txt list, or (alone) a COCO .json file; absolute paths
+    # Each entry: image folder, .txt list, or (alone) a COCO .json file, or what the task reads; absolute paths.
+    train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
     names: tuple[str, ...]  # by class index
@@ -90,7 +96,7 @@ class DataConfig:
         return replace(self, names=names, category_ids=ids, one_class=True)
 
 
-def load_data_config(path: str | Path) -> DataConfig:
+def load_data_config(path: str | Path, classes: ClassesOf = classes_of) -> DataConfig:
     """Read a data set YAML. Nothing is written.
 
     Keys:
@@ -104,14 +110,15 @@ def load_data_config(path: str | Path) -> DataConfig:
         category_ids: optional, the COCO category id of each class; else a COCO .json's, else COCO's where the names are
             COCO's 80, else 1 to nc. A COCO .json is read by the names of its categories, whatever their ids.
         download, convert: optional, what `mgil.datasets.reading.download` fetches and how it is rewritten after.
-        generate: optional; `digits` or `figures` is made when a split is first read, in `path` or, where that cannot
-            be written, in the user's cache folder.
+        generate: optional; `digits`, `figures` or `glyphs` is made when a split is first read, in `path` or, where that
+            cannot be written, in the user's cache folder.
         imgsz, epochs, batch_size: optional, what to train with unless the user says otherwise.
         bits, range: optional, what 16-bit images use of their values: 8 to 16 bits, or `[lowest, highest]`.
         hyp: optional, values of the default recipe that the set needs otherwise, e.g. `{fliplr: 0.0}` for text.
 
     Args:
         path: the file; a bare name such as `coco.yaml` is also looked for among the shipped ones in data/.
+        classes: says what the classes are called, from the same arguments as `classes_of`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -128,17 +135,17 @@ def load_data_config(path: str | Path) -> DataConfig:
     names = _read_names(content, yaml_path)
     if names is None and generate is not None:
         names = GENERATED[generate].names  # its COCO .json may not be there yet
-    classes = classes_of(names, content.get("category_ids"), sources, yaml_path)
-    _check_count(content.get("nc"), len(classes.names), yaml_path)
+    found = classes(names, content.get("category_ids"), sources, yaml_path)
+    _check_count(content.get("nc"), len(found.names), yaml_path)
     return DataConfig(
         yaml_path,
         root,
         sources["train"],
         sources["val"],
         sources["test"],
-        names=classes.names,
-        category_ids=classes.category_ids,
-        names_from=classes.source,
+        names=found.names,
+        category_ids=found.category_ids,
+        names_from=found.source,
         generate=generate,
         download=_describe(content.get("download")),
         imgsz=_read_count(content, "imgsz", yaml_path),
@@ -197,7 +204,8 @@ def _check_keys(content: dict[str, Any], yaml_path: Path) -> None:
 
 def _read_generate(value: Any, yaml_path: Path) -> str | None:
     if value is not None and (not isinstance(value, str) or value not in GENERATED):
-        raise ValueError(f"{yaml_path}: generate: {value!r} is not known; {' and '.join(map(repr, GENERATED))} are")
+        *others, last = map(repr, GENERATED)
+        raise ValueError(f"{yaml_path}: generate: {value!r} is not known; {', '.join(others)} and {last} are")
     return value
 
 

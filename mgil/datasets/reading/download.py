@@ -40,7 +40,9 @@ MOST_HEADER_BYTES = 4 << 20  # of a member of a .tar
 OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open, b"\xfd7z": lzma.open}
 # What a data set is made of. Whatever else an archive holds stays there: a program that is unpacked where another one
 # looks for its parts would be run some day.
-DATA_SUFFIXES = IMAGE_SUFFIXES | {".csv", ".gif", ".json", ".md", ".names", ".pdf", ".txt", ".xml", ".yaml", ".yml", ""}
+DATA_SUFFIXES = IMAGE_SUFFIXES.union(
+    ("", ".bin", ".csv", ".gif", ".json", ".md", ".names", ".pdf", ".txt", ".xml", ".yaml", ".yml")
+)
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,31 @@ class Member:
     open: Callable[[], IO[bytes]]
 
 
-def download_absent(config: DataConfig, splits: Iterable[str], report: Report = print) -> DataConfig:
+def download_absent(
+    config: DataConfig,
+    splits: Iterable[str],
+    report: Report = print,
+    read: Callable[[Path], DataConfig] = load_data_config,
+) -> DataConfig:
     """`download` where a file or folder of the splits is not there; else the configuration as it is."""
     make_generated(config)
     if all(is_there(source) for split in splits for source in config.split(split)):
         return config
-    return download(config, report)
+    return download(config, report, read)
 
 
-def download(config: DataConfig, report: Report = print) -> DataConfig:
+def download(
+    config: DataConfig, report: Report = print, read: Callable[[Path], DataConfig] = load_data_config
+) -> DataConfig:
     """Fetch what the YAML's `download` entry names and unpack it into the data set's folder.
 
     An entry is a URL or a list of URLs of .zip or .tar archives, each as text or as `{url:, to:, sha256:}`. Python or
     shell text, which some YOLOv5 data set files carry, is refused. Files that are there already are kept.
+
+    Args:
+        config: The data set.
+        report: Told what is fetched.
+        read: How its YAML was read.
 
     Returns:
         The data set's configuration, read again.
@@ -98,7 +112,7 @@ def download(config: DataConfig, report: Report = print) -> DataConfig:
         raise
     if content.get("convert") == "voc":
         convert_voc(config.root, config.names)
-    return load_data_config(config.yaml_path)
+    return read(config.yaml_path)
 
 
 def _fetch_all(sources: list[Source], root: Path, report: Report) -> None:

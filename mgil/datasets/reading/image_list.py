@@ -47,11 +47,7 @@ def list_images(sources: Sequence[str], bases: Sequence[str]) -> tuple[list[str]
         if os.path.isdir(source):
             others: Counter[str] = Counter()
             paths.update(dict.fromkeys(sorted(_walk(source, others))))
-            problems.extend(
-                f"{printable(source)}: {count} {suffix} {'file is' if count == 1 else 'files are'} not read; "
-                "convert to JPEG or PNG"
-                for suffix, count in sorted(others.items())
-            )
+            problems.extend(not_read(source, others))
         elif os.path.isfile(source) and source.lower().endswith(".txt"):
             listed, bad_lines = _read_list(source, bases)
             paths.update(dict.fromkeys(listed))
@@ -72,15 +68,30 @@ def _matched(source: str) -> list[str]:
     return fitting or [source]
 
 
-def _walk(folder: str, others: Counter[str]) -> Iterator[str]:
-    """Images of a folder and its sub-folders; counts pictures of other kinds by suffix."""
-    seen: set[str] = set()  # real folders, so that a symbolic link to a parent does not loop
+def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, through symbolic links, and into each real folder once: a link to a parent does not loop."""
+    seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
+        yield parent, folders, files
+
+
+def not_read(source: str, others: Counter[str]) -> list[str]:
+    """A line for people on each kind of picture that a folder has and that is not read, of their counts by suffix."""
+    return [
+        f"{printable(source)}: {count} {suffix} {'file is' if count == 1 else 'files are'} not read; "
+        "convert to JPEG or PNG"
+        for suffix, count in sorted(others.items())
+    ]
+
+
+def _walk(folder: str, others: Counter[str]) -> Iterator[str]:
+    """Images of a folder and its sub-folders; counts pictures of other kinds by suffix."""
+    for parent, _, files in walk(folder):
         start = os.path.join(parent, "")
         yield from (start + name for name in files if is_image_name(name) and not name.startswith("._"))
         others.update(suffix for name in files if (suffix := suffix_of(name)) in OTHER_PICTURE_SUFFIXES)
@@ -90,7 +101,7 @@ def _read_list(list_path: str, bases: Sequence[str]) -> tuple[list[str], list[st
     with open(list_path, "rb") as file:
         lines = to_utf8(file.read()).splitlines()
     folders = list(dict.fromkeys(map(os.path.abspath, [os.path.dirname(list_path), *bases])))
-    finder = _Finder(folders)
+    finder = ImageFinder(folders)
     paths: list[str] = []
     problems: list[str] = []
     hint = ""
@@ -117,8 +128,12 @@ def _read_list(list_path: str, bases: Sequence[str]) -> tuple[list[str], list[st
     return paths, problems
 
 
-class _Finder:
-    """Finds the images that the lines of a list name; folders are looked for once and not for every line."""
+class ImageFinder:
+    """Finds the images that the lines of a list name; folders are looked for once and not for every line.
+
+    Args:
+        folders: what a relative path may be relative to.
+    """
 
     def __init__(self, folders: Sequence[str]) -> None:
         self.folders = folders
@@ -126,13 +141,14 @@ class _Finder:
 
     def find_all(self, line: str) -> list[str]:
         """The image that a line names, or the images between commas, semicolons and tabs where all are there."""
-        found = [self._find(line)]
+        found = [self.find(line)]
         if found[0] is None:
             parts = (part.strip().strip("\"'") for part in re.split("[,;\t]", line))
-            found = [self._find(part) for part in parts if part]
+            found = [self.find(part) for part in parts if part]
         return [path for path in found if path is not None] if None not in found else []
 
-    def _find(self, line: str) -> str | None:
+    def find(self, line: str) -> str | None:
+        """The image that a line names, None where it is not there or the name is not an image's."""
         if not is_image_name(line):
             return None
         # darknet, which CVAT writes lists for, is started in the folder above data/

@@ -6,6 +6,8 @@ import pickletools
 from dataclasses import dataclass, field
 from typing import Any
 
+from mgil.files.pickle_stack import Stack
+
 MOST_OPERATIONS = 2_000_000  # a number each for the images of the largest public data set, and some more
 _CONSTANTS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
               "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"}  # fmt: skip
@@ -42,7 +44,7 @@ def references_in(pickle: bytes) -> References:
     Raises:
         ValueError: Damaged, longer than MOST_OPERATIONS, or made so that it cannot be followed.
     """
-    found, stack, memo = References(), _Stack(), dict[int, Any]()
+    found, stack, memo = References(), Stack(), dict[int, Any]()
     try:
         for count, (operation, argument, _) in enumerate(pickletools.genops(pickle)):
             if count > MOST_OPERATIONS:
@@ -53,40 +55,8 @@ def references_in(pickle: bytes) -> References:
     return found
 
 
-class _Stack:
-    """Values, and the places of the marks among them: as in Python's own reader, nothing reaches below a mark."""
-
-    def __init__(self) -> None:
-        self.values: list[Any] = []
-        self.marks: list[int] = []
-
-    def push(self, *values: Any) -> None:
-        self.values.extend(values)
-
-    def take(self, count: int) -> list[Any]:
-        """The uppermost values, which leave the stack; IndexError if there are fewer above the last mark."""
-        start = len(self.values) - count
-        if start < (self.marks[-1] if self.marks else 0):
-            raise IndexError("too few values")
-        return self._cut(start)
-
-    def take_marked(self) -> list[Any]:
-        """All values above the last mark, which leave the stack with it; IndexError without one."""
-        return self._cut(self.marks.pop())
-
-    def top(self) -> Any:
-        """The uppermost value, which stays."""
-        self.push(*self.take(1))
-        return self.values[-1]
-
-    def _cut(self, start: int) -> list[Any]:
-        taken = self.values[start:]
-        del self.values[start:]
-        return taken
-
-
 def _follow(
-    operation: pickletools.OpcodeInfo, argument: Any, stack: _Stack, memo: dict[int, Any], found: References
+    operation: pickletools.OpcodeInfo, argument: Any, stack: Stack, memo: dict[int, Any], found: References
 ) -> None:
     name = operation.name
     if name in _CONSTANTS:
@@ -139,7 +109,7 @@ def _flat(parts: list[Any]) -> Any:
     return tuple(parts) if known else _UNKNOWN
 
 
-def _replace(operation: pickletools.OpcodeInfo, stack: _Stack, result: Any) -> None:
+def _replace(operation: pickletools.OpcodeInfo, stack: Stack, result: Any) -> None:
     """Take from the stack what an operation takes, and put as many results there as it does."""
     taken = len(operation.stack_before)
     if pickletools.markobject in operation.stack_before:

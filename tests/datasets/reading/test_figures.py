@@ -269,5 +269,5 @@ def test_reading_the_yaml_writes_nothing(few_scenes: None, tmp_path: Path) -> No
 def test_other_generated_sets(tmp_path: Path, value: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(f"generate: {value}\ntrain: images\n")
-    with pytest.raises(ValueError, match="mine.yaml: generate: .* is not known; 'digits' and 'figures' are"):
+    with pytest.raises(ValueError, match="mine.yaml: generate: .* is not known; 'digits', 'figures' and 'glyphs' are"):
         load_data_config(path)

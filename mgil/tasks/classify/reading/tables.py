@@ -1,0 +1,120 @@
+"""csv lists: a line for every picture, with its path and its class."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+
+from mgil.datasets.reading.image_list import ImageFinder, is_image_name
+from mgil.files.class_names import places_in
+from mgil.files.names import hint_for
+from mgil.files.paths import drive_hint
+from mgil.files.text import printable, to_utf8
+from mgil.tasks.classify.reading.gathered import Gathered
+
+SEPARATORS = ",;\t"
+# What a heading may call its columns.
+PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "img", "name")
+CLASSES = ("class", "label", "class_name", "class_id", "target", "category", "species", "y")
+
+
+def is_table(path: str) -> bool:
+    """Whether an entry of a split is a csv list."""
+    return path.lower().endswith(".csv")
+
+
+def classes_in_table(table_path: str) -> tuple[str, ...]:
+    """The classes that a list names, sorted; whole numbers, where all are, by their value.
+
+    Raises:
+        ValueError: The list is damaged, or empty.
+    """
+    labels = {label for _, _, label in _rows(table_path) if label}
+    if not labels:
+        raise ValueError(f"{printable(table_path)}: names no class; a line is: path,class")
+    if all(label.isascii() and label.isdigit() for label in labels):
+        return tuple(sorted(labels, key=lambda label: (int(label), label)))
+    return tuple(sorted(labels))
+
+
+def gather_table(table_path: str, bases: Sequence[str], gathered: Gathered) -> None:
+    """Take the pictures of a list.
+
+    A path is absolute, or relative to the list's folder or to one of `bases`; a class is a name or, where no class has
+    that name, an index.
+
+    Raises:
+        ValueError: The list is damaged, or more of its lines than a few cannot be used.
+    """
+    finder = ImageFinder(list(dict.fromkeys(map(os.path.abspath, [os.path.dirname(table_path), *bases]))))
+    places: dict[str, int] = {}
+    first: dict[str, tuple[int, int]] = {}  # by path: its class, and the line
+    before, again = len(gathered.problems), 0
+    for number, path, label in _rows(table_path):
+        if label not in places:
+            places[label] = _place(label, gathered.names)
+        found, wrong = None, ""
+        if places[label] < 0:
+            near = f"; {hint}" if (hint := hint_for(label, gathered.names)) else ""
+            wrong = f"{printable(label)[:100]!r} is no class of the set{near}" if label else "no class"
+        elif (found := finder.find(path)) is None:
+            wrong = f"no such image{drive_hint(path)}" if is_image_name(path) else "not the name of an image file"
+        elif first.setdefault(found, (places[label], number))[0] != places[label]:
+            wrong = f"in line {first[found][1]} it is of another class"
+        elif first[found][1] != number:
+            again += 1
+            continue
+        if wrong or found is None:
+            place = f"{printable(table_path)}:{number}: {printable(path)[:200]}"
+            gathered.problems.append(f"{place}: {wrong}; line dropped")
+        else:
+            gathered.add(found, places[label])
+    gathered.check_lines(len(gathered.problems) - before, len(first))
+    if again:
+        gathered.problems.append(f"{printable(table_path)}: {again} lines name an image again; each image is used once")
+
+
+def _place(label: str, names: Sequence[str]) -> int:
+    (place,) = places_in(names, [label])
+    if place < 0 and label.isascii() and label.isdigit() and len(label) < 9 and int(label) < len(names):
+        return int(label)
+    return place
+
+
+def _rows(table_path: str) -> Iterator[tuple[int, str, str]]:
+    """Number, path and class of every line that is not empty, without the heading."""
+    with open(table_path, "rb") as file:
+        text = os.fsdecode(to_utf8(file.read()).replace(b"\0", b""))
+    separator = next((each for each in SEPARATORS if each in text.partition("\n")[0]), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    columns: tuple[int, int] | None = None
+    start = 1
+    try:
+        for row in reader:
+            number, start = start, reader.line_num + 1
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if columns is None:
+                columns = _columns(cells, f"{printable(table_path)}:{number}")
+                if not is_image_name(cells[columns[0]]):
+                    continue
+            path, label = (cells[column] if column < len(cells) else "" for column in columns)
+            yield number, path, label
+    except csv.Error as error:
+        raise ValueError(f"{printable(table_path)}:{reader.line_num}: not a line of a csv file ({error})") from error
+
+
+def _columns(cells: Sequence[str], place: str) -> tuple[int, int]:
+    """Which columns hold the path and the class, by the first line."""
+    if len(cells) > 1 and is_image_name(cells[0]):
+        return 0, 1
+    lower = [cell.lower().replace(" ", "_") for cell in cells]
+    path = next((lower.index(name) for name in PATHS if name in lower), -1)
+    label = next((lower.index(name) for name in CLASSES if name in lower), -1)
+    if path < 0 or label < 0:
+        shown = printable(", ".join(cells))[:200]
+        raise ValueError(f"{place}: {shown}: expected a line `path,class`, or a heading that names these columns")
+    return path, label
