@@ -71,7 +71,8 @@ class ClassHost:
             if any_size:
                 raise
             host = create(config.host, **options)
-        host.any_size, host.max_stride = any_size, _stride(host)
+        host.any_size = any_size
+        host.max_stride = _stride(host)
         if self.stem != "imagenet":
             self._put_in_stem(host)
         return host
