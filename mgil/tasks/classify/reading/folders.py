@@ -58,7 +58,7 @@ def gather_folders(folder: str, split: str, gathered: Gathered) -> None:
     for name, place in zip(found, places_in(gathered.names, found), strict=True):
         if place < 0:
             hint = (
-                hint_for(name, gathered.names) or f"it has {len(gathered.names)}, those of train or of the YAML's names"
+                hint_for(name, gathered.names) or f"its {len(gathered.names)} are train's folders, or the YAML's names"
             )
             shown = printable(os.path.join(folder, name))
             raise ValueError(f"{shown}: a class folder of {split}, but the set has no such class; {hint}")

@@ -130,7 +130,7 @@ def _tell(found: ClassSplit, gathered: Gathered, split: str, data: DataConfig, r
         report(f"{'warning: ' if split == 'train' else ''}{split}: no images of {_classes(len(lacking))}: {shown}")
     parts = [
         f"{len(found):,} images of {_classes(int(np.count_nonzero(counts)))}",
-        *(f"{count:,} {what}" for what, count in gathered.notes.items() if count),
+        *(f"{count:,} {what}" for what, count in sorted(gathered.notes.items()) if count),
     ]
     report(f"{split}: {', '.join(parts)}")
     if split == "val" and is_folder_set(data) and data.val == data.test and (data.root / "val").is_dir():

@@ -65,7 +65,9 @@ def unpickled(pickle: bytes) -> dict[str, Any]:
             if count > MOST_OPERATIONS:
                 raise ValueError(f"more than {MOST_OPERATIONS:,} operations")
             _follow(operation.name, argument, stack, memo)
-        (content,) = stack.take(len(stack.values))
+        if len(stack.values) != 1:
+            raise IndexError("not one value")
+        (content,) = stack.take(1)
         if len(content) > MOST_KEYS or sum(isinstance(value, _Array) for value in content.values()) > 1:
             raise ValueError("holds more than CIFAR's files do")
         return {_text(key): _plain(value) for key, value in content.items()}
