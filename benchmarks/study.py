@@ -38,12 +38,13 @@ from pathlib import Path
 from benchmarks.peers import FOLDER
 from benchmarks.side_by_side import ROOT
 from benchmarks.study_cell import JOB, RESULT
+from benchmarks.study_class_data import class_part
 from benchmarks.study_data import split_yaml
 from benchmarks.study_latency import check_packages, measure_study, read_latency
 from benchmarks.study_plan import PlannedCell, Study, find_study, load_study
 from benchmarks.study_pose_data import people_part
 from benchmarks.study_report import write_report
-from benchmarks.study_table import Row, key_of, merge_rows, read_rows, write_rows
+from benchmarks.study_table import Row, key_of, merge_rows, read_rows, score_of, write_rows
 from mgil.engine.cli import describe, run_cli
 from mgil.engine.devices import select_device
 from mgil.files.atomic import write_text_atomic
@@ -163,7 +164,9 @@ class Runner:
         folder = self.folder(cell)
         if process.returncode == 0 and (folder / RESULT).exists():
             self.update()
-            return f"AP {self.result(cell)['AP']:.4f}"
+            result = self.result(cell)
+            score = score_of(cell.noted)
+            return f"{score} {result[score]:.4f}"
         self.failed.append(cell)
         lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         print("\n".join(["", *lines[-LOG_LINES:]]), file=sys.stderr, flush=True)
@@ -207,14 +210,17 @@ class Runner:
         self.update()
 
 
+PARTS = {"pose": people_part, "classify": class_part}
+
+
 def part_of(cell: PlannedCell, folder: Path) -> Path:
     """The YAML of the images that a cell trains and validates on."""
-    part = people_part if cell.task == "pose" else split_yaml
+    part = PARTS.get(cell.task, split_yaml)
     return part(cell.data_yaml, cell.data, cell.definition.get("holdout", 0), cell.definition.get("images", 0), folder)
 
 
 def timed(study: Study) -> bool:
-    """Whether the latency of its models can be measured; poses are timed by `val.py pose --task speed`."""
+    """Whether the latency of its models can be measured; others are timed by `val.py --task speed`."""
     return study.task == DEFAULT_TASK
 
 

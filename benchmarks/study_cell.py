@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.side_by_side import Worker
+from benchmarks.study_class_cell import run_classes
 from benchmarks.study_data import peer_copy
 from benchmarks.study_pose_cell import run_pose, run_pose_peer
 from benchmarks.study_training import (
@@ -177,7 +178,11 @@ def scored(averages: CocoAverages) -> dict[str, float]:
 
 
 # By task: what trains and measures a model of this project, and a peer's.
-RUNS = {DEFAULT_TASK: (run_ours, run_peer), "pose": (run_pose, run_pose_peer)}
+RUNS = {
+    DEFAULT_TASK: (run_ours, run_peer),
+    "pose": (run_pose, run_pose_peer),
+    "classify": (run_classes, run_classes),  # no peer is known
+}
 
 
 def leave_with_parent() -> None:

@@ -8,9 +8,10 @@ A study is a Python file with a list `cells`; benchmarks/studies/ has the shippe
 They are run in this order, so first seeds are best written first. The first one's model is the baseline that the others
 are compared with.
 
-Poses are studied with another class of models and another class of options:
+Poses and classes are studied with other classes of models and of options:
 
     cells = [Cell(PoseModel("simcc-small-mgil"), PoseTrainConfig(data="figures", imgsz=32))]
+    cells = [Cell(ClassModel("resnet18-mgil"), ClassTrainConfig(data="tin40cls", imgsz=32))]
 
 What a data set's own YAML changes of the recipe holds too, whatever the recipe. Peers train with their own recipes.
 Augmentation that a data set asks for (no mirrored digits) applies to them as well; any value of theirs can be changed
@@ -29,23 +30,26 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study_class_models import ClassModel
 from benchmarks.study_data import find_data, find_weights
+from benchmarks.study_host_models import HostModel
 from benchmarks.study_models import Model
 from benchmarks.study_pose_models import PoseModel
 from mgil.datasets.batches.augment import AugmentConfig
-from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.datasets.reading.config import DataConfig
+from mgil.engine.data_of_weights import load_data
 from mgil.engine.training.config import TrainFlags, train_config
 from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS, changes_for
 from mgil.files.recipe import load_recipe
 from mgil.tasks.registry import DEFAULT_TASK, task_named
 
 STUDIES = Path(__file__).parent / "studies"
-MODELS: dict[str, type] = {DEFAULT_TASK: Model, "pose": PoseModel}  # by task
-PoseTrainConfig = train_config("pose")
+MODELS: dict[str, type] = {DEFAULT_TASK: Model, "pose": PoseModel, "classify": ClassModel}  # by task
+PoseTrainConfig, ClassTrainConfig = train_config("pose"), train_config("classify")
 SETTINGS = ("data", "weights", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")
 OWN_SETTINGS = {"pose": ("crop",)}  # of a task
 # Fields of the recipe that came after the first studies: at their defaults they define nothing.
-LATER = ("batchnorm", "new_rate", "first_drop", "second_drop")
+LATER = ("batchnorm", "new_rate", "lr_drops", "lr_drop")
 ONLY_KEYS = ("model", "data", "size", "seed")
 AUGMENTATION = {item.name for item in fields(AugmentConfig)}
 
@@ -67,7 +71,7 @@ class Cell:
         ValueError: a value that makes no sense, or another option of train.py.
     """
 
-    model: Model | PoseModel
+    model: Model | HostModel
     train: TrainFlags
     recipe: Mapping[str, Any] = field(default_factory=dict)
     holdout: float = 0.0
@@ -77,7 +81,8 @@ class Cell:
         task = self.train.task
         if type(self.model) is not MODELS.get(task):
             raise ValueError(
-                f"{self}: write train=TrainConfig(...) for a Model, train=PoseTrainConfig(...) for a PoseModel"
+                f"{self}: write train=TrainConfig(...) for a Model, train=PoseTrainConfig(...) for a PoseModel, "
+                "train=ClassTrainConfig(...) for a ClassModel"
             )
         config, settings = train_config(task), (*SETTINGS, *OWN_SETTINGS.get(task, ()))
         default = config(data=self.train.data)
@@ -205,7 +210,7 @@ def load_cells(path: Path) -> list[Cell]:
     if not isinstance(cells, list) or not cells or not all(isinstance(cell, Cell) for cell in cells):
         raise ValueError(f"{path}: it must have a list `cells` of one or more benchmarks.study_plan.Cell")
     if len({cell.train.task for cell in cells}) > 1:
-        raise ValueError(f"{path}: cells of detection and of pose have other figures; give each a study of its own")
+        raise ValueError(f"{path}: cells of several tasks have other figures; give each task a study of its own")
     return cells
 
 
@@ -234,9 +239,9 @@ def load_study(path: Path, roots: Sequence[Path] = (), only: Iterable[str] = ())
 def plan(cell: Cell, roots: Sequence[Path]) -> PlannedCell:
     """Find what a cell names."""
     train, model = cell.train, cell.model
-    data_yaml = find_data(train.data, roots)
-    config = load_data_config(data_yaml)
-    names = task_named(train.task).adapted(config, train).names
+    data_yaml, task = find_data(train.data, roots), task_named(train.task)
+    config = load_data(task, str(data_yaml))
+    names = task.adapted(config, train).names
     definition = {
         **cell.facts,
         "model": model.definition() if isinstance(model, Model) else model.definition(train.imgsz, len(names)),
@@ -250,7 +255,7 @@ def plan(cell: Cell, roots: Sequence[Path]) -> PlannedCell:
     if train.task != DEFAULT_TASK:
         definition["task"] = train.task
         if not model.peer:
-            definition |= {name: getattr(train, name) for name in OWN_SETTINGS[train.task]}
+            definition |= {name: getattr(train, name) for name in OWN_SETTINGS.get(train.task, ())}
     for key in ("holdout", "images"):
         if getattr(cell, key):
             definition[key] = getattr(cell, key)

@@ -1,4 +1,4 @@
-"""Plots of a study: AP against cost, against latency, against input size, and the learning curves."""
+"""Plots of a study: its score against cost, against latency, against input size, and the learning curves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.study_summary import Form
 from benchmarks.study_table import Row
 from mgil.files.matplotlib_import import own_settings
 
@@ -18,9 +19,7 @@ Group = tuple[str, int, str]
 Groups = Mapping[Group, Sequence[Row]]
 
 
-def draw_plots(
-    rows: Sequence[Row], groups: Groups, folder: Path, stem: str, costs: Sequence[str]
-) -> list[tuple[str, str]]:
+def draw_plots(rows: Sequence[Row], groups: Groups, folder: Path, stem: str, form: Form) -> list[tuple[str, str]]:
     """Draw what the study has figures for.
 
     Args:
@@ -28,7 +27,7 @@ def draw_plots(
         groups: lines of the table.
         folder: where the png files go.
         stem: start of their names.
-        costs: columns that AP is drawn against.
+        form: names the score, and the columns that it is drawn against.
 
     Returns:
         Title and file name of each.
@@ -39,12 +38,12 @@ def draw_plots(
     }
     panels = {_title(group): models for group, models in groups.items()}
     plots: list[tuple[str, str, dict[str, Callable[[Any], None]]]] = []
-    for column in costs:
+    for column in form.plotted:
         chosen = {title: [line for line in models if line[column] is not None] for title, models in panels.items()}
-        drawn = {title: _scatter(models, column, style) for title, models in chosen.items() if models}
-        plots.append((f"AP against {column}", column.replace(" ", "_"), drawn))
-    plots.append(("AP against input size", "size", _sizes(groups, style)))
-    curves = {title: _curves(title, rows, style) for title in panels}
+        drawn = {title: _scatter(models, form.score, column, style) for title, models in chosen.items() if models}
+        plots.append((f"{form.score} against {column}", column.replace(" ", "_"), drawn))
+    plots.append((f"{form.score} against input size", "size", _sizes(groups, form.score, style)))
+    curves = {title: _curves(title, rows, form.score, style) for title in panels}
     plots.append(("Learning curves", "curves", curves))
     found = []
     for title, name, drawers in plots:
@@ -62,20 +61,22 @@ def _title(row_or_group: Row | Group) -> str:
     return f"{data}, {size} px" + ("" if split == "val" else f", {split}")
 
 
-def _scatter(models: Sequence[Row], column: str, style: Mapping[str, Mapping[str, str]]) -> Callable[[Any], None]:
+def _scatter(
+    models: Sequence[Row], score: str, column: str, style: Mapping[str, Mapping[str, str]]
+) -> Callable[[Any], None]:
     def draw(axes: Any) -> None:
         for line in models:
-            axes.errorbar(line[column], line["AP"], yerr=line["standard deviation"] or None, capsize=3,
+            axes.errorbar(line[column], line[score], yerr=line["standard deviation"] or None, capsize=3,
                           markersize=8, linestyle="", label=line["model"], **style[line["model"]])  # fmt: skip
         axes.set_xlabel(f"{column} (multiply-add = 2)" if column.endswith("FLOPs") else f"{column}, batch 1")
-        axes.set_ylabel("AP")
+        axes.set_ylabel(score)
         axes.margins(0.1)
         axes.set_xlim(0, 1.1 * max(line[column] for line in models))
 
     return draw
 
 
-def _sizes(groups: Groups, style: Mapping[str, Mapping[str, str]]) -> dict[str, Callable[[Any], None]]:
+def _sizes(groups: Groups, score: str, style: Mapping[str, Mapping[str, str]]) -> dict[str, Callable[[Any], None]]:
     """A panel for each data set with several sizes."""
     sets: dict[str, list[Row]] = {}
     for (data, _size, split), models in groups.items():
@@ -85,18 +86,20 @@ def _sizes(groups: Groups, style: Mapping[str, Mapping[str, str]]) -> dict[str, 
         def draw(axes: Any) -> None:
             for name in dict.fromkeys(line["model"] for line in lines):
                 own = sorted((line for line in lines if line["model"] == name), key=lambda line: line["size"])
-                axes.errorbar([line["size"] for line in own], [line["AP"] for line in own], capsize=3, label=name,
+                axes.errorbar([line["size"] for line in own], [line[score] for line in own], capsize=3, label=name,
                               yerr=[line["standard deviation"] or 0 for line in own], **style[name])  # fmt: skip
             axes.set_xticks(sorted({line["size"] for line in lines}))
             axes.set_xlabel("input size, px")
-            axes.set_ylabel("AP")
+            axes.set_ylabel(score)
 
         return draw
 
     return {data: panel(lines) for data, lines in sets.items() if len({line["size"] for line in lines}) > 1}
 
 
-def _curves(title: str, rows: Sequence[Row], style: Mapping[str, Mapping[str, str]]) -> Callable[[Any], None]:
+def _curves(
+    title: str, rows: Sequence[Row], score: str, style: Mapping[str, Mapping[str, str]]
+) -> Callable[[Any], None]:
     """Thin lines: seeds; thick lines: their mean, as long as all of them trained."""
     own = [row for row in rows if _title(row) == title and row["curve"]]
 
@@ -112,7 +115,7 @@ def _curves(title: str, rows: Sequence[Row], style: Mapping[str, Mapping[str, st
             marked = {"marker": style[name]["marker"], "markevery": max(shortest // 8, 1), "markersize": 5}
             axes.plot(range(1, shortest + 1), mean, color=colour, linewidth=1.8, label=name, **marked)
         axes.set_xlabel("epoch")
-        axes.set_ylabel("AP on validation, by each project's own rule")
+        axes.set_ylabel(f"{score} on validation, by each project's own rule")
 
     return draw
 

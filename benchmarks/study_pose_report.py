@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.study_pose_models import PEERS
+from benchmarks.study_pose_models import PoseModel
 from benchmarks.study_summary import (
     Form,
-    difference,
+    at_equal_operations,
     difference_text,
     distinct,
     mixed_seeds,
@@ -18,7 +18,6 @@ from benchmarks.study_summary import (
 from benchmarks.study_table import POSE_SIZES, Row
 
 BY_BOX = "PCK@0.1"  # of sets that have neither heads nor torsos; their best epoch is that of the best AP
-PLACE = ("data", "size", "split")
 
 
 def introduction(rows: Sequence[Row], lines: Sequence[Row]) -> list[str]:
@@ -38,7 +37,7 @@ def introduction(rows: Sequence[Row], lines: Sequence[Row]) -> list[str]:
         text.append(f"PCK is {kinds}, mean over all labels{chosen}.")
     if any(line["published AP"] is not None for line in lines):
         text.append("The paper's AP, in percent, is on other people, with another host: its order is to be compared.")
-    if any(row["model"].endswith(f"({peer})") for row in rows for peer in PEERS):
+    if any(row["model"].endswith(f"({peer})") for row in rows for peer in PoseModel.PEERS):
         text.append("A project's name in brackets: trained by that project's code and recipe. It finds people in whole")
         text.append("pictures, reduced to the table's size, where the others are given a box and look at a crop of it:")
         text.append("it misses people too, sees each with fewer pixels, has no flip test, and no PCK.")
@@ -72,29 +71,13 @@ def markdown(lines: Sequence[Row], size: int) -> list[str]:
     )
 
 
-def remarks(lines: Sequence[Row], rows: Sequence[Row]) -> list[str]:
-    """Models against those that were given as many operations in another way; nothing where there are none."""
-    found = []
-    by_name = {line["model"]: line for line in lines}
-    for line in lines:
-        other = by_name.get(line["operations of"])
-        if other is not None:
-            values = [[row["AP"] for row in rows if row["AP"] is not None and _of(row, one)] for one in (other, line)]
-            costs = f"{number(other['MFLOPs'], '{:.1f}')} and {number(line['MFLOPs'], '{:.1f}')} MFLOPs"
-            found.append(f"{other['model']} minus {line['model']}: {difference(*values)}, at {costs}.")
-    return ["At equal operations:", "", *(f"- {text}" for text in found), ""] if found else []
-
-
-def _of(row: Row, line: Row) -> bool:
-    return all(row[key] == line[key] for key in ("model", *PLACE))
-
-
 POSE_FORM = Form(
+    score="AP",
     scores=("AP50", "AP75", "AR", *POSE_SIZES, "PCK"),
     facts=("parameters", "MFLOPs", "operations of", "published AP"),
     costs=("train seconds", "epochs run"),
     plotted=("MFLOPs",),
     introduction=introduction,
     markdown=markdown,
-    remarks=remarks,
+    remarks=lambda lines, rows: at_equal_operations(lines, rows, "AP"),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.study_class_report import CLASS_FORM
 from benchmarks.study_latency import COLUMNS as LATENCY_COLUMNS
 from benchmarks.study_models import PEERS
 from benchmarks.study_plots import draw_plots
@@ -26,7 +27,7 @@ from benchmarks.study_summary import (
     table_of_texts,
     write_csv,
 )
-from benchmarks.study_table import POSE, Row, read_rows
+from benchmarks.study_table import CLASSES, POSE, Row, read_rows
 from mgil.files.atomic import write_text_atomic
 
 
@@ -49,7 +50,7 @@ def write_report(table: Path, folder: Path) -> None:
     if not groups:
         raise ValueError(f"{table}: no cell is finished yet")
     folder.mkdir(parents=True, exist_ok=True)
-    plots = draw_plots(rows, groups, folder, table.stem, form.plotted)
+    plots = draw_plots(rows, groups, folder, table.stem, form)
     lines = [
         f"# Study {rows[0]['study']}",
         "",
@@ -114,6 +115,7 @@ def markdown(models: Sequence[Row], size: int) -> list[str]:
 
 
 DETECTION_FORM = Form(
+    score="AP",
     scores=("AP50", "AP75", "AP small"),
     facts=("parameters", "GFLOPs at 640", "GFLOPs"),
     costs=(*LATENCY_COLUMNS, "train seconds", "epochs run"),
@@ -125,5 +127,6 @@ DETECTION_FORM = Form(
 
 
 def form_of(rows: Sequence[Row]) -> Form:
-    """Of a study of detection or of pose, told by the columns."""
-    return POSE_FORM if rows and POSE in rows[0] else DETECTION_FORM
+    """Of a study of detection, of pose or of classification, told by the columns."""
+    columns = rows[0] if rows else {}
+    return POSE_FORM if POSE in columns else CLASS_FORM if CLASSES in columns else DETECTION_FORM

@@ -26,15 +26,17 @@ class Form:
     """What a report has of one kind of study.
 
     Attributes:
-        scores: columns beside AP, whose mean over seeds is taken.
+        score: the column that the study is about.
+        scores: columns beside it, whose mean over seeds is taken.
         facts: columns that all seeds share.
         costs: columns whose mean is taken, after these.
-        plotted: costs that AP is drawn against.
+        plotted: costs that the score is drawn against.
         introduction: makes the text above the tables from all rows and all lines.
         markdown: makes a table from the lines of a data set and size, and that size.
         remarks: makes what stands below a table from its lines and all rows.
     """
 
+    score: str
     scores: tuple[str, ...]
     facts: tuple[str, ...]
     costs: tuple[str, ...]
@@ -46,10 +48,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a model's mean AP lies above the baseline's.
+    """How far a model's mean score lies above the baseline's.
 
     Attributes:
-        mean: in AP, 0..1.
+        mean: in units of the score, 0..1.
         interval: at 95 %; None where either has one seed only.
     """
 
@@ -63,7 +65,7 @@ class Difference:
 
 
 def difference(values: Sequence[float], baseline: Sequence[float]) -> Difference:
-    """Compare the AP of a model's seeds, at least one, with that of the baseline's."""
+    """Compare the scores of a model's seeds, at least one, with that of the baseline's."""
     mean = statistics.fmean(values) - statistics.fmean(baseline)
     if len(values) < 2 or len(baseline) < 2:
         return Difference(mean)
@@ -77,7 +79,7 @@ def summarise(rows: Sequence[Row], form: Form) -> dict[Group, list[Row]]:
     """A line for each model of each data set, size and split, in the csv's order."""
     groups: dict[Group, dict[str, list[Row]]] = {}
     for row in rows:
-        if row["AP"] is not None and not math.isnan(row["AP"]):
+        if row[form.score] is not None and not math.isnan(row[form.score]):
             group = groups.setdefault((row["data"], row["size"], row["split"]), {})
             group.setdefault(row["model"], []).append(row)
     return {group: [summary_line(name, models, group, form) for name in models] for group, models in groups.items()}
@@ -86,16 +88,16 @@ def summarise(rows: Sequence[Row], form: Form) -> dict[Group, list[Row]]:
 def summary_line(name: str, models: Mapping[str, list[Row]], group: Group, form: Form) -> Row:
     """Mean and standard deviation over seeds, and what the model costs."""
     rows = models[name]
-    values = [row["AP"] for row in rows]
+    values = [row[form.score] for row in rows]
     baseline = rows[0]["baseline"]
     line: Row = dict(zip(("data", "size", "split"), group, strict=True))
-    line |= {"model": name, "seeds": len(values), "AP": statistics.fmean(values)}
+    line |= {"model": name, "seeds": len(values), form.score: statistics.fmean(values)}
     line["standard deviation"] = statistics.stdev(values) if len(values) > 1 else None
     for column in form.scores:
         line[column] = mean_of(row[column] for row in rows)
     line |= {"minus baseline": None, "low": None, "high": None}
     if name != baseline and baseline in models:
-        found = difference(values, [row["AP"] for row in models[baseline]])
+        found = difference(values, [row[form.score] for row in models[baseline]])
         low, high = found.interval or (None, None)
         line |= {"minus baseline": found.mean, "low": low, "high": high}
     for column in form.facts:
@@ -163,3 +165,19 @@ def difference_text(line: Mapping[str, Any]) -> str:
 def number(value: float | None, form: str, factor: float = 1.0) -> str:
     """A value that may be missing."""
     return "" if value is None else form.format(value * factor)
+
+
+def at_equal_operations(lines: Sequence[Row], rows: Sequence[Row], score: str) -> list[str]:
+    """Models against those that were given as many operations in another way; nothing where there are none."""
+    found = []
+    by_name = {line["model"]: line for line in lines}
+    for line in lines:
+        other = by_name.get(line["operations of"])
+        if other is not None:
+            values = [
+                [row[score] for row in rows if row[score] is not None and all(row[key] == one[key] for key in GROUP)]
+                for one in (other, line)
+            ]
+            costs = f"{number(other['MFLOPs'], '{:.1f}')} and {number(line['MFLOPs'], '{:.1f}')} MFLOPs"
+            found.append(f"{other['model']} minus {line['model']}: {difference(*values)}, at {costs}.")
+    return ["At equal operations:", "", *(f"- {text}" for text in found), ""] if found else []

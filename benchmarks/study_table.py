@@ -30,13 +30,23 @@ POSE_COLUMNS = (
     "parameters", "MFLOPs", "operations of", "published AP",
     "train seconds", "threads", "cells at once", "machine", "versions", "curve",
 )  # fmt: skip
-POSE = "published AP"  # a column that studies of pose alone have
+CLASS_COLUMNS = (
+    "study", "baseline", "cell", *KEY, "epochs", "batch", "patience", "epochs run",
+    "top-1", "top-5", "parameters", "MFLOPs", "operations of", "published top-1",
+    "train seconds", "threads", "cells at once", "machine", "versions", "curve",
+)  # fmt: skip
+POSE, CLASSES = "published AP", "published top-1"  # columns that studies of pose, of classification, alone have
 Row = dict[str, Any]
 
 
 def columns_of(names: Collection[str]) -> tuple[str, ...]:
     """The columns of a study's csv, told from the names of some of them."""
-    return POSE_COLUMNS if POSE in names else COLUMNS
+    return POSE_COLUMNS if POSE in names else CLASS_COLUMNS if CLASSES in names else COLUMNS
+
+
+def score_of(names: Collection[str]) -> str:
+    """The column that a study is about, told from the names of some of them."""
+    return "top-1" if CLASSES in names else "AP"
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -47,7 +57,7 @@ def read_rows(path: Path) -> list[Row]:
     """
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    missing = [name for name in (*KEY, "AP") if lines and name not in lines[0]]
+    missing = [name for name in (*KEY, score_of(lines[0] if lines else ())) if lines and name not in lines[0]]
     if missing:
         raise ValueError(f"{path}: no column {missing[0]!r}; give the csv that benchmarks.study wrote")
     try:

@@ -23,7 +23,13 @@ from mgil.files.atomic import write_text_atomic
 from mgil.tasks.registry import DEFAULT_TASK
 
 # In the results.csv of ours and yolov5, of ultralytics; of poses, which it has beside those of boxes, first.
-AP_COLUMNS = ("metrics/OKS_AP", "metrics/mAP50-95(P)", "metrics/mAP_0.5:0.95", "metrics/mAP50-95(B)")
+SCORES = (
+    "metrics/accuracy_top1",
+    "metrics/OKS_AP",
+    "metrics/mAP50-95(P)",
+    "metrics/mAP_0.5:0.95",
+    "metrics/mAP50-95(B)",
+)
 
 
 def where_it_runs(device: torch.device) -> str:
@@ -109,7 +115,7 @@ def versions_of(info: Mapping[str, str]) -> str:
 
 
 def read_curve(path: Path) -> list[float]:
-    """AP after each epoch, as the project's own validation says."""
+    """The score after each epoch, as the project's own validation says."""
     rows = read_results(path)
-    column = next(name for name in AP_COLUMNS if name in rows[0])
+    column = next(name for name in SCORES if name in rows[0])
     return [float(row[column]) for row in rows if int(row["epoch"]) != START_EPOCH]

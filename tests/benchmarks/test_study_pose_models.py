@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell, PoseTrainConfig, find_study, load_cells, load_study, plan
-from benchmarks.study_pose_models import PoseModel, mflops_of
+from benchmarks.study_host_models import mflops_of
+from benchmarks.study_pose_models import PoseModel
 from benchmarks.study_widths import nearest_width
 from mgil.engine.training.config import TrainConfig
 from mgil.files.recipe import load_recipe
@@ -59,19 +60,22 @@ def test_the_nearest_width_is_found_from_anywhere() -> None:
 def test_a_width_is_solved_for_operations() -> None:
     other = replace(BASE, name="block", keys={**BASE.keys, "blocks": "flie"})
     wide = replace(BASE, name="wide", like=other).definition(32, 3)
-    wanted = mflops_of(other.definition(32, 3), 32, 3)
+    wanted = mflops_of(PoseModel, other.definition(32, 3), 32, 3)
     width = wide["host_options"]["width"]
-    costs = [mflops_of({**wide, "host_options": {"width": width + more, "depth": 1}}, 32, 3) for more in (-2, 0, 2)]
+    costs = [
+        mflops_of(PoseModel, {**wide, "host_options": {"width": width + more, "depth": 1}}, 32, 3)
+        for more in (-2, 0, 2)
+    ]
     off = [abs(cost - wanted) for cost in costs]
     assert width > 8 and off[1] == min(off) < 0.1 * wanted
-    resnet = PoseModel("simcc-resnet50", like=BASE)
-    with pytest.raises(ValueError, match="host resnet50 has no width to be changed"):
-        resnet.definition(32, 3)
+    hrnet = PoseModel("simcc-hrnet-w32", like=BASE)
+    with pytest.raises(ValueError, match="host hrnet_w32 has no width to be changed"):
+        hrnet.definition(32, 3)
 
 
 def test_operations_are_those_of_a_written_out_network() -> None:
     """The stem and the head by hand, at two multiply-adds each; BatchNorm's two are counted as in training."""
-    small, large = (mflops_of(BASE.definition(size, 3), size, 3) for size in (32, 64))
+    small, large = (mflops_of(PoseModel, BASE.definition(size, 3), size, 3) for size in (32, 64))
     head = [2 * 3 * 2 * (size // 4) ** 2 * 3 * size / 1e6 for size in (32, 64)]  # two layers, 3 maps, 3 bins a pixel
     assert (large - head[1]) / (small - head[0]) == pytest.approx(4)  # the rest grows with the area
 
