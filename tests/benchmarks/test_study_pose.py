@@ -14,8 +14,8 @@ from scipy import stats
 from benchmarks import side_by_side, study_plots
 from benchmarks.study import Runner, main, parse_arguments
 from benchmarks.study_cell import run_cell
-from benchmarks.study_plan import Cell, PoseTrainConfig, Study, plan
 from benchmarks.study_host_models import mflops_of
+from benchmarks.study_plan import Cell, PoseTrainConfig, Study, plan
 from benchmarks.study_pose_models import PoseModel
 from benchmarks.study_pose_report import POSE_FORM
 from benchmarks.study_summary import summarise

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.study_host_models import mflops_of
 from benchmarks.study_models import Model
 from benchmarks.study_plan import Cell, PoseTrainConfig, find_study, load_cells, load_study, plan
-from benchmarks.study_host_models import mflops_of
 from benchmarks.study_pose_models import PoseModel
 from benchmarks.study_widths import nearest_width
 from mgil.engine.training.config import TrainConfig
