@@ -151,7 +151,7 @@ def test_val_measures_it(
 
 def test_val_over_sizes_names_its_columns(weights: Path, data: Path, tmp_path: Path) -> None:
     door("val", "--weights", weights, "--data", data, "--imgsz", 32, 48, "--workers", 0, "--project", tmp_path, *COMMON)
-    (table,) = tmp_path.rglob("ap_vs_input_size.csv")
+    (table,) = tmp_path.rglob("error_vs_input_size.csv")
     with table.open(newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["imgsz", "error", "preprocess_ms", "inference_ms", "mean_ms"]

@@ -34,7 +34,7 @@ from mgil.tasks.abilities import BoxTask
 from mgil.tasks.base import Loading, Split, Task
 from mgil.tasks.registry import options_of
 
-SIZE_FILES = ("ap_vs_input_size.csv", "ap_vs_input_size.png")
+SIZE_FILES = ("{}_vs_input_size.csv", "{}_vs_input_size.png")  # of the task's first figure: ap, top1
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         for size_folder in folders.values():  # before the work, not after it
             written.check(*_outputs(config, subject, size_folder))
         if len(sizes) > 1:
-            written.check(*(folder / name for name in SIZE_FILES))
+            written.check(*_size_files(task, folder))
         results = {}
         for size, size_folder in folders.items():
             results[size] = _evaluate_size(config, subject, size, size_folder, written, report)
@@ -196,6 +196,11 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
     return found
 
 
+def _size_files(task: Task, folder: Path) -> list[Path]:
+    """The table over input sizes, and its picture."""
+    return [folder / name.format(task.plotted[0].lower()) for name in SIZE_FILES]
+
+
 def _save_sizes(
     task: Task, results: dict[int, Evaluation], folder: Path, written: WrittenFiles, report: Report
 ) -> None:
@@ -207,7 +212,7 @@ def _save_sizes(
     report("".join(f"{title:>14}" for title in columns))
     for size, *figures in values:
         report(f"{size:>14}" + "".join(f"{figure:>14.3f}" for figure in figures))
-    table, picture = (folder / name for name in SIZE_FILES)
+    table, picture = _size_files(task, folder)
     with written.writing(table, picture):
         write_csv(table, columns, values)
         plot_input_sizes({size: {key: row[key] for key in task.plotted} for size, row in rows.items()}, picture)

@@ -43,7 +43,8 @@ class ClassPredictor:
         self.model, self.options, self.device, self.half = model, options, device, half
         self.size_hw = check_size(model, size_hw)
         self.names: tuple[str, ...] = tuple(model.names)
-        self.crop: str = options.crop_mode or getattr(model, "crop", CROP_MODES[0])
+        own: str = getattr(model, "crop", CROP_MODES[0])
+        self.crop = options.crop_mode or own
         self.gives_logits = not getattr(model, "probabilities", True)
 
     @torch.inference_mode()

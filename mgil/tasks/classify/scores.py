@@ -162,7 +162,7 @@ def summarise(split: ClassSplit, guesses: Guesses, skipped: Collection[int], opt
     right = guesses.classes == truth[:, None]
     top1, top5 = right[:, :1].any(axis=1), right[:, :BEST].any(axis=1)
     sure = np.nan_to_num(guesses.scores[:, 0])
-    lowest = np.finfo(np.float64).tiny  # a probability of 0 would make the loss infinite
+    lowest = np.finfo(np.float32).tiny  # a probability of 0 would make the loss infinite
     return ClassScores(
         top1=_mean(top1),
         top5=_mean(top5),

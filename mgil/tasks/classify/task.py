@@ -109,7 +109,7 @@ class ClassTask(ClassExport):
             source = model.architecture["source"]
             raise ValueError(f"--multi-scale: {source} takes inputs of {model.imgsz} px alone; leave it out")
         model.crop = options.crop_mode or model.crop
-        model.dropout = recipe.dropout
+        model.dropout = recipe.dropout or model.dropout
 
     def loss(
         self,
