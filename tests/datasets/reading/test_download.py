@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
-from mgil.datasets.reading.download import download, read_sources, unpack
+from mgil.datasets.reading.download import download, download_absent, read_sources, unpack
 from tests.web import serving
 
 
@@ -254,3 +254,26 @@ def test_the_shipped_entries_are_accepted(name: str) -> None:
 
     path = SHIPPED_FOLDER / name
     assert read_sources(read_yaml_mapping(path)["download"], path)
+
+
+def test_files_of_pixels_and_a_way_to_read_anew(server: tuple[str, Path], tmp_path: Path) -> None:
+    """CIFAR's archive holds .bin files; a set of classes is read again by its own rules."""
+    url, served = server
+    files = {"cifar/data_batch_1.bin": b"\1\2", "cifar/batches.meta.txt": b"a\nb\n", "cifar/readme.html": b"<html>"}
+    make_tar(served / "cifar.tar.gz", files)
+    (tmp_path / "set.yaml").write_text(
+        f"path: cifar\ntrain: data_batch_1.bin\nnames: [a, b]\ndownload: {url}/cifar.tar.gz\n"
+    )
+    config = load_data_config(tmp_path / "set.yaml")
+    lines: list[str] = []
+    asked: list[Path] = []
+
+    def read_again(path: Path) -> DataConfig:
+        asked.append(path)
+        return config
+
+    assert download_absent(config, ("train",), lines.append, read_again) is config
+    assert asked == [tmp_path / "set.yaml"]
+    assert files_in(config.root) == {"data_batch_1.bin": b"\1\2", "batches.meta.txt": b"a\nb\n"}
+    assert lines[-1].endswith("; 1 that are neither images nor labels were not")
+    assert download_absent(config, ("train",), lines.append, read_again) is config and len(asked) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from tests.tasks.classify.reading.sets import read, write_folders, write_picture
 pytestmark = pytest.mark.usefixtures("private_cache")
 
 
-def names_of(paths: object) -> list[str]:
-    return ["/".join(Path(path).parts[-2:]) for path in paths]  # type: ignore[attr-defined]
+def names_of(paths: Sequence[str]) -> list[str]:
+    return ["/".join(Path(path).parts[-2:]) for path in paths]
 
 
 def test_classes_are_trains_folders_sorted(tmp_path: Path) -> None:
@@ -179,6 +180,9 @@ def test_a_split_that_is_not_there(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"data set file .*nowhere not found"):
         class_data(str(tmp_path / "nowhere"))
+    for name in ("imagenet", "ImageNet1000.yaml", "imagenette160", "fashion-mnist"):  # of YOLOv5
+        with pytest.raises(FileNotFoundError, match=r"this project does not; classify takes .*--data FOLDER"):
+            class_data(name)
 
 
 def test_tiny_imagenet_as_it_is_distributed(tmp_path: Path) -> None:
