@@ -137,7 +137,7 @@ def test_a_missing_file_names_the_nearest_shipped_one(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="coco12.yaml not found; did you mean coco128.yaml"):
         load_data_config("coco12.yaml")
-    with pytest.raises(FileNotFoundError, match="shipped ones: coco-pose.yaml, coco.yaml"):
+    with pytest.raises(FileNotFoundError, match="shipped ones: cifar10.yaml, cifar100.yaml"):
         load_data_config("zzz")
     with pytest.raises(FileNotFoundError):
         load_data_config("elsewhere/coco.yaml")
