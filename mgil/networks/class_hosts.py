@@ -130,7 +130,8 @@ def set_dropout(host: Any, probability: float, source: str) -> None:
         ValueError: The network has no such dropout.
     """
     found = False
-    for part in (host, getattr(host, "head", None)):
+    parts: tuple[Any, ...] = (host, getattr(host, "head", None))
+    for part in parts:
         if isinstance(getattr(part, "drop_rate", None), float):
             part.drop_rate, found = probability, True
     for name in ("head_drop", "head.drop"):

@@ -34,6 +34,7 @@ def classifier_rows(module: Any) -> dict[str, Any]:
 def _row(index: int, layer: Any) -> list[Any]:
     kind, parts, came_from = type(layer).__name__, _parts(layer), getattr(layer, "f", None)
     number = 1
+    arguments: list[Any]
     if kind == "Conv":
         arguments = _conv(parts.get("conv"))
     elif kind == "C3":

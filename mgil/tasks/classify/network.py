@@ -38,6 +38,7 @@ class ClassNetwork(Network):
 
     mean: Tensor
     std: Tensor
+    class_layers: tuple[str, ...]
 
     def __init__(self, architecture: Mapping[str, Any], names: Sequence[str], imgsz: int) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class ClassNetwork(Network):
         with torch.device("meta"):  # takes no memory
             trial = parse(architecture, CHANNELS, "classes")
             check_parameters(trial.layers, source)
-            _, least = probe(trial.layers, trial.sources, architecture, CHANNELS, PROBE_SIZE)
+            _, least = probe(trial.layers.eval(), trial.sources, architecture, CHANNELS, PROBE_SIZE)
         self.max_stride = 2 ** round(math.log2(PROBE_SIZE / least))
         parsed = parse(architecture, CHANNELS, "classes")
         self.model, self.sources, self.kept_rows = parsed.layers, parsed.sources, read_later(parsed.sources)

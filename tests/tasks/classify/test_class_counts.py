@@ -49,6 +49,7 @@ CASES = [
     for host, classes, size, stem, figures in ROWS
     for kind in range(4)
 ]
+QUICK_ROWS = {("yolov5n-cls.yaml", 1000), ("yolov5n-cls-mgil.yaml", 10), ("yolov5n-cls-spd.yaml", 10)}
 # Published for yolov5n-cls: 2.5 M parameters.
 OF_ROWS = [
     ("yolov5n-cls.yaml", 1000, 224, 2493000, 178702336),
@@ -98,7 +99,7 @@ def test_hosts(architecture: dict[str, Any], classes: int, size: int, figures: t
 
 @pytest.mark.parametrize(
     ("name", "classes", "size", "expected", "multiply_adds"),
-    [pytest.param(*row, marks=pytest.mark.nightly if row[1] == 200 else ()) for row in OF_ROWS],
+    [pytest.param(*row, marks=() if (row[0], row[1]) in QUICK_ROWS else pytest.mark.nightly) for row in OF_ROWS],
 )
 def test_rows(name: str, classes: int, size: int, expected: int, multiply_adds: int | None) -> None:
     network = on_meta(name, classes, size)
@@ -107,7 +108,13 @@ def test_rows(name: str, classes: int, size: int, expected: int, multiply_adds: 
         assert counted(network) == multiply_adds
 
 
-@pytest.mark.parametrize(("letter", "depth", "width"), [("s", 0.33, 0.5), ("m", 0.67, 0.75), ("x", 1.33, 1.25)])
+LARGE = [
+    pytest.param("m", 0.67, 0.75, marks=pytest.mark.nightly),
+    pytest.param("x", 1.33, 1.25, marks=pytest.mark.nightly),
+]
+
+
+@pytest.mark.parametrize(("letter", "depth", "width"), [("s", 0.33, 0.5), *LARGE])
 def test_larger_scales_by_hand(letter: str, depth: float, width: float) -> None:
     """Rows 0 to 8 of the detector, then 1280 channels and the classes; batch normalisation has two values a channel."""
 

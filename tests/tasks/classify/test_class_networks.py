@@ -34,6 +34,7 @@ ROWS: dict[str, Any] = {
     "head": [[-1, 1, "Classify", ["nc", 32]]],
 }
 NAMES = ("cat", "dog", "owl")
+NIGHTLY = pytest.mark.nightly
 
 
 def build(architecture: Any, imgsz: int = 32, names: tuple[str, ...] = NAMES, **more: Any) -> ClassNetwork:
@@ -94,7 +95,8 @@ def test_logits_in_both_modes(architecture: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "classes", "size"), [("resnet18", 5, 64), ("vit_tiny_patch16_224", 4, 32), ("convnext_atto", 3, 64)]
+    ("name", "classes", "size"),
+    [("resnet18", 5, 64), ("vit_tiny_patch16_224", 4, 32), pytest.param("convnext_atto", 3, 64, marks=NIGHTLY)],
 )
 def test_a_plain_host_is_timm_s_own_network(name: str, classes: int, size: int) -> None:
     torch.manual_seed(1)
@@ -191,7 +193,10 @@ def test_a_checkpoint_rebuilds_it(architecture: dict[str, Any]) -> None:
     assert other.architecture["std"] == [0.2, 0.3, 0.4]
 
 
-@pytest.mark.parametrize("architecture", [ROWS, THIN, {"host": "convnext_atto"}, {"host": "vit_tiny_patch16_224"}])
+@pytest.mark.parametrize(
+    "architecture",
+    [ROWS, THIN, *(pytest.param({"host": host}, marks=NIGHTLY) for host in ("convnext_atto", "vit_tiny_patch16_224"))],
+)
 def test_dropout_reaches_the_last_layer(architecture: dict[str, Any]) -> None:
     """In training half of the last layer's inputs are zero and the others doubled; in evaluation none."""
     model = build(architecture)
