@@ -1,5 +1,5 @@
-# make demo: train, evaluate and detect on the embedded digits; poses on drawn figures. make test: lint, type-check, test. make quick: the tests
-# that take under a minute in all (after the installation).
+# make demo: train, evaluate and detect on the embedded digits; classes of digits, poses on drawn figures. make test: lint, type-check, test.
+# make quick: the tests that take under a minute in all (after the installation).
 # Needs Python >= 3.10 and nothing else; another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -17,6 +17,7 @@ demo: $(VENV)/.run
 		--project $(DEMO) --name val --exist-ok
 	$(BIN)/python detect.py --weights $(DEMO)/train/weights/best.pt --source data/images --img 64 \
 		--project $(DEMO) --name detect --exist-ok
+	$(BIN)/python train.py classify --epochs 6 --project $(DEMO) --name classify --exist-ok
 	$(BIN)/python train.py pose --epochs 10 --project $(DEMO) --name pose --exist-ok
 	$(BIN)/python detect.py --weights $(DEMO)/pose/weights/best.pt --source "datasets/figures/images/val/00000*.png" \
 		--boxes datasets/figures/annotations/person_keypoints_val.json --project $(DEMO) --name people --exist-ok
@@ -24,6 +25,7 @@ demo: $(VENV)/.run
 	@echo "weights, curves and results.csv:     $(DEMO)/train"
 	@echo "accuracy: curves, confusion matrix:  $(DEMO)/val"
 	@echo "pictures with detections:            $(DEMO)/detect"
+	@echo "classes: accuracy, confusion matrix: $(DEMO)/classify"
 	@echo "poses: curves and results.csv:       $(DEMO)/pose"
 	@echo "pictures with poses:                 $(DEMO)/people"
 

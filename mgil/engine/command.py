@@ -22,8 +22,9 @@ from mgil.tasks.registry import DEFAULT_TASK, task_names
 Arguments = Sequence[str] | None
 DESCRIPTIONS = {
     "train": "Train a network: %(prog)s [TASK] [flags], where TASK is detect by default.",
-    "val": "Evaluate weights on a data set: COCO AP, precision, recall, F1, confusion matrix, speed.",
-    "detect": "Find objects in pictures, videos and streams: %(prog)s --weights best.pt --source folder/",
+    "val": "Evaluate weights on a data set: COCO AP, precision, recall, F1, or accuracy; confusion matrix, speed.",
+    "detect": "Find objects in pictures, videos and streams, or poses, or classes: "
+    "%(prog)s --weights best.pt --source folder/",
     "export": "Write weights in the formats of other runtimes: %(prog)s --weights best.pt --include onnx openvino",
     "carry-over": "Write weights whose MGIL blocks begin as the stride-2 layers of others, with the same outputs: "
     "%(prog)s --weights yolov5n.pt --cfg yolov5n-mgil-res.yaml",

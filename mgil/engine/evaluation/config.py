@@ -33,8 +33,8 @@ class ValFlags:
     )
     data: str | None = flag(
         None,
-        help="data set YAML; default: the one that the weights were trained on; of those that do not say, "
-        "coco128.yaml or digits.yaml, if the classes are theirs",
+        help="data set YAML, for classes a folder or csv list too; default: the one that the weights were trained on; "
+        "of those that do not say the task's own or coco128.yaml, if the classes are theirs",
     )
     batch_size: int = flag(32, kind=positive_int, aliases=("--batch",), help="images per batch")
     imgsz: tuple[int, ...] = flag(

@@ -64,6 +64,7 @@ def load_model(
             `augment`, look at each image at three sizes, once mirrored (.pt only). Pose: `detector`, weights whose
             boxes are looked in, with their `conf`, `iou`, `classes`, `max_det`, or `boxes`, a file of boxes (neither:
             the image is one person); `flip_test`, mirrored too (.pt only); `joint_thres` (0.02), lowest of a joint.
+            Classification: `crop_mode`, "center" or "squash".
 
     Returns:
         Call it with an image or several, see `Model.__call__`.

@@ -210,7 +210,7 @@ class _Run:
             self.report(f"Speed: {shown} per image at shape (1, 3, {self.last_input_hw[0]}, {self.last_input_hw[1]})")
         if self._live:
             mean_ms, longest_ms = self._latency_s / self._live * 1e3, self._longest_latency_s * 1e3
-            self.report(f"Latency: {mean_ms:.0f}ms from a picture's arrival to its boxes, {longest_ms:.0f}ms at most")
+            self.report(f"Latency: {mean_ms:.0f}ms from a picture's arrival to its result, {longest_ms:.0f}ms at most")
         if self.folder is not None:
             labels = self._writer.labels_written if self._writer is not None and self.config.save_txt else None
             written = "" if labels is None else f"; {labels} label files in {self.folder / 'labels'}"

@@ -54,7 +54,9 @@ class TrainFlags:
         "", help="initial weights, a .pt file (ours or YOLOv5's); without it training starts from scratch"
     )
     cfg: str = flag("", help="model, e.g. yolov5n-mgil.yaml; default: the weights' own, else the task's")
-    data: str = flag("digits.yaml", help="data set YAML, e.g. coco.yaml or one of your own")
+    data: str = flag(
+        "digits.yaml", help="data set YAML, e.g. coco.yaml or one of your own; classify: a folder or a csv list too"
+    )
     hyp: str = flag(
         "",
         help="recipe; default: the task's, in detection hyp.finetune.yaml with weights that fill all but the head, "

@@ -191,11 +191,12 @@ def test_a_file_without_numbers_is_none(found: Tensor, complaint: str) -> None:
         compare([found], [torch.zeros(1, 3)], JOB)
 
 
-def test_the_example_of_the_page_says_what_detect_says(tmp_path: Path) -> None:
-    """Run as it stands, on a picture that is no square."""
+@pytest.mark.parametrize("size_hw", [(32, 44), (90, 70), (20, 17)])
+def test_the_example_of_the_page_says_what_detect_says(size_hw: tuple[int, int], tmp_path: Path) -> None:
+    """Run as it stands, on pictures that are no squares."""
     export(tmp_path, "onnx", sharp())
     (code,) = re.findall(r"```python\n(import .*?onnxruntime.*?)```", PAGE.read_text(), re.DOTALL)
-    image = picture("up", 5, (32, 44))
+    image = picture("up", 5, size_hw)
     cv2.imwrite(str(tmp_path / "picture.png"), image[..., ::-1])
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert not done.returncode, done.stderr
