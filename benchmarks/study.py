@@ -164,9 +164,8 @@ class Runner:
         folder = self.folder(cell)
         if process.returncode == 0 and (folder / RESULT).exists():
             self.update()
-            result = self.result(cell)
             score = score_of(cell.noted)
-            return f"{score} {result[score]:.4f}"
+            return f"{score} {self.result(cell)[score]:.4f}"
         self.failed.append(cell)
         lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         print("\n".join(["", *lines[-LOG_LINES:]]), file=sys.stderr, flush=True)
