@@ -60,11 +60,10 @@ def load_model(
             these; "auto" is bf16 on a CPU with AMX, off elsewhere. Boxes are decoded and suppressed in float32.
         options: the task's own, by the names of detect.py's flags. Detection: `conf` (0.25), lowest score that is kept;
             `iou` (0.45), of two boxes of a class that overlap more the lower score goes; `max_det` (1000), boxes kept
-            per image; `classes`, keep these class indices only; `agnostic`, boxes suppress each other across classes;
-            `augment`, look at each image at three sizes, once mirrored (.pt only). Pose: `detector`, weights whose
-            boxes are looked in, with their `conf`, `iou`, `classes`, `max_det`, or `boxes`, a file of boxes (neither:
-            the image is one person); `flip_test`, mirrored too (.pt only); `joint_thres` (0.02), lowest of a joint.
-            Classification: `crop_mode`, "center" or "squash".
+            per image; `classes`, keep these alone; `agnostic`, boxes suppress each other across classes; `augment`,
+            look at three sizes, once mirrored (.pt only). Classification: `crop_mode`, "center" or "squash". Pose:
+            `detector`, weights whose boxes are looked in, with their `conf`, `iou`, `classes`, `max_det`, or `boxes`, a
+            file of them (else the image is one person); `flip_test` (.pt only); `joint_thres` (0.02), a joint's lowest.
 
     Returns:
         Call it with an image or several, see `Model.__call__`.
