@@ -29,8 +29,8 @@ def put_in_blocks(host: nn.Module, config: HostConfig) -> None:
         raise ValueError(f"pools: block, but {config.host} has no max pool of stride 2")
     alone = _alone(host, config) if config.norms == "keep" else {}
     others = {name: layer for name, layer in _strided(host, config).items() if name not in alone}
-    meant = any(layer.kernel_size != (1, 1) or config.shortcuts != "keep" for layer in others.values())
-    if meant or not (alone or pools):
+    meant = (layer for layer in others.values() if layer.kernel_size != (1, 1) or config.shortcuts != "keep")
+    if not (alone or pools) or any(not obstacle(layer) for layer in meant):
         _replace(host, config, tuple(alone))
     blocks = {name: (layer.in_channels, layer.out_channels) for name, layer in alone.items()}
     blocks |= {name: (channels, channels) for name, channels in pools.items()}

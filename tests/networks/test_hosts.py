@@ -110,6 +110,14 @@ def test_what_becomes_of_a_resnet() -> None:
     assert list(blocks_of(some)) == names[2:] and all(block.cii is None for block in blocks_of(some).values())
 
 
+def test_layers_that_no_block_can_stand_for_stay() -> None:
+    """Grouped ones, wherever the normalisation goes."""
+    for norms in ("take", "keep"):
+        network = on_meta(host="regnety_002", blocks="mgil", norms=norms)
+        assert list(blocks_of(network)) == ["stem.conv"]
+        assert all(network.get_submodule(name).groups > 1 or "downsample" in name for name in strided(network))
+
+
 def test_options_reach_every_block() -> None:
     options = {"fine_convs": 1, "coarse_convs": 3, "dilations": [1, 2], "cii_input": "parallel", "fusion": "sum"}
     for block in blocks_of(on_meta(host="csp", blocks="mgil", block_options=options)).values():

@@ -49,7 +49,7 @@ def pictures() -> Tensor:
     return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("more", [{}, {"blocks": "mgil-res"}, {"blocks": "mgil-res", "shortcuts": "sct1x1"}])
+@pytest.mark.parametrize("more", [{}, {"blocks": "mgil-res", "shortcuts": "sct1x1"}])
 def test_a_host_computes_what_timm_s_does(theirs: Any, more: dict[str, Any]) -> None:
     """Blocks that begin as what they replace, too."""
     model = build(**more)
