@@ -30,8 +30,15 @@ from tests.trust.spoiling import FAULTS, Spoiler, make_toy_trainer, make_trainer
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize(
     "options",
-    [{}, {"optimizer": "AdamW"}, {"lazy": True}, {"lazy": True, "optimizer": "AdamW"}, {"lazy": True, "scale": 1024.0}],
-    ids=["sgd", "adamw", "gpu-sgd", "gpu-adamw", "gpu-sgd-fp16"],
+    [
+        {},
+        {"optimizer": "AdamW"},
+        {"optimizer": "RMSProp"},
+        {"lazy": True},
+        {"lazy": True, "optimizer": "AdamW"},
+        {"lazy": True, "scale": 1024.0},
+    ],
+    ids=["sgd", "adamw", "rmsprop", "gpu-sgd", "gpu-adamw", "gpu-sgd-fp16"],
 )
 def test_a_bad_step_leaves_no_trace(samples: Samples, kind: str, options: dict[str, Any]) -> None:
     """Weights, statistics, average, momenta and scale are bit by bit those from before; the next step is taken.
@@ -77,6 +84,16 @@ def test_a_bad_step_of_another_task_leaves_no_trace(tmp_path: Path, kind: str, o
         assert all(line.count(name) == 1 for name in trainer.loader.files_in(0, batch))
     assert losses.terms.keys() == {"colour", "light"} and all(map(math.isfinite, losses.terms.values()))
     assert first_not_finite(trainer.state()) == ""
+
+
+def test_an_optimizer_without_a_fused_kernel_goes_on_exactly(samples: Samples) -> None:
+    first, second = (make_trainer(samples, [], optimizer="RMSProp") for _ in range(2))
+    first.train_epoch(0)
+    second.restore(deepcopy(first.state()), deepcopy(first.ema.model.state_dict()))
+    for trainer in (first, second):
+        trainer.train_epoch(1)
+    assert same_tensors(first.state(), second.state())
+    assert first_not_finite(first.state()) == ""
 
 
 def test_what_a_gpu_decides_is_what_the_cpu_decides(samples: Samples) -> None:

@@ -139,8 +139,7 @@ class EvalLoader:
 
     def batch(self, index: int, apply: Callable[..., Iterable[Any]] = map) -> EvalBatch:
         """Make one batch, which may be empty; `apply` calls a function for every image, as `map` does."""
-        indices = self.groups[index]
-        shape_hw = self.shape_hw
+        indices, shape_hw = self.groups[index], self.shape_hw
         if self.rect:
             shape_hw = rect_shape_hw(self.fitted_hw[indices], self.stride, self.pad)
         count = len(indices)
@@ -163,12 +162,8 @@ class EvalLoader:
 
     def _group(self) -> list[np.ndarray]:
         """Data set indices of each batch."""
-        parts = [np.arange(len(self.fitted_hw))]
-        if self.rect and len(self.fitted_hw):
-            fitted_hw, owner = np.unique(self.fitted_hw, axis=0, return_inverse=True)
-            shapes = [rect_shape_hw(one, self.stride, self.pad) for one in fitted_hw]
-            shape_of = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)[owner.reshape(-1)]
-            parts = [np.flatnonzero(shape_of == shape) for shape in range(shape_of.max() + 1)]
+        by_shape = self.rect and len(self.fitted_hw)
+        parts = _by_shape(self.fitted_hw, self.stride, self.pad) if by_shape else [np.arange(len(self.fitted_hw))]
         return [part[i : i + self.batch_size] for part in parts for i in range(0, len(part), self.batch_size)]
 
     def _read(self, image: int) -> tuple[np.ndarray, tuple[int, int]] | str:
@@ -186,3 +181,11 @@ class EvalLoader:
         if self._kept is not None:
             self._kept[image] = found
         return found
+
+
+def _by_shape(fitted_hw: np.ndarray, stride: int, pad: float) -> list[np.ndarray]:
+    """Indices of the images of each rectangle."""
+    sizes_hw, owner = np.unique(fitted_hw, axis=0, return_inverse=True)
+    shapes = [rect_shape_hw(one, stride, pad) for one in sizes_hw]
+    shape_of = np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)[owner.reshape(-1)]
+    return [np.flatnonzero(shape_of == shape) for shape in range(shape_of.max() + 1)]

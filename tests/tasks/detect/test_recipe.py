@@ -13,8 +13,8 @@ from mgil.datasets.batches.augment import AugmentConfig
 from mgil.files.recipe import FOLDER, load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe, default_recipe
 
-POSE = ("hyp.simcc-", "hyp.pose-")
-SHIPPED = sorted(path.name for path in FOLDER.glob("*.yaml") if not path.name.startswith(POSE))
+OTHER_TASKS = ("hyp.simcc-", "hyp.pose-", "hyp.cls-", "hyp.cifar.", "hyp.tinyimagenet.", "hyp.yolov5-cls.")
+SHIPPED = sorted(path.name for path in FOLDER.glob("*.yaml") if not path.name.startswith(OTHER_TASKS))
 
 # YOLOv5's published recipes, where the three differ and where they are the same.
 SCRATCH = {
