@@ -71,7 +71,7 @@ def c3(given: int, out: int, number: int, shortcut: bool = True, **more: Any) ->
     return KINDS["C3"](**ways, m=nn.Sequential(*parts))
 
 
-def classifier(names: Any = NAMES, act: Any = nn.SiLU, last: Any = None) -> Parts:
+def classifier(names: Any = NAMES, act: Any = nn.SiLU, last: Any = None) -> Any:
     """As YOLOv5's classify/train.py leaves it."""
     torch.manual_seed(0)
     head = {"conv": conv(16, 1280, act=act), "pool": nn.AdaptiveAvgPool2d(1), "drop": nn.Dropout(0.0, inplace=True)}
@@ -81,7 +81,8 @@ def classifier(names: Any = NAMES, act: Any = nn.SiLU, last: Any = None) -> Part
         last or KINDS["Classify"](**head, linear=nn.Linear(1280, 3)),
     ]
     for index, layer in enumerate(layers):
-        layer.i, layer.f, layer.type = index, -1, f"models.common.{type(layer).__name__}"
+        facts = {"i": index, "f": -1, "type": f"models.common.{type(layer).__name__}"}
+        vars(layer).update(facts)
     transforms = PICTURES["Compose"]()
     transforms.transforms = [PICTURES["Normalize"]()]
     extra = {"stride": torch.tensor([8.0, 16.0, 32.0]), "save": [], "nc": 3, "transforms": transforms}
@@ -169,10 +170,10 @@ def test_it_is_a_start_for_blocks(tmp_path: Path) -> None:
     lines: list[str] = []
     start = start_from(model, found, True, lines.append, task="classify")
     assert start.whole and len(start.carried) == 3 and start.off is not None and start.off < 1e-3
-    assert torch.equal(model.model[5].linear.weight[1], found.state_dict["model.5.linear.weight"][0])
+    assert torch.equal(model.get_parameter("model.5.linear.weight")[1], found.state_dict["model.5.linear.weight"][0])
 
 
-def broken(change: Any) -> Parts:
+def broken(change: Any) -> Any:
     model = classifier()
     change(model)
     return model

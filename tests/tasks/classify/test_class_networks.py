@@ -218,7 +218,7 @@ def test_dropout_reaches_the_last_layer(architecture: dict[str, Any]) -> None:
 def test_classes_of_another_set_go_to_those_of_the_same_name() -> None:
     for architecture in (ROWS, THIN):
         model, other = build(architecture), build(architecture, names=("owl", "emu", "cat"))
-        nn.init.normal_(other.get_submodule(other.class_layers[0]).weight)
+        nn.init.normal_(other.get_parameter(f"{other.class_layers[0]}.weight"))
         key = f"{model.class_layers[0]}.weight"
         mixed = model.in_class_order(other.state_dict(), other.names)[key]
         assert torch.equal(mixed[[0, 2]], other.state_dict()[key][[2, 0]])

@@ -101,7 +101,8 @@ def test_files_of_tensors(theirs: Any, name: str, tmp_path: Path) -> None:
     """As train.py reads them."""
     tensors = {key: value.contiguous() for key, value in theirs.state_dict().items()}
     safetensors.save_file(tensors, tmp_path / name) if name.endswith("s") else torch.save(tensors, tmp_path / name)
-    task, model, lines = task_named("classify"), build(blocks="mgil-res"), []
+    lines: list[str] = []
+    task, model = task_named("classify"), build(blocks="mgil-res")
     weights = load_start(str(tmp_path / name), task)
     assert isinstance(weights, ForeignWeights)
     start = start_from_tensors(model, task, weights, lines.append)  # type: ignore[arg-type]
@@ -114,7 +115,8 @@ def test_files_of_tensors(theirs: Any, name: str, tmp_path: Path) -> None:
 )
 def test_training_starts_from_plain_weights(plain: Any, blocks: Any, count: int, tmp_path: Path) -> None:
     """The engine's own way: weights of the plain network, an architecture with blocks; the outputs agree."""
-    source, model, lines = lived(build(plain)), build(blocks), []
+    lines: list[str] = []
+    source, model = lived(build(plain)), build(blocks)
     save_checkpoint(tmp_path / "plain.pt", source, {}, task="classify")
     checkpoint = load_checkpoint(tmp_path / "plain.pt")
     assert torch.equal(model_from_checkpoint(checkpoint, fuse=False)(pictures()), source(pictures()))
@@ -130,7 +132,8 @@ def test_a_detector_s_rows_are_a_start(architecture: Any, carried: int) -> None:
     """By name, into blocks too; its classes are no classes of pictures, even of the same names."""
     torch.manual_seed(2)
     detector = lived(build_model(DETECTOR, names=NAMES, imgsz=64))
-    model, lines = build(architecture), []
+    lines: list[str] = []
+    model = build(architecture)
     checkpoint = Checkpoint(Path("boxes.pt"), detector.architecture, NAMES, 64, dict(detector.state_dict()))
     start = start_from(model, checkpoint, True, lines.append, task="classify")
     assert start.whole and not start.head and not start.classes and start.off is None
@@ -146,7 +149,8 @@ def test_a_detector_s_rows_are_a_start(architecture: Any, carried: int) -> None:
 
 
 def test_the_official_detector_is_a_start(official_weights: Path) -> None:
-    model, lines = build_class_network("yolov5n-cls.yaml", NAMES, 64), []
+    lines: list[str] = []
+    model = build_class_network("yolov5n-cls.yaml", NAMES, 64)
     checkpoint = load_checkpoint(official_weights)
     start = start_from(model, checkpoint, True, lines.append, task="classify")
     assert start.whole and not start.head and not start.classes
