@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.datasets.reading.config import DataConfig, find_data_yaml, load_data_config
 from mgil.datasets.reading.download import download_absent
 from mgil.files.class_names import first_difference, first_moved, places_in, same_classes
 from mgil.files.text import Report
@@ -25,6 +26,11 @@ def load_data(task: Task, path: str) -> DataConfig:
         FileNotFoundError, ValueError: As `load_data_config`, or `DataTask.data`.
     """
     return task.data(path) if isinstance(task, DataTask) else load_data_config(path)
+
+
+def place_of_data(task: Task, path: str) -> Path:
+    """Where what --data names is, looked for as `load_data` does: a YAML is not read for it; errors as there."""
+    return task.data(path).yaml_path if isinstance(task, DataTask) else find_data_yaml(path)
 
 
 def fetched(task: Task, data: DataConfig, splits: tuple[str, ...], report: Report) -> DataConfig:

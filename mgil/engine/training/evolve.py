@@ -161,7 +161,7 @@ def _take_back(folder: Path) -> None:
 def _from_any_folder(config: TrainFlags) -> TrainFlags:
     """The options with full paths of files, so that a search goes on from any working folder."""
     files = {name: getattr(config, name) for name in ("data", "cfg", "weights")}
-    return replace(config, **{name: os.path.abspath(path) for name, path in files.items() if os.path.isfile(path)})
+    return replace(config, **{name: os.path.abspath(path) for name, path in files.items() if os.path.exists(path)})
 
 
 def _resumed(config: TrainFlags, given: Collection[str] | None, optuna: Any) -> Search:

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from mgil.datasets.reading.config import find_data_yaml
-from mgil.engine.data_of_weights import gone
+from mgil.engine.data_of_weights import gone, place_of_data
 from mgil.engine.input_size import round_up
 from mgil.engine.runs import TRAIN_PROJECT, oldest_first, written_at
 from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainFlags, config_from_dict, frozen_rows
@@ -141,16 +140,17 @@ def resumed_config(
     merged = replace(saved, **{name: asked[name] for name in changed})
     _check_unfinished(checkpoint, merged)
     # its full path, so that the run goes on from any folder
-    return replace(merged, data=str(find_data_yaml(merged.data if "data" in changed else data)))
+    place = place_of_data(task_named(saved.task), merged.data if "data" in changed else data)
+    return replace(merged, data=str(place))
 
 
 def _data_of(checkpoint: Checkpoint, saved: TrainFlags) -> str:
     """The path of the run's data set; empty where that is gone."""
     data = checkpoint.info.get("data", "")
-    if isinstance(data, str) and os.path.isfile(data):
+    if isinstance(data, str) and os.path.exists(data):
         return data
     try:
-        return str(find_data_yaml(saved.data))
+        return str(place_of_data(task_named(saved.task), saved.data))
     except FileNotFoundError:
         return ""
 
@@ -184,7 +184,7 @@ def _is_own(name: str, value: Any, saved: TrainFlags, checkpoint: Checkpoint) ->
         kind, own_values = task_named(saved.task).recipe, checkpoint.training["hyp"]
         return load_recipe(kind, value) == load_recipe(kind, own_values)  # which may be older than some of today's keys
     if name == "data":
-        return str(find_data_yaml(value)) == checkpoint.info.get("data")
+        return str(place_of_data(task_named(saved.task), value)) == checkpoint.info.get("data")
     if name == "freeze":
         return frozen_rows(value) == frozen_rows(saved.freeze)
     if name in ("weights", "project"):

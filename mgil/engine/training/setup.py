@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from mgil.block.mgil import MGIL
-from mgil.datasets.reading.config import DataConfig, find_data_yaml
+from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.samples import NoImages
-from mgil.engine.data_of_weights import fetched, load_data
+from mgil.engine.data_of_weights import fetched, load_data, place_of_data
 from mgil.engine.distributed import from_main, is_main, world_size
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.training.config import TrainFlags, frozen_rows
@@ -27,7 +27,7 @@ from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.networks.profile import profile
-from mgil.tasks.abilities import DataTask, ForeignTask
+from mgil.tasks.abilities import ForeignTask
 from mgil.tasks.base import Split, Task
 
 DEFAULT_EPOCHS, DEFAULT_BATCH = 100, 16
@@ -73,10 +73,7 @@ def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoi
     if config.hyp:
         load_recipe(task.recipe, config.hyp)
     if is_main():  # the only one to read it
-        if isinstance(task, DataTask):
-            task.data(config.data)
-        else:
-            find_data_yaml(config.data)
+        place_of_data(task, config.data)
     return checkpoint
 
 

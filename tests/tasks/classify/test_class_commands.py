@@ -81,6 +81,17 @@ def test_a_run_leaves_what_people_look_for(run: Path, weights: Path, data: Path)
     assert (model.crop, model.dropout, model.names) == ("squash", 0.1, NAMES)
 
 
+def test_a_finished_run_goes_on(run: Path, tmp_path: Path) -> None:
+    """Its data set is a folder, which a checkpoint names as it does a YAML."""
+    copy = tmp_path / "exp"
+    shutil.copytree(run, copy)
+    door("train", "classify", "--resume", copy, "--epochs", EPOCHS + 1, "--device", "cpu")
+    rows = read_results(copy / "results.csv")
+    assert len(rows) == EPOCHS + 1 and [row[METRICS[0]] for row in rows[:-1]] == [
+        row[METRICS[0]] for row in read_results(run / "results.csv")
+    ]
+
+
 def test_val_reads_the_data_set_that_the_weights_name(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
