@@ -56,7 +56,6 @@ def test_what_yolov5_has_comes_before_what_is_near() -> None:
 MODELS = [
     *((f"yolov5{scale}6.yaml", f"yolov5{scale}-p6.yaml") for scale in "nsmlx"),
     *((f"yolov5{scale}-seg.yaml", f"use yolov5{scale}.yaml") for scale in "nsmlx"),
-    *((f"yolov5{scale}-cls.yaml", f"use yolov5{scale}.yaml") for scale in "nsmlx"),
     *((f"yolov5-{kind}.yaml", "models/hub") for kind in ("p7", "fpn", "panet", "bifpn")),
     *((f"yolov5s-{kind}.yaml", "models/hub") for kind in ("ghost", "transformer", "LeakyReLU")),
     *((f"yolov3{kind}.yaml", "models/hub") for kind in ("", "-spp", "-tiny")),
@@ -64,7 +63,7 @@ MODELS = [
 SETS = ["Argoverse", "GlobalWheat2020", "Objects365", "SKU-110K", "VisDrone", "xView", "visdrone"]
 DATA = [
     *((f"{name}.yaml", "images and labels") for name in SETS),
-    *((f"ImageNet{number}.yaml", "no boxes") for number in ("", 10, 100, 1000)),
+    *((f"ImageNet{number}.yaml", "train/ and val/") for number in ("", 10, 100, 1000)),
     ("coco128-seg.yaml", "use coco128.yaml"),
     ("VisDrone", "images and labels"),
 ]
@@ -96,7 +95,7 @@ def test_files_that_yolov5_has(
 @pytest.mark.parametrize(
     ("read", "names"),
     [
-        (load_architecture, ["nosuch.yaml", "yolov8n.yaml", "yolo11n.yaml", "resnet50.yaml"]),
+        (load_architecture, ["nosuch.yaml", "yolov8n.yaml", "yolo11n.yaml", "resnet101.yaml"]),
         (find_data_yaml, ["nosuch.yaml", "coco8.yaml", "mine.yaml"]),
         (partial(load_recipe, DetectRecipe), ["nosuch.yaml", "mine"]),
     ],
