@@ -33,9 +33,7 @@ def absent(path: Path) -> str:
             "them, or give the path of a .pt file"
         )
     if OTHERS.fullmatch(name):
-        return (
-            f"{start}; YOLOv5 has them, but only detectors and classifiers load here: yolov5n.pt, yolov5n-cls.pt"
-        )
+        return f"{start}; YOLOv5 has them, but only detectors and classifiers load here: yolov5n.pt, yolov5n-cls.pt"
     if name == "best.pt" and (last := path.with_name("last.pt")).is_file():
         return f"{start}: that run has no best epoch yet; take {printable(str(last))}"
     return f"{start}; nothing is downloaded, give the path of a .pt file"
