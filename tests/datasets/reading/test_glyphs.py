@@ -71,5 +71,5 @@ def test_the_split_is_drawn_at_random_and_fixed() -> None:
 def test_the_shipped_yaml(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MGIL_CACHE", str(tmp_path))
     data = load_data_config("digits-cls")
-    assert (data.generate, data.imgsz, data.hyp) == ("glyphs", 32, {"fliplr": 0.0})
+    assert (data.generate, data.imgsz, data.hyp) == ("glyphs", 32, {"fliplr": 0.0, "scale_min": 0.6})
     assert data.names == tuple("0123456789")
