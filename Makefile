@@ -6,7 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# When a process dies the run ends and names its test: those that went on after it may wait for its tests forever.
+PARALLEL := -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test quick check lint types house unit format clean
 .DELETE_ON_ERROR:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from benchmarks.study_data import held_out, part_folder
+from benchmarks.study_data import SPLIT_SEED, held_out, part_folder
 from mgil.datasets.reading.config import TRAINING_KEYS, load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.files.atomic import write_text_atomic
@@ -49,7 +49,8 @@ def class_part(data_yaml: Path, name: str, holdout: float, images: int, folder: 
         if holdout:
             chosen = held_out(len(found), holdout)
             rows = np.array([row for row in rows.tolist() if (row in chosen) == (split == "val")])
-        rows = rows[: images or None]
+        if images:  # of all classes, which follow one another in folders
+            rows = np.sort(np.random.default_rng(SPLIT_SEED).permutation(rows)[:images])
         paths = [found.image_paths[row] for row in rows.tolist()]
         content[split] = str((target / f"{split}.csv").absolute())
         write_list(Path(content[split]), paths, [found.names[kind] for kind in found.classes[rows].tolist()])
