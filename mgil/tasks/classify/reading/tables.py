@@ -42,8 +42,8 @@ def classes_in_table(table_path: str) -> tuple[str, ...]:
 def gather_table(table_path: str, bases: Sequence[str], gathered: Gathered) -> None:
     """Take the pictures of a list.
 
-    A path is absolute, or relative to the list's folder or to one of `bases`; a class is a name or, where no class has
-    that name, an index.
+    A path is absolute, or relative to the list's folder or to one of `bases`; a class is a name or, where no name
+    of the set is a number, an index.
 
     Raises:
         ValueError: The list is damaged, or more of its lines than a few cannot be used.
@@ -78,9 +78,13 @@ def gather_table(table_path: str, bases: Sequence[str], gathered: Gathered) -> N
 
 def _place(label: str, names: Sequence[str]) -> int:
     (place,) = places_in(names, [label])
-    if place < 0 and label.isascii() and label.isdigit() and len(label) < 9 and int(label) < len(names):
-        return int(label)
-    return place
+    if place >= 0 or not _is_number(label) or len(label) > 8 or any(map(_is_number, names)):
+        return place  # among names that are numbers another number is a class that the set lacks, not an index
+    return int(label) if int(label) < len(names) else -1
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.strip().isdigit()
 
 
 def _rows(table_path: str) -> Iterator[tuple[int, str, str]]:

@@ -62,12 +62,22 @@ def test_indices_are_classes_by_number(folder: Path) -> None:
     assert places(folder / "train.csv") == [("0.png", "10"), ("1.png", "9"), ("2.png", "2")]
 
 
-def test_a_class_is_a_name_before_it_is_an_index(folder: Path) -> None:
+def test_a_class_is_a_name_or_an_index(folder: Path) -> None:
     (folder / "lists").mkdir()
     (folder / "lists" / "x.csv").write_text("0.png,cat\n1.png,0\n2.png,1\n3.png,DOG\n")
     path = folder / "set.yaml"
-    path.write_text("path: images\ntrain: ../lists/x.csv\nnames: [cat, dog, '1']\n")
-    assert places(path) == [("0.png", "cat"), ("1.png", "cat"), ("2.png", "1"), ("3.png", "dog")]
+    path.write_text("path: images\ntrain: ../lists/x.csv\nnames: [cat, dog]\n")
+    assert places(path) == [("0.png", "cat"), ("1.png", "cat"), ("2.png", "dog"), ("3.png", "dog")]
+
+
+@pytest.mark.parametrize("names", ["'1', '2', '5'", "cat, '1', dog"])
+def test_a_number_is_no_index_where_a_name_is_one(folder: Path, names: str) -> None:
+    (folder / "x.csv").write_text("images/0.png,1\nimages/1.png,0\nimages/2.png,1\n")
+    path = folder / "set.yaml"
+    path.write_text(f"train: x.csv\nval: x.csv\nnames: [{names}]\n")
+    found, lines = read(path)
+    assert [found.names[place] for place in found.classes.tolist()] == ["1", "1"]
+    assert lines[0].endswith("x.csv:2: images/1.png: '0' is no class of the set; line dropped")
 
 
 def test_bad_lines_are_named_by_their_number(folder: Path) -> None:
