@@ -15,7 +15,7 @@ from mgil.files.text import check_class_names, printable
 from mgil.tasks.classify.reading.cifar import cifar_names, find_cifar
 from mgil.tasks.classify.reading.folders import class_folders, is_tiny_val
 from mgil.tasks.classify.reading.gathered import EXPECTED
-from mgil.tasks.classify.reading.tables import classes_in_table, is_table
+from mgil.tasks.classify.reading.tables import classes_in_tables, is_table
 
 # Folders to validate on, the first that holds classes: YOLOv5's rule, and the other names of val.
 VALIDATED = ("test", "val", "valid", "validation")
@@ -154,10 +154,8 @@ def _classes_in(entries: Sequence[str]) -> tuple[str, ...]:
                 f"{printable(tiny[0])}: its classes are named in TinyImageNet's train/; give train, or names"
             )
         return tuple(sorted({name for entry in entries for name in class_folders(entry)}))
-    tables = [entry for entry in entries if is_table(entry)]
-    if len(tables) == len(entries):
-        found = list(dict.fromkeys(name for entry in entries for name in classes_in_table(entry)))
-        return tuple(found if len(entries) == 1 else sorted(found))
+    if all(map(is_table, entries)):
+        return classes_in_tables(entries)
     names = cifar_names(entries[0]) if os.path.isfile(entries[0]) else None
     if names is None:
         raise ValueError(

@@ -25,16 +25,19 @@ def is_table(path: str) -> bool:
     return path.lower().endswith(".csv")
 
 
-def classes_in_table(table_path: str) -> tuple[str, ...]:
-    """The classes that a list names, sorted; whole numbers, where all are, by their value.
+def classes_in_tables(table_paths: Sequence[str]) -> tuple[str, ...]:
+    """The classes that lists name together, sorted; whole numbers, where all are, by their value.
 
     Raises:
-        ValueError: The list is damaged, or empty.
+        ValueError: A list is damaged, or names no class.
     """
-    labels = {label for _, _, label in _rows(table_path) if label}
-    if not labels:
-        raise ValueError(f"{printable(table_path)}: names no class; a line is: path,class")
-    if all(label.isascii() and label.isdigit() for label in labels):
+    labels: set[str] = set()
+    for table_path in table_paths:
+        own = {label for _, _, label in _rows(table_path) if label}
+        if not own:
+            raise ValueError(f"{printable(table_path)}: names no class; a line is: path,class")
+        labels |= own
+    if all(map(_is_number, labels)):
         return tuple(sorted(labels, key=lambda label: (int(label), label)))
     return tuple(sorted(labels))
 

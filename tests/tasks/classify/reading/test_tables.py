@@ -62,6 +62,18 @@ def test_indices_are_classes_by_number(folder: Path) -> None:
     assert places(folder / "train.csv") == [("0.png", "10"), ("1.png", "9"), ("2.png", "2")]
 
 
+def test_numbers_have_one_order_in_one_list_and_in_two(folder: Path) -> None:
+    (folder / "a.csv").write_text("images/0.png,10\nimages/1.png,2\n")
+    (folder / "b.csv").write_text("images/2.png,9\nimages/3.png,2\n")
+    (folder / "both.csv").write_text((folder / "a.csv").read_text() + (folder / "b.csv").read_text())
+    for lists in ("[both.csv]", "[a.csv, b.csv]", "[b.csv, a.csv]"):
+        (folder / "set.yaml").write_text(f"train: {lists}\n")
+        assert class_data(str(folder / "set.yaml")).names == ("2", "9", "10")
+    (folder / "b.csv").write_text("images/2.png,x\n")
+    (folder / "set.yaml").write_text("train: [a.csv, b.csv]\n")
+    assert class_data(str(folder / "set.yaml")).names == ("10", "2", "x")
+
+
 def test_a_class_is_a_name_or_an_index(folder: Path) -> None:
     (folder / "lists").mkdir()
     (folder / "lists" / "x.csv").write_text("0.png,cat\n1.png,0\n2.png,1\n3.png,DOG\n")
