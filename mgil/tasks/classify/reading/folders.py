@@ -62,9 +62,10 @@ def gather_folders(folder: str, split: str, gathered: Gathered) -> None:
             )
             shown = printable(os.path.join(folder, name))
             raise ValueError(f"{shown}: a class folder of {split}, but the set has no such class; {hint}")
-        images = sorted(_images_in(os.path.join(folder, name), gathered.notes, others))
-        gathered.paths += images
-        gathered.classes += [place] * len(images)
+        own = os.path.join(folder, name)
+        for path in sorted(_images_in(own, gathered.notes, others)):
+            if wrong := gathered.add(path, place, own):
+                gathered.problems.append(f"{printable(path)}: {wrong}; image skipped")
     gathered.problems += not_read(folder, others)
 
 
@@ -97,7 +98,7 @@ def gather_tiny_val(folder: str, gathered: Gathered) -> None:
     places = {name: place for place, name in enumerate(gathered.names)}
     images = {entry.name for entry in os.scandir(os.path.join(folder, "images")) if is_image_name(entry.name)}
     seen: set[str] = set()
-    before = len(gathered.problems)
+    before, taken = len(gathered.problems), 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -105,14 +106,14 @@ def gather_tiny_val(folder: str, gathered: Gathered) -> None:
         wrong = ""
         if name not in images:
             wrong = "no such image in images/"
-        elif name in seen:
-            wrong = "an image that a line above has"
         elif not rest or rest[0] not in places:
             wrong = "a class that the set does not have" if rest else "no class"
+        else:
+            seen.add(name)
+            wrong = gathered.add(os.path.join(folder, "images", name), places[rest[0]], list_path, number)
         if wrong:
             gathered.problems.append(f"{printable(list_path)}:{number}: {printable(line)[:200]}: {wrong}; line dropped")
-            continue
-        seen.add(name)
-        gathered.add(os.path.join(folder, "images", name), places[rest[0]])
-    gathered.check_lines(len(gathered.problems) - before, len(seen))
+        else:
+            taken += 1
+    gathered.check_lines(len(gathered.problems) - before, taken)
     gathered.notes["images that the list does not name"] += len(images) - len(seen)

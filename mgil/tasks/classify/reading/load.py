@@ -71,12 +71,16 @@ def _is_cifar(sources: list[str], split: str, data: DataConfig) -> bool:
 
 def _gather(sources: list[str], split: str, data: DataConfig, gathered: Gathered) -> None:
     for source in sources:
+        before = gathered.again
         if is_table(source):
             gather_table(source, data.bases, gathered)
         elif is_tiny_val(source):
             gather_tiny_val(source, gathered)
         else:
             gather_folders(source, split, gathered)
+        if again := gathered.again - before:
+            there = "1 image is" if again == 1 else f"{again:,} images are"
+            gathered.problems.append(f"{printable(source)}: {there} there again; each image is used once")
     if not gathered.paths:
         first = f"; the first problem: {gathered.problems[0]}" if gathered.problems else ""
         raise NoImages(f"{', '.join(map(printable, sources))}: no images found{first} ({split} of {data.yaml_path})")

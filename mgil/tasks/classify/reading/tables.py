@@ -53,30 +53,23 @@ def gather_table(table_path: str, bases: Sequence[str], gathered: Gathered) -> N
     """
     finder = ImageFinder(list(dict.fromkeys(map(os.path.abspath, [os.path.dirname(table_path), *bases]))))
     places: dict[str, int] = {}
-    first: dict[str, tuple[int, int]] = {}  # by path: its class, and the line
-    before, again = len(gathered.problems), 0
+    before, taken = len(gathered.problems), 0
     for number, path, label in _rows(table_path):
         if label not in places:
             places[label] = _place(label, gathered.names)
-        found, wrong = None, ""
         if places[label] < 0:
             near = f"; {hint}" if (hint := hint_for(label, gathered.names)) else ""
             wrong = f"{printable(label)[:100]!r} is no class of the set{near}" if label else "no class"
         elif (found := finder.find(path)) is None:
             wrong = f"no such image{drive_hint(path)}" if is_image_name(path) else "not the name of an image file"
-        elif first.setdefault(found, (places[label], number))[0] != places[label]:
-            wrong = f"in line {first[found][1]} it is of another class"
-        elif first[found][1] != number:
-            again += 1
-            continue
-        if wrong or found is None:
+        else:
+            wrong = gathered.add(found, places[label], table_path, number)
+        if wrong:
             place = f"{printable(table_path)}:{number}: {printable(path)[:200]}"
             gathered.problems.append(f"{place}: {wrong}; line dropped")
         else:
-            gathered.add(found, places[label])
-    gathered.check_lines(len(gathered.problems) - before, len(first))
-    if again:
-        gathered.problems.append(f"{printable(table_path)}: {again} lines name an image again; each image is used once")
+            taken += 1
+    gathered.check_lines(len(gathered.problems) - before, taken)
 
 
 def _place(label: str, names: Sequence[str]) -> int:

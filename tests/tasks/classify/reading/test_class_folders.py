@@ -108,6 +108,26 @@ def test_links(tmp_path: Path) -> None:
     assert lines[0].endswith("b/gone.png: no such file; image skipped")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_an_image_in_two_folders_is_used_once(tmp_path: Path) -> None:
+    write_folders(tmp_path, first={"a": 2, "b": 1}, second={"b": 1})
+    (tmp_path / "second" / "a").symlink_to(tmp_path / "first" / "a")
+    (tmp_path / "second" / "b" / "1.png").symlink_to(tmp_path / "first" / "a" / "1.png")
+    path = tmp_path / "set.yaml"
+    path.write_text("train: [first, second]\n")
+    found, lines = read(path, "train")
+    assert names_of(found.image_paths) == ["a/0.png", "a/1.png", "b/0.png", "b/0.png"]
+    assert found.classes.tolist() == [0, 0, 1, 1]
+    other = f"in {tmp_path / 'first' / 'a'} it is of another class; image skipped"
+    assert lines == [
+        f"{tmp_path / 'second' / 'b' / '1.png'}: {other}",
+        f"{tmp_path / 'second'}: 2 images are there again; each image is used once",
+        "train: 4 images of 2 classes",
+    ]
+    path.write_text("train: [fir*, first]\n")
+    assert len(read(path, "train")[0]) == 3
+
+
 def test_odd_names(tmp_path: Path) -> None:
     classes = ["two words", "naïve", "日本", "#1", "it's", "cat", "Cat"]
     write_folders(tmp_path, train=dict.fromkeys(classes, 1), val={"Cat": 1, "nai\u0308ve": 1})
@@ -208,7 +228,7 @@ def test_damaged_lines_of_tiny_imagenet(tmp_path: Path) -> None:
     found, lines = read(tmp_path)
     assert len(found) == 59
     assert lines[0].startswith(f"{path}:60: ") and lines[0].endswith("a class that the set does not have; line dropped")
-    assert lines[1].startswith(f"{path}:61: ") and lines[1].endswith("an image that a line above has; line dropped")
+    assert lines[1].startswith(f"{path}:61: ") and lines[1].endswith("in line 1 it is of another class; line dropped")
     assert lines[2] == "val: 59 images of 2 classes, 1 images that the list does not name"
     path.write_text("\n".join(["val_99.JPEG\tn01", "val_98.JPEG", "val_0.JPEG", *good[1:6]]))
     with pytest.raises(ValueError, match=r"3 of 8 lines cannot be used; the first: .*:1: .*: no such image in images/"):

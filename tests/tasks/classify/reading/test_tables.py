@@ -106,10 +106,36 @@ def test_bad_lines_are_named_by_their_number(folder: Path) -> None:
             "in line 2 it is of another class")  # fmt: skip
     for line, number, end in zip(lines, (97, 98, 100, 101, 102), ends, strict=False):
         assert f"x.csv:{number}: " in line and line.endswith(f"{end}; line dropped")
-    assert lines[5].endswith("x.csv: 1 lines name an image again; each image is used once")
+    assert lines[5].endswith("x.csv: 1 image is there again; each image is used once")
     assert lines[6] == "train: 95 images of 2 classes"
     with pytest.raises(ValueError, match="6 problems, errors with --strict"):
         read(path, "train", strict=True)
+
+
+def test_an_image_in_two_lists_is_used_once(folder: Path) -> None:
+    for number in range(5, 60):
+        write_picture(folder / "images" / f"{number}.png")
+    good = [f"images/{number}.png,{'cat' if number % 2 else 'dog'}" for number in range(60)]
+    (folder / "a.csv").write_text("\n".join(good[:58]))
+    (folder / "b.csv").write_text("\n".join([*good[2:], "images/../images/0.png,cat"]))
+    path = folder / "set.yaml"
+    path.write_text("train: [a.csv, b.csv]\nnames: [cat, dog]\n")
+    found, lines = read(path, "train")
+    assert [Path(name).name for name in found.image_paths] == [f"{number}.png" for number in range(60)]
+    assert found.classes.tolist() == [1, 0] * 30
+    assert lines == [
+        f"{folder / 'b.csv'}:59: images/../images/0.png: in {folder / 'a.csv'}:1 it is of another class; line dropped",
+        f"{folder / 'b.csv'}: 56 images are there again; each image is used once",
+        "train: 60 images of 2 classes",
+    ]
+    with pytest.raises(ValueError, match="2 problems, errors with --strict"):
+        read(path, "train", strict=True)
+    (folder / "b.csv").write_text((folder / "a.csv").read_text().replace("cat", "cow").replace("dog", "cat"))
+    path.write_text("train: [a.csv, b.csv]\nnames: [cat, dog, cow]\n")
+    with pytest.raises(
+        ValueError, match=r"58 of 58 lines cannot be used; the first: .*b\.csv:1: .*in .*a\.csv:1 it is"
+    ):
+        read(path, "train")
 
 
 @pytest.mark.parametrize(
