@@ -54,7 +54,7 @@ def unpickled(pickle: bytes) -> dict[str, Any]:
         pickle: The file.
 
     Returns:
-        Texts, whole numbers, lists and dictionaries of them, and arrays of uint8, by texts.
+        Texts, whole numbers, flat lists of them, and arrays of uint8, by texts.
 
     Raises:
         ValueError: Damaged, or it holds something that CIFAR's do not.
@@ -140,13 +140,19 @@ def _made(function: Any, arguments: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    """A value as it is, an array as one of NumPy's; ValueError: CIFAR's files hold no such thing."""
     if isinstance(value, _Array):
         return _array(*value.state)
-    if isinstance(value, list):
-        if any(isinstance(item, list | dict | tuple | _Array) for item in value):
-            raise ValueError("has lists in a list")
-        return [_text(item) if isinstance(item, bytes) else item for item in value]
-    return _text(value) if isinstance(value, bytes) else value
+    return [_simple(item, " in a list") for item in value] if isinstance(value, list) else _simple(value)
+
+
+def _simple(value: Any, where: str = "") -> int | str:
+    if isinstance(value, bytes):
+        return _text(value)
+    if type(value) in (int, str):
+        return value
+    kind = type(value).__name__.strip("_").lower()
+    raise ValueError(f"holds {kind}{where}, neither text nor a whole number")
 
 
 def _array(_version: int, shape: tuple[int, ...], kind: _Kind, by_columns: bool, content: str | bytes) -> np.ndarray:
