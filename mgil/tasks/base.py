@@ -182,8 +182,8 @@ class Task(Protocol):
             ValueError: They cannot be used.
         """
 
-    def composer(self, split: Any, recipe: Any, imgsz: int, stride: int, options: Any) -> Composer:
-        """How training pictures are made."""
+    def composer(self, split: Any, recipe: Any, imgsz: int, model: Any, options: Any) -> Composer:
+        """How training pictures are made for a network, after `prepare`."""
 
     def eval_loader(self, split: Any, imgsz: int, model: Any, options: Any, loading: Loading) -> EvalLoader:
         """Evaluation batches for a network."""

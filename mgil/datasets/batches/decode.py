@@ -78,15 +78,21 @@ def decode_scanned(
     size_hw: np.ndarray | tuple[int, int],
     *,
     reduced: bool = True,
+    resized: bool = True,
     values: ValueRange | None = None,
     seen: Seen | None = None,
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """As `decode_resized`, for an image that was `size_hw` pixels large when its labels were read.
 
+    Without `resized` the image stays as it was decoded: at its own size, or as a reduced JPEG.
+
     Raises:
         ValueError: the image is gone, cannot be decoded, or has another size now, so that its labels are not its own.
     """
-    image, original_hw = decode_resized(path, size, reduced=reduced, values=values, seen=seen)
+    if resized:
+        image, original_hw = decode_resized(path, size, reduced=reduced, values=values, seen=seen)
+    else:
+        image, original_hw = _decode(path, size if reduced else None, values, seen)
     height, width = int(size_hw[0]), int(size_hw[1])
     if original_hw != (height, width):
         found, before = f"{original_hw[0]}x{original_hw[1]}", f"{height}x{width} (height x width)"

@@ -149,7 +149,7 @@ def put_together(
         config = replace(config, batch_size=share * world_size())
         report(f"batch size {config.batch_size}")
     _share_statistics(config, model, device)
-    composer = task.composer(splits.train, recipe, config.imgsz, model.max_stride, config)
+    composer = task.composer(splits.train, recipe, config.imgsz, model, config)
     still = (*frozen, *map(model.get_submodule, resting))
     check_least_batch(model, still, composer, config)
     val_loss = task.loss(model, recipe, config.imgsz, config)

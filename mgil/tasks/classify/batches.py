@@ -27,7 +27,7 @@ from mgil.tasks.classify.crops import (
 )
 from mgil.tasks.classify.recipe import ClassRecipe
 from mgil.tasks.classify.split import ClassSplit
-from mgil.tasks.classify.tiles import ClassDecoder, tile_sides
+from mgil.tasks.classify.tiles import ClassDecoder, longest_of, tile_sizes
 
 FILL = 0  # black, with which the published recipes pad
 
@@ -39,13 +39,15 @@ class ClassComposer(Composer):
         split: N pictures with their classes.
         recipe: Strengths.
         imgsz: Side of the network's input in pixels.
+        how: "center" or "squash": what evaluation shows of a picture, and training where it takes no random crop. What
+            is squashed is squashed first, and crops are taken then.
     """
 
-    def __init__(self, split: ClassSplit, recipe: ClassRecipe, imgsz: int) -> None:
+    def __init__(self, split: ClassSplit, recipe: ClassRecipe, imgsz: int, how: str) -> None:
         super().__init__(split.image_paths, split.sizes_hw, imgsz, recipe.colours(), mosaic=False)
         self.recipe, self.classes = recipe, split.classes
-        self.decoder = ClassDecoder(split, tile_sides(split.sizes_hw, recipe, imgsz))
-        self.tile_sizes_hw = self.decoder.sizes_hw
+        self.tile_sizes_hw = tile_sizes(split.sizes_hw, recipe, imgsz, how)
+        self.decoder = ClassDecoder(split, self.tile_sizes_hw, longest_of(recipe, how))
 
     def plan(
         self,
@@ -88,9 +90,8 @@ class ClassComposer(Composer):
             maps = padded_maps(rng, tiles_hw, int(recipe.pad), size)
         elif recipe.scale_min < 1:
             maps = maps_of_boxes(random_boxes(rng, tiles_hw, recipe, size), size)
-        else:
-            seen = np.array([seen_xyxy(tuple(one), "center") for one in tiles_hw.tolist()]).reshape(-1, 4)
-            maps = maps_of_boxes(np.concatenate([seen[:, :2], seen[:, 2:] - seen[:, :2]], axis=1), size)
+        else:  # tiles are what evaluation shows
+            maps = maps_of_boxes(np.concatenate([np.zeros_like(tiles_hw), tiles_hw[:, ::-1]], axis=1), size)
         return moved(rng, maps, recipe, size)
 
     def targets(self, plan: Plan, items: np.ndarray, skipped: Collection[int]) -> np.ndarray:

@@ -32,22 +32,29 @@ def eval_crop(image: np.ndarray, size: int, how: str) -> np.ndarray:
         ValueError: An unknown `how`.
     """
     left, top, right, bottom = seen_xyxy(image.shape[:2], how)
-    part = image[top:bottom, left:right]
-    height, width = part.shape[:2]
-    smaller = min(height, size), min(width, size)  # a picture that shrinks along one side only would alias there
-    return np.ascontiguousarray(resize_image(resize_image(part, smaller), (size, size)))
+    return np.ascontiguousarray(resized(image[top:bottom, left:right], (size, size)))
+
+
+def resized(part: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Resize (H, W, 3) uint8 to (height, width): by area along a side that shrinks, bilinear along one that grows."""
+    smaller = min(part.shape[0], size_hw[0]), min(part.shape[1], size_hw[1])  # at once, the one that shrinks aliases
+    return resize_image(resize_image(part, smaller), size_hw)
 
 
 def seen_xyxy(size_hw: tuple[int, ...], how: str) -> tuple[int, int, int, int]:
     """Left, top, right and bottom pixel edge of what `eval_crop` shows of a picture of (height, width) pixels."""
     if how not in CROPS:
         raise ValueError(f"crop {how!r}: choose one of {', '.join(CROPS)}")
+    return middle_xyxy(size_hw, math.inf if how == "squash" else 1.0)
+
+
+def middle_xyxy(size_hw: tuple[int, ...], longest: float) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom pixel edge of the largest centred part with a side of at most `longest` others."""
     height, width = size_hw
-    if how == "squash":
-        return 0, 0, width, height
-    side = min(height, width)
-    left, top = (width - side) // 2, (height - side) // 2
-    return left, top, left + side, top + side
+    most = min(max(height, width), min(height, width) * longest)
+    part_height, part_width = min(height, int(most)), min(width, int(most))
+    left, top = (width - part_width) // 2, (height - part_height) // 2
+    return left, top, left + part_width, top + part_height
 
 
 def random_boxes(rng: np.random.Generator, sizes_hw: np.ndarray, recipe: ClassRecipe, size: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from mgil.tasks.classify.loss import ClassLoss
 from mgil.tasks.classify.network import ClassNetwork, build_class_network
 from mgil.tasks.classify.options import PredictOptions, TrainOptions, ValOptions
 from mgil.tasks.classify.predictor import ClassPredictor
-from mgil.tasks.classify.reading.config import class_data
+from mgil.tasks.classify.reading.config import class_data, class_place
 from mgil.tasks.classify.reading.load import read_classes
 from mgil.tasks.classify.recipe import FINETUNE, SMALL, ClassRecipe
 from mgil.tasks.classify.report import FINAL_TABLE
@@ -53,6 +53,10 @@ class ClassTask(ClassExport):
         """A folder of folders, a csv, or a YAML."""
         return class_data(path)
 
+    def data_place(self, path: str) -> Path:
+        """Of the folder, the csv, or the YAML."""
+        return class_place(path)
+
     def adapted(self, data: DataConfig, options: TrainOptions | ValOptions) -> DataConfig:
         """As it is."""
         return data
@@ -62,10 +66,10 @@ class ClassTask(ClassExport):
         return read_classes(data, split, strict=strict, report=report)
 
     def composer(
-        self, split: ClassSplit, recipe: ClassRecipe, imgsz: int, stride: int, options: TrainOptions
+        self, split: ClassSplit, recipe: ClassRecipe, imgsz: int, model: Any, options: TrainOptions
     ) -> ClassComposer:
-        """Augmented crops of every picture."""
-        return ClassComposer(split, recipe, imgsz)
+        """Augmented crops of every picture, of what the network looks at in evaluation."""
+        return ClassComposer(split, recipe, imgsz, options.crop_mode or model.crop)
 
     def eval_loader(
         self, split: ClassSplit, imgsz: int, model: Any, options: TrainOptions | ValOptions, loading: Loading

@@ -62,10 +62,10 @@ class DetectTask(DetectExport):
         return load_samples(data, split, strict=strict, report=report)
 
     def composer(
-        self, split: Samples, recipe: DetectRecipe, imgsz: int, stride: int, options: TrainOptions
+        self, split: Samples, recipe: DetectRecipe, imgsz: int, model: Any, options: TrainOptions
     ) -> DetectComposer:
         """Mosaics, or with --rect plain images."""
-        return DetectComposer(split, imgsz, recipe.augment(), rect=options.rect, stride=stride)
+        return DetectComposer(split, imgsz, recipe.augment(), rect=options.rect, stride=model.max_stride)
 
     def eval_loader(self, split: Samples, imgsz: int, model: Any, options: Any, loading: Loading) -> EvalLoader:
         """Letterboxed images: the smallest rectangles, as detect.py sees them; whole squares where times are wanted."""

@@ -61,7 +61,7 @@ class PoseTask(PoseExport):
         return read_people(data, split, strict=strict, report=report)
 
     def composer(
-        self, split: People, recipe: PoseRecipe, imgsz: int, stride: int, options: TrainOptions
+        self, split: People, recipe: PoseRecipe, imgsz: int, model: Any, options: TrainOptions
     ) -> PoseComposer:
         """Augmented crops of everybody who has a labelled joint."""
         return PoseComposer(split.rows(trainable(split)), recipe, imgsz, options.crop)

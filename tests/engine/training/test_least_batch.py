@@ -36,7 +36,7 @@ def complaint(
     """What is wrong with a run's batches, if anything."""
     config = TrainConfig(**{"batch_size": 1, "imgsz": 32} | options)
     samples = make_samples([f"{i}.png" for i in range(images)], [(20, 64)] * images)
-    composer = task_named("detect").composer(samples, DetectRecipe(), config.imgsz, model.max_stride, config)
+    composer = task_named("detect").composer(samples, DetectRecipe(), config.imgsz, model, config)
     try:
         check_least_batch(model, frozen, composer, config)
     except ValueError as error:

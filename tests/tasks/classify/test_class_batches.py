@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,8 +19,10 @@ from mgil.datasets.batches.planner import images_of
 from mgil.tasks.base import Loading
 from mgil.tasks.classify.batches import ClassComposer, ClassLoader
 from mgil.tasks.classify.crops import eval_crop
+from mgil.tasks.classify.options import TrainOptions
 from mgil.tasks.classify.recipe import ClassRecipe
 from mgil.tasks.classify.split import ClassSplit
+from mgil.tasks.registry import task_named
 
 STILL = ClassRecipe(scale_min=1, fliplr=0)
 NAMES = ("a", "b", "c")
@@ -48,9 +51,11 @@ def files(folder: Path, sizes_hw: list[tuple[int, int]], ending: str = "png") ->
     return ClassSplit(paths, np.array(sizes_hw, np.int32), classes, NAMES)
 
 
-def loader_of(split: ClassSplit, recipe: ClassRecipe, size: int, batch: int = 8, **options: object) -> TrainLoader:
+def loader_of(
+    split: ClassSplit, recipe: ClassRecipe, size: int, batch: int = 8, how: str = "center", **options: object
+) -> TrainLoader:
     told = {"report": lambda _line: None, **options}
-    return TrainLoader(ClassComposer(split, recipe, size), batch, **told)  # type: ignore[arg-type]
+    return TrainLoader(ClassComposer(split, recipe, size, how), batch, **told)  # type: ignore[arg-type]
 
 
 def planned(loader: TrainLoader, epoch: int = 0) -> tuple[Plan, np.ndarray, np.ndarray, np.ndarray]:
@@ -79,13 +84,25 @@ def test_padded_crops_are_slices_bit_for_bit() -> None:
     assert 2 < mirrored < 14 and len(np.unique(plan.matrices[:, :, 2], axis=0)) > 8
 
 
-def test_without_augmentation_training_sees_what_evaluation_does(tmp_path: Path) -> None:
-    for split in (held(noise(8, 40, 56)), files(tmp_path, [(60, 90), (90, 60), (32, 32), (45, 200)])):
-        train = loader_of(split, STILL, 32).batch(0, 0)
-        (batch,) = ClassLoader(split, 32, "center", Loading(8, report=lambda _line: None))
+LONG = [(100, 1000), (1000, 100), (40, 100), (100, 300), (60, 90), (32, 32), (20, 50), (300, 7)]
+
+
+def sharp(folder: Path, sizes_hw: list[tuple[int, int]], ending: str = "png") -> ClassSplit:
+    """A split of pictures with edges everywhere."""
+    split = files(folder, sizes_hw, ending)
+    for path, (height, width) in zip(split.image_paths, sizes_hw, strict=True):
+        blocks = np.random.default_rng(height).integers(0, 256, (height // 5 + 1, width // 5 + 1, 3), np.uint8)
+        cv2.imwrite(path, blocks.repeat(5, axis=0).repeat(5, axis=1)[:height, :width])
+    return split
+
+
+@pytest.mark.parametrize("how", ["center", "squash"])
+def test_without_augmentation_training_sees_what_evaluation_does(tmp_path: Path, how: str) -> None:
+    for split in (held(noise(8, 40, 56)), sharp(tmp_path, LONG)):
+        train = loader_of(split, STILL, 32, how=how).batch(0, 0)
+        (batch,) = ClassLoader(split, 32, how, Loading(8, report=lambda _line: None))
         order = np.argsort(train.indices)
-        difference = np.abs(train.images.numpy()[order].astype(int) - batch.images.numpy())
-        assert difference.mean() < (1 if split.pixels is None else 12)  # noise shows every half pixel
+        assert np.array_equal(train.images.numpy()[order], batch.images.numpy())
         assert np.array_equal(train.targets.numpy()[order][:, 1:], batch.targets.numpy()[:, 1:])
     square = held(noise(6, 32, 32))
     (batch,) = ClassLoader(square, 32, "center", Loading(8, report=lambda _line: None))
@@ -93,6 +110,32 @@ def test_without_augmentation_training_sees_what_evaluation_does(tmp_path: Path)
     assert square.pixels is not None
     assert np.array_equal(batch.images.numpy(), square.pixels.transpose(0, 3, 1, 2))
     assert np.array_equal(train.images.numpy(), batch.images.numpy()[train.indices])
+
+
+@pytest.mark.parametrize("recipe", [ClassRecipe(), ClassRecipe(scale_min=1, pad=4)])
+@pytest.mark.parametrize(("how", "ending"), [("center", "png"), ("center", "jpg"), ("squash", "png")])
+def test_tiles_are_as_fine_as_what_evaluation_shows(tmp_path: Path, recipe: ClassRecipe, how: str, ending: str) -> None:
+    """Of those that crops are taken from; a long picture does not enlarge them all."""
+    split = sharp(tmp_path, [*LONG, (400, 4000)], ending)
+    composer = ClassComposer(split, recipe, 32, how)
+    assert composer.decoder.size <= 72
+    for item, (height, width) in enumerate(composer.tile_sizes_hw.tolist()):
+        tile = np.zeros((72, 72, 3), np.uint8)
+        assert composer.decoder.decode_into(item, tile) is None
+        assert min(height, width) >= min(32, *split.sizes_hw[item]) and not tile[height:].any()
+        expected = eval_crop(split.picture(item), 32, how).astype(int)
+        # a pixel of a picture, by which the middles may differ, is seen where it is not made smaller
+        most = 10 if min(split.sizes_hw[item]) > 32 else 20
+        assert np.abs(eval_crop(tile[:height, :width], 32, how) - expected).mean() < most
+
+
+def test_the_crop_is_that_of_the_network_unless_the_user_says(tmp_path: Path) -> None:
+    task, split = task_named("classify"), sharp(tmp_path, [(40, 100)])
+    for own, mode, how in (("squash", None, "squash"), ("center", "squash", "squash"), ("squash", "center", "center")):
+        model, options = SimpleNamespace(crop=own, max_stride=4), TrainOptions(crop_mode=mode)
+        composer = task.composer(split, STILL, 32, model, options)
+        images = TrainLoader(composer, 1, report=lambda _line: None).batch(0, 0).images
+        assert np.array_equal(images[0].permute(1, 2, 0), eval_crop(split.picture(0), 32, how))
 
 
 def test_a_flip_mirrors() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from mgil.tasks.classify.crops import cut_regions, eval_crop, moved, padded_maps, random_boxes
 from mgil.tasks.classify.recipe import ClassRecipe
-from mgil.tasks.classify.tiles import tile_sides
+from mgil.tasks.classify.tiles import tile_sizes
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -129,20 +129,30 @@ def test_cut_regions_have_the_areas_of_the_beta_distribution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size_hw", "size", "values", "side"),
+    ("size_hw", "size", "values", "how", "side"),
     [
-        ((64, 64), 64, {}, 64),  # as it is
-        ((28, 28), 64, {}, 28),  # and not enlarged: the crop does that
-        ((375, 500), 224, {"scale_min": 0.08}, 500),  # ImageNet
-        ((1200, 1600), 224, {"scale_min": 0.08}, 504),  # no more than 2.25 sides
-        ((300, 300), 64, {"scale_min": 0.25}, 128),  # the smallest crop has the input's pixels
-        ((144, 144), 64, {"scale_min": 0.25}, 144),  # small pictures stay whole
-        ((300, 400), 60, {"scale_min": 1}, 80),  # the shorter side is the input's
-        ((32, 32), 32, {"scale_min": 1, "pad": 4}, 32),
-        ((1, 500), 64, {}, 144),
+        ((64, 64), 64, {}, "center", 64),  # as it is
+        ((28, 28), 64, {}, "center", 28),  # and not enlarged: the crop does that
+        ((375, 500), 224, {"scale_min": 0.08}, "center", 500),  # ImageNet
+        ((1200, 1600), 224, {"scale_min": 0.08}, "center", 504),  # no more than 2.25 sides
+        ((300, 300), 64, {"scale_min": 0.25}, "center", 128),  # the smallest crop has the input's pixels
+        ((300, 600), 64, {"scale_min": 0.9}, "center", 128),  # and the shorter side those of evaluation
+        ((144, 144), 64, {"scale_min": 0.25}, "center", 144),  # small pictures stay whole
+        ((300, 400), 60, {"scale_min": 1}, "center", 60),  # the square that evaluation shows
+        ((300, 400), 60, {"scale_min": 1, "pad": 4}, "center", 80),  # the shorter side is the input's
+        ((32, 32), 32, {"scale_min": 1, "pad": 4}, "center", 32),
+        ((100, 1000), 32, {}, "center", 72),  # the middle of long pictures
+        ((40, 100), 32, {"scale_min": 1, "pad": 4}, "center", 72),
+        ((1, 500), 64, {}, "center", 2),
+        ((300, 400), 60, {"scale_min": 1}, "squash", 60),
+        ((20, 30), 60, {"scale_min": 1}, "squash", 60),
+        ((20, 20), 60, {"scale_min": 1}, "squash", 20),
+        ((100, 1000), 32, {"scale_min": 0.25}, "squash", 64),
     ],
 )
 def test_tiles_have_the_pixels_that_crops_need(
-    size_hw: tuple[int, int], size: int, values: dict[str, float], side: int
+    size_hw: tuple[int, int], size: int, values: dict[str, float], how: str, side: int
 ) -> None:
-    assert tile_sides(np.array([size_hw]), ClassRecipe(**values), size).tolist() == [side]
+    ((height, width),) = tile_sizes(np.array([size_hw]), ClassRecipe(**values), size, how).tolist()
+    assert max(height, width) == side
+    assert min(height, width) >= min(*size_hw, size) and (how == "center" or height == width)

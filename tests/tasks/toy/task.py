@@ -45,7 +45,7 @@ class ToyTask:
         report(f"{split}: {len(found)} images")
         return found
 
-    def composer(self, split: ToySplit, recipe: ToyRecipe, imgsz: int, stride: int, options: ToyOptions) -> ToyComposer:
+    def composer(self, split: ToySplit, recipe: ToyRecipe, imgsz: int, model: Any, options: ToyOptions) -> ToyComposer:
         return ToyComposer(split, recipe, imgsz, options.brightness)
 
     def eval_loader(self, split: ToySplit, imgsz: int, model: Any, options: ToyOptions, loading: Loading) -> EvalLoader:
