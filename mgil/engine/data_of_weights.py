@@ -29,8 +29,13 @@ def load_data(task: Task, path: str) -> DataConfig:
 
 
 def place_of_data(task: Task, path: str) -> Path:
-    """Where what --data names is, looked for as `load_data` does: a YAML is not read for it; errors as there."""
-    return task.data(path).yaml_path if isinstance(task, DataTask) else find_data_yaml(path)
+    """Where what --data names is, looked for as `load_data` does, but not read for it; errors as there."""
+    return task.data_place(path) if isinstance(task, DataTask) else find_data_yaml(path)
+
+
+def may_be_data(task: Task, path: str) -> bool:
+    """Whether a path is there as --data may name one: a file, or of some tasks a folder."""
+    return os.path.exists(path) if isinstance(task, DataTask) else os.path.isfile(path)
 
 
 def fetched(task: Task, data: DataConfig, splits: tuple[str, ...], report: Report) -> DataConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -116,6 +117,9 @@ class DataTask(Protocol):
             FileNotFoundError: There is no such thing.
             ValueError: It is no data set.
         """
+
+    def data_place(self, path: str) -> Path:
+        """The `yaml_path` of what --data names, without reading it; errors as `data`, of what is not there."""
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mgil.datasets.reading.categories import Classes
-from mgil.datasets.reading.config import SPLITS, DataConfig, load_data_config
+from mgil.datasets.reading.config import SPLITS, DataConfig, find_data_yaml, load_data_config
 from mgil.files.class_names import first_double
 from mgil.files.paths import find, glob_paths
 from mgil.files.text import check_class_names, printable
@@ -37,14 +37,29 @@ def class_data(path: str | Path) -> DataConfig:
         FileNotFoundError: It is not there.
         ValueError: It is something else, has one class only, or a value that makes no sense.
     """
+    place = class_place(path)
+    if place.is_dir():
+        return _of_folder(str(place))
+    return _of_table(str(place)) if is_table(str(place)) else load_data_config(place, _classes_of)
+
+
+def class_place(path: str | Path) -> Path:
+    """Where `class_data` finds what it is given: the `yaml_path` of the data set, of which nothing is read for it.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: A folder has parts of CIFAR.
+    """
     found = find(str(path))
     if found is not None and os.path.isdir(found):
-        return _of_folder(os.path.abspath(found))
+        table = os.path.join(found, "train.csv")
+        has_table_only = os.path.isfile(table) and not os.path.isdir(os.path.join(found, "train"))
+        return Path(os.path.abspath(table if has_table_only and find_cifar(found) is None else found))
     if is_table(str(path)):
         if found is None:
             raise FileNotFoundError(f"{printable(str(path))}: no such file")
-        return _of_table(os.path.abspath(found))
-    return load_data_config(path, _classes_of)
+        return Path(os.path.abspath(found))
+    return find_data_yaml(path)
 
 
 def sources_of(entries: Sequence[str]) -> list[str]:
@@ -65,8 +80,6 @@ def _of_folder(folder: str) -> DataConfig:
     if os.path.isdir(train):
         class_folders(train)  # says what is wrong with it
         return _made(folder, folder, {"train": (train,), **_others(folder)})
-    if os.path.isfile(table := os.path.join(folder, "train.csv")):
-        return _of_table(table)
     raise ValueError(
         f"{printable(folder)}: {_why_no_set(folder)}; expected {EXPECTED} in it, or a YAML{_yamls(folder)}"
     )
@@ -135,7 +148,8 @@ def _classes_of(
         missing = [entry for entry in entries if not os.path.exists(entry)]
         if missing:
             raise FileNotFoundError(
-                f"{shown}: gives no names, and {printable(missing[0])}, which has the classes, is not there"
+                f"{shown}: gives no names, and {printable(missing[0])}, which has the classes, is not there; give "
+                "names: a set that is to be downloaded needs them"
             )
         source = entries[0]
         names = _classes_in(entries)

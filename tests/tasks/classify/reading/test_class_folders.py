@@ -253,7 +253,7 @@ def test_a_yaml_names_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("train: nowhere", "gives no names, and .*nowhere, which has the classes, is not there"),
+        ("train: nowhere", "gives no names, and .*nowhere, which has the classes, is not there; give names: a set"),
         ("train: first\ncategory_ids: [1, 2]", "category_ids are those of boxes"),
         ("train: first\nnames: [a]", "has one class only, 'a'"),
         ("train: notes.txt", "notes.txt: without names, classes are those of a folder"),

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from mgil.engine.data_of_weights import load_data, place_of_data
+from mgil.tasks.base import Task
 from mgil.tasks.classify.reading.config import class_data
-from tests.tasks.classify.reading.sets import read, write_picture
+from mgil.tasks.registry import task_named
+from tests.tasks.classify.reading.sets import read, write_cifar10, write_folders, write_picture
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -54,6 +57,26 @@ def test_lists_beside_each_other(folder: Path) -> None:
         class_data(str(folder / "other.csv"))
     with pytest.raises(FileNotFoundError, match=r"gone\.csv: no such file"):
         class_data(str(folder / "gone.csv"))
+
+
+def test_the_place_of_a_set_is_told_without_reading_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("train", "val"):
+        (folder / f"{name}.csv").write_text("images/0.png,b\nimages/1.png,a\n")
+    write_folders(folder / "both", train={"a": 1, "b": 1})
+    (folder / "both" / "train.csv").write_text("0.png,x\n")
+    write_cifar10(folder / "cifar")
+    (folder / "cifar" / "train.csv").write_text("0.png,x\n")
+    (folder / "set.yaml").write_text("train: train.csv\n")
+    given = [str(folder / name) for name in ("", "train.csv", "val.csv", "set.yaml", "both", "cifar")]
+    task: Task = task_named("classify")
+    expected = [load_data(task, path).yaml_path for path in [*given, "cifar10.yaml", "cifar10"]]
+    assert expected[:2] == [folder / "train.csv"] * 2
+    monkeypatch.setattr("builtins.open", None)  # neither a list nor a YAML is read, and no folder of classes
+    monkeypatch.setattr("os.listdir", None)
+    assert [place_of_data(task, path) for path in [*given, "cifar10.yaml", "cifar10"]] == expected
+    for name in ("gone.csv", "gone.yaml", "gone"):
+        with pytest.raises(FileNotFoundError, match=rf"{name}\b.* (no such file|not found)"):
+            place_of_data(task, str(folder / name))
 
 
 def test_indices_are_classes_by_number(folder: Path) -> None:
