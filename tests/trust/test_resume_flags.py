@@ -116,6 +116,16 @@ def test_the_run_goes_on_from_another_folder(
     assert len(read_results(run / "results.csv")) == 2
 
 
+def test_a_folder_where_the_data_yaml_was(interrupted: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "set.yaml").mkdir()
+    moved = replace(interrupted, info={**interrupted.info, "data": str(tmp_path / "set.yaml")})
+    saved = interrupted.training["config"]
+    assert resumed_config(TrainConfig(resume="x"), moved).data == saved["data"]
+    gone = replace(moved, training={**interrupted.training, "config": saved | {"data": str(tmp_path / "set.yaml")}})
+    with pytest.raises(FileNotFoundError, match=r"was trained on .*set\.yaml, which is not there any more"):
+        resumed_config(TrainConfig(resume="x"), gone)
+
+
 def test_which_run_is_meant(ground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no last\.pt in runs/train; name the run's folder"):

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from mgil.datasets.reading.config import DataConfig
-from mgil.engine.data_of_weights import load_data
+from mgil.engine.data_of_weights import load_data, may_be_data
 from mgil.engine.distributed import world_size
 from mgil.engine.runs import TRAIN_PROJECT, new_run_folder, oldest_first
 from mgil.engine.training.config import TrainFlags, config_from_dict
@@ -138,7 +138,7 @@ def _begun(config: TrainFlags, optuna: Any, report: Report) -> Search:
     if (folder / STUDY).exists():
         raise ValueError(f"{folder} holds a search already; go on with it: --resume {folder}, or take another --name")
     study = _study(folder, optuna, config.seed)
-    config = _from_any_folder(config)
+    config = _from_any_folder(config, task)
     study.set_user_attr("config", config.as_dict())
     study.set_user_attr("hyp", base.as_dict())
     study.enqueue_trial({name: getattr(base, name) for name in spans})
@@ -158,10 +158,15 @@ def _take_back(folder: Path) -> None:
         folder.rmdir()  # unless there is more in it, which --exist-ok found
 
 
-def _from_any_folder(config: TrainFlags) -> TrainFlags:
-    """The options with full paths of files, so that a search goes on from any working folder."""
-    files = {name: getattr(config, name) for name in ("data", "cfg", "weights")}
-    return replace(config, **{name: os.path.abspath(path) for name, path in files.items() if os.path.exists(path)})
+def _from_any_folder(config: TrainFlags, task: Task) -> TrainFlags:
+    """The options with full paths of files, so that a search goes on from any working folder.
+
+    A name that is no file here is that of a shipped one, whatever folder is called so.
+    """
+    files = {name: path for name in ("cfg", "weights") if os.path.isfile(path := getattr(config, name))}
+    if may_be_data(task, config.data):
+        files["data"] = config.data
+    return replace(config, **{name: os.path.abspath(path) for name, path in files.items()})
 
 
 def _resumed(config: TrainFlags, given: Collection[str] | None, optuna: Any) -> Search:
@@ -172,14 +177,15 @@ def _resumed(config: TrainFlags, given: Collection[str] | None, optuna: Any) -> 
     if not {"config", "hyp"} <= kept.keys():
         raise ValueError(f"--resume {folder}: its {STUDY} is not of a search of train.py")
     saved = config_from_dict(kept["config"])
-    asked = {name: getattr(_from_any_folder(config), name) for name in given_names(config, given)}
+    task = task_named(saved.task)
+    asked = {name: getattr(_from_any_folder(config, task), name) for name in given_names(config, given)}
     for name, value in asked.items():
         if name not in MAY_CHANGE and getattr(saved, name, None) != value:
             own = getattr(saved, name, None)
             allowed = ", ".join(flag_of(item) for item in MAY_CHANGE if item not in ("resume", "project"))
             raise ValueError(f"{flag_of(name)} {value!r}: this search keeps its own {own!r}; only {allowed} may change")
     changed = {name: value for name, value in asked.items() if name in MAY_CHANGE and name != "project"}
-    base = load_recipe(task_named(saved.task).recipe, kept["hyp"])
+    base = load_recipe(task.recipe, kept["hyp"])
     return Search(folder, replace(saved, **changed), base, base.spans(), study)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mgil.engine.data_of_weights import gone, place_of_data
+from mgil.engine.data_of_weights import gone, may_be_data, place_of_data
 from mgil.engine.input_size import round_up
 from mgil.engine.runs import TRAIN_PROJECT, oldest_first, written_at
 from mgil.engine.training.config import MAY_CHANGE_ON_RESUME, TrainFlags, config_from_dict, frozen_rows
@@ -146,11 +145,11 @@ def resumed_config(
 
 def _data_of(checkpoint: Checkpoint, saved: TrainFlags) -> str:
     """The path of the run's data set; empty where that is gone."""
-    data = checkpoint.info.get("data", "")
-    if isinstance(data, str) and os.path.exists(data):
+    task, data = task_named(saved.task), checkpoint.info.get("data", "")
+    if isinstance(data, str) and may_be_data(task, data):
         return data
     try:
-        return str(place_of_data(task_named(saved.task), saved.data))
+        return str(place_of_data(task, saved.data))
     except FileNotFoundError:
         return ""
 

@@ -8,7 +8,8 @@ import math
 import os
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,8 +21,11 @@ from mgil.engine.training.config import TrainFlags, train_config
 from mgil.engine.training.evolve import run_evolve
 from mgil.engine.training.log import read_results
 from mgil.engine.training.resume import find_resume
-from mgil.files.recipe import Recipe, load_recipe
+from mgil.files.recipe import FOLDER, Recipe, load_recipe
+from mgil.tasks.classify.recipe import ClassRecipe
 from mgil.tasks.detect.recipe import DetectRecipe
+from mgil.tasks.pose.recipe import PoseRecipe
+from mgil.tasks.registry import task_named
 from tests.tasks.toy.data import make_colours
 
 optuna = pytest.importorskip("optuna")
@@ -70,6 +74,29 @@ def test_where_a_search_looks() -> None:
         assert 0 < low <= getattr(recipe, name) <= high
     assert load_recipe(DetectRecipe, {name: low for name, (low, _) in spans.items()})  # and all of it is allowed
     assert load_recipe(DetectRecipe, {name: high for name, (_, high) in spans.items()})
+
+
+def shipped() -> Iterator[tuple[type[Recipe], str]]:
+    """Recipes, each with the class of the one task whose keys it has."""
+    for path in sorted(FOLDER.glob("*.yaml")):
+        keys = yaml.safe_load(path.read_text()).keys()
+        kinds = [
+            kind for kind in (DetectRecipe, PoseRecipe, ClassRecipe) if keys <= {item.name for item in fields(kind)}
+        ]
+        assert kinds, path
+        yield kinds[0], path.name
+
+
+@pytest.mark.parametrize(("kind", "name"), shipped())
+def test_every_value_of_a_span_is_a_recipe(kind: type[Recipe], name: str) -> None:
+    """All highest and all lowest ones, and each alone."""
+    recipe = load_recipe(kind, name)
+    spans = recipe.spans()
+    for end in (0, 1):
+        drawn = {field: span[end] for field, span in spans.items()}
+        assert load_recipe(kind, recipe.as_dict() | drawn).spans().keys() <= spans.keys()
+        for field, value in drawn.items():
+            assert getattr(load_recipe(kind, recipe.as_dict() | {field: value}), field) == value
 
 
 def test_a_search_and_how_it_goes_on(search: Callable[..., Path]) -> None:
@@ -174,6 +201,23 @@ def test_a_search_goes_on_from_another_folder(
     (tmp_path / Path(data).name).write_text("another set of this name")
     other = Path("..", tmp_path.name, "runs", "exp")
     assert len(table(search(2, resume=str(other), data=os.path.relpath(data)))) == 2
+
+
+def test_a_folder_called_like_a_shipped_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is data where a task takes folders; else the name goes on to mean the shipped file."""
+    monkeypatch.chdir(tmp_path)
+    names = {"data": "digits.yaml", "cfg": "yolov5n.yaml", "weights": "yolov5n.pt"}
+    for name in names.values():
+        (tmp_path / name).mkdir()
+    for task, full in (("detect", {}), ("classify", {"data": str(tmp_path / "digits.yaml")})):
+        given = train_config(task)(**names)
+        kept = evolve._from_any_folder(given, task_named(task))
+        assert {name: getattr(kept, name) for name in names} == names | full
+    for name in names.values():
+        (tmp_path / name).rmdir()
+        (tmp_path / name).write_text("")
+    kept = evolve._from_any_folder(train_config("detect")(**names), task_named("detect"))
+    assert {name: getattr(kept, name) for name in names} == {key: str(tmp_path / name) for key, name in names.items()}
 
 
 def test_what_cannot_be_searched(
