@@ -38,6 +38,7 @@ class Recipe:
         texts: The fields that are texts, and what they may be.
         without_effect: Keys that other projects' files hold and nothing reads.
         searched: The fields that `train.py --evolve` searches, and the limits of each.
+        off: Values other than 0 with which a field does nothing, so that it is not searched.
 
     Raises:
         ValueError: A value that cannot be right, named.
@@ -55,6 +56,7 @@ class Recipe:
         "warmup_bias_lr": (1e-5, 0.2),
         "new_rate": (0.1, 100.0),
     }
+    off: ClassVar[Mapping[str, float]] = {"new_rate": 1.0}  # which from scratch is no other rate
 
     lr0: float = 0.01  # learning rate after warm-up
     lrf: float = 0.01  # the last epoch's learning rate, as a share of lr0
@@ -112,14 +114,13 @@ class Recipe:
     def spans(self) -> dict[str, tuple[float, float]]:
         """Where a search that starts from this recipe looks, by field: from a third of its value to three times that.
 
-        As in YOLOv5's --evolve, what is 0 stays 0: a flip that the data does not bear is not tried. So does a
-        `new_rate` of 1, which from scratch does nothing. A recipe's own value is in the span even where it is beyond
-        the limits of `searched`.
+        As in YOLOv5's --evolve, what is 0 stays 0: a flip that the data does not bear is not tried. So does what is
+        `off`. A recipe's own value is in the span even where it is beyond the limits of `searched`.
         """
         found = {}
         for name, (least, most) in self.searched.items():
             own = float(getattr(self, name))
-            if own and (name, own) != ("new_rate", 1.0):
+            if own and self.off.get(name) != own:
                 found[name] = min(max(own / SEARCHED_FACTOR, least), own), max(min(own * SEARCHED_FACTOR, most), own)
         return found
 
@@ -163,9 +164,7 @@ def _find(source: Path) -> Path:
 
 def _from_mapping(kind: type[AnyRecipe], content: Mapping[str, Any], where: str) -> AnyRecipe:
     known = [item.name for item in fields(kind)]
-    if any(key in content for key in EARLIER_DROPS):
-        drops = [content[key] for key in EARLIER_DROPS if content.get(key)]
-        content = {"lr_drops": drops} | {key: value for key, value in content.items() if key not in EARLIER_DROPS}
+    content = _with_drops(content, where)
     for key in content:
         if key not in known and key not in kind.without_effect:
             hint = hint_for(key, known, NOT_HERE_KEYS) or f"known keys: {', '.join(known)}"
@@ -174,6 +173,21 @@ def _from_mapping(kind: type[AnyRecipe], content: Mapping[str, Any], where: str)
         return kind(**{key: _number(value) for key, value in content.items() if key in known})
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _with_drops(content: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """A recipe of any version as one with `lr_drops`; before, drops had any order, and 1 meant none, as 0 did."""
+    given = [key for key in EARLIER_DROPS if key in content]
+    if not given:
+        return content
+    if "lr_drops" in content:
+        raise ValueError(f"{where}: {given[0]} is what lr_drops were called before; leave one of them out")
+    shares = {key: _number(content[key]) for key in given}
+    for key, share in shares.items():
+        if type(share) not in (int, float) or not 0 <= share <= 1:
+            raise ValueError(f"{where}: hyp {key}: {share!r} is no share of the run; write lr_drops: [0.3, 0.6]")
+    drops = sorted({float(share) for share in shares.values() if 0 < share < 1})
+    return {"lr_drops": drops} | {key: value for key, value in content.items() if key not in EARLIER_DROPS}
 
 
 def _drops(value: Any) -> tuple[float, ...]:

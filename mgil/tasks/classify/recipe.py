@@ -33,6 +33,8 @@ class ClassRecipe(Recipe):
         **dict.fromkeys(("hsv_s", "hsv_v"), (0.01, 0.9)),
     }
 
+    off: ClassVar[Mapping[str, float]] = {**Recipe.off, "scale_min": 1.0}  # the centred square, or the padded picture
+
     smoothing: float = 0.1  # share of a target that all classes divide evenly
     dropout: float = 0.0  # share of the features that the last row does not see
     mixup: float = 0.0  # probability that a second picture is blended into one

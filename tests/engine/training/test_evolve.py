@@ -87,7 +87,7 @@ def shipped() -> Iterator[tuple[type[Recipe], str]]:
         yield kinds[0], path.name
 
 
-@pytest.mark.parametrize(("kind", "name"), shipped())
+@pytest.mark.parametrize(("kind", "name"), list(shipped()))
 def test_every_value_of_a_span_is_a_recipe(kind: type[Recipe], name: str) -> None:
     """All highest and all lowest ones, and each alone."""
     recipe = load_recipe(kind, name)

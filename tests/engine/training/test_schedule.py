@@ -221,6 +221,28 @@ def test_drops_of_earlier_checkpoints() -> None:
     assert load_recipe(DetectRecipe, {"first_drop": 0.0, "second_drop": 0.0}) == DetectRecipe()
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "drops"),
+    [(0.9, 0.5, (0.5, 0.9)), (0.6, 0.6, (0.6,)), (1.0, 0.0, ()), (0.5, 1, (0.5,)), ("3e-1", 0.6, (0.3, 0.6))],
+)
+def test_drops_of_earlier_checkpoints_had_any_order(first: object, second: object, drops: tuple[float, ...]) -> None:
+    assert load_recipe(DetectRecipe, {"first_drop": first, "second_drop": second}).lr_drops == drops
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"second_drop": 0.5, "lr_drops": [0.3]}, "^hyp: second_drop is what lr_drops were called before; leave one"),
+        ({"first_drop": 1.5}, r"^hyp: hyp first_drop: 1\.5 is no share of the run"),
+        ({"first_drop": True}, "^hyp: hyp first_drop: True is no share"),
+        ({"second_drop": "late"}, "^hyp: hyp second_drop: 'late' is no share"),
+    ],
+)
+def test_impossible_earlier_drops(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_recipe(DetectRecipe, values)
+
+
 @pytest.mark.parametrize("drops", [[60, 120], [0.6, 0.3], [0.5, 0.5], 0.5, [1], [True], ["x"], "0.5"])
 def test_impossible_drops(drops: object) -> None:
     with pytest.raises(ValueError, match=r"lr_drops: .* shares of the run"):
