@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from mgil.networks.host_config import HostConfig
 from mgil.networks.hosts import NOT_BUILT, OWN, check_fits, said, timm, timm_options, with_blocks
@@ -14,6 +17,8 @@ from mgil.networks.hosts import NOT_BUILT, OWN, check_fits, said, timm, timm_opt
 # How often a ResNet halves the picture before its first stage: imagenet, a 7x7 layer of stride 2 and a max pool, twice;
 # half, a 3x3 layer of stride 2, once; cifar, a 3x3 layer of stride 1, never.
 STEMS = {"imagenet": 4, "half": 2, "cifar": 1}
+# Where timm's networks have their dropout before the last layer, unless it is a number of theirs.
+DROPOUTS = ("head_drop", "head.drop", "head_dist.drop", "head.dropout", "head.head_dropout")
 DEFAULT_STRIDE = 32  # of networks that do not say
 
 
@@ -123,20 +128,47 @@ def class_layers(host: Any) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def set_dropout(host: Any, probability: float, source: str) -> None:
+def set_dropout(host: Any, probability: float, source: str, imgsz: int) -> None:
     """How often an input of the last layer is left out of a training step.
+
+    Args:
+        host: From `ClassHost.build`.
+        probability: From 0 to below 1.
+        source: The network's name for messages.
+        imgsz: Side of its pictures in pixels.
 
     Raises:
         ValueError: The network has no such dropout.
     """
-    found = False
-    parts: tuple[Any, ...] = (host, getattr(host, "head", None))
-    for part in parts:
-        if isinstance(getattr(part, "drop_rate", None), float):
-            part.drop_rate, found = probability, True
-    for name in ("head_drop", "head.drop"):
-        layer = dict(host.named_modules()).get(name)
-        if isinstance(layer, nn.Dropout):
-            layer.p, found = probability, True
-    if probability and not found:
+    layers = dict(host.named_modules())
+    dropouts = [layers[name] for name in DROPOUTS if isinstance(layers.get(name), nn.Dropout)]
+    for layer in dropouts:
+        layer.p = probability
+    parts = [name for name in ("", "head") if isinstance(getattr(layers.get(name), "drop_rate", None), float)]
+    for name in parts:
+        layers[name].drop_rate = probability  # type: ignore[assignment]
+    if probability and not dropouts and not _drops(host, parts, imgsz):
         raise ValueError(f"{source}: dropout is {probability}, but its host has none before its last layer")
+
+
+def _drops(host: Any, parts: list[str], imgsz: int) -> bool:
+    """Whether any of these parts reads its `drop_rate` in training; some of timm's only keep it."""
+    twin = deepcopy(host).to("meta").eval()
+    for name in parts:
+        twin.get_submodule(name).training = True
+    side = -(-imgsz // host.max_stride) * host.max_stride
+    with _Dropouts() as seen:
+        twin(torch.empty(1, 3, side, side, device="meta"))
+    return seen.active
+
+
+class _Dropouts(TorchFunctionMode):
+    """Watches for calls of `dropout` that leave anything out."""
+
+    active = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.dropout:
+            given = dict(zip(("input", "p", "training"), args, strict=False)) | (kwargs or {})
+            self.active |= bool(given.get("p", 0.5) and given.get("training", True))
+        return func(*args, **(kwargs or {}))

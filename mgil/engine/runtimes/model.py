@@ -52,6 +52,7 @@ class ExportedModel(nn.Module):
         max_stride: the largest of the network in pixels; sides of the input are multiples of it.
         size_hw: the only input size that the file takes, in pixels; None: any.
         imgsz: longest side of the input that it was exported for.
+        any_size: its network takes inputs of other sizes too, if only after another export.
         batch_size: the only number of images that the file takes at once; None: any. Others are split and padded.
         device: where it computes.
         in_bfloat16: whether its layers compute in that, though the file says float16.
@@ -82,6 +83,7 @@ class ExportedModel(nn.Module):
         if (height is None) != (width is None):
             raise ValueError(f"{path}: its input has a free and a fixed side ({height} x {width}); export it again")
         self.size_hw = None if height is None or width is None else (height, width)
+        self.any_size = self.info.any_size
         self.imgsz = max(self.size_hw or self.info.imgsz_hw or (DEFAULT_SIZE,))
         if self.size_hw is not None:
             self._check_size(self.size_hw)
@@ -192,9 +194,10 @@ def check_fixed_size(model: nn.Module, sizes: Sequence[int], source: object) -> 
     size_hw = fixed_size_hw(model)
     if size_hw is not None and (sizes[0], sizes[-1]) != size_hw:
         wanted = " ".join(map(str, dict.fromkeys(sizes)))
+        again = f", or export again with --imgsz {wanted} or --dynamic" if getattr(model, "any_size", True) else ""
         raise ValueError(
             f"--imgsz {wanted}: {source} was exported for {size_hw[0]}x{size_hw[1]} pixels (height x width) only; "
-            f"leave --imgsz out, or export again with --imgsz {wanted} or --dynamic"
+            f"leave --imgsz out{again}"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from mgil.tasks.classify.crops import CROPS
 UNSCALED = ("cls-*.yaml", "resnet*.yaml")
 OF_TIMM = "timm:"
 DEFAULTS: dict[str, Any] = {"crop": CROPS[0], "dropout": 0.0, "mean": None, "std": None}
+# Of the normalisation: what is far beyond is Inf or 0 in float16 or float32.
+BOUNDS = {"mean": (-1e3, 1e3), "std": (1e-6, 1e3)}
 ROW_KEYS = (*(key for key in ALL_ROW_KEYS if key != "anchors"), *DEFAULTS)
 HOST_KEYS = (*ALL_HOST_KEYS, "stem", *DEFAULTS)
 
@@ -83,9 +84,9 @@ def _resolved(content: dict[str, Any], source: str, scale: str | None) -> dict[s
         _check_stem(resolved["stem"], source)
     check_choice(resolved["crop"], CROPS, f"{source}: crop")
     check_dropout(resolved["dropout"], f"{source}: dropout")
-    for key, least in (("mean", -math.inf), ("std", 0.0)):
+    for key, (least, most) in BOUNDS.items():
         if resolved[key] is not None:
-            resolved[key] = _by_channel(resolved[key], least, f"{source}: {key}")
+            resolved[key] = _by_channel(resolved[key], least, most, f"{source}: {key}")
     return resolved
 
 
@@ -105,11 +106,11 @@ def check_dropout(value: Any, where: str) -> None:
         raise ValueError(f"{where} is {value!r:.60}, must be a number from 0 to below 1")
 
 
-def _by_channel(values: Any, least: float, where: str) -> list[float]:
+def _by_channel(values: Any, least: float, most: float, where: str) -> list[float]:
     numbers = isinstance(values, list | tuple) and len(values) == 3 and all(type(v) in (int, float) for v in values)
-    if not numbers or not all(math.isfinite(value) and value > least for value in values):
-        what = "numbers above 0" if least == 0 else "numbers"
-        raise ValueError(f"{where} is {values!r:.60}, must be three {what}, for red, green and blue in 0..1")
+    if not numbers or not all(least <= value <= most for value in values):
+        wanted = f"three numbers from {least:g} to {most:g}, for red, green and blue in 0..1"
+        raise ValueError(f"{where} is {values!r:.60}, must be {wanted}")
     return [float(value) for value in values]
 
 

@@ -18,6 +18,11 @@ class Ensemble(nn.Module):
         models: Networks of the same classes, in any order, for one input size and one crop.
         sources: What to call each in an error message.
 
+    Attributes:
+        any_size: No member is made for one input size alone.
+        size_hw: Of the files that were exported for one, which is then the only input; None: there is no such file, and
+            the judge resizes pictures to `imgsz` where that is needed.
+
     Raises:
         ValueError: They have other classes, sizes or crops.
     """
@@ -32,6 +37,7 @@ class Ensemble(nn.Module):
                 raise ValueError(f"{source} has other classes than {sources[0]}; to answer as one they need the same")
             if model.crop != first.crop:
                 raise ValueError(f"{source} has the crop {model.crop}, {sources[0]} {first.crop}; one of them must do")
+        exported = [model for model in models if getattr(model, "size_hw", None) is not None]
         fixed = {size for model in models if (size := _only_size(model)) is not None}
         if len(fixed) > 1:
             shown = ", ".join(map(str, sorted(fixed)))
@@ -40,7 +46,8 @@ class Ensemble(nn.Module):
         self.names, self.crop = tuple(first.names), first.crop
         self.orders = [places_in(model.names, first.names) for model in models]
         self.imgsz = next(iter(fixed), first.imgsz)
-        self.size_hw = (self.imgsz, self.imgsz) if fixed else None
+        self.any_size = not fixed
+        self.size_hw = (self.imgsz, self.imgsz) if exported else None
         self.max_stride = max(model.max_stride for model in models)
         self.stride = torch.tensor([float(self.max_stride)])
 

@@ -101,7 +101,7 @@ class ClassNetwork(Network):
         source = self.architecture["source"]
         check_dropout(probability, f"{source}: dropout")
         if "host" in self.architecture:
-            set_dropout(self.host, probability, source)
+            set_dropout(self.host, probability, source, self.imgsz)
         else:
             head = self.model[-1]
             assert isinstance(head, Classify)

@@ -26,7 +26,7 @@ from mgil.engine.runtimes.model import load_exported
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.tasks.classify.export_check import compare
 from mgil.tasks.classify.exporting import cleaned, export_facts, output_problem
-from mgil.tasks.classify.network import ClassNetwork
+from mgil.tasks.classify.network import ClassNetwork, build_class_network
 from tests.tasks.classify.glyph_sets import NAMES, make_set, network, picture
 
 CPU = torch.device("cpu")
@@ -222,6 +222,28 @@ def test_several_files_answer_as_one(data: Path, tmp_path: Path) -> None:
     save_checkpoint(paths[1], network(names=("x", "y", "z")), {}, task="classify")
     with pytest.raises(ValueError, match="has other classes than"):
         load_model(paths, device="cpu")
+
+
+def test_a_network_of_one_size_answers_with_others_at_that_size(data: Path, tmp_path: Path) -> None:
+    """A checkpoint is no exported file: pictures of another --img are resized, and nobody is told to export again."""
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    paths = [str(tmp_path / name) for name in ("vit.pt", "small.pt")]
+    fixed = build_class_network("timm:test_vit", NAMES, 32).eval()
+    for path, model in zip(paths, (fixed, sharp()), strict=True):
+        save_checkpoint(Path(path), model, {}, task="classify")
+    config = ValConfig((*paths,), str(data), imgsz=(48,), project=str(tmp_path / "runs"), workers=0, device="cpu")
+    lines: list[str] = []
+    (evaluation,) = run_val(config, lines.append).values()
+    assert "pictures of 48 px were resized to the network's own 32 px" in lines and evaluation.scores.images == 12
+    with pytest.raises(ValueError, match=r"^--imgsz 48: the network takes 32 px alone; leave --imgsz out$"):
+        load_model(paths, device="cpu", imgsz=48)
+    of_file = export(tmp_path, "torchscript", fixed)
+    for weights in ((str(of_file),), (str(of_file), paths[1])):
+        with pytest.raises(
+            ValueError, match=r"was exported for 32x32 pixels \(height x width\) only; leave --imgsz out$"
+        ):
+            run_val(replace(config, weights=weights), lines.append)
 
 
 def test_a_difference_says_what_int8_is_judged_by() -> None:

@@ -14,6 +14,7 @@ from mgil.block.flie import SPDConv
 from mgil.block.mgil import MGIL
 from mgil.files.plain import check_bounded
 from mgil.networks.carry_over import blocks_of
+from mgil.networks.class_hosts import set_dropout
 from mgil.networks.config import load_architecture as load_detector
 from mgil.networks.config import model_names as detectors
 from mgil.networks.detector import build_model
@@ -195,24 +196,51 @@ def test_a_checkpoint_rebuilds_it(architecture: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "architecture",
-    [ROWS, THIN, *(pytest.param({"host": host}, marks=NIGHTLY) for host in ("convnext_atto", "vit_tiny_patch16_224"))],
+    [
+        *(ROWS, THIN, {"host": "mambaout_femto"}),
+        *(pytest.param({"host": host}, marks=NIGHTLY) for host in ("convnext_atto", "vit_tiny_patch16_224")),
+        *(pytest.param({"host": host}, marks=NIGHTLY) for host in ("hgnet_tiny", "mobilenetv3_small_100")),
+    ],
 )
 def test_dropout_reaches_the_last_layer(architecture: dict[str, Any]) -> None:
     """In training half of the last layer's inputs are zero and the others doubled; in evaluation none."""
     model = build(architecture)
+    model.dropout = 0.5
     seen: list[Tensor] = []
     model.get_submodule(model.class_layers[0]).register_forward_hook(lambda _layer, given, _made: seen.append(given[0]))
-    model.dropout = 0.5
     for layer in model.modules():  # what precedes it does not change between the two
         layer.train(isinstance(layer, nn.Dropout) or layer in (model, getattr(model, "host", model)))
     model(pictures(32))
     model.eval()(pictures(32))
     dropped, whole = seen
-    zero = dropped == 0
+    zero = (dropped == 0) & (whole != 0)
     assert 0.2 < zero.float().mean() < 0.8
     torch.testing.assert_close(dropped[~zero], 2 * whole[~zero])
     model.dropout = 0.0
     assert model.architecture["dropout"] == 0.0
+
+
+class Pooled(nn.Module):
+    """A host without a layer for dropout, which reads its `drop_rate` or only keeps it."""
+
+    max_stride, drop_rate = 1, 0.0
+
+    def __init__(self, reads: bool) -> None:
+        super().__init__()
+        self.fc, self.reads = nn.Linear(3, 3), reads
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = x.mean(dim=(2, 3))
+        return self.fc(nn.functional.dropout(pooled, self.drop_rate, self.training) if self.reads else pooled)
+
+
+def test_dropout_that_nothing_reads_is_refused() -> None:
+    host = Pooled(True)
+    set_dropout(host, 0.5, "own.yaml", 32)
+    assert host.drop_rate == 0.5 and host.training and host.fc.weight.device.type == "cpu"
+    set_dropout(Pooled(False), 0.0, "own.yaml", 32)
+    with pytest.raises(ValueError, match=r"^own.yaml: dropout is 0\.5, but its host has none before its last layer$"):
+        set_dropout(Pooled(False), 0.5, "own.yaml", 32)
 
 
 def test_classes_of_another_set_go_to_those_of_the_same_name() -> None:
@@ -282,7 +310,12 @@ WRONG_HOSTS = [
     ({"dropout": float("nan")}, "dropout is nan"),
     ({"mean": [0.5, 0.5]}, "mean is .*must be three numbers"),
     ({"mean": 0.5}, "mean is 0.5"),
-    ({"std": [0.2, 0.0, 0.2]}, "std is .*three numbers above 0"),
+    ({"mean": [1e300, 0, 0]}, "mean is .*three numbers from -1000 to 1000"),
+    ({"mean": [10**400, 0, 0]}, "mean is .*three numbers"),
+    ({"mean": [0, float("nan"), 0]}, "mean is .*three numbers"),
+    ({"std": [0.2, 0.0, 0.2]}, "std is .*three numbers from 1e-06 to 1000"),
+    ({"std": [0.2, 1e-300, 0.2]}, "std is .*three numbers"),
+    ({"std": [0.2, 10**400, 0.2]}, "std is .*three numbers"),
     ({"std": [0.2, float("inf"), 0.2]}, "std is"),
     ({"std": [True, 1.0, 1.0]}, "std is"),
     ({"host": "csp", "host_options": {}}, "host csp is a host for poses"),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mgil.tasks.base import Loading
-from mgil.tasks.classify.crops import CROPS
+from mgil.tasks.classify.crops import CROPS, eval_crop
 from mgil.tasks.classify.options import CROP_MODES, PredictOptions, ValOptions
 from mgil.tasks.classify.predictor import STAGES, ClassPredictor
 from mgil.tasks.classify.reading.config import class_data
@@ -74,8 +74,9 @@ def test_the_crop_may_be_another_than_the_networks() -> None:
     for options in ({}, {"crop_mode": "squash"}):
         predictor(model, **options)([image], [""])
         seen.append(model.seen[-1])
+    for found, how in zip(seen, ("center", "squash"), strict=True):
+        np.testing.assert_array_equal(found.permute(1, 2, 0), eval_crop(image, 32, how))
     assert not torch.equal(*seen)
-    np.testing.assert_array_equal(seen[1].numpy().transpose(1, 2, 0).shape, (32, 32, 3))
 
 
 def test_no_picture_is_no_result() -> None:
