@@ -100,6 +100,7 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
     subject = Subject(task, model, seen, split, device, depths)
     if config.task == "speed" and len(sizes) == 1:  # a line on the console is all there is
         return {size: _measured(config, subject, size, None, report) for size in sizes}
+    task.judge(model, split, seen, config)  # which refuses what does not fit, before there is a folder
     load_matplotlib()  # before the work: pictures are part of the results
     tell_missing_letters(seen.names, report)
     folder = new_run_folder(config.project, config.name, config.exist_ok)

@@ -29,7 +29,7 @@ class ClassJudge:
         model: Maps (B, 3, S, S) to (B, C): logits, or probabilities where its `probabilities` is true or it has no such
             attribute, as an exported file. Pictures of another side are resized for a network of one size.
         split: The pictures and their classes.
-        data: The data set, for messages. Where the model has its classes in another order, they are matched by name.
+        data: The data set, for messages. Classes are matched by name, whatever their order.
         options: What to write.
         pictures: The folder for pictures of batches; None: none are drawn.
 
@@ -50,8 +50,17 @@ class ClassJudge:
         own = tuple(getattr(model, "names", split.names))
         if len(own) != len(split.names):
             raise ValueError(f"the weights have {len(own)} classes, {data.yaml_path} has {len(split.names)}")
-        places = places_in(split.names, own) if same_classes(split.names, own) else range(len(own))
-        self.class_of_output = np.array(places, np.int64)
+        if not same_classes(split.names, own):
+            place, name, other = next(
+                (place, own[place], split.names[place])
+                for place, index in enumerate(places_in(split.names, own))
+                if index < 0
+            )
+            raise ValueError(
+                f"class {place} is {name!r} in the weights and {other!r} in {data.yaml_path}; pictures are scored by "
+                "the names of classes, so give data that has the weights' names"
+            )
+        self.class_of_output = np.array(places_in(split.names, own), np.int64)
         self.gives_logits = not getattr(model, "probabilities", True)
         self.parts: list[Guesses] = []
         self.pictures: BatchPictures | None = None

@@ -249,6 +249,12 @@ def test_weights_and_data_of_other_classes_are_told_apart(
     line = line_of(capsys, "val", "--weights", weights, "--data", other, "--project", tmp_path)
     expected = f"the weights know 3 classes (flat, lean, up), {other} has 2 classes (flat, up); {other}/train has some"
     assert line.startswith(expected)
+    other = make_set(tmp_path / "three", 2, 2)
+    for split in ("train", "val"):
+        (other / split / "lean").rename(other / split / "slope")
+    line = line_of(capsys, "val", "--weights", weights, "--data", other, "--project", tmp_path)
+    assert line.startswith(f"class 1 is 'lean' in the weights and 'slope' in {other}; pictures are scored by")
+    assert not (tmp_path / "exp").exists()
 
 
 def test_a_data_set_that_has_gone_is_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,6 +116,12 @@ def test_of_few_classes_all_are_among_the_five() -> None:
 def test_other_classes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^the weights have 2 classes, set\.yaml has 6$"):
         ClassJudge(Says(("a", "b")), split_of(TRUTH, NAMES), DATA, ValOptions())
+    message = (
+        r"^class 2 is 'z' in the weights and 'c' in set\.yaml; pictures are scored by the names of classes, so give"
+    )
+    for own in (tuple("abzdef"), tuple("fezdba")):  # as many, of which one is called otherwise
+        with pytest.raises(ValueError, match=message):
+            ClassJudge(Says(own), split_of(TRUTH, NAMES), DATA, ValOptions())
 
 
 def test_logits_and_probabilities_are_one_figure() -> None:
