@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from mgil.networks.stopwatch import Stopwatch
 from mgil.tasks.classify.crops import eval_crop
 from mgil.tasks.classify.options import CROP_MODES, PredictOptions
 from mgil.tasks.classify.results import ClassResults
@@ -52,29 +52,21 @@ class ClassPredictor:
         """Look at (H, W, 3) uint8 RGB pictures, all of them at once."""
         if not images:
             return []
-        clock = [self._now()]
+        watch = Stopwatch(self.device, STAGES)
         crops = np.stack([eval_crop(image, self.size_hw[0], self.crop) for image in images])
         batch = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)
         batch = (batch.half() if self.half else batch.float()).div_(255)
-        clock.append(self._now())
+        watch.done("preprocess")
         found = self.model(batch)
-        clock.append(self._now())
+        watch.done("inference")
         found = found.double()
         probs = (found.softmax(dim=1) if self.gives_logits else found).float().cpu().numpy()
-        clock.append(self._now())
-        speed = {
-            stage: (done - begun) * 1e3 / len(images)
-            for stage, begun, done in zip(STAGES, clock, clock[1:], strict=False)
-        }
+        watch.done("softmax")
+        speed = watch.milliseconds(len(images))
         return [
             ClassResults(own, image, self.names, path, dict(speed), self.size_hw)
             for own, image, path in zip(np.where(_whole(probs), probs, np.nan), images, paths, strict=True)
         ]
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
 
 def _whole(probs: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -11,11 +10,13 @@ import numpy as np
 import torch
 
 from mgil.datasets.batches.letterbox import letterbox_image
+from mgil.networks.stopwatch import Stopwatch
 from mgil.tasks.detect.augmented import check_augment, predict_views
 from mgil.tasks.detect.options import DEFAULT_CONF, DEFAULT_IOU, PredictOptions
 from mgil.tasks.detect.results import Results
 from mgil.tasks.detect.suppression import suppression_of
 
+STAGES = ("preprocess", "inference", "nms")
 WEAK_CONF = 0.1  # lowest score of a detection that goes on a track; ByteTrack's value
 
 
@@ -72,9 +73,10 @@ class Detector:
         return self._detect(images, paths, min(self.options.conf_thres, WEAK_CONF))
 
     def _detect(self, images: Sequence[np.ndarray], paths: Sequence[str], conf_thres: float) -> list[Results]:
-        start = time.perf_counter()
+        watch = Stopwatch(torch.device("cpu"), ())
         boxed = [letterbox_image(image, self.size_hw, stride=self.stride, auto=not self.is_fixed) for image in images]
-        letterbox_ms = (time.perf_counter() - start) * 1e3 / max(len(images), 1)
+        watch.done("preprocess")
+        letterbox_ms = watch.milliseconds(len(images))["preprocess"]
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, (pixels, _, _) in enumerate(boxed):
             groups.setdefault(pixels.shape[:2], []).append(index)
@@ -93,12 +95,12 @@ class Detector:
     @torch.inference_mode()
     def _forward(self, pixels: np.ndarray, conf_thres: float) -> tuple[list[np.ndarray], dict[str, float]]:
         """(B, H, W, 3) uint8 -> (n, 6) x1 y1 x2 y2 score class in input pixels of each, and milliseconds per image."""
-        clock = [self._now()]
+        watch = Stopwatch(self.device, STAGES)
         batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, 3, H, W)
         batch = (batch.half() if self.half else batch.float()).div_(255)
-        clock.append(self._now())
+        watch.done("preprocess")
         predictions = self.predict(batch)
-        clock.append(self._now())
+        watch.done("inference")
         options = self.options
         found = self.suppress(
             predictions,
@@ -109,9 +111,8 @@ class Detector:
             max_det=options.max_det,
         )
         rows = [boxes.cpu().numpy() for boxes in found]
-        clock.append(self._now())
-        spent = [(after - before) * 1e3 / len(pixels) for before, after in zip(clock, clock[1:], strict=False)]
-        return rows, dict(zip(("preprocess", "inference", "nms"), spent, strict=True))
+        watch.done("nms")
+        return rows, watch.milliseconds(len(pixels))
 
     def _results(
         self,
@@ -135,11 +136,6 @@ class Detector:
             speed=dict(speed),
             input_hw=(input_hw[0], input_hw[1]),
         )
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
 
 def check_classes(classes: Sequence[int] | None, count: int) -> tuple[int, ...] | None:

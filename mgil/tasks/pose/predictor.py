@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mgil.files.text import Report, printable
+from mgil.networks.stopwatch import Stopwatch
 from mgil.tasks.abilities import FollowingPredictor
 from mgil.tasks.pose.box_files import FiledBoxes
 from mgil.tasks.pose.boxes import Boxes, BoxSource, DetectedBoxes, WholePictures
@@ -86,21 +86,22 @@ class PosePredictor:
         return self._look(images, paths, weak=True)
 
     def _look(self, images: Sequence[np.ndarray], paths: Sequence[str], weak: bool) -> list[PoseResults]:
-        start = self._now()
+        watch = Stopwatch(self.device, STAGES)
         boxes = [
             self._usable(found, image, path)
             for found, image, path in zip(self._source(images, paths, weak), images, paths, strict=True)
         ]
-        spent = dict.fromkeys(STAGES, 0.0) | ({"detector": self._now() - start} if self._has_detector else {})
-        start = self._now()
+        if self._has_detector:
+            watch.done("detector")
+        watch.start()
         cut = [
             crop_people(image, found.ltwh, self.size_hw[0], self.crop)
             for image, found in zip(images, boxes, strict=True)
         ]
         pixels = np.concatenate([crops for crops, _ in cut]) if cut else np.zeros((0, 3, *self.size_hw), np.uint8)
-        spent["preprocess"] += self._now() - start
-        joints = self._joints(pixels, spent)
-        speed = {stage: seconds * 1e3 / max(len(images), 1) for stage, seconds in spent.items()}
+        watch.done("preprocess")
+        joints = self._joints(pixels, watch)
+        speed = watch.milliseconds(len(images))
         results, first = [], 0
         for image, path, found, (_, maps) in zip(images, paths, boxes, cut, strict=True):
             own = joints[first : first + len(found)]
@@ -122,21 +123,19 @@ class PosePredictor:
         return kept.best(self.options.max_det)
 
     @torch.inference_mode()
-    def _joints(self, pixels: np.ndarray, spent: dict[str, float]) -> np.ndarray:
-        """(n, 3, S, S) uint8 -> (n, K, 3) float64 edge coordinates of the crops and scores; seconds go into `spent`."""
+    def _joints(self, pixels: np.ndarray, watch: Stopwatch) -> np.ndarray:
+        """(n, 3, S, S) uint8 -> (n, K, 3) float64 edge coordinates of the crops and scores."""
         parts = [np.zeros((0, len(self.skeleton), 3))]
         for start in range(0, len(pixels), AT_ONCE):
-            clock = [self._now()]
+            watch.start()
             batch = torch.from_numpy(pixels[start : start + AT_ONCE]).to(self.device)
             batch = (batch.half() if self.half else batch.float()).div_(255)
-            clock.append(self._now())
+            watch.done("preprocess")
             found = self._forward(batch)
-            clock.append(self._now())
+            watch.done("inference")
             joints = self.model.decode(found) if found.ndim == 4 else found
             parts.append(joints.double().cpu().numpy())
-            clock.append(self._now())
-            for stage, begun, done in zip(STAGES, clock, clock[1:], strict=False):
-                spent[stage] += done - begun
+            watch.done("decode")
         return np.concatenate(parts)
 
     def _forward(self, batch: Tensor) -> Tensor:
@@ -166,11 +165,6 @@ class PosePredictor:
             input_hw=self.size_hw,
             names=self.names,
         )
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
 
 def check_size(model: Any, size_hw: tuple[int, int]) -> tuple[int, int]:
