@@ -49,18 +49,16 @@ class EpochLosses:
         return losses | {f"x/lr{group}": rate for group, rate in enumerate(self.rates)}
 
 
-def layout_for(model: nn.Module, device: torch.device) -> torch.memory_format:
-    """The memory layout to train in: channels last, but where that is not safe.
+def needs_contiguous(model: nn.Module, device: torch.device) -> bool:
+    """Whether a network must not be trained in channels last.
 
-    It is what tensor cores want; on one CPU thread a step of yolov5n-mgil at 64 px took 0.76 of the time in it (yolov5n
-    0.89 at 64 px, 1.00 at 160 px). On CPUs the gradients of strided 1x1 layers of fewer than 8 channels, as RepVGG's
-    first has them, overwrite foreign memory in it (PyTorch 2.14.1 with AVX2: the process dies, at once or later).
+    On CPUs the gradients of strided 1x1 layers of fewer than 8 channels, as RepVGG's first has them, overwrite foreign
+    memory in it (PyTorch 2.14.1 with AVX2: the process dies, at once or later).
     """
-    unsafe = any(
+    return device.type == "cpu" and any(
         isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and max(layer.stride) > 1 and layer.in_channels < 8
         for layer in model.modules()
     )
-    return torch.contiguous_format if unsafe and device.type == "cpu" else torch.channels_last
 
 
 class Trainer:
@@ -79,6 +77,10 @@ class Trainer:
         frozen: Modules that stay in evaluation mode, so that their BatchNorm statistics rest too.
         report: Gets a line for people about every step that is skipped.
     """
+
+    # The layout that tensor cores want; on one CPU thread a step of yolov5n-mgil at 64 px took 0.76 of the time in it
+    # (yolov5n 0.89 at 64 px, 1.00 at 160 px).
+    memory_format = torch.channels_last
 
     def __init__(
         self,
@@ -104,7 +106,8 @@ class Trainer:
         self.multi_scale = MultiScale(seed, model.max_stride, loader.composer.rescaled) if multi_scale else None
         self.frozen = frozen
         self.device = next(model.parameters()).device
-        self.memory_format = layout_for(model, self.device)
+        if needs_contiguous(model, self.device):
+            self.memory_format = torch.contiguous_format
         model.to(memory_format=self.memory_format)  # before DistributedDataParallel lays out its gradients
         lazy = self.device.type == "cuda" and bool(optimizer.defaults.get("fused"))  # only these leave out steps there
         self.guard = StepGuard(model, lazy, report, loader.files_in)
