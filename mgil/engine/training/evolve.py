@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ MAY_CHANGE = ("evolve", "resume", "project", "device", "workers", "cache", "nopl
 # A process says every so many seconds that its trial lives; a trial that is silent for longer is done again.
 HEARTBEAT_S, SILENCE_S = 10, 30
 MOST_RETRIES = 3  # of one trial, e.g. of values with which the memory never suffices
+SPOKEN_FOR = "spoken_for"  # numbers of the trials whose first sign of life was given for them
 LOCKED_S = 120  # so long a process waits for another one that is writing
 _COMPARED = "by which the trials are compared"
 
@@ -97,7 +99,7 @@ def run_evolve(
             while (done := _numbers(search.study, "COMPLETE")) < wanted:
                 if done + _numbers(search.study, "RUNNING") >= wanted:  # other processes are at the last ones
                     time.sleep(1)
-                    optuna.storages.fail_stale_trials(search.study)
+                    _fail_silent(search.study, optuna)
                     if not _numbers(search.study, "WAITING"):
                         continue
                 search.study.optimize(lambda trial: _fitness_of(search, trial, wanted, optuna, report), n_trials=1)
@@ -115,6 +117,19 @@ def run_evolve(
     best = search.study.best_trial
     report(f"best: trial {best.number + 1}, fitness {best.value:.4g}; train with --hyp {search.folder}/hyp_evolve.yaml")
     return search.folder
+
+
+def _fail_silent(study: Any, optuna: Any) -> None:
+    """Let trials that nobody works on any more be done again.
+
+    Optuna looks at trials that said once that they live. One whose process was killed before gets that said for it.
+    """
+    since = datetime.now() - timedelta(seconds=SILENCE_S)
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        if trial.datetime_start < since and trial.number not in study.user_attrs.get(SPOKEN_FOR, ()):
+            study.set_user_attr(SPOKEN_FOR, [*study.user_attrs.get(SPOKEN_FOR, ()), trial.number])
+            study._storage.record_heartbeat(trial._trial_id)
+    optuna.storages.fail_stale_trials(study)
 
 
 def _recipe(config: TrainFlags, task: Task, data: DataConfig, report: Report) -> Recipe:

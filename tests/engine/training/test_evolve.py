@@ -132,8 +132,9 @@ def test_a_search_and_how_it_goes_on(search: Callable[..., Path]) -> None:
     assert (folder / "trials").stat().st_mtime_ns == modified and len(table(folder)) == 5
 
 
+@pytest.mark.parametrize("spoke", [True, False], ids=["later", "before its first sign of life"])
 def test_a_killed_process_loses_its_trial_only(
-    search: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    search: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spoke: bool
 ) -> None:
     """SIGKILL in the second trial: the trial is done again, with the same values, once it has been silent."""
     monkeypatch.setattr(evolve, "HEARTBEAT_S", 1)
@@ -155,6 +156,9 @@ def test_a_killed_process_loses_its_trial_only(
     assert os.WIFSIGNALED(status)
     folder = tmp_path / "runs" / "exp"
     started = yaml.safe_load((folder / "hyps" / "trial2.yaml").read_text())["lr0"]
+    if not spoke:
+        with sqlite3.connect(folder / "study.db") as study:
+            study.execute("delete from trial_heartbeats")
     search(3, resume=str(folder))
     rows = table(folder)
     assert len(rows) == 3 and "2" not in {row["trial"] for row in rows}
