@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.tasks.exported import ExportFacts, Exporting, Inside
 
+Options = TypeVar("Options")
 Average = Callable[[Tensor], Tensor]  # the mean of a value over all processes
 
 
@@ -153,6 +154,17 @@ class Loading:
     strict: bool = False
     reduced: bool = False
     report: Report = print
+
+    @property
+    def of_any_task(self) -> dict[str, Any]:
+        """Arguments of `EvalLoader` that mean the same in every task."""
+        names = ("batch_size", "workers", "memory_budget", "ahead", "strict", "reduced", "report")
+        return {name: getattr(self, name) for name in names}
+
+
+def options_for(kind: type[Options], options: Any) -> Options:
+    """The options of val.py, or its defaults where those of training stand: it judges as val.py does without flags."""
+    return options if isinstance(options, kind) else kind()
 
 
 class Task(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from mgil.datasets.batches.unreadable import Unreadable
 from mgil.datasets.reading.depths import DepthTally
 from mgil.files.text import Report
 
+Made = tuple[np.ndarray, tuple[int, int]]  # pixels, and (height, width) of the picture that they are of
 # From data set indices, (B, 2) sizes (width, height) and (B, 2) pads (x, y) in the input, all in pixels, to targets.
 TargetsOf = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -31,8 +33,92 @@ class Images(Protocol):
     def sizes_hw(self) -> np.ndarray: ...
 
 
-class EvalLoader:
-    """Letterboxed batches of a split; can be iterated any number of times.
+class ItemBatches(ABC):
+    """Batches of the items of a split that can be read, made by threads; can be iterated any number of times.
+
+    What is made of an item is kept for the next time where a subclass gives `_kept` a dictionary.
+
+    Args:
+        count: Items of the split.
+        batch_size: Items per batch; the last may hold fewer.
+        workers, ahead, strict, report: As `EvalLoader` has them.
+
+    Attributes:
+        groups: Items of each batch; the subclass says which.
+        depths: Says what values of images of more than 8 bits mean; may be replaced before the first batch.
+    """
+
+    groups: list[np.ndarray]
+    _kept: dict[int, Made] | None = None
+
+    def __init__(self, count: int, batch_size: int, workers: int, ahead: bool, strict: bool, report: Report) -> None:
+        self.batch_size = batch_size
+        self.threads = max(1, min(workers, os.cpu_count() or 1))
+        self.ahead = ahead
+        self.unreadable = Unreadable(count, strict=strict, report=report)
+        self.depths = DepthTally()
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[EvalBatch]:
+        """Batches in order.
+
+        Raises:
+            ValueError: see `Unreadable.add`.
+        """
+        made = prefetched(self.batch, range(len(self)), threads=self.threads) if self.ahead else self._in_turn()
+        return self._to_the_end(made)
+
+    def _to_the_end(self, made: Iterable[EvalBatch]) -> Iterator[EvalBatch]:
+        for batch in made:
+            if len(batch.indices):
+                yield batch
+        self.depths.close(self.unreadable.report)
+
+    def _in_turn(self) -> Iterator[EvalBatch]:
+        with ThreadPoolExecutor(self.threads) as executor:
+            for index in range(len(self)):
+                yield self.batch(index, executor.map)
+
+    @abstractmethod
+    def batch(self, index: int, apply: Callable[..., Iterable[Any]] = map) -> EvalBatch:
+        """Make one batch, which may be empty; `apply` calls a function for every item, as `map` does."""
+
+    @abstractmethod
+    def _made(self, item: int) -> Made:
+        """What a batch needs of an item. ValueError: it cannot be read."""
+
+    def _collected(self, index: int, apply: Callable[..., Iterable[Any]]) -> tuple[np.ndarray, list[Made]]:
+        """The items of a batch that can be read, and what is made of each; the others are told."""
+        items, made = [], []
+        group = self.groups[index].tolist()
+        for item, found in zip(group, apply(self._read, group), strict=True):
+            if isinstance(found, str):
+                self.unreadable.add(item, found)
+            else:
+                items.append(item)
+                made.append(found)
+        return np.array(items, np.int64), made
+
+    def _read(self, item: int) -> Made | str:
+        """What is made of an item, perhaps the last time, or why it cannot be read."""
+        if self._kept is not None and item in self._kept:
+            return self._kept[item]
+        if item in self.unreadable:
+            return "skipped before"
+        try:
+            made = self._made(item)
+        except ValueError as error:
+            return str(error)
+        if self._kept is not None:
+            self._kept[item] = made
+        return made
+
+
+class EvalLoader(ItemBatches):
+    """Letterboxed batches of a split, see `ItemBatches`.
 
     The longer side of every image becomes `size` (by area where it shrinks), and with `rect` it is put into the
     smallest rectangle of whole strides around it: what detect.py's network sees, too. YOLOv5's val adds half a stride
@@ -61,9 +147,6 @@ class EvalLoader:
         reduced: decode large JPEGs at reduced scale, see `decode_resized`; scores differ a little.
         report: told which images are skipped, and after the first pass of values that are not used well.
 
-    Attributes:
-        depths: says what values of images of more than 8 bits mean; may be replaced before the first batch.
-
     Raises:
         ValueError: size or batch size below 1.
     """
@@ -88,77 +171,42 @@ class EvalLoader:
     ) -> None:
         if size < 1 or batch_size < 1:
             raise ValueError(f"size {size}, batch size {batch_size}: must be at least 1")
+        super().__init__(len(split.image_paths), batch_size, workers, ahead, strict, report)
         self.split = split
         self.targets = targets
         self.size = size
-        self.batch_size = batch_size
         self.stride = stride
         self.rect = rect and shape_hw is None
         self.shape_hw = shape_hw or (size, size)
-        self.threads = max(1, min(workers, os.cpu_count() or 1))
         self.pad = pad
-        self.ahead = ahead
         self.reduced = reduced
-        self.unreadable = Unreadable(len(split.image_paths), strict=strict, report=report)
-        self.depths = DepthTally()
         sizes_hw = np.asarray(split.sizes_hw, np.int64).reshape(-1, 2)
         self.sides = longer_side_within(sizes_hw, self.shape_hw)
         self.fitted_hw = fitted_size_hw(sizes_hw, self.sides[:, None]) if len(sizes_hw) else sizes_hw
         self.groups = self._group()
         fits = len(sizes_hw) and self.kept_bytes <= memory_budget
-        self._kept: dict[int, tuple[np.ndarray, tuple[int, int]]] | None = {} if fits else None
+        self._kept = {} if fits else None
 
     @property
     def kept_bytes(self) -> int:
         """What all resized images take in memory."""
         return 3 * int(self.fitted_hw.prod(axis=1).sum())
 
-    def __len__(self) -> int:
-        """Number of batches."""
-        return len(self.groups)
-
-    def __iter__(self) -> Iterator[EvalBatch]:
-        """Batches in order.
-
-        Raises:
-            ValueError: see `Unreadable.add`.
-        """
-        made = prefetched(self.batch, range(len(self)), threads=self.threads) if self.ahead else self._in_turn()
-        return self._to_the_end(made)
-
-    def _to_the_end(self, made: Iterable[EvalBatch]) -> Iterator[EvalBatch]:
-        for batch in made:
-            if len(batch.indices):
-                yield batch
-        self.depths.close(self.unreadable.report)
-
-    def _in_turn(self) -> Iterator[EvalBatch]:
-        with ThreadPoolExecutor(self.threads) as executor:
-            for index in range(len(self)):
-                yield self.batch(index, executor.map)
-
     def batch(self, index: int, apply: Callable[..., Iterable[Any]] = map) -> EvalBatch:
         """Make one batch, which may be empty; `apply` calls a function for every image, as `map` does."""
-        indices, shape_hw = self.groups[index], self.shape_hw
+        shape_hw = self.shape_hw
         if self.rect:
-            shape_hw = rect_shape_hw(self.fitted_hw[indices], self.stride, self.pad)
+            shape_hw = rect_shape_hw(self.fitted_hw[self.groups[index]], self.stride, self.pad)
+        indices, made = self._collected(index, apply)
         count = len(indices)
         images = np.full((count, 3, *shape_hw), FILL, np.uint8)
         gains, pads, inputs = np.empty((count, 2)), np.empty((count, 2)), np.empty((count, 2))
-        read: list[int] = []
-        for image, found in zip(indices.tolist(), apply(self._read, indices.tolist()), strict=True):
-            if isinstance(found, str):
-                self.unreadable.add(image, found)
-                continue
-            resized, original_hw = found
-            row = len(read)
-            read.append(image)
+        for row, (resized, original_hw) in enumerate(made):
             pads[row] = place_planar(resized, images[row])
             inputs[row] = resized.shape[1::-1]
             gains[row] = inputs[row] / original_hw[::-1]
-        indices, rows = np.array(read, np.int64), slice(len(read))
-        targets = self.targets(indices, inputs[rows], pads[rows]) if self.targets else np.zeros((0, 1), np.float32)
-        return EvalBatch(torch.from_numpy(images[rows]), torch.from_numpy(targets), indices, gains[rows], pads[rows])
+        targets = self.targets(indices, inputs, pads) if self.targets else np.zeros((0, 1), np.float32)
+        return EvalBatch(torch.from_numpy(images), torch.from_numpy(targets), indices, gains, pads)
 
     def _group(self) -> list[np.ndarray]:
         """Data set indices of each batch."""
@@ -166,21 +214,11 @@ class EvalLoader:
         parts = _by_shape(self.fitted_hw, self.stride, self.pad) if by_shape else [np.arange(len(self.fitted_hw))]
         return [part[i : i + self.batch_size] for part in parts for i in range(0, len(part), self.batch_size)]
 
-    def _read(self, image: int) -> tuple[np.ndarray, tuple[int, int]] | str:
-        """The resized image and its original (height, width), or why it cannot be read."""
-        if self._kept is not None and image in self._kept:
-            return self._kept[image]
-        if image in self.unreadable:
-            return "skipped before"
-        path, side, size_hw = self.split.image_paths[image], int(self.sides[image]), self.split.sizes_hw[image]
+    def _made(self, item: int) -> Made:
+        """The resized image and its original (height, width). ValueError: it cannot be read."""
+        path, side, size_hw = self.split.image_paths[item], int(self.sides[item]), self.split.sizes_hw[item]
         shown: dict[str, Any] = {"reduced": self.reduced, "values": self.depths.values, "seen": self.depths.add}
-        try:
-            found = decode_scanned(path, side, size_hw, **shown)
-        except ValueError as error:
-            return str(error)
-        if self._kept is not None:
-            self._kept[image] = found
-        return found
+        return decode_scanned(path, side, size_hw, **shown)
 
 
 def _by_shape(fitted_hw: np.ndarray, stride: int, pad: float) -> list[np.ndarray]:

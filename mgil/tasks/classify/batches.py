@@ -13,7 +13,7 @@ from mgil.datasets.batches.augment import draw_colours
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.decode import decode_scanned
-from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.batches.eval_loader import EvalLoader, Made
 from mgil.datasets.batches.geometry import Plan, plan_of
 from mgil.tasks.base import Loading
 from mgil.tasks.classify.crops import (
@@ -125,18 +125,7 @@ class ClassLoader(EvalLoader):
             raise ValueError(f"the network's input is {height}x{width} pixels; classification takes squares")
         seen_xyxy((1, 1), how)
         self.classified, self.how = split, how
-        super().__init__(
-            split,
-            height,
-            loading.batch_size,
-            rect=False,
-            workers=loading.workers,
-            memory_budget=loading.memory_budget,
-            ahead=loading.ahead,
-            strict=loading.strict,
-            reduced=loading.reduced,
-            report=loading.report,
-        )
+        super().__init__(split, height, rect=False, **loading.of_any_task)
 
     @property
     def kept_bytes(self) -> int:
@@ -145,18 +134,10 @@ class ClassLoader(EvalLoader):
 
     def batch(self, index: int, apply: Callable[..., Iterable[Any]] = map) -> EvalBatch:
         """See `EvalLoader`."""
-        read, crops, sizes_hw = [], [], []
-        group = self.groups[index].tolist()
-        for item, found in zip(group, apply(self._read, group), strict=True):
-            if isinstance(found, str):
-                self.unreadable.add(item, found)
-            else:
-                read.append(item)
-                crops.append(found[0])
-                sizes_hw.append(found[1])
-        items, count = np.array(read, np.int64), len(read)
-        pixels = np.stack(crops) if crops else np.zeros((0, self.size, self.size, 3), np.uint8)
-        seen = np.array([seen_xyxy(size_hw, self.how) for size_hw in sizes_hw], float).reshape(-1, 4)
+        items, made = self._collected(index, apply)
+        count = len(items)
+        pixels = np.stack([crop for crop, _ in made]) if made else np.zeros((0, self.size, self.size, 3), np.uint8)
+        seen = np.array([seen_xyxy(size_hw, self.how) for _, size_hw in made], float).reshape(-1, 4)
         gains = self.size / (seen[:, 2:] - seen[:, :2])
         targets = np.stack([np.arange(count), self.classified.classes[items], np.ones(count)], axis=1)
         return EvalBatch(
@@ -167,20 +148,10 @@ class ClassLoader(EvalLoader):
             -seen[:, :2] * gains,
         )
 
-    def _read(self, image: int) -> tuple[np.ndarray, tuple[int, int]] | str:
-        """The (S, S, 3) crop and the picture's (height, width), or why it cannot be read."""
-        if self._kept is not None and image in self._kept:
-            return self._kept[image]
-        if image in self.unreadable:
-            return "skipped before"
-        try:
-            picture, size_hw = self._picture(image)
-        except ValueError as error:
-            return str(error)
-        found = eval_crop(picture, self.size, self.how), size_hw
-        if self._kept is not None:
-            self._kept[image] = found
-        return found
+    def _made(self, item: int) -> Made:
+        """The (S, S, 3) crop and the picture's (height, width)."""
+        picture, size_hw = self._picture(item)
+        return eval_crop(picture, self.size, self.how), size_hw
 
     def _picture(self, image: int) -> tuple[np.ndarray, tuple[int, int]]:
         """A picture, with `reduced` no larger than its crop needs, and its (height, width) in the file."""

@@ -14,7 +14,7 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.files.recipe import Recipe
 from mgil.files.text import Report
 from mgil.tasks.abilities import Taken
-from mgil.tasks.base import Average, Loading, Task
+from mgil.tasks.base import Average, Loading, Task, options_for
 from mgil.tasks.classify.batches import ClassComposer, ClassLoader
 from mgil.tasks.classify.config import load_architecture
 from mgil.tasks.classify.ensemble import Ensemble
@@ -152,12 +152,11 @@ class ClassTask(ClassExport):
         pictures: Path | None = None,
     ) -> ClassJudge:
         """Accuracy, by class too; training judges by val.py's defaults."""
-        own = options if isinstance(options, ValOptions) else ValOptions()
-        return ClassJudge(model, split, data, own, pictures)
+        return ClassJudge(model, split, data, options_for(ValOptions, options), pictures)
 
     def outputs(self, split: ClassSplit, options: TrainOptions | ValOptions, stem: str) -> list[str]:
         """Tables, pictures, and what --save-txt and --save-json ask for, which training does not have."""
-        return evaluation_files(split, options if isinstance(options, ValOptions) else ValOptions(), stem)
+        return evaluation_files(split, options_for(ValOptions, options), stem)
 
     def evaluation_notes(self, model: nn.Module, source: str) -> list[str]:
         """All files are judged alike."""

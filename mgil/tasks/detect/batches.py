@@ -15,7 +15,7 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.geometry import Plan
 from mgil.datasets.reading.polygons import read_polygons
 from mgil.datasets.reading.samples import Samples
-from mgil.tasks.base import Loading
+from mgil.tasks.base import Loading, options_for
 from mgil.tasks.detect.copy_paste import draw_pastes
 from mgil.tasks.detect.options import TrainOptions, ValOptions
 from mgil.tasks.detect.targets import plan_targets
@@ -90,7 +90,7 @@ def eval_batches(
     Raises:
         ValueError: --pad with a file that takes one shape only.
     """
-    pad = options.pad if isinstance(options, ValOptions) else 0.0
+    pad = options_for(ValOptions, options).pad
     if pad and loading.shape_hw:
         height, width = loading.shape_hw
         raise ValueError(
@@ -100,15 +100,9 @@ def eval_batches(
     return detect_eval_loader(
         samples,
         imgsz,
-        loading.batch_size,
         stride=stride,
         rect=not loading.speed_only,
         pad=pad,
-        workers=loading.workers,
-        memory_budget=loading.memory_budget,
-        ahead=loading.ahead,
         shape_hw=loading.shape_hw,
-        strict=loading.strict,
-        reduced=loading.reduced,
-        report=loading.report,
+        **loading.of_any_task,
     )

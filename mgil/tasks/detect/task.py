@@ -19,7 +19,7 @@ from mgil.files.recipe import Recipe
 from mgil.files.text import Report
 from mgil.networks.config import load_architecture
 from mgil.networks.detector import DetectionModel, build_model
-from mgil.tasks.base import Average, Loading, Task
+from mgil.tasks.base import Average, Loading, Task, options_for
 from mgil.tasks.detect.auto_anchor import check_anchors, keep_anchors, listed, put_in_order
 from mgil.tasks.detect.batches import DetectComposer, eval_batches
 from mgil.tasks.detect.criterion import Criterion, detect_loss
@@ -140,12 +140,11 @@ class DetectTask(DetectExport):
         pictures: Path | None = None,
     ) -> DetectJudge:
         """COCO AP and what goes with it; training judges by val.py's defaults."""
-        own = options if isinstance(options, ValOptions) else ValOptions()
-        return DetectJudge(model, split, data, own, pictures)
+        return DetectJudge(model, split, data, options_for(ValOptions, options), pictures)
 
     def outputs(self, split: Samples, options: TrainOptions | ValOptions, stem: str) -> list[str]:
         """Tables, pictures, and what --save-txt and --save-json ask for, which training does not have."""
-        return evaluation_files(split, options if isinstance(options, ValOptions) else ValOptions(), stem)
+        return evaluation_files(split, options_for(ValOptions, options), stem)
 
     def evaluation_notes(self, model: nn.Module, source: str) -> list[str]:
         """A file that suppresses boxes itself has a lower AP."""

@@ -12,7 +12,7 @@ import torch
 from mgil.datasets.batches.augment import draw_colours
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.batches.composer import Composer
-from mgil.datasets.batches.eval_loader import EvalLoader
+from mgil.datasets.batches.eval_loader import EvalLoader, Made
 from mgil.datasets.batches.geometry import Plan, plan_of
 from mgil.tasks.base import Loading
 from mgil.tasks.pose.crops import PADDING, crop_maps, crop_people
@@ -107,32 +107,14 @@ class PersonLoader(EvalLoader):
         self.people, self.how = people, how
         self.maps = crop_maps(people.boxes, size)
         self.pictures = Pictures()
-        super().__init__(
-            people,
-            size,
-            loading.batch_size,
-            rect=False,
-            workers=loading.workers,
-            memory_budget=loading.memory_budget,
-            ahead=loading.ahead,
-            strict=loading.strict,
-            report=loading.report,
-        )
+        super().__init__(people, size, rect=False, **loading.of_any_task)
 
     def batch(self, index: int, apply: Callable[..., Iterable[Any]] = map) -> EvalBatch:
         """See `EvalLoader`."""
-        read, crops = [], []
-        group = self.groups[index].tolist()
-        for item, found in zip(group, apply(self._read, group), strict=True):
-            if isinstance(found, str):
-                self.unreadable.add(item, found)
-            else:
-                read.append(item)
-                crops.append(found[0])
-        items = np.array(read, np.int64)
+        items, made = self._collected(index, apply)
         maps, points = self.maps.rows(items), self.people.key_points[items].copy()
         points[..., :2] = maps.to_input(points[..., :2])
-        pixels = np.stack(crops) if crops else np.zeros((0, 3, self.size, self.size), np.uint8)
+        pixels = np.stack([crop for crop, _ in made]) if made else np.zeros((0, 3, self.size, self.size), np.uint8)
         gains = np.repeat(maps.gains[:, None], 2, axis=1)
         return EvalBatch(torch.from_numpy(pixels), torch.from_numpy(_rows(points)), items, gains, maps.pads)
 
@@ -142,19 +124,9 @@ class PersonLoader(EvalLoader):
         items = items[~self.people.ignored[items]]
         return [items[start : start + self.batch_size] for start in range(0, len(items), self.batch_size)]
 
-    def _read(self, item: int) -> tuple[np.ndarray, tuple[int, int]] | str:
-        """The (3, S, S) crop and the picture's (height, width), or why it cannot be read."""
-        if self._kept is not None and item in self._kept:
-            return self._kept[item]
-        if item in self.unreadable:
-            return "skipped before"
+    def _made(self, item: int) -> Made:
+        """The (3, S, S) crop and the picture's (height, width)."""
         path, size_hw = self.people.image_paths[item], self.people.sizes_hw[item]
-        try:
-            picture = self.pictures.read(path, size_hw, values=self.depths.values, seen=self.depths.add)
-        except ValueError as error:
-            return str(error)
+        picture = self.pictures.read(path, size_hw, values=self.depths.values, seen=self.depths.add)
         crops, _ = crop_people(picture, self.people.boxes[item : item + 1], self.size, self.how)
-        found = crops[0], picture.shape[:2]
-        if self._kept is not None:
-            self._kept[item] = found
-        return found
+        return crops[0], picture.shape[:2]

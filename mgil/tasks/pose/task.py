@@ -15,7 +15,7 @@ from mgil.files.recipe import Recipe
 from mgil.files.text import Report
 from mgil.networks.host_weights import Taken
 from mgil.tasks.abilities import Finder, Followable
-from mgil.tasks.base import Average, Loading, Task
+from mgil.tasks.base import Average, Loading, Task, options_for
 from mgil.tasks.pose.batches import PersonLoader, PoseComposer
 from mgil.tasks.pose.config import guessed_skeleton, load_architecture
 from mgil.tasks.pose.exporting import PoseExport
@@ -138,12 +138,11 @@ class PoseTask(PoseExport):
         pictures: Path | None = None,
     ) -> PoseJudge:
         """OKS AP and PCK; training judges by val.py's defaults."""
-        own = options if isinstance(options, ValOptions) else ValOptions()
-        return PoseJudge(model, split, data, own, pictures)
+        return PoseJudge(model, split, data, options_for(ValOptions, options), pictures)
 
     def outputs(self, split: People, options: TrainOptions | ValOptions, stem: str) -> list[str]:
         """Tables, pictures, and what --save-txt and --save-json ask for, which training does not have."""
-        return evaluation_files(split, options if isinstance(options, ValOptions) else ValOptions(), stem)
+        return evaluation_files(split, options_for(ValOptions, options), stem)
 
     def evaluation_notes(self, model: nn.Module, source: str) -> list[str]:
         """An exported file has no flip test."""

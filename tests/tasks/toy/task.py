@@ -56,15 +56,10 @@ class ToyTask:
         return EvalLoader(
             split,
             imgsz,
-            loading.batch_size,
             targets=targets,
             stride=model.max_stride,
             rect=False,
-            ahead=loading.ahead,
-            workers=loading.workers,
-            strict=loading.strict,
-            reduced=loading.reduced,
-            report=loading.report,
+            **loading.of_any_task,
         )
 
     def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
