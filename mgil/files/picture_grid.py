@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -14,7 +15,10 @@ from mgil.files.atomic import write_bytes_atomic
 from mgil.files.fonts import drawable_names
 from mgil.files.paint import paint_boxes
 
+Kept = TypeVar("Kept")
 _CELL_PX = 384  # what a person needs to read a label in one image of the grid
+_PICTURES, _MOST_PICTURED = 3, 16  # of an evaluation, and items in one at most
+BATCH_PICTURES = tuple(f"val_batch{i}_{kind}.jpg" for i in range(_PICTURES) for kind in ("labels", "pred"))
 _GRID_PX = 1920  # the picture's longest side
 _GAP_PX = 4
 _LINE_PX = 2
@@ -80,7 +84,41 @@ def draw_grid(
     write_bytes_atomic(path, data.tobytes(), durable=False)
 
 
-def spread_over(items: np.ndarray, pictures: int, most: int) -> list[list[int]]:
+class ChosenPictures(Generic[Kept]):
+    """Keeps, while batches come, what the pictures of `BATCH_PICTURES` need of some items from all over a split.
+
+    The first batches would not do: they may all be of one kind, e.g. images of the rarest shape.
+
+    Args:
+        folder: Where the pictures go.
+        items: (N,) those that may be shown. Each picture shows some that are spread evenly over them, in their order.
+    """
+
+    def __init__(self, folder: Path, items: np.ndarray) -> None:
+        self.folder, self.items = folder, _spread_over(items, _PICTURES, _MOST_PICTURED)
+        self._wanted = {item for shown in self.items for item in shown}
+        self._kept: dict[int, Kept] = {}
+
+    def wanted(self, items: np.ndarray) -> Iterator[tuple[int, int]]:
+        """Rows of a batch of (B,) items that are to be kept, and the item of each."""
+        return ((row, item) for row, item in enumerate(items.tolist()) if item in self._wanted)
+
+    def keep(self, item: int, what: Kept) -> None:
+        """Keep what a picture needs of an item; of tensors of a batch copies, for a slice would keep all of it."""
+        self._kept[item] = what
+
+    def pictures(self) -> Iterator[tuple[dict[int, Kept], Path, Path]]:
+        """What is kept for each picture, by item, and the paths of the labelled and of the predicted one.
+
+        Items that could not be read are missing, and pictures without any.
+        """
+        for number, shown in enumerate(self.items):
+            if kept := {item: self._kept[item] for item in shown if item in self._kept}:
+                labelled, predicted = (self.folder / name for name in BATCH_PICTURES[2 * number : 2 * number + 2])
+                yield kept, labelled, predicted
+
+
+def _spread_over(items: np.ndarray, pictures: int, most: int) -> list[list[int]]:
     """Choose items for a few pictures, each of which shows some from all over them, in their order.
 
     Args:

@@ -15,15 +15,13 @@ from mgil.files.figures import literal, new_figure, save_figure
 from mgil.files.fonts import drawable_names
 from mgil.files.matplotlib_import import own_settings
 from mgil.files.paint import class_colour, paint_texts
-from mgil.files.picture_grid import draw_grid, spread_over
+from mgil.files.picture_grid import ChosenPictures, draw_grid
 
 if TYPE_CHECKING:
     from mgil.datasets.batches.batch import EvalBatch
     from mgil.tasks.classify.scores import ClassScores, Guesses
     from mgil.tasks.classify.split import ClassSplit
 
-_PICTURES, _PICTURED_IMAGES = 3, 16  # val_batch*.jpg, and pictures in one at most
-BATCH_PICTURES = tuple(f"val_batch{i}_{kind}.jpg" for i in range(_PICTURES) for kind in ("labels", "pred"))
 CONFUSION_PICTURE = "confusion_matrix.png"
 MOST_DRAWN = 2000  # classes in the confusion matrix's picture; of more a cell is less than a pixel
 MOST_NAMED = 30  # classes in labels.jpg; beyond this the names would overlap
@@ -32,8 +30,8 @@ _FONT_PX = 14
 _WRONG = (150, 0, 0)  # ground of what is not the labelled class
 
 
-class BatchPictures:
-    """The pictures of `BATCH_PICTURES`: some from all over the split, with their classes and with what was said.
+class BatchPictures(ChosenPictures[tuple[Tensor, int, float]]):
+    """Pictures from all over the split, with their classes and with what was said; see `ChosenPictures`.
 
     Args:
         folder: Where the pictures go.
@@ -41,35 +39,27 @@ class BatchPictures:
     """
 
     def __init__(self, folder: Path, split: ClassSplit) -> None:
-        self.folder, self.split = folder, split
-        self.items = spread_over(np.arange(len(split)), _PICTURES, _PICTURED_IMAGES)
-        self._wanted = {item for chosen in self.items for item in chosen}
-        self._seen: dict[int, tuple[Tensor, int, float]] = {}
+        super().__init__(folder, np.arange(len(split)))
+        self.split = split
 
     def add(self, batch: EvalBatch, guesses: Guesses) -> None:
         """Keep the chosen pictures of a batch, whose guesses are in its order."""
-        rows = zip(batch.indices.tolist(), guesses.classes[:, 0].tolist(), guesses.scores[:, 0].tolist(), strict=True)
-        for row, (item, found, score) in enumerate(rows):
-            if item in self._wanted:
-                self._seen[item] = batch.images[row].clone(), found, score  # a slice would keep the whole batch
+        for row, item in self.wanted(batch.indices):
+            self.keep(item, (batch.images[row].clone(), int(guesses.classes[row, 0]), float(guesses.scores[row, 0])))
 
     def write(self) -> None:
         """Write the pictures; those that could not be read are missing in them."""
         names = drawable_names(self.split.names)
-        for number, chosen in enumerate(self.items):
-            items = [item for item in chosen if item in self._seen]
-            if not items:
-                continue
-            images = torch.stack([self._seen[item][0] for item in items])
-            labels = [int(self.split.classes[item]) for item in items]
+        for kept, labelled, predicted in self.pictures():
+            images = torch.stack([image for image, *_ in kept.values()])
+            labels = [int(self.split.classes[item]) for item in kept]
             texts, colours = [], []
-            for item, label in zip(items, labels, strict=True):
-                _, found, score = self._seen[item]
+            for (_, found, score), label in zip(kept.values(), labels, strict=True):
                 texts.append([f"{names[found]} {score:.2f}" if found >= 0 else "(no number)"])
                 colours.append([class_colour(found) if found == label else _WRONG])
-            draw_texts(images, texts, colours, self.folder / f"val_batch{number}_pred.jpg")
+            draw_texts(images, texts, colours, predicted)
             own = [[names[label]] for label in labels], [[class_colour(label)] for label in labels]
-            draw_texts(images, *own, self.folder / f"val_batch{number}_labels.jpg")
+            draw_texts(images, *own, labelled)
 
 
 def draw_texts(

@@ -78,7 +78,8 @@ def save_json(scores: ClassScores, folder: Path, stem: str) -> Path:
 
 def evaluation_files(split: ClassSplit, options: ValOptions, stem: str) -> list[str]:
     """Paths in the run's folder of the tables, the pictures, and what --save-txt and --save-json ask for."""
-    from mgil.tasks.classify.plots import BATCH_PICTURES, CONFUSION_PICTURE
+    from mgil.files.picture_grid import BATCH_PICTURES
+    from mgil.tasks.classify.plots import CONFUSION_PICTURE
 
     names = [*TABLES, CONFUSION_PICTURE, *BATCH_PICTURES]
     if options.save_json:

@@ -14,18 +14,16 @@ from mgil.files.confusion_figure import plot_confusion_matrix
 from mgil.files.figures import literal, new_figure, save_figure
 from mgil.files.matplotlib_import import own_settings
 from mgil.files.paint import class_colour
-from mgil.files.picture_grid import draw_batch_grid, spread_over
+from mgil.files.picture_grid import ChosenPictures, draw_batch_grid
 
 if TYPE_CHECKING:
     from mgil.datasets.batches.batch import EvalBatch
     from mgil.tasks.detect.scores import DetectScores
 
-_PICTURES, _PICTURED_IMAGES = 3, 16  # val_batch*.jpg, and images in one at most
 RESULT_PICTURES = (
     *("confusion_matrix.png", "F1_curve.png", "P_curve.png", "R_curve.png", "PR_curve.png"),
     "ap_vs_object_size.png",
 )
-BATCH_PICTURES = tuple(f"val_batch{i}_{kind}.jpg" for i in range(_PICTURES) for kind in ("labels", "pred"))
 _PICTURED_SCORE = 0.25  # detections below this would cover the picture
 MOST_NAMED_CLASSES = 30  # in labels.jpg; beyond this the names would overlap
 MOST_POINTS = 50_000  # in labels.jpg
@@ -149,11 +147,8 @@ def plot_labels(samples: Samples, names: tuple[str, ...], path: Path) -> None:
     save_figure(figure, path)
 
 
-class BatchPictures:
-    """The pictures of `BATCH_PICTURES`: images from all over the split with their labels and detections.
-
-    The first batches would not do: a batch holds images of one shape, and the rarest shapes come first.
-    """
+class BatchPictures(ChosenPictures[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
+    """Images from all over the split with their labels and detections, see `ChosenPictures`."""
 
     def __init__(self, folder: Path, names: tuple[str, ...], image_count: int) -> None:
         """Choose the images.
@@ -161,30 +156,24 @@ class BatchPictures:
         Args:
             folder: where the pictures go.
             names: class names.
-            image_count: images of the split. Each picture shows some that are spread evenly over it, in its order.
+            image_count: images of the split.
         """
-        self.folder, self.names = folder, names
-        self.images = spread_over(np.arange(image_count), _PICTURES, _PICTURED_IMAGES)
-        self._wanted = {image for chosen in self.images for image in chosen}
-        self._seen: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+        super().__init__(folder, np.arange(image_count))
+        self.names = names
 
     def add(self, batch: EvalBatch, found: list[torch.Tensor]) -> None:
         """Keep the chosen images of a batch, with their labels and sure detections as rows of draw_batch_grid."""
-        for row, (image, boxes) in enumerate(zip(batch.indices.tolist(), found, strict=True)):
-            if image in self._wanted:
-                labels = batch.targets[batch.targets[:, 0] == row]
-                sure = detections_as_targets([boxes[boxes[:, 4] > _PICTURED_SCORE].cpu()])
-                self._seen[image] = batch.images[row].clone(), labels, sure  # a slice would keep the whole batch
+        for row, image in self.wanted(batch.indices):
+            labels, boxes = batch.targets[batch.targets[:, 0] == row], found[row]
+            sure = detections_as_targets([boxes[boxes[:, 4] > _PICTURED_SCORE].cpu()])
+            self.keep(image, (batch.images[row].clone(), labels, sure))
 
     def write(self) -> None:
         """Write the pictures; images that could not be read are missing in them."""
-        for number, chosen in enumerate(self.images):
-            seen = [self._seen[image] for image in chosen if image in self._seen]
-            if not seen:
-                continue
-            images, *tables = _in_one_frame(seen)
-            for rows, kind in zip(tables, ("labels", "pred"), strict=True):
-                draw_batch_grid(images, rows, self.names, self.folder / f"val_batch{number}_{kind}.jpg")
+        for kept, *paths in self.pictures():
+            images, *tables = _in_one_frame(list(kept.values()))
+            for rows, path in zip(tables, paths, strict=True):
+                draw_batch_grid(images, rows, self.names, path)
 
 
 def _in_one_frame(

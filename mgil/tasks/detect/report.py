@@ -119,7 +119,8 @@ def write_label_files(folder: Path, result: DetectScores, samples: Samples, *, w
 
 def evaluation_files(samples: Samples, options: ValOptions, stem: str) -> list[str]:
     """Paths in the run's folder of the tables, the pictures, and what --save-txt and --save-json ask for."""
-    from mgil.tasks.detect.plots import BATCH_PICTURES, RESULT_PICTURES
+    from mgil.files.picture_grid import BATCH_PICTURES
+    from mgil.tasks.detect.plots import RESULT_PICTURES
 
     names = [FINAL_TABLE, *RESULT_PICTURES, *BATCH_PICTURES]
     if options.save_json:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mgil.files.figures import literal, new_figure, save_figure
 from mgil.files.matplotlib_import import own_settings
 from mgil.files.paint import class_colour
-from mgil.files.picture_grid import spread_over
+from mgil.files.picture_grid import ChosenPictures
 from mgil.tasks.pose.crops import CropMaps
 from mgil.tasks.pose.options import JOINT_THRES
 from mgil.tasks.pose.pck import THRESHOLDS, Pck
@@ -23,14 +23,12 @@ from mgil.tasks.pose.pictures import draw_crops
 if TYPE_CHECKING:
     from mgil.datasets.batches.batch import EvalBatch
 
-_PICTURES, _PICTURED_PEOPLE = 3, 16  # val_batch*.jpg, and people in one at most
-BATCH_PICTURES = tuple(f"val_batch{i}_{kind}.jpg" for i in range(_PICTURES) for kind in ("labels", "pred"))
 PCK_PICTURE = "pck_curve.png"
 _MOST_NAMED = 20  # joints in the plot's legend; of more, the lines are thin and grey
 
 
-class BatchPictures:
-    """The pictures of `BATCH_PICTURES`: labelled people from all over the split, with labels and with what was found.
+class BatchPictures(ChosenPictures[tuple[Tensor, np.ndarray, np.ndarray]]):
+    """Labelled people from all over the split, with labels and with what was found; see `ChosenPictures`.
 
     Args:
         folder: Where the pictures go.
@@ -38,11 +36,8 @@ class BatchPictures:
     """
 
     def __init__(self, folder: Path, people: People) -> None:
-        self.folder, self.people = folder, people
-        counted = np.flatnonzero(~people.found & ~people.ignored)
-        self.items = spread_over(counted, _PICTURES, _PICTURED_PEOPLE)
-        self._wanted = {item for chosen in self.items for item in chosen}
-        self._seen: dict[int, tuple[Tensor, np.ndarray, np.ndarray]] = {}
+        super().__init__(folder, np.flatnonzero(~people.found & ~people.ignored))
+        self.people = people
 
     def add(self, batch: EvalBatch, found: np.ndarray) -> None:
         """Keep the chosen people of a batch.
@@ -53,22 +48,18 @@ class BatchPictures:
         """
         labels = self.people.key_points[batch.indices]
         places = CropMaps(batch.gains[:, 0], batch.pads).to_input(labels[..., :2])
-        for row, item in enumerate(batch.indices.tolist()):
-            if item in self._wanted:
-                own = np.concatenate((places[row], labels[row, :, 2:]), axis=1)
-                self._seen[item] = batch.images[row].clone(), own, found[row]  # a slice would keep the whole batch
+        for row, item in self.wanted(batch.indices):
+            own = np.concatenate((places[row], labels[row, :, 2:]), axis=1)
+            self.keep(item, (batch.images[row].clone(), own, found[row]))
 
     def write(self) -> None:
         """Write the pictures; people whose picture could not be read are missing in them."""
-        for number, chosen in enumerate(self.items):
-            seen = [self._seen[item] for item in chosen if item in self._seen]
-            if not seen:
-                continue
+        for kept, labelled, predicted in self.pictures():
+            seen = list(kept.values())
             crops = torch.stack([crop for crop, *_ in seen])
-            for place, kind, threshold in ((1, "labels", 0.0), (2, "pred", JOINT_THRES)):
-                joints = np.stack([kept[place] for kept in seen]).reshape(len(seen), -1)
+            for place, path, threshold in ((1, labelled, 0.0), (2, predicted, JOINT_THRES)):
+                joints = np.stack([parts[place] for parts in seen]).reshape(len(seen), -1)
                 rows = torch.from_numpy(np.concatenate((np.arange(len(seen))[:, None], joints), axis=1))
-                path = self.folder / f"val_batch{number}_{kind}.jpg"
                 draw_crops(crops, rows, self.people.skeleton, path, threshold)
 
 

@@ -113,7 +113,8 @@ def save_txt(scores: PoseScores, folder: Path) -> None:
 
 def evaluation_files(people: People, options: ValOptions, stem: str) -> list[str]:
     """Paths in the run's folder of the tables, the pictures, and what --save-txt and --save-json ask for."""
-    from mgil.tasks.pose.plots import BATCH_PICTURES, PCK_PICTURE
+    from mgil.files.picture_grid import BATCH_PICTURES
+    from mgil.tasks.pose.plots import PCK_PICTURE
 
     names = [*TABLES, PCK_PICTURE, *BATCH_PICTURES]
     if options.save_json:

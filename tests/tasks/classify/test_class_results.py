@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from mgil.files.paint import class_colour
-from mgil.tasks.classify.plots import BATCH_PICTURES, BatchPictures, draw_classes
+from mgil.files.picture_grid import BATCH_PICTURES
+from mgil.tasks.classify.plots import BatchPictures, draw_classes
 from mgil.tasks.classify.results import NOTHING, TABLE_COLUMNS, ClassResults
 from mgil.tasks.classify.scores import Guesses
 from tests.tasks.classify.glyph_sets import split_of
