@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study_training import read_clock, read_curve, train_ours
+from benchmarks.study_training import facts_of, train_ours
 from mgil.engine.devices import select_device
 from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.weights.checkpoints import model_from_checkpoint
-from mgil.networks.profile import profile
 from mgil.tasks.base import Loading
 from mgil.tasks.classify.options import ValOptions
 from mgil.tasks.classify.reading.config import class_data
@@ -33,16 +32,8 @@ def run_classes(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     loader = TASK.eval_loader(split, definition["size"], model, options, loading)
     scores = evaluate(model, loader, TASK.judge(model, split, data, options), device=device).scores
     assert isinstance(scores, ClassScores)
-    cost = profile(model_from_checkpoint(weights, fuse=False), (definition["size"], definition["size"]))
-    curve = read_curve(run / "results.csv")
-    (run / "weights" / "last.pt").unlink(missing_ok=True)  # several times best.pt, and only resuming needs it
     return {
         "top-1": scores.top1,
         "top-5": scores.top5,
-        "epochs run": len(curve),
-        "parameters": cost.parameters,
-        "MFLOPs": 1000 * cost.gflops,
-        "train seconds": read_clock(folder),
-        "weights": str(weights.relative_to(folder)),
-        "curve": curve,
+        **facts_of(run, folder, definition["size"]),
     }

@@ -6,34 +6,30 @@ from collections.abc import Sequence
 
 from benchmarks.study_summary import (
     Form,
+    about_difference,
+    about_training,
     at_equal_operations,
     difference_text,
-    distinct,
-    mixed_seeds,
     number,
+    over_seeds,
     spread,
     table_of_texts,
+    where_trained,
 )
 from benchmarks.study_table import Row
 
 
 def introduction(rows: Sequence[Row], lines: Sequence[Row]) -> list[str]:
     """What the figures are and where they come from."""
-    several = any(line["seeds"] > 1 for line in lines)
-    seeds = ", mean ± sample standard deviation over seeds" if several else ""
     text = [
-        f"top-1 and top-5 are shares of the val split's pictures, by the best epoch's weights{seeds}.",
+        f"top-1 and top-5 are shares of the val split's pictures, by the best epoch's weights{over_seeds(lines)}.",
         "MFLOPs are of one picture at the table's size and count a multiply-add as two.",
     ]
-    if any(line["minus baseline"] is not None for line in lines):
-        interval = ", with Welch's 95 % interval" if several else ""
-        text.append(f"The difference is to {distinct(rows, 'baseline')}{interval}.")
+    text += about_difference(rows, lines)
     if any(line["published top-1"] is not None for line in lines):
         text.append("The paper's top-1, in percent, is on other pictures: its order and its steps are to be compared.")
-    if distinct(rows, "train seconds"):
-        text.append("Minutes are wall time, on a machine that may have been doing other work: no measure of speed.")
-    text += mixed_seeds(rows)
-    return [*text, "", f"Trained on: {distinct(rows, 'machine')}; {distinct(rows, 'versions')}."]
+    text += about_training(rows)
+    return [*text, "", where_trained(rows)]
 
 
 def markdown(lines: Sequence[Row], size: int) -> list[str]:

@@ -15,12 +15,11 @@ import torch
 
 from benchmarks.side_by_side import Worker
 from benchmarks.study_pose_data import load_people, people_copy, read_poses
-from benchmarks.study_training import places_of, read_clock, read_curve, train_ours, train_peer, versions_of
+from benchmarks.study_training import facts_of, places_of, read_curve, train_ours, train_peer, versions_of
 from mgil.datasets.reading.config import load_data_config
 from mgil.engine.devices import select_device
 from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.weights.checkpoints import model_from_checkpoint
-from mgil.networks.profile import profile
 from mgil.tasks.base import Loading
 from mgil.tasks.pose.oks import OksAverages, SizeBin, oks_averages, size_bins
 from mgil.tasks.pose.options import ValOptions
@@ -40,19 +39,11 @@ def run_pose(job: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     weights = run / "weights" / "best.pt"
     people = load_people(Path(job["data_yaml"]), "val")
     scores = poses_of_ours(weights, people, Path(job["data_yaml"]), definition["size"], device, job["data_workers"])
-    cost = profile(model_from_checkpoint(weights, fuse=False), (definition["size"], definition["size"]))
-    curve = read_curve(run / "results.csv")
-    (run / "weights" / "last.pt").unlink(missing_ok=True)  # several times best.pt, and only resuming needs it
     return {
         **scored(scores.labelled.oks, scores.labelled.bins),
         "PCK": scores.pck.mean,
         "PCK kind": scores.pck.name,
-        "epochs run": len(curve),
-        "parameters": cost.parameters,
-        "MFLOPs": 1000 * cost.gflops,
-        "train seconds": read_clock(folder),
-        "weights": str(weights.relative_to(folder)),
-        "curve": curve,
+        **facts_of(run, folder, definition["size"]),
     }
 
 

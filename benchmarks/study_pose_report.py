@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from benchmarks.study_pose_models import PoseModel
 from benchmarks.study_summary import (
     Form,
+    about_difference,
+    about_training,
     at_equal_operations,
     difference_text,
     distinct,
-    mixed_seeds,
     number,
+    over_seeds,
     spread,
     table_of_texts,
+    where_trained,
 )
 from benchmarks.study_table import POSE_SIZES, Row
 
@@ -22,16 +25,12 @@ BY_BOX = "PCK@0.1"  # of sets that have neither heads nor torsos; their best epo
 
 def introduction(rows: Sequence[Row], lines: Sequence[Row]) -> list[str]:
     """What the figures are and where they come from."""
-    several = any(line["seeds"] > 1 for line in lines)
-    seeds = ", mean ± sample standard deviation over seeds" if several else ""
     text = [
-        f"AP is OKS AP (OKS .50:.95) of the best epoch's weights on labelled boxes, with flip test{seeds}.",
+        f"AP is OKS AP (OKS .50:.95) of the best epoch's weights on labelled boxes, with flip test{over_seeds(lines)}.",
         "MFLOPs are of one crop at the table's size and count a multiply-add as two: half of them are the",
         "multiply-adds that papers of pose call FLOPs.",
     ]
-    if any(line["minus baseline"] is not None for line in lines):
-        interval = ", with Welch's 95 % interval" if several else ""
-        text.append(f"The difference is to {distinct(rows, 'baseline')}{interval}.")
+    text += about_difference(rows, lines)
     if kinds := distinct(rows, "PCK kind"):
         chosen = "" if BY_BOX in kinds else ", and chooses the best epoch"
         text.append(f"PCK is {kinds}, mean over all labels{chosen}.")
@@ -41,10 +40,8 @@ def introduction(rows: Sequence[Row], lines: Sequence[Row]) -> list[str]:
         text.append("A project's name in brackets: trained by that project's code and recipe. It finds people in whole")
         text.append("pictures, reduced to the table's size, where the others are given a box and look at a crop of it:")
         text.append("it misses people too, sees each with fewer pixels, has no flip test, and no PCK.")
-    if distinct(rows, "train seconds"):
-        text.append("Minutes are wall time, on a machine that may have been doing other work: no measure of speed.")
-    text += mixed_seeds(rows)
-    return [*text, "", f"Trained on: {distinct(rows, 'machine')}; {distinct(rows, 'versions')}."]
+    text += about_training(rows)
+    return [*text, "", where_trained(rows)]
 
 
 def markdown(lines: Sequence[Row], size: int) -> list[str]:

@@ -17,14 +17,16 @@ from benchmarks.study_plots import draw_plots
 from benchmarks.study_pose_report import POSE_FORM
 from benchmarks.study_summary import (
     Form,
+    about_difference,
+    about_training,
     difference_text,
     distinct,
     heading,
-    mixed_seeds,
     number,
     spread,
     summarise,
     table_of_texts,
+    where_trained,
     write_csv,
 )
 from benchmarks.study_table import CLASSES, POSE, Row, read_rows
@@ -72,13 +74,9 @@ def write_report(table: Path, folder: Path) -> None:
 def introduction(rows: Sequence[Row], lines: Sequence[Row]) -> list[str]:
     """What the figures are and where they come from; of the table's lines only what concerns them."""
 
-    several = any(line["seeds"] > 1 for line in lines)
-    seeds, interval = (
-        (", mean ± standard deviation over seeds", ", with Welch's 95 % interval") if several else ("", "")
-    )
+    seeds = ", mean ± standard deviation over seeds" if any(line["seeds"] > 1 for line in lines) else ""
     text = [f"AP is COCO's (IoU .50:.95) of the best epoch's weights{seeds}; GFLOPs count a multiply-add as two."]
-    if any(line["minus baseline"] is not None for line in lines):
-        text.append(f"The difference is to {distinct(rows, 'baseline')}{interval}.")
+    text += about_difference(rows, lines)
     if distinct(rows, "latency machine"):
         gpu = f"; {distinct(rows, 'GPU')}" if distinct(rows, "GPU") else ""
         text.append("Milliseconds are one picture's forward pass, median, all models in turns.")
@@ -88,10 +86,8 @@ def introduction(rows: Sequence[Row], lines: Sequence[Row]) -> list[str]:
     if any(row["model"].endswith(f"({peer})") for row in rows for peer in PEERS):
         text.append("A project's name in brackets: trained by that project's code, with its recipe except for the")
         text.append("augmentation that the study or the data set asks for.")
-    if distinct(rows, "train seconds"):
-        text.append("Minutes are wall time, on a machine that may have been doing other work: no measure of speed.")
-    text += mixed_seeds(rows)
-    return [*text, "", f"Trained on: {distinct(rows, 'machine')}; {distinct(rows, 'versions')}.", *where]
+    text += about_training(rows)
+    return [*text, "", where_trained(rows), *where]
 
 
 def markdown(models: Sequence[Row], size: int) -> list[str]:

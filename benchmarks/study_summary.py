@@ -142,6 +142,34 @@ def mixed_seeds(rows: Sequence[Row]) -> list[str]:
     return [f"**Seeds of different epochs or batch sizes stand together** for {', '.join(mixed)}."] if mixed else []
 
 
+def over_seeds(lines: Sequence[Row]) -> str:
+    """What stands behind a mean where there are several seeds."""
+    return ", mean ± sample standard deviation over seeds" if _several(lines) else ""
+
+
+def about_difference(rows: Sequence[Row], lines: Sequence[Row]) -> list[str]:
+    """A sentence on the column of differences, where there are any."""
+    if all(line["minus baseline"] is None for line in lines):
+        return []
+    interval = ", with Welch's 95 % interval" if _several(lines) else ""
+    return [f"The difference is to {distinct(rows, 'baseline')}{interval}."]
+
+
+def about_training(rows: Sequence[Row]) -> list[str]:
+    """On the minutes and the seeds."""
+    minutes = "Minutes are wall time, on a machine that may have been doing other work: no measure of speed."
+    return [minutes] * bool(distinct(rows, "train seconds")) + mixed_seeds(rows)
+
+
+def where_trained(rows: Sequence[Row]) -> str:
+    """Machines and versions."""
+    return f"Trained on: {distinct(rows, 'machine')}; {distinct(rows, 'versions')}."
+
+
+def _several(lines: Sequence[Row]) -> bool:
+    return any(line["seeds"] > 1 for line in lines)
+
+
 def table_of_texts(cells: Sequence[Mapping[str, str]]) -> list[str]:
     """A table in markdown; columns that are empty throughout are left out."""
     header = [name for name in cells[0] if any(row[name] for row in cells)]

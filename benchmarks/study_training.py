@@ -18,8 +18,9 @@ from mgil.engine.training.config import train_config
 from mgil.engine.training.log import read_results
 from mgil.engine.training.progress import START_EPOCH
 from mgil.engine.training.run import run_train
-from mgil.engine.weights.checkpoints import load_checkpoint
+from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.files.atomic import write_text_atomic
+from mgil.networks.profile import profile
 from mgil.tasks.registry import DEFAULT_TASK
 
 # In the results.csv of ours and yolov5, of ultralytics; of poses, which it has beside those of boxes, first.
@@ -75,6 +76,25 @@ def train_ours(job: Mapping[str, Any], folder: Path) -> Path:
         write_text_atomic(folder / "clock.json", json.dumps(before + time.perf_counter() - started))
 
     return run_train(config, report=report)
+
+
+def facts_of(run: Path, folder: Path, size: int) -> dict[str, Any]:
+    """What a finished run of a network with a host says beside its scores: costs at the cell's size, and its curve.
+
+    last.pt goes: it is several times best.pt, and only resuming needs it.
+    """
+    weights = run / "weights" / "best.pt"
+    cost = profile(model_from_checkpoint(weights, fuse=False), (size, size))
+    curve = read_curve(run / "results.csv")
+    (run / "weights" / "last.pt").unlink(missing_ok=True)
+    return {
+        "epochs run": len(curve),
+        "parameters": cost.parameters,
+        "MFLOPs": 1000 * cost.gflops,
+        "train seconds": read_clock(folder),
+        "weights": str(weights.relative_to(folder)),
+        "curve": curve,
+    }
 
 
 def is_over(last: Path) -> bool:
