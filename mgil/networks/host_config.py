@@ -14,6 +14,7 @@ PLACES = ("all", "stem")
 SHORTCUTS = ("keep", "sct1x1", "block")
 POOLS = ("keep", "block")
 NORMS = ("take", "keep")
+PLACING = ("places", "shortcuts", "pools", "norms")  # what says where blocks go
 KEYS = ("host", "host_options", "blocks", "block_options", "places", "shortcuts", "pools", "norms", "large")
 BLOCK_OPTIONS = {
     "none": (),
@@ -94,12 +95,18 @@ def host_config(content: Mapping[str, Any], source: str) -> HostConfig:
         )
     config = HostConfig(**found)
     if blocks == "none":
-        for key in ("places", "shortcuts", "pools", "norms"):
+        for key in PLACING:
             if getattr(config, key) != getattr(HostConfig, key):
                 raise ValueError(f"{source}: {key} says where blocks go, but `blocks` is none")
     elif config.norms == "keep" and (blocks == "mgil-res" or not isinstance(config.places, str)):
         raise ValueError(f"{source}: norms: keep goes with blocks spd, flie and mgil, and places all and stem")
     return config
+
+
+def without_blocks(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a YAML says of a host and more, with the host as it was before the blocks."""
+    places = {key: getattr(HostConfig, key) for key in PLACING}
+    return {**content, "blocks": "none", "block_options": {}, **places}
 
 
 def check_choice(value: Any, known: tuple[str, ...], where: str) -> None:

@@ -109,6 +109,9 @@ def take_tensors(model: Network, tensors: Mapping[str, Tensor], plain: Callable[
         model: Filled in place.
         tensors: By the names of `model`.
         plain: Makes the same network without blocks; asked for only where there are some.
+
+    Raises:
+        ValueError: None of the tensors fits.
     """
     own = model.state_dict()
     carry, used, loaded = CarryOver({}, {}), set[str](), set[str]()
@@ -120,6 +123,8 @@ def take_tensors(model: Network, tensors: Mapping[str, Tensor], plain: Callable[
             name for name in carry_over_shortcuts(model, source) if f"{name.removesuffix('.1.weight')}.weight" in used
         }
     loaded |= _fill(model, tensors)
+    if not loaded and not carry.carried:
+        raise ValueError(f"none of the tensors fits {model.architecture['source']}")
     inside = tuple(f"{name}." for name in carry.carried)
     left = [name for name in own if name not in loaded and not name.startswith(inside or ("\0",))]
     return Taken(

@@ -76,6 +76,12 @@ def number_type(job: Exporting) -> str:
     return "INT8" if job.int8 else "bfloat16" if job.in_bfloat16 else "float16" if job.half else "float32"
 
 
+def check_explained(fits: bool, allowed: str, difference: object, job: Exporting) -> None:
+    """Raise ValueError where a file differs from PyTorch by more than its number type explains."""
+    if not fits:
+        raise ValueError(f"differs from PyTorch beyond what {number_type(job)} explains ({allowed}): {difference}")
+
+
 def check_finite(found: Tensor, expected: Tensor) -> None:
     """Raise ValueError where a file's output, or PyTorch's, holds NaN or Inf."""
     for whose, values in (("PyTorch's", expected), ("its", found)):

@@ -125,9 +125,12 @@ def _fail_silent(study: Any, optuna: Any) -> None:
     Optuna looks at trials that said once that they live. One whose process was killed before gets that said for it.
     """
     since = datetime.now() - timedelta(seconds=SILENCE_S)
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        if trial.datetime_start < since and trial.number not in study.user_attrs.get(SPOKEN_FOR, ()):
-            study.set_user_attr(SPOKEN_FOR, [*study.user_attrs.get(SPOKEN_FOR, ()), trial.number])
+    running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+    spoken_for = study.user_attrs.get(SPOKEN_FOR, [])
+    for trial in running:
+        if trial.datetime_start < since and trial.number not in spoken_for:
+            spoken_for.append(trial.number)
+            study.set_user_attr(SPOKEN_FOR, spoken_for)
             study._storage.record_heartbeat(trial._trial_id)
     optuna.storages.fail_stale_trials(study)
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from mgil.datasets.batches.geometry import MIN_BILINEAR_SCALE
 from mgil.datasets.batches.letterbox import resize_image
+from mgil.tasks.classify.options import CROP_MODES
 from mgil.tasks.classify.recipe import ClassRecipe
 
-CROPS = ("center", "squash")
+CROPS = CROP_MODES
 TRIES = 10  # of a random crop's size, as in torchvision
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mgil.tasks.exported import Exporting, Limits, check_finite, number_type
+from mgil.tasks.exported import Exporting, Limits, check_explained, check_finite
 
 # The largest differences that are no error: of a probability, and between PyTorch's best class and the file's, in
 # PyTorch's probabilities.
@@ -92,5 +92,4 @@ def _judge(job: Exporting, difference: Difference) -> None:
         allowed = f"{MOST_MISTAKEN:.0%} clearly another class, mean of the largest differences {HIGHEST_MEAN_GAP}"
         mistaken, gap = difference.mistaken or 0.0, difference.mean_gap or 0.0
         fits = mistaken <= MOST_MISTAKEN and gap <= HIGHEST_MEAN_GAP
-    if not fits:
-        raise ValueError(f"differs from PyTorch beyond what {number_type(job)} explains ({allowed}): {difference}")
+    check_explained(fits, allowed, difference, job)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mgil.networks import host_config
 from mgil.networks.host_weights import Taken, take_tensors
 from mgil.tasks.classify.network import ClassNetwork, build_class_network
 
@@ -24,17 +25,14 @@ def take_class_weights(model: ClassNetwork, tensors: Mapping[str, Tensor]) -> Ta
     """
     own = set(model.state_dict())
     named = {_renamed(key, own): value for key, value in tensors.items()}
-    taken = take_tensors(model, named, lambda: without_blocks(model))
-    if not taken.loaded and not taken.carry.carried:
-        raise ValueError(f"none of the tensors fits {model.architecture['source']}")
-    return taken
+    return take_tensors(model, named, lambda: without_blocks(model))
 
 
 def without_blocks(model: ClassNetwork) -> ClassNetwork:
     """The same network as its host was before the blocks, untrained; rows are as they are."""
-    plain = {"blocks": "none", "block_options": {}, "places": "all", "shortcuts": "keep", "pools": "keep"}
-    changed = {**plain, "norms": "take"} if "host" in model.architecture else {}
-    return build_class_network({**model.architecture, **changed}, model.names, model.imgsz)
+    architecture = model.architecture
+    plain = host_config.without_blocks(architecture) if "host" in architecture else architecture
+    return build_class_network(plain, model.names, model.imgsz)
 
 
 def _renamed(key: str, own: set[str]) -> str:

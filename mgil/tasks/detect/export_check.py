@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mgil.tasks.detect.nms import cxcywh_to_xyxy, non_max_suppression
 from mgil.tasks.detect.suppression import Suppression
-from mgil.tasks.exported import Exporting, Limits, check_finite, number_type
+from mgil.tasks.exported import Exporting, Limits, check_explained, check_finite
 
 # The largest differences that are no error: of box sides, as a share of the input's longer side, and of scores.
 # Runtimes sum in another order (float32: ONNX Runtime 1e-4 px and 5e-8 on official weights; OpenVINO, which stores the
@@ -102,8 +102,7 @@ def _judge(job: Exporting, difference: Difference) -> None:
         fits &= difference.mean_score_gap is None or difference.mean_score_gap <= HIGHEST_MEAN_SCORE_GAP
     if difference.missing is not None:
         fits &= difference.missing <= (MOST_MISSING_INT8 if job.int8 else MOST_MISSING)
-    if not fits:
-        raise ValueError(f"differs from PyTorch beyond what {number_type(job)} explains ({allowed}): {difference}")
+    check_explained(fits, allowed, difference, job)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -13,8 +13,8 @@ from mgil.networks.host_config import KEYS as HOST_KEYS
 from mgil.networks.host_config import check_choice
 from mgil.networks.hosts import read_host
 from mgil.networks.limits import check_content
-from mgil.tasks.pose.crops import CROPS
 from mgil.tasks.pose.head import STARTS
+from mgil.tasks.pose.options import CROPS
 from mgil.tasks.pose.reading.known_points import flip_of, limbs_of, sigmas_of
 from mgil.tasks.pose.simcc import BINS
 from mgil.tasks.pose.skeleton import Skeleton, checked, skeleton_from

@@ -15,7 +15,6 @@ from mgil.datasets.batches.geometry import plan_of
 from mgil.datasets.batches.kernel_opencv import Painter
 
 PADDING = 1.25
-CROPS = ("linear", "area")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mgil.tasks.exported import Exporting, Limits, check_finite, number_type
+from mgil.tasks.exported import Exporting, Limits, check_explained, check_finite
 from mgil.tasks.pose.simcc import bins_at
 
 # The largest differences that are no error: in logits, between PyTorch's best place and the file's, and in scores.
@@ -106,5 +106,4 @@ def _judge(job: Exporting, difference: Difference) -> None:
         allowed = f"{MOST_MISPLACED:.0%} of the places, mean score difference {HIGHEST_MEAN_SCORE_GAP}"
         misplaced, gap = difference.misplaced or 0.0, difference.mean_score_gap or 0.0
         fits = misplaced <= MOST_MISPLACED and gap <= HIGHEST_MEAN_SCORE_GAP
-    if not fits:
-        raise ValueError(f"differs from PyTorch beyond what {number_type(job)} explains ({allowed}): {difference}")
+    check_explained(fits, allowed, difference, job)

@@ -12,10 +12,9 @@ from torch import Tensor
 from mgil.files.literals import literal, shown, whole
 from mgil.tasks.exported import ExportFacts, Exporting
 from mgil.tasks.pose.config import MOST_SPLIT
-from mgil.tasks.pose.crops import CROPS
 from mgil.tasks.pose.export_check import compare
 from mgil.tasks.pose.network import PoseNetwork
-from mgil.tasks.pose.options import ExportOptions
+from mgil.tasks.pose.options import CROPS, ExportOptions
 from mgil.tasks.pose.skeleton import Skeleton, checked
 
 KEYS = ("skeleton", "crop", "split")

@@ -15,8 +15,8 @@ from mgil.tasks.abilities import FollowingPredictor
 from mgil.tasks.pose.box_files import FiledBoxes
 from mgil.tasks.pose.boxes import Boxes, BoxSource, DetectedBoxes, WholePictures
 from mgil.tasks.pose.config import guessed_skeleton
-from mgil.tasks.pose.crops import CROPS, crop_people
-from mgil.tasks.pose.options import PredictOptions
+from mgil.tasks.pose.crops import crop_people
+from mgil.tasks.pose.options import CROPS, PredictOptions
 from mgil.tasks.pose.results import PERSON, PoseResults, person_scores
 from mgil.tasks.pose.skeleton import Skeleton
 

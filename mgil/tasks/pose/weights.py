@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mgil.networks import host_config
 from mgil.networks.host_weights import Taken, take_tensors
 from mgil.tasks.pose.network import PoseNetwork
 
@@ -28,16 +29,12 @@ def load_host_weights(model: PoseNetwork, state_dict: Mapping[str, Tensor]) -> T
     """
     own = set(model.state_dict())
     tensors = {_renamed(key, own): value for key, value in state_dict.items() if not key.startswith(OF_CLASSIFIERS)}
-    taken = take_tensors(model, tensors, lambda: without_blocks(model))
-    if not taken.loaded and not taken.carry.carried:
-        raise ValueError(f"none of the tensors fits {model.architecture['source']}")
-    return taken
+    return take_tensors(model, tensors, lambda: without_blocks(model))
 
 
 def without_blocks(model: PoseNetwork) -> PoseNetwork:
     """The same network as its host was before the blocks, untrained."""
-    plain = {"blocks": "none", "block_options": {}, "places": "all", "shortcuts": "keep", "pools": "keep"}
-    return PoseNetwork({**model.architecture, **plain, "norms": "take"}, model.names, model.imgsz)
+    return PoseNetwork(host_config.without_blocks(model.architecture), model.names, model.imgsz)
 
 
 def _renamed(key: str, own: set[str]) -> str:

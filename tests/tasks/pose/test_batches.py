@@ -14,8 +14,9 @@ from mgil.datasets.batches.kernel_torch import render_torch
 from mgil.datasets.batches.loader import TrainLoader
 from mgil.tasks.base import Loading
 from mgil.tasks.pose.batches import PersonLoader, PoseComposer
-from mgil.tasks.pose.crops import CROPS, crop_maps, crop_people
+from mgil.tasks.pose.crops import crop_maps, crop_people
 from mgil.tasks.pose.half_body import half_bodies
+from mgil.tasks.pose.options import CROPS
 from mgil.tasks.pose.people import People
 from mgil.tasks.pose.recipe import PoseRecipe
 from mgil.tasks.pose.skeleton import Skeleton
