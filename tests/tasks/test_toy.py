@@ -15,11 +15,11 @@ import pytest
 import torch
 import yaml
 
-from mgil.engine import command
 from mgil.engine.prediction.load import load_model
 from mgil.engine.training.log import read_results
 from mgil.engine.weights.checkpoints import load_checkpoint
 from mgil.tasks import registry
+from tests.tasks.doors import door, line_of
 from tests.tasks.toy.data import make_colours
 
 BRIGHTNESS, EPOCHS = 0.9, 30
@@ -27,20 +27,6 @@ ERROR = 0.05  # on the mean over channels and pictures; all pictures taken for t
 COMMON = ("--device", "cpu")
 
 pytestmark = pytest.mark.usefixtures("toy_task", "private_cache")
-
-
-def door(name: str, *arguments: object) -> None:
-    """Run a command in this process."""
-    command.COMMANDS[name](list(map(str, arguments)), f"{name}.py")
-
-
-def line_of(capsys: pytest.CaptureFixture[str], name: str, *arguments: object, status: int) -> str:
-    """Run a command that fails; its one line."""
-    with pytest.raises(SystemExit) as ended:
-        door(name, *arguments)
-    assert ended.value.code == status
-    (line,) = capsys.readouterr().err.splitlines()
-    return line.removeprefix("error: ")
 
 
 def colours_of(paths: list[Path]) -> np.ndarray:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import yaml
 
-from mgil.engine import command
 from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.evaluation.run import run_val
 from mgil.engine.hub.load import open_weights
@@ -20,26 +19,13 @@ from mgil.engine.training.log import read_results
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
 from mgil.tasks.classify.scores import METRICS
 from tests.tasks.classify.glyph_sets import CFG, NAMES, make_set, network, picture
+from tests.tasks.doors import door, line_of
 
 HYP = {"optimizer": "AdamW", "lr0": 0.02, "lrf": 0.1, "momentum": 0.9, "nbs": 8, "warmup_epochs": 0, "scale_min": 0.8}
 HYP |= {"fliplr": 0.0, "dropout": 0.1}
 EPOCHS = 6
 
 pytestmark = pytest.mark.usefixtures("private_cache")
-
-
-def door(name: str, *arguments: object) -> None:
-    """Run a command in this process."""
-    command.COMMANDS[name](list(map(str, arguments)), f"{name}.py")
-
-
-def line_of(capsys: pytest.CaptureFixture[str], name: str, *arguments: object, status: int = 1) -> str:
-    """Run a command that fails; its one line."""
-    with pytest.raises(SystemExit) as ended:
-        door(name, *arguments)
-    assert ended.value.code == status
-    (line,) = capsys.readouterr().err.splitlines()
-    return line.removeprefix("error: ")
 
 
 @pytest.fixture(scope="module")

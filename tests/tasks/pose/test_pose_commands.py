@@ -9,31 +9,17 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from mgil.engine import command
 from mgil.engine.training.log import read_results
 from mgil.engine.training.trainer import EpochLosses, Trainer
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint
 from mgil.tasks.pose.network import build_pose
 from mgil.tasks.pose.scores import METRICS
+from tests.tasks.doors import door, line_of
 from tests.tasks.pose.people_sets import NAMES, make_people
 
 CFG = {"host": "csp", "host_options": {"width": 8, "depth": 1}, "blocks": "mgil"}
 HYP = {"optimizer": "AdamW", "lr0": 0.005, "lrf": 0.1, "momentum": 0.9, "nbs": 8, "warmup_epochs": 0, "half_body": 0}
 EPOCHS = 3
-
-
-def door(name: str, *arguments: object) -> None:
-    """Run a command in this process."""
-    command.COMMANDS[name](list(map(str, arguments)), f"{name}.py")
-
-
-def line_of(capsys: pytest.CaptureFixture[str], name: str, *arguments: object, status: int = 1) -> str:
-    """Run a command that fails; its one line."""
-    with pytest.raises(SystemExit) as ended:
-        door(name, *arguments)
-    assert ended.value.code == status
-    (line,) = capsys.readouterr().err.splitlines()
-    return line.removeprefix("error: ")
 
 
 @pytest.fixture(scope="module")
