@@ -69,6 +69,9 @@ class ClassHost:
         create = timm().create_model
         options = {"num_classes": self.classes, **timm_options(config, source)}
         known: Any = timm().get_pretrained_cfg(config.host, allow_unregistered=True)
+        narrow = self.stem != "imagenet" and "channels" in options and getattr(known, "first_conv", "") == "conv1"
+        if narrow:  # timm's own stem is 64 wide, whatever the stages are; it takes the width of a deep one alone
+            options |= {"stem_type": "deep", "stem_width": options["channels"][0] // 2}
         any_size = not getattr(known, "fixed_input_size", False)
         try:
             host = create(config.host, **options, **({} if any_size else {"img_size": self.imgsz}))
@@ -79,19 +82,21 @@ class ClassHost:
         host.any_size = any_size
         host.max_stride = _stride(host)
         if self.stem != "imagenet":
-            self._put_in_stem(host)
+            self._put_in_stem(host, narrow)
         return host
 
-    def _put_in_stem(self, host: Any) -> None:
-        """Give a ResNet a 3x3 layer in place of its 7x7 layer and its pool."""
+    def _put_in_stem(self, host: Any, narrow: bool) -> None:
+        """Give a ResNet a 3x3 layer in place of its pool and its 7x7 layer, or the deep stem of a `narrow` one."""
         first, pool = getattr(host, "conv1", None), getattr(host, "maxpool", None)
-        if not isinstance(first, nn.Conv2d) or first.kernel_size != (7, 7) or pool is None:
+        plain = isinstance(first, nn.Conv2d) and first.kernel_size == (7, 7)
+        if not (plain or narrow) or pool is None:
             raise ValueError(
                 f"{self.source}: stem: {self.stem} is for ResNets with a 7x7 layer and a pool, not for "
                 f"{self.config.host}; leave it out"
             )
         stride = STEMS[self.stem]
-        host.conv1 = nn.Conv2d(first.in_channels, first.out_channels, 3, stride, 1, bias=False)
+        first = first[0] if narrow else first
+        host.conv1 = nn.Conv2d(first.in_channels, host.bn1.num_features, 3, stride, 1, bias=False)
         nn.init.kaiming_normal_(host.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm does
         host.maxpool = nn.Identity()
         host.max_stride = host.max_stride * stride // STEMS["imagenet"]
