@@ -87,7 +87,8 @@ class ClassHost:
 
     def _put_in_stem(self, host: Any, narrow: bool) -> None:
         """Give a ResNet a 3x3 layer in place of its pool and its 7x7 layer, or the deep stem of a `narrow` one."""
-        first, pool = getattr(host, "conv1", None), getattr(host, "maxpool", None)
+        first: Any = getattr(host, "conv1", None)
+        pool = getattr(host, "maxpool", None)
         plain = isinstance(first, nn.Conv2d) and first.kernel_size == (7, 7)
         if not (plain or narrow) or pool is None:
             raise ValueError(

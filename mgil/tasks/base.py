@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mgil.datasets.batches.batch import EvalBatch
 from mgil.datasets.batches.composer import Composer
+from mgil.datasets.batches.decode import Change
 from mgil.datasets.batches.eval_loader import EvalLoader, Images
 from mgil.datasets.reading.config import DataConfig
 from mgil.files.recipe import Recipe
@@ -153,12 +154,13 @@ class Loading:
     speed_only: bool = False
     strict: bool = False
     reduced: bool = False
+    change: Change | None = None
     report: Report = print
 
     @property
     def of_any_task(self) -> dict[str, Any]:
         """Arguments of `EvalLoader` that mean the same in every task."""
-        names = ("batch_size", "workers", "memory_budget", "ahead", "strict", "reduced", "report")
+        names = ("batch_size", "workers", "memory_budget", "ahead", "strict", "reduced", "change", "report")
         return {name: getattr(self, name) for name in names}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +25,8 @@ from mgil.datasets.reading.pixels import Seen, no_pixels, rgb_of
 from mgil.datasets.reading.value_range import ValueRange
 from mgil.files.regular import open_regular
 from mgil.files.text import printable
+
+Change = Callable[[np.ndarray], np.ndarray]  # of (H, W, 3) uint8 RGB pictures, which keep their size
 
 # OpenCV decodes these as Pillow shows them; CMYK and rarer formats are left to Pillow. So are TIFFs, where OpenCV
 # multiplies colours by alpha, but for those of 16-bit colours, of which Pillow keeps 8.
@@ -50,7 +52,13 @@ def quiet_decoders() -> None:
 
 
 def decode_resized(
-    path: str, size: int, *, reduced: bool = True, values: ValueRange | None = None, seen: Seen | None = None
+    path: str,
+    size: int,
+    *,
+    reduced: bool = True,
+    values: ValueRange | None = None,
+    seen: Seen | None = None,
+    change: Change | None = None,
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Read an image and bring its longer side to `size` pixels.
 
@@ -60,6 +68,7 @@ def decode_resized(
         reduced: let a JPEG be decoded at 1/2 of its size when that is still at least twice the result's, at 1/4 or 1/8
             when it is four times as much: faster, and hardly different from decoding all of it.
         values, seen: as in `mgil.datasets.reading.pixels.rgb_of`.
+        change: made to the picture at its own size, which nothing reduces then.
 
     Returns:
         (H, W, 3) uint8 RGB and the original (height, width), after EXIF rotation.
@@ -67,7 +76,7 @@ def decode_resized(
     Raises:
         ValueError: the file is missing or cannot be decoded.
     """
-    image, original_hw = _decode(path, size if reduced else None, values, seen)
+    image, original_hw = _changed(path, size if reduced else None, values, seen, change)
     height, width = fitted_size_hw(original_hw, size).tolist()
     return resize_image(image, (height, width)), original_hw
 
@@ -81,6 +90,7 @@ def decode_scanned(
     resized: bool = True,
     values: ValueRange | None = None,
     seen: Seen | None = None,
+    change: Change | None = None,
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """As `decode_resized`, for an image that was `size_hw` pixels large when its labels were read.
 
@@ -90,9 +100,9 @@ def decode_scanned(
         ValueError: the image is gone, cannot be decoded, or has another size now, so that its labels are not its own.
     """
     if resized:
-        image, original_hw = decode_resized(path, size, reduced=reduced, values=values, seen=seen)
+        image, original_hw = decode_resized(path, size, reduced=reduced, values=values, seen=seen, change=change)
     else:
-        image, original_hw = _decode(path, size if reduced else None, values, seen)
+        image, original_hw = _changed(path, size if reduced else None, values, seen, change)
     height, width = int(size_hw[0]), int(size_hw[1])
     if original_hw != (height, width):
         found, before = f"{original_hw[0]}x{original_hw[1]}", f"{height}x{width} (height x width)"
@@ -154,6 +164,15 @@ def _named(name: str) -> Iterator[None]:
         raise ValueError(f"{printable(name)}: image {error}") from error
     except (Image.DecompressionBombError, cv2.error, *READER_ERRORS) as error:
         raise ValueError(f"{printable(name)}: image {why_unreadable(error)}") from error
+
+
+def _changed(
+    path: str, needed: int | None, values: ValueRange | None, seen: Seen | None, change: Change | None
+) -> tuple[np.ndarray, tuple[int, int]]:
+    if change is None:
+        return _decode(path, needed, values, seen)
+    image, original_hw = _decode(path, None, values, seen)
+    return change(image), original_hw
 
 
 def _decode(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mgil.datasets.batches.batch import EvalBatch
-from mgil.datasets.batches.decode import decode_scanned
+from mgil.datasets.batches.decode import Change, decode_scanned
 from mgil.datasets.batches.letterbox import FILL, fitted_size_hw, longer_side_within, place_planar, rect_shape_hw
 from mgil.datasets.batches.prefetch import prefetched
 from mgil.datasets.batches.unreadable import Unreadable
@@ -145,6 +145,7 @@ class EvalLoader(ItemBatches):
             large as fits, and `size` and `rect` have no say.
         strict: make an image that cannot be read an error.
         reduced: decode large JPEGs at reduced scale, see `decode_resized`; scores differ a little.
+        change: made to every picture before it is resized or cut, see `decode_resized`.
         report: told which images are skipped, and after the first pass of values that are not used well.
 
     Raises:
@@ -167,6 +168,7 @@ class EvalLoader(ItemBatches):
         shape_hw: tuple[int, int] | None = None,
         strict: bool = False,
         reduced: bool = False,
+        change: Change | None = None,
         report: Report = print,
     ) -> None:
         if size < 1 or batch_size < 1:
@@ -180,12 +182,18 @@ class EvalLoader(ItemBatches):
         self.shape_hw = shape_hw or (size, size)
         self.pad = pad
         self.reduced = reduced
+        self.change = change
         sizes_hw = np.asarray(split.sizes_hw, np.int64).reshape(-1, 2)
         self.sides = longer_side_within(sizes_hw, self.shape_hw)
         self.fitted_hw = fitted_size_hw(sizes_hw, self.sides[:, None]) if len(sizes_hw) else sizes_hw
         self.groups = self._group()
         fits = len(sizes_hw) and self.kept_bytes <= memory_budget
         self._kept = {} if fits else None
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """How pictures are decoded: arguments of `decode_scanned`."""
+        return {"values": self.depths.values, "seen": self.depths.add, "change": self.change}
 
     @property
     def kept_bytes(self) -> int:
@@ -217,8 +225,7 @@ class EvalLoader(ItemBatches):
     def _made(self, item: int) -> Made:
         """The resized image and its original (height, width). ValueError: it cannot be read."""
         path, side, size_hw = self.split.image_paths[item], int(self.sides[item]), self.split.sizes_hw[item]
-        shown: dict[str, Any] = {"reduced": self.reduced, "values": self.depths.values, "seen": self.depths.add}
-        return decode_scanned(path, side, size_hw, **shown)
+        return decode_scanned(path, side, size_hw, reduced=self.reduced, **self.shown)
 
 
 def _by_shape(fitted_hw: np.ndarray, stride: int, pad: float) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mgil.engine.amp import amp_flag, check_amp_and_half
+from mgil.engine.degradations import check_degrade, degrade_flag, points_of
 from mgil.engine.input_size import check_input_size
 from mgil.files.flags import Refused, check_fields, flag, natural_int, positive_int, refused
 from mgil.tasks.registry import with_options
@@ -57,6 +58,9 @@ class ValFlags:
         False,
         help="decode large JPEGs at 1/2 to 1/8 of their size, as training does: faster, AP differs a little",
     )
+    degrade: tuple[str, ...] = degrade_flag(
+        "; several strengths, area:2,4,8, give a table, csv and plot over them, each word by itself"
+    )
     strict: bool = flag(False, help="a bad label or image is an error")
     download: bool = flag(
         False, help="fetch what is missing: the data set from the URL in its YAML, YOLOv5's weights by their name"
@@ -70,6 +74,16 @@ class ValFlags:
         check_input_size(self.imgsz)
         if self.verbose and self.task == "speed":
             raise ValueError("--verbose lists scores by class, --task speed measures times alone; leave --verbose out")
+        self._check_degrade()
+
+    def _check_degrade(self) -> None:
+        check_degrade(self.degrade, several=True)
+        if self.degrade and self.task == "speed":
+            raise ValueError("--degrade changes scores, --task speed measures times alone; leave --degrade out")
+        if self.degrade and self.reduced_jpeg:
+            raise ValueError("--degrade works on pictures at their own size, --reduced-jpeg on smaller ones; give one")
+        if len(points_of(self.degrade)) > 1 and (len(self.imgsz) > 1 or self.task == "study"):
+            raise ValueError("--degrade with several strengths gives a table of its own; give one --img, and no study")
 
     @property
     def split(self) -> str:

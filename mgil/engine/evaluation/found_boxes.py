@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
-from mgil.datasets.batches.decode import decode_image
+from mgil.datasets.batches.decode import Change, decode_image
 from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.evaluation.config import ValFlags
 from mgil.engine.runtimes.predictors import open_finder
@@ -17,8 +17,12 @@ from mgil.tasks.base import Split
 AT_ONCE = 16  # pictures
 
 
-def with_found_boxes(task: BoxTask, split: Split, config: ValFlags, values: ValueRange | None, report: Report) -> Split:
+def with_found_boxes(
+    task: BoxTask, split: Split, config: ValFlags, values: ValueRange | None, change: Change | None, report: Report
+) -> Split:
     """The split with the boxes that the weights find, or the file holds, which the options name; else as it is.
+
+    What is done to the pictures, `change`, is done before anything is found.
 
     Raises:
         FileNotFoundError, ValueError, OSError: As `open_finder`.
@@ -27,12 +31,12 @@ def with_found_boxes(task: BoxTask, split: Split, config: ValFlags, values: Valu
     if finder is None:
         return task.with_filed(split, config, report)
     predictor = open_finder(finder, config.device, config.half, report, config.amp, config.download)
-    found = find_boxes(predictor, task.pictures(split), values)
+    found = find_boxes(predictor, task.pictures(split), values, change)
     return task.with_found(split, found, finder.weights, report)
 
 
 def find_boxes(
-    predictor: FollowingPredictor, paths: Sequence[str], values: ValueRange | None
+    predictor: FollowingPredictor, paths: Sequence[str], values: ValueRange | None, change: Change | None = None
 ) -> Iterator[tuple[str, Followable]]:
     """Each path with what is found in its picture; one that cannot be read is left out, the loader tells of it."""
     progress = tqdm(total=len(paths), desc="boxes", disable=None, leave=False)
@@ -41,7 +45,8 @@ def find_boxes(
             images, read = [], []
             for path in paths[start : start + AT_ONCE]:
                 try:
-                    images.append(decode_image(path, values))
+                    image = decode_image(path, values)
+                    images.append(change(image) if change else image)
                     read.append(path)
                 except (ValueError, OSError):
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,13 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.depths import DepthTally
 from mgil.datasets.reading.value_range import ValueRange
 from mgil.engine.data_of_weights import check_classes, data_named_by, default_data, fetched, load_data, load_trained_on
+from mgil.engine.degradations import Point, points_of
 from mgil.engine.devices import FOUND_AMX
 from mgil.engine.evaluation.config import HIGH_RESOLUTION_STUDY, LOW_RESOLUTION_STUDY, ValFlags
 from mgil.engine.evaluation.evaluate import Evaluation, evaluate
 from mgil.engine.evaluation.finisher import has_idle_core
 from mgil.engine.evaluation.found_boxes import with_found_boxes
-from mgil.engine.evaluation.plots import plot_input_sizes
+from mgil.engine.evaluation.plots import plot_degradations, plot_input_sizes
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.runs import new_run_folder
 from mgil.engine.runtimes.load import chosen_amp, load_networks
@@ -34,7 +36,11 @@ from mgil.tasks.abilities import BoxTask
 from mgil.tasks.base import Loading, Split, Task
 from mgil.tasks.registry import options_of
 
-SIZE_FILES = ("{}_vs_input_size.csv", "{}_vs_input_size.png")  # of the task's first figure: ap, top1
+# The table over input sizes or strengths of a degradation, and its picture; of the task's first figure: ap, top1.
+TABLES = ("{}_vs_input_size.csv", "{}_vs_input_size.png")
+DEGRADED_TABLES = ("{}_vs_degradation.csv", "{}_vs_degradation.png")
+
+Row = tuple[int, Point]  # of the table: input size, and what pictures go through
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Subject:
         split: Its labels.
         device: Of the model.
         depths: Counts pictures that use few of their values, over all sizes.
+        point: What the pictures go through.
     """
 
     task: Task
@@ -56,15 +63,16 @@ class Subject:
     split: Split
     device: torch.device
     depths: DepthTally
+    point: Point
 
 
-def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
+def run_val(config: ValFlags, report: Report = print) -> dict[int | str, Evaluation]:
     """Evaluate weights on a split at one or more input sizes, and write what was found to a new run folder.
 
     With --task speed and one size there is nothing to write, and no folder.
 
     Returns:
-        The result of each input size.
+        The result of each input size; with several strengths of a degradation that of each, by `str(Point)`.
 
     Raises:
         FileNotFoundError: weights or data that are not there.
@@ -92,31 +100,65 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int, Evaluation]:
         check_classes(model.names, seen, report, "--single-cls" if has_one_class_flag else "", task.named)
     with data_named_by(named_by):
         split = task.read(seen, config.split, strict=config.strict, report=report)
-    if isinstance(task, BoxTask) and config.task != "speed":
-        split = with_found_boxes(task, split, config, depths.values, report)
     sizes = _input_sizes(config, model, report)
     for line in task.evaluation_notes(model, config.weights[0]):
         report(line)
-    subject = Subject(task, model, seen, split, device, depths)
+    points = points_of(config.degrade)
+    clean = Subject(task, model, seen, split, device, depths, points[0])
+    subject = _seen_through(points[0], clean, config, report)
     if config.task == "speed" and len(sizes) == 1:  # a line on the console is all there is
         return {size: _measured(config, subject, size, None, report) for size in sizes}
-    task.judge(model, split, seen, config)  # which refuses what does not fit, before there is a folder
+    task.judge(model, subject.split, seen, config)  # which refuses what does not fit, before there is a folder
     load_matplotlib()  # before the work: pictures are part of the results
     tell_missing_letters(seen.names, report)
     folder = new_run_folder(config.project, config.name, config.exist_ok)
-    folders = {size: folder if len(sizes) == 1 else folder / f"size_{size}" for size in sizes}
-    with closing(WrittenFiles(folder)) as written:
-        for size_folder in folders.values():  # before the work, not after it
-            written.check(*_outputs(config, subject, size_folder))
-        if len(sizes) > 1:
-            written.check(*_size_files(task, folder))
-        results = {}
-        for size, size_folder in folders.items():
-            results[size] = _evaluate_size(config, subject, size, size_folder, written, report)
-        if len(sizes) > 1:
-            _save_sizes(task, results, folder, written, report)
+    rows: list[Row] = [(size, point) for point in points for size in sizes]
+    results = _evaluate_rows(config, clean, subject, rows, folder, report)
     report(f"results saved to {folder}")
+    return {size if len(points) == 1 else str(point): found for (size, point), found in zip(rows, results, strict=True)}
+
+
+def _evaluate_rows(
+    config: ValFlags, clean: Subject, subject: Subject, rows: Sequence[Row], folder: Path, report: Report
+) -> list[Evaluation]:
+    """The result of each row, of which `subject` is the first, with its files in the folder; of several a table too."""
+    results = []
+    with closing(WrittenFiles(folder)) as written:
+        for row in rows:  # before the work, not after it
+            written.check(*_outputs(config, subject, _folder_of(row, rows, folder)))
+        if len(rows) > 1:
+            written.check(*_table_files(clean.task, rows, folder))
+        for size, point in rows:
+            if point is not subject.point:
+                subject = _seen_through(point, clean, config, report)
+            own_folder = _folder_of((size, point), rows, folder)
+            results.append(_evaluate_size(config, subject, size, own_folder, written, report))
+        if len(rows) > 1:
+            _save_table(clean.task, rows, results, folder, written, report)
     return results
+
+
+def _points(rows: Sequence[Row]) -> list[Point]:
+    """What pictures go through in these rows, each once."""
+    return list(dict.fromkeys(point for _, point in rows))
+
+
+def _seen_through(point: Point, clean: Subject, config: ValFlags, report: Report) -> Subject:
+    """What is evaluated at a point, with the boxes that are found in the pictures as they are there."""
+    task, split = clean.task, clean.split
+    if config.degrade:
+        report(f"pictures: {point.degradation or 'as they are'}")
+    if isinstance(task, BoxTask) and config.task != "speed":
+        split = with_found_boxes(task, split, config, clean.depths.values, point.degradation, report)
+    return replace(clean, split=split, point=point)
+
+
+def _folder_of(row: Row, rows: Sequence[Row], folder: Path) -> Path:
+    """Where a row of the table has its files."""
+    size, point = row
+    if len(rows) == 1:
+        return folder
+    return folder / (f"size_{size}" if len(_points(rows)) == 1 else point.folder)
 
 
 def _networks(
@@ -184,6 +226,7 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
         speed_only=times_only,
         strict=config.strict,
         reduced=config.reduced_jpeg,
+        change=subject.point.degradation,
         report=report,
     )
     loader = task.eval_loader(subject.split, size, model, config, loading)
@@ -197,23 +240,37 @@ def _measured(config: ValFlags, subject: Subject, size: int, pictures: Path | No
     return found
 
 
-def _size_files(task: Task, folder: Path) -> list[Path]:
-    """The table over input sizes, and its picture."""
-    return [folder / name.format(task.plotted[0].lower()) for name in SIZE_FILES]
+def _table_files(task: Task, rows: Sequence[Row], folder: Path) -> list[Path]:
+    """The table over input sizes or strengths, and its picture."""
+    names = TABLES if len(_points(rows)) == 1 else DEGRADED_TABLES
+    return [folder / name.format(task.plotted[0].lower()) for name in names]
 
 
-def _save_sizes(
-    task: Task, results: dict[int, Evaluation], folder: Path, written: WrittenFiles, report: Report
+def _save_table(
+    task: Task,
+    rows: Sequence[Row],
+    results: Sequence[Evaluation],
+    folder: Path,
+    written: WrittenFiles,
+    report: Report,
 ) -> None:
-    """The table of scores against input size, on the console, as csv and as a picture."""
-    rows = {size: found.scores.row() for size, found in results.items()}
-    times = ("preprocess_ms", "inference_ms", f"{task.last_stage.lower()}_ms")
-    columns = ("imgsz", *next(iter(rows.values())), *times)
-    values = [[size, *rows[size].values(), *found.speeds_ms] for size, found in results.items()]
-    report("".join(f"{title:>14}" for title in columns))
-    for size, *figures in values:
-        report(f"{size:>14}" + "".join(f"{figure:>14.3f}" for figure in figures))
-    table, picture = _size_files(task, folder)
+    """The table of scores against input size, or strength of degradations; on the console, as csv and as a picture."""
+    scores = [found.scores.row() for found in results]
+    drawn = [{key: row[key] for key in task.plotted} for row in scores]
+    points = _points(rows)
+    if len(points) == 1:
+        title, keys = "imgsz", [str(size) for size, _ in rows]
+    else:
+        title, keys = "degradation", [str(point) for point in points]
+    columns = (title, *scores[0], "preprocess_ms", "inference_ms", f"{task.last_stage.lower()}_ms")
+    values = [[*row.values(), *found.speeds_ms] for row, found in zip(scores, results, strict=True)]
+    report("".join(f"{name:>14}" for name in columns))
+    for key, figures in zip(keys, values, strict=True):
+        report(f"{key:>14}" + "".join(f"{figure:>14.3f}" for figure in figures))
+    table, picture = _table_files(task, rows, folder)
     with written.writing(table, picture):
-        write_csv(table, columns, values)
-        plot_input_sizes({size: {key: row[key] for key in task.plotted} for size, row in rows.items()}, picture)
+        write_csv(table, columns, [[key, *figures] for key, figures in zip(keys, values, strict=True)])
+        if len(points) == 1:
+            plot_input_sizes(dict(zip((size for size, _ in rows), drawn, strict=True)), picture)
+        else:
+            plot_degradations(list(zip((point.varied for point in points), drawn, strict=True)), picture)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from mgil.datasets.reading.value_range import BITS, DEEPEST, ValueRange, range_of
 from mgil.engine.amp import amp_flag, check_amp_and_half
+from mgil.engine.degradations import check_degrade, degrade_flag
 from mgil.engine.input_size import check_input_size
 from mgil.files.flags import Refused, check_fields, flag, flag_of, positive_int, refused, whole
 from mgil.files.shipped import EXAMPLES
@@ -71,6 +72,7 @@ class DetectFlags:
     half: bool = flag(False, help="float16 weights and arithmetic (CUDA only)")
     amp: str = amp_flag()
     vid_stride: int = flag(1, kind=positive_int, help="take every n-th frame of videos and streams")
+    degrade: tuple[str, ...] = degrade_flag(", as val.py does: what is written and shown is what the network saw")
     bits: int | None = flag(
         None,
         kind=whole(BITS[0], BITS[-1]),
@@ -104,6 +106,7 @@ class DetectFlags:
         check_amp_and_half(self.amp, self.half)
         _ = self.values  # which raises where they make no sense
         check_input_size(self.imgsz or ())
+        check_degrade(self.degrade, several=False)
         if self.save_conf and not self.save_txt:
             raise ValueError("--save-conf adds scores to the files of --save-txt; give both")
         if self.nosave and not self.view_img:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 
 from mgil.datasets.reading.depths import Advice, DepthTally
 from mgil.engine.data_of_weights import has_other_order, load_data
+from mgil.engine.degradations import points_of
 from mgil.engine.devices import FOUND_AMX, lacks_display
 from mgil.engine.prediction.config import DetectFlags
 from mgil.engine.prediction.feature_maps import recorded_maps, save_feature_maps
@@ -178,6 +179,8 @@ class _Run:
         self.last_input_hw = (0, 0)
         self._writer: ResultWriter | None = None
         self._trackers = None if config.track is None else Trackers(model.predictor, config.track, source)
+        (point,) = points_of(config.degrade)
+        self._degradation = point.degradation
         self._spent: dict[str, float] = {}  # milliseconds by stage
         self._live, self._latency_s, self._longest_latency_s = 0, 0.0, 0.0  # frames, their sum and their worst
 
@@ -222,6 +225,8 @@ class _Run:
 
     def _moment(self, frames: list[Frame]) -> bool:
         """Detect on the frames of one moment; false when the user wants to stop."""
+        if self._degradation is not None:
+            frames = [replace(frame, image=self._degradation(frame.image)) for frame in frames]
         self._open_outputs()
         with ExitStack() as stack:
             maps = stack.enter_context(recorded_maps(self.model.model)) if self.config.visualize else {}

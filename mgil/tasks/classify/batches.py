@@ -155,9 +155,9 @@ class ClassLoader(EvalLoader):
 
     def _picture(self, image: int) -> tuple[np.ndarray, tuple[int, int]]:
         """A picture, with `reduced` no larger than its crop needs, and its (height, width) in the file."""
-        split, values, seen = self.classified, self.depths.values, self.depths.add
+        split = self.classified
         height, width = split.sizes_hw[image].tolist()
         needed = max(height, width) * self.size // min(height, width)  # its shorter side is then the crop's
         if self.reduced and split.pixels is None and needed < max(height, width):
-            return decode_scanned(split.image_paths[image], needed, (height, width), values=values, seen=seen)
-        return split.picture(image, values=values, seen=seen), (height, width)
+            return decode_scanned(split.image_paths[image], needed, (height, width), **self.shown)
+        return split.picture(image, **self.shown), (height, width)

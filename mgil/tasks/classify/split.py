@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mgil.datasets.batches.decode import decode_scanned
+from mgil.datasets.batches.decode import Change, decode_scanned
 from mgil.datasets.reading.path_list import PathList
 from mgil.datasets.reading.samples import digest_of
 
@@ -50,12 +50,13 @@ class ClassSplit:
             pixels=None if self.pixels is None else self.pixels[chosen],
         )
 
-    def picture(self, index: int, **shown: Any) -> np.ndarray:
+    def picture(self, index: int, *, change: Change | None = None, **shown: Any) -> np.ndarray:
         """One picture at its own size.
 
         Args:
             index: Which.
-            shown: As `decode_scanned` has it: what values of more than 8 bits mean, and who is told of them.
+            change, shown: As `decode_scanned` has them: what is done to the picture, what values of more than 8 bits
+                mean, and who is told of them.
 
         Returns:
             (H, W, 3) uint8 RGB, not to be written to.
@@ -65,6 +66,6 @@ class ClassSplit:
         """
         if self.pixels is not None:
             picture: np.ndarray = self.pixels[index]
-            return picture
+            return change(picture) if change else picture
         size_hw = self.sizes_hw[index]
-        return decode_scanned(self.image_paths[index], int(size_hw.max()), size_hw, **shown)[0]
+        return decode_scanned(self.image_paths[index], int(size_hw.max()), size_hw, change=change, **shown)[0]

@@ -127,6 +127,6 @@ class PersonLoader(EvalLoader):
     def _made(self, item: int) -> Made:
         """The (3, S, S) crop and the picture's (height, width)."""
         path, size_hw = self.people.image_paths[item], self.people.sizes_hw[item]
-        picture = self.pictures.read(path, size_hw, values=self.depths.values, seen=self.depths.add)
+        picture = self.pictures.read(path, size_hw, **self.shown)
         crops, _ = crop_people(picture, self.people.boxes[item : item + 1], self.size, self.how)
         return crops[0], picture.shape[:2]

@@ -106,7 +106,7 @@ class Pictures:
         Args:
             path: Of the file.
             size_hw: Its size when it was scanned.
-            shown: What `decode_scanned` takes of values.
+            shown: What `decode_scanned` takes of values, and of a change to the picture.
 
         Raises:
             ValueError: It cannot be decoded, or is another one now.

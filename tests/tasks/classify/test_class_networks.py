@@ -112,24 +112,6 @@ def test_a_plain_host_is_timm_s_own_network(name: str, classes: int, size: int) 
     assert (model.architecture["mean"], model.architecture["std"]) == (list(known["mean"]), list(known["std"]))
 
 
-@pytest.mark.parametrize("stem", ["half", "cifar"])
-def test_stems_for_small_pictures_are_as_wide_as_the_first_stage(stem: str) -> None:
-    def facts(channels: list[int]) -> tuple[tuple[int, ...], int]:
-        model = build({**THIN, "stem": stem, "host_options": {"channels": channels}})
-        assert isinstance(model.host.layer1[0].downsample, (nn.Identity, type(None)))
-        count = sum(value.numel() for name, value in model.host.named_parameters() if value.ndim == 4)
-        return tuple(model.host.conv1.weight.shape), count
-
-    whole, half = facts([64, 128, 256, 512]), facts([32, 64, 128, 256])
-    assert (whole[0], half[0]) == ((64, 3, 3, 3), (32, 3, 3, 3))
-    stem_weights = 3 * 9 * 64
-    assert whole[1] - stem_weights == 4 * (half[1] - stem_weights // 2)  # every other convolution is a quarter
-    assert build({**THIN, "stem": "imagenet"}).host.conv1.out_channels == 64  # timm's own stays
-    assert build({**THIN, "host": "resnet18d", "host_options": {}}).host.conv1[0].out_channels == 32
-    with pytest.raises(ValueError, match="stem: half is for ResNets with a 7x7 layer and a pool, not for resnet18d"):
-        build({**THIN, "host": "resnet18d", "stem": "half"})
-
-
 def test_rows_by_hand() -> None:
     model = lived(build(ROWS))
     head, x = model.model[-1], (pictures() - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
