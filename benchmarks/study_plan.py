@@ -40,7 +40,7 @@ from mgil.datasets.reading.config import DataConfig
 from mgil.engine.data_of_weights import load_data
 from mgil.engine.training.config import TrainFlags, train_config
 from mgil.engine.training.setup import DEFAULT_BATCH, DEFAULT_EPOCHS, changes_for
-from mgil.files.recipe import load_recipe
+from mgil.files.recipe import DEGRADED, load_recipe
 from mgil.tasks.registry import DEFAULT_TASK, task_named
 
 STUDIES = Path(__file__).parent / "studies"
@@ -49,7 +49,7 @@ PoseTrainConfig, ClassTrainConfig = train_config("pose"), train_config("classify
 SETTINGS = ("data", "weights", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")
 OWN_SETTINGS = {"pose": ("crop",)}  # of a task
 # Fields of the recipe that came after the first studies: at their defaults they define nothing.
-LATER = ("batchnorm", "new_rate", "lr_drops", "lr_drop")
+LATER = ("batchnorm", "new_rate", "lr_drops", "lr_drop", "degrade", *DEGRADED)
 ONLY_KEYS = ("model", "data", "size", "seed")
 AUGMENTATION = {item.name for item in fields(AugmentConfig)}
 

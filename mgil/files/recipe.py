@@ -18,6 +18,14 @@ BATCHNORM = ("batch", "loaded")
 # With gradients clipped to a norm of 10, no lower learning rate can make weights Inf in one step.
 MOST_RATE = 10.0
 SEARCHED_FACTOR = 3.0
+# Least and most of what training pictures go through.
+DEGRADED = {
+    "degrade_blur": (0, 50),
+    "degrade_area": (1, 64),
+    "degrade_gamma": (1, 10),
+    "degrade_noise": (0, 255),
+    "degrade_jpeg": (1, 100),
+}
 # Recipes and keys of YOLOv5 that are not here, and what to do instead.
 NOT_HERE_RECIPES = {
     r"(hyp\.)?(Objects365|VOC)": r"it was tuned for one data set; use hyp.scratch-low.yaml",
@@ -76,6 +84,13 @@ class Recipe:
     batchnorm: str = "batch"
     # Learning rate of what loaded weights do not fill, as a multiple of lr0; for classes that they do not know, of all.
     new_rate: float = 1.0
+    # Training pictures made worse, as `--degrade` of val.py does it, but at the size that the network sees.
+    degrade: float = 0.0  # probability; a picture that is then takes each of the following with a probability of 1/2
+    degrade_blur: float = 1.5  # standard deviation of a Gaussian blur, at most, in pixels; 0 none
+    degrade_area: float = 3.0  # how many times fewer pixels a side, at most; 1 none
+    degrade_gamma: float = 2.0  # exponent, from one over this to this; 1 none
+    degrade_noise: float = 12.0  # standard deviation of Gaussian noise, at most, in grey levels of 255; 0 none
+    degrade_jpeg: float = 20.0  # quality, at least; 100 none
 
     def __post_init__(self) -> None:
         for name, choices in self.texts.items():
@@ -92,7 +107,10 @@ class Recipe:
                 raise ValueError(f"hyp {item.name}: {value!r} must not be negative")
         if not self.new_rate:
             raise ValueError("hyp new_rate: 0 would leave untrained what the weights do not fill")
-        self.at_most_one("lrf", "lr_drop")
+        self.at_most_one("lrf", "lr_drop", "degrade")
+        for name, (least, most) in DEGRADED.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"hyp {name}: {getattr(self, name)!r} must be from {least:g} to {most:g}")
         for name in ("lr0", "warmup_bias_lr"):  # lrf is at most 1, so lr0 * lrf is no larger than lr0
             if getattr(self, name) * (self.new_rate if name == "lr0" else 1) > MOST_RATE:
                 raise ValueError(f"hyp {name}: {getattr(self, name)!r}; the highest learning rate is {MOST_RATE:g}")

@@ -20,6 +20,7 @@ SHIPPED = {
     "ablation": (54, "30861190968ff1e3"),
     "coco": (4, "be3e840767a86735"),
     "coco_smoke": (4, "3ac66ceef34b317a"),
+    "degraded": (12, "b81718baa86bc679"),
     "finetune": (26, "85f3595544a15a68"),
     "iso_cost": (66, "76f3359c80f0c41a"),  # yolov5n-mgil-res came later
     "iso_cost_lr": (12, "8179a5f4d596ed29"),

@@ -15,6 +15,7 @@ from PIL import Image
 
 from mgil.datasets.batches.decode import decode_image
 from mgil.datasets.batches.degrade import Degradation, steps_of
+from mgil.datasets.batches.random_degradation import RandomDegradation
 from mgil.datasets.reading.path_list import PathList
 from mgil.engine.degradations import points_of
 from mgil.engine.evaluation.config import ValConfig
@@ -22,13 +23,14 @@ from mgil.engine.evaluation.found_boxes import find_boxes
 from mgil.engine.evaluation.run import run_val
 from mgil.engine.prediction.config import DetectConfig
 from mgil.engine.prediction.run import run_detect
+from mgil.engine.training.run import run_train
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
 from mgil.tasks.base import Loading
 from mgil.tasks.classify.batches import ClassLoader
 from mgil.tasks.classify.split import ClassSplit
 from tests.datasets.scenes import smooth_image
-from tests.engine.tiny import NAMES, TINY
+from tests.engine.tiny import NAMES, RECIPE, TINY, Playground, write_yaml
 
 GAMMA = Degradation(steps_of("gamma:2"))
 
@@ -171,3 +173,23 @@ def test_people_are_looked_for_in_degraded_pictures(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="zip"):
         list(find_boxes(predictor, [str(tmp_path / "0.png")], None, GAMMA))  # type: ignore[arg-type]
     assert np.array_equal(shown[0], GAMMA(picture))
+
+
+def test_a_recipe_s_degradations_reach_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    used: list[RandomDegradation] = []
+    call = RandomDegradation.__call__
+
+    def recorded(self: RandomDegradation, images: torch.Tensor, key: tuple[int, ...]) -> torch.Tensor:
+        used.append(self)
+        return call(self, images, key)
+
+    monkeypatch.setattr(RandomDegradation, "__call__", recorded)
+    playground = Playground(tmp_path / "play")
+    run_train(playground.config(tmp_path / "runs", epochs=1), report=lambda _line: None)
+    assert not used
+    hyp = write_yaml(tmp_path / "hyp.yaml", RECIPE | {"degrade": 0.75, "degrade_blur": 0.5, "degrade_jpeg": 60})
+    run_train(playground.config(tmp_path / "runs", epochs=1, hyp=hyp), report=lambda _line: None)
+    assert (
+        set(used) == {RandomDegradation(0.75, blur=0.5, area=3.0, gamma=2.0, noise=12.0, jpeg=60.0)} and len(used) == 2
+    )

@@ -16,6 +16,7 @@ from mgil.datasets.batches.kernel_torch import render_torch
 from mgil.datasets.batches.order import EpochOrder, probabilities
 from mgil.datasets.batches.planner import BatchPlanner, images_of
 from mgil.datasets.batches.prefetch import prefetched
+from mgil.datasets.batches.random_degradation import RandomDegradation
 from mgil.datasets.batches.stores import StoreName, TileReader, Tiles, TileStore, make_store
 from mgil.datasets.batches.unreadable import Unreadable
 from mgil.datasets.reading.depths import DepthTally
@@ -48,6 +49,7 @@ class TrainLoader:
         drop_last: leave out the incomplete last batch (a set smaller than one batch is one smaller batch).
         strict: make an image that cannot be read an error.
         values: what the values of images of more than 8 bits mean; None: all 16 bits.
+        degradation: makes some of the finished pictures worse; None: none.
         report: told which store was chosen and why, which images are skipped, and of values that are not used well.
 
     Raises:
@@ -70,6 +72,7 @@ class TrainLoader:
         drop_last: bool = True,
         strict: bool = False,
         values: ValueRange | None = None,
+        degradation: RandomDegradation | None = None,
         report: Report = print,
     ) -> None:
         if composer.size < 1 or batch_size < 1 or not 0 <= rank < world_size:
@@ -83,6 +86,7 @@ class TrainLoader:
         self.size = composer.size
         self.batch_size = batch_size
         self.device = torch.device(device)
+        self.seed, self.rank, self.degradation = seed, rank, degradation
         self.image_weights: np.ndarray | None = None
         self.unreadable = Unreadable(len(composer), strict=strict, report=report)
         composer.decoder.depths = DepthTally(values, chosen=True)
@@ -152,7 +156,7 @@ class TrainLoader:
         else:
             images = _draw_by_torch(part, tiles, rows, self.device)
         targets = planned.targets_of(first, stop).to(images.device)
-        return TrainBatch(images, targets, sequence[part.primaries])
+        return TrainBatch(_degraded(self, images, epoch, index), targets, sequence[part.primaries])
 
     def files_in(self, epoch: int, index: int) -> list[str]:
         """Paths of the images in a batch: those that its pictures are drawn for, then their partners in mosaics."""
@@ -206,14 +210,22 @@ class BatchMaker:
         primaries = self.sequence[plan.primaries[first:stop]]
         if isinstance(tiles, np.ndarray) and self.stream is None:
             self.painter = self.painter or Painter(plan, self.rows)
-            return TrainBatch(self.painter.draw(tiles, first, stop), targets, primaries), None
+            images = _degraded(loader, self.painter.draw(tiles, first, stop), self.epoch, index)
+            return TrainBatch(images, targets, primaries), None
         with torch.cuda.stream(self.stream):  # None changes nothing
             rows = self.rows[plan.layers_of(first, stop)]
             images = _draw_by_torch(plan.part(first, stop), tiles, rows, loader.device)
+            images = _degraded(loader, images, self.epoch, index)
             if self.stream is not None:
                 targets = targets.pin_memory().to(loader.device, non_blocking=True)
         finished = self.stream.record_event() if self.stream is not None else None
         return TrainBatch(images, targets, primaries), finished
+
+
+def _degraded(loader: TrainLoader, images: torch.Tensor, epoch: int, index: int) -> torch.Tensor:
+    if loader.degradation is None:
+        return images
+    return loader.degradation(images, (loader.seed, epoch, index, loader.rank))
 
 
 def _draw_by_torch(plan: Plan, tiles: Tiles, rows: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -16,6 +16,7 @@ from mgil.datasets.batches.composer import Composer
 from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.batches.loader import TrainLoader
 from mgil.datasets.batches.memory import free_ram_bytes
+from mgil.datasets.batches.random_degradation import RandomDegradation
 from mgil.datasets.batches.stores import StoreName
 from mgil.datasets.reading.depths import DepthTally
 from mgil.engine.data_of_weights import data_named_by
@@ -274,6 +275,7 @@ def _trainer(
         device=parts.device,
         strict=config.strict,
         values=parts.splits.data.values,
+        degradation=_degradation(recipe),
         report=parts.report,
     )
     decay = scaled_weight_decay(recipe, config.batch_size)
@@ -306,3 +308,11 @@ def _eval_loader(parts: RunParts, val: Split, model: Network) -> EvalLoader:
     loader = parts.task.eval_loader(val, config.imgsz, model, config, loading)
     loader.depths = DepthTally(parts.splits.data.values)
     return loader
+
+
+def _degradation(recipe: Recipe) -> RandomDegradation | None:
+    """What training pictures go through; None: nothing."""
+    if not recipe.degrade:
+        return None
+    strengths = (recipe.degrade_blur, recipe.degrade_area, recipe.degrade_gamma)
+    return RandomDegradation(recipe.degrade, *strengths, recipe.degrade_noise, recipe.degrade_jpeg)
