@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from zlib import error as zlib_error
 
 from mgil.datasets.reading.config import DataConfig, load_data_config
+from mgil.datasets.reading.hituav import convert_hituav
 from mgil.datasets.reading.image_probe import IMAGE_SUFFIXES
 from mgil.datasets.reading.load import make_generated
 from mgil.datasets.reading.voc import convert_voc
@@ -31,6 +32,7 @@ from mgil.files.text import Report
 from mgil.files.yaml_file import read_yaml_mapping
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+CONVERTERS = {"voc": convert_voc, "hituav": convert_hituav}
 MAX_UNPACKED_BYTES = 256 << 30
 MAX_MEMBERS = 10_000_000
 MAX_RATIO = 200  # unpacked to packed: pictures give about 1, label texts and json up to 30, a decompression bomb 1,000
@@ -99,8 +101,9 @@ def download(
     """
     content = read_yaml_mapping(config.yaml_path)
     sources = read_sources(content.get("download"), config.yaml_path)
-    if content.get("convert") not in (None, "voc"):
-        raise ValueError(f"{config.yaml_path}: convert: {content['convert']!r} is not known; only 'voc' is")
+    convert = content.get("convert")
+    if convert is not None and convert not in CONVERTERS:
+        raise ValueError(f"{config.yaml_path}: convert: {convert!r} is not known; {' and '.join(CONVERTERS)} are")
     missing = not config.root.exists()
     config.root.mkdir(parents=True, exist_ok=True)
     try:
@@ -110,8 +113,8 @@ def download(
             with suppress(OSError):  # what an earlier archive left there stays
                 config.root.rmdir()
         raise
-    if content.get("convert") == "voc":
-        convert_voc(config.root, config.names)
+    if convert is not None:
+        CONVERTERS[convert](config.root, config.names)
     return read(config.yaml_path)
 
 

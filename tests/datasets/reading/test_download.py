@@ -247,7 +247,7 @@ def test_the_top_folder_is_dropped_only_where_all_members_have_it(tmp_path: Path
     assert set(files_in(tmp_path / "two")) == {"pets/a", "readme"}
 
 
-@pytest.mark.parametrize("name", ["coco.yaml", "coco128.yaml", "voc.yaml"])
+@pytest.mark.parametrize("name", ["coco.yaml", "coco128.yaml", "voc.yaml", "hituav.yaml"])
 def test_the_shipped_entries_are_accepted(name: str) -> None:
     from mgil.datasets.reading.config import SHIPPED_FOLDER
     from mgil.files.yaml_file import read_yaml_mapping
