@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from mgil.datasets.reading.config import DataConfig
 from mgil.files.text import Report
-from mgil.tasks.base import Predictor, Result, Split
+from mgil.tasks.base import Loss, Predictor, Result, Split
 
 
 @runtime_checkable
@@ -96,6 +96,28 @@ class Taken(Protocol):
     @property
     def left(self) -> tuple[str, ...]:
         """Names of its tensors that begin untrained."""
+
+
+@runtime_checkable
+class TaughtLoss(Loss, Protocol):
+    """A training loss that also asks a teacher; see `TeachingTask`."""
+
+    def shown(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network that learns sees of a training batch, called before it: pictures in 0..1, and targets."""
+
+
+@runtime_checkable
+class TeachingTask(Protocol):
+    """A task whose networks may learn from another one's answers."""
+
+    def teacher(self, options: Any) -> str:
+        """The weights that --teacher names; "": there is none."""
+
+    def with_teacher(self, options: Any, teacher: nn.Module, names: Sequence[str], report: Report) -> Any:
+        """The options with the teacher's input size in them. ValueError: it cannot teach a network of these names."""
+
+    def taught(self, loss: Any, model: Any, teacher: nn.Module, recipe: Any, options: Any) -> TaughtLoss:
+        """The loss of labels with the teacher's beside it; `composer` makes pictures at the teacher's size then."""
 
 
 @runtime_checkable

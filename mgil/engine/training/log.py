@@ -15,14 +15,16 @@ RECENT_EPOCHS = 10  # the time left is told by what these took
 EVENT_BYTES = 64 << 10  # a run writes fewer in many epochs
 
 
-def columns(terms: Sequence[str], metrics: Sequence[str]) -> tuple[str, ...]:
+def columns(terms: Sequence[str], metrics: Sequence[str], val_terms: Sequence[str] | None = None) -> tuple[str, ...]:
     """The columns of results.csv, under YOLOv5's names.
 
     Args:
-        terms: Names of the loss's parts.
+        terms: Names of the training loss's parts.
         metrics: The task's columns.
+        val_terms: Names of the validation loss's parts; default: those of training.
     """
-    train, val = ([f"{split}/{term}_loss" for term in terms] for split in ("train", "val"))
+    train = [f"train/{term}_loss" for term in terms]
+    val = [f"val/{term}_loss" for term in (terms if val_terms is None else val_terms)]
     return ("epoch", *train, *metrics, *val, "x/lr0", "x/lr1", "x/lr2")
 
 

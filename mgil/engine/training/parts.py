@@ -40,6 +40,7 @@ from mgil.engine.training.setup import (
     fill_memory,
     freeze_rows,
     load_splits,
+    load_teacher,
     make_model,
     read_named_files,
     resolved,
@@ -54,6 +55,7 @@ from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.files.written_files import WrittenFiles
 from mgil.networks.network import Network
+from mgil.tasks.abilities import TeachingTask
 from mgil.tasks.base import Loading, Loss, Split, Task
 
 STORES: dict[str, StoreName] = {"auto": "auto", "ram": "resident", "none": "streamed"}
@@ -81,6 +83,7 @@ class RunParts:
         random_states: Of all processes, after an epoch.
         resting: Names of the normalisations whose loaded statistics stay as they are.
         factors: Parameters by name with a learning rate of their own, as a multiple of the others'.
+        teacher: Whose answers are learned beside the labels.
     """
 
     config: TrainFlags
@@ -100,6 +103,7 @@ class RunParts:
     random_states: list[Any] = field(default_factory=list)
     resting: tuple[str, ...] = ()
     factors: dict[str, float] = field(default_factory=dict)
+    teacher: Network | None = None
 
     @property
     def eval_batch(self) -> int:
@@ -133,6 +137,7 @@ def put_together(
         check_plots()
     seed_everything(config.seed + rank())
     checkpoint = resumed or read_named_files(config, task, report)  # before the data, which may take minutes
+    teacher = load_teacher(config, task, device, report)
     with data_named_by(resumed.path if resumed else None):
         splits = load_splits(config, task, report)
     config = resolved(config, splits.data, task)
@@ -141,14 +146,14 @@ def put_together(
     of_weights = replace(config, cfg="") if resumed else config
     model, start = make_model(of_weights, task, splits.data.names, checkpoint, report, device)
     config, recipe = _recipe(replace(config, imgsz=model.imgsz), task, splits, start, resumed, report)
+    if teacher is not None:
+        assert isinstance(task, TeachingTask)
+        config = task.with_teacher(config, teacher, model.names, report)
     frozen = freeze_rows(model, config.freeze)
     resting, factors = _from_start(model, recipe, config, start, resumed)
     if not resumed:
         task.prepare(model, splits.train, recipe, config.imgsz, config.seed, config, start.head, report)
-    if config.batch_size == -1:
-        share = from_main(fill_memory(model, config.imgsz, precision))
-        config = replace(config, batch_size=share * world_size())
-        report(f"batch size {config.batch_size}")
+    config = _filling_memory(config, model, precision, report)
     _share_statistics(config, model, device)
     composer = task.composer(splits.train, recipe, config.imgsz, model, config)
     still = (*frozen, *map(model.get_submodule, resting))
@@ -156,6 +161,7 @@ def put_together(
     val_loss = task.loss(model, recipe, config.imgsz, config)
     folder = _folder(config, resumed, closing)  # not before the options are known to be good
     parts = RunParts(config, task, recipe, splits, folder, device, report, resting=resting, factors=factors)
+    parts.teacher = teacher
     if is_main():  # the others may be on another machine
         parts.written = own_files(folder, config, task, splits.val, resumed is not None, report, closing)
     parts.trainer = _trainer(parts, model, composer, precision, still, _store(config, resumed))
@@ -171,7 +177,9 @@ def open_log(parts: RunParts, closing: ExitStack) -> None:
     config, folder = parts.config, parts.folder
     write_text_atomic(folder / "opt.yaml", yaml.safe_dump(config.as_dict(), sort_keys=False))
     write_text_atomic(folder / "hyp.yaml", yaml.safe_dump(parts.recipe.as_dict(), sort_keys=False))
-    parts.log = RunLog(folder, columns(parts.val_loss.terms, parts.task.metrics), parts.progress.epoch)
+    parts.log = RunLog(
+        folder, columns(parts.trainer.loss.terms, parts.task.metrics, parts.val_loss.terms), parts.progress.epoch
+    )
     closing.callback(parts.log.close)
     if not config.noplots:
         tell_missing_letters(parts.splits.data.names, parts.report)
@@ -221,6 +229,15 @@ def _from_start(
         if not all(isinstance(value, float) and 0 <= value < math.inf for value in factors.values()):
             raise ValueError("a learning rate's factor is no positive number")
     return resting, factors
+
+
+def _filling_memory(config: TrainFlags, model: nn.Module, precision: Precision, report: Report) -> TrainFlags:
+    """With --batch-size -1 the number of images that fits."""
+    if config.batch_size != -1:
+        return config
+    share = from_main(fill_memory(model, config.imgsz, precision))
+    report(f"batch size {share * world_size()}")
+    return replace(config, batch_size=share * world_size())
 
 
 def _share_statistics(config: TrainFlags, model: nn.Module, device: torch.device) -> None:
@@ -280,10 +297,14 @@ def _trainer(
     )
     decay = scaled_weight_decay(recipe, config.batch_size)
     optimizer = build_optimizer(model, config.optimizer or recipe.optimizer, recipe, decay, parts.factors)
+    loss = task.loss(model, recipe, config.imgsz, config, mean_over_processes)
+    if parts.teacher is not None:
+        assert isinstance(task, TeachingTask)
+        loss = task.taught(loss, model, parts.teacher, recipe, config)
     return Trainer(
         model,
         loader,
-        task.loss(model, recipe, config.imgsz, config, mean_over_processes),
+        loss,
         optimizer,
         Schedule(optimizer, recipe, config.epochs, len(loader), config.batch_size, config.cos_lr),
         precision,

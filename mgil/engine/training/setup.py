@@ -19,7 +19,7 @@ from mgil.engine.distributed import from_main, is_main, world_size
 from mgil.engine.input_size import input_size_hw
 from mgil.engine.training.config import TrainFlags, frozen_rows
 from mgil.engine.training.precision import Precision
-from mgil.engine.weights.checkpoints import Checkpoint, check_weights
+from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_checkpoint, model_from_checkpoint
 from mgil.engine.weights.foreign import ForeignWeights, load_start, start_from_tensors
 from mgil.engine.weights.released import fetch_weights
 from mgil.engine.weights.start import Start, start_from
@@ -27,7 +27,7 @@ from mgil.files.recipe import Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.networks.profile import profile
-from mgil.tasks.abilities import ForeignTask
+from mgil.tasks.abilities import ForeignTask, TeachingTask
 from mgil.tasks.base import Split, Task
 
 DEFAULT_EPOCHS, DEFAULT_BATCH = 100, 16
@@ -75,6 +75,28 @@ def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoi
     if is_main():  # the only one to read it
         place_of_data(task, config.data)
     return checkpoint
+
+
+def load_teacher(config: TrainFlags, task: Task, device: torch.device, report: Report) -> Network | None:
+    """The network that the options name to learn from, at rest and ready to look at pictures; None: there is none.
+
+    Raises:
+        FileNotFoundError: Its file is missing.
+        ValueError: It cannot be used.
+        OSError: It cannot be fetched.
+    """
+    path = task.teacher(config) if isinstance(task, TeachingTask) else ""
+    if not path:
+        return None
+    if config.download:
+        if is_main():
+            fetch_weights(path, report)
+        from_main(None)
+    checkpoint = load_checkpoint(path)
+    check_weights(checkpoint)
+    if checkpoint.task != task.name:
+        raise ValueError(f"--teacher {path}: its task is {checkpoint.task}, not {task.name}")
+    return model_from_checkpoint(checkpoint, device).requires_grad_(False)
 
 
 def load_splits(config: TrainFlags, task: Task, report: Report) -> Splits:

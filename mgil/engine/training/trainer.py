@@ -27,6 +27,7 @@ from mgil.engine.training.weight_step import WeightStep
 from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.networks.precision import as_float32
+from mgil.tasks.abilities import TaughtLoss
 from mgil.tasks.base import Loss
 
 SHOW_EVERY_S = 0.5  # of the losses in the progress bar; reading them waits for the device
@@ -100,6 +101,7 @@ class Trainer:
         self.model = model
         self.loader = loader
         self.loss = loss
+        self.shown = loss.shown if isinstance(loss, TaughtLoss) else None
         self.optimizer = optimizer
         self.schedule = schedule
         self.precision = precision
@@ -183,6 +185,8 @@ class Trainer:
         images = batch.images.to(self.device, non_blocking=True)
         targets = batch.targets.to(self.device, non_blocking=True)
         images = images.float().div_(255).contiguous(memory_format=self.memory_format)
+        if self.shown:
+            images, targets = self.shown(images, targets)
         if self.multi_scale:
             images, targets = self.multi_scale(images, targets, epoch, index)
         # gradients are averaged over processes when a step is due, not before

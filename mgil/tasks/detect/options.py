@@ -35,6 +35,18 @@ class TrainOptions:
         help="class targets become 1 - s/2 and s/2",
     )
 
+    teacher: str = flag(
+        "",
+        help="a .pt of a detector with these classes, larger or of a larger input: its answers are learned beside the "
+        "labels",
+    )
+    teacher_img: int = flag(
+        0,
+        kind=positive_int,
+        help="input size of the teacher, at least --img: pictures are made at this size, and reduced for the network "
+        "that learns; default: the one that it was trained at",
+    )
+
     refuses: ClassVar[tuple[Refused, ...]] = (
         refused("--quad", why="the batched data path makes it unnecessary", nargs=0),
     )
@@ -46,8 +58,18 @@ class TrainOptions:
             raise ValueError("--rect and --multi-scale exclude each other")
         if self.autoanchor and self.noautoanchor:
             raise ValueError("--autoanchor and --noautoanchor exclude each other")
+        self._check_teacher(joined)
         if self.image_weights and joined.noval:
             raise ValueError("--image-weights needs the AP of every epoch; leave --noval out")
+
+    def _check_teacher(self, joined: Any) -> None:
+        if not self.teacher:
+            if self.teacher_img:
+                raise ValueError(f"--teacher-img {self.teacher_img}: of which network? Give --teacher too")
+            return
+        for name in ("rect", "multi_scale", "compile"):
+            if getattr(joined, name):
+                raise ValueError(f"--teacher and {flag_of(name)} exclude each other")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mgil.datasets.batches.eval_loader import EvalLoader
 from mgil.datasets.reading.config import DataConfig
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
+from mgil.files.class_names import places_in
 from mgil.files.picture_grid import draw_batch_grid
 from mgil.files.recipe import Recipe
 from mgil.files.text import Report
@@ -37,6 +39,7 @@ from mgil.tasks.detect.recipe import FINETUNE, DetectRecipe, default_recipe
 from mgil.tasks.detect.report import FINAL_TABLE, evaluation_files
 from mgil.tasks.detect.scores import METRICS, DetectScores
 from mgil.tasks.detect.suppression import notes_on_suppression
+from mgil.tasks.detect.teaching import Gains, TaughtLoss, with_teacher
 
 
 class DetectTask(DetectExport):
@@ -64,8 +67,12 @@ class DetectTask(DetectExport):
     def composer(
         self, split: Samples, recipe: DetectRecipe, imgsz: int, model: Any, options: TrainOptions
     ) -> DetectComposer:
-        """Mosaics, or with --rect plain images."""
-        return DetectComposer(split, imgsz, recipe.augment(), rect=options.rect, stride=model.max_stride)
+        """Mosaics, or with --rect plain images; with --teacher at its size."""
+        augment, size = recipe.augment(), imgsz
+        if options.teacher:
+            size = options.teacher_img
+            augment = replace(augment, min_box_px=augment.min_box_px * size / imgsz)  # the model's pixels decide
+        return DetectComposer(split, size, augment, rect=options.rect, stride=model.max_stride)
 
     def eval_loader(self, split: Samples, imgsz: int, model: Any, options: Any, loading: Loading) -> EvalLoader:
         """Letterboxed images: the smallest rectangles, as detect.py sees them; whole squares where times are wanted."""
@@ -114,6 +121,22 @@ class DetectTask(DetectExport):
     ) -> Criterion:
         """The loss whose assignment the recipe names."""
         return detect_loss(model, recipe, imgsz, options.label_smoothing, average)
+
+    def teacher(self, options: TrainOptions) -> str:
+        """See `mgil.tasks.abilities.TeachingTask`."""
+        return options.teacher
+
+    def with_teacher(self, options: Any, teacher: nn.Module, names: Sequence[str], report: Report) -> Any:
+        """See `mgil.tasks.abilities.TeachingTask`."""
+        assert isinstance(teacher, DetectionModel)
+        return with_teacher(options, teacher, names, report)
+
+    def taught(self, loss: Criterion, model: Any, teacher: nn.Module, recipe: Any, options: Any) -> TaughtLoss:
+        """See `mgil.tasks.abilities.TeachingTask`."""
+        assert isinstance(teacher, DetectionModel)
+        gains = Gains(recipe.teach_scores, recipe.teach_attention)
+        order = places_in(teacher.names, model.names)
+        return TaughtLoss(loss, model, teacher, order, gains, options.imgsz, options.teacher_img)
 
     def item_weights(self, split: Samples, scores: DetectScores, options: TrainOptions) -> np.ndarray | None:
         """With --image-weights, images with rare and hard classes more often."""
