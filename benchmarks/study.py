@@ -134,7 +134,7 @@ class Runner:
         job = {
             "definition": definition,
             "data_yaml": str(data_yaml),
-            "weights": str(cell.weights or ""),
+            **{name: str(getattr(cell, name) or "") for name in ("weights", "teacher")},
             "peer_data": str(self.output.absolute() / "peer_data" / lists),
             "peers": str(options.peers.absolute()),
             "device": options.device,

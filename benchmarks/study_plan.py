@@ -47,9 +47,9 @@ STUDIES = Path(__file__).parent / "studies"
 MODELS: dict[str, type] = {DEFAULT_TASK: Model, "pose": PoseModel, "classify": ClassModel}  # by task
 PoseTrainConfig, ClassTrainConfig = train_config("pose"), train_config("classify")
 SETTINGS = ("data", "weights", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")
-OWN_SETTINGS = {"pose": ("crop",)}  # of a task
+OWN_SETTINGS = {"pose": ("crop",), DEFAULT_TASK: ("teacher", "teacher_img")}  # of a task
 # Fields of the recipe that came after the first studies: at their defaults they define nothing.
-LATER = ("batchnorm", "new_rate", "lr_drops", "lr_drop", "degrade", *DEGRADED)
+LATER = ("batchnorm", "new_rate", "lr_drops", "lr_drop", "degrade", *DEGRADED, "teach_scores", "teach_attention")
 ONLY_KEYS = ("model", "data", "size", "seed")
 AUGMENTATION = {item.name for item in fields(AugmentConfig)}
 
@@ -60,9 +60,9 @@ class Cell:
 
     Attributes:
         model: what is trained.
-        train: a `TrainConfig` of data, weights, imgsz, epochs, batch_size, patience, seed and hyp, for a `PoseModel` a
-            `PoseTrainConfig`, which has crop too; data set and weights are found by `benchmarks.study_data`. Epochs and
-            batch size default to what the data set suggests.
+        train: a `TrainConfig` of data, weights, imgsz, epochs, batch_size, patience, seed, hyp, teacher and
+            teacher_img, for a `PoseModel` a `PoseTrainConfig`, which has crop in place of teachers; data set and
+            weights are found by `benchmarks.study_data`. Epochs and batch size default to what the data set suggests.
         recipe: changes to the recipe.
         holdout: fixed share of train to validate on, while val is left alone; 0: val is validated on.
         images: at most so many of each split, for trying things out; 0: all.
@@ -94,8 +94,9 @@ class Cell:
             raise ValueError(f"{self}: imgsz is missing; write e.g. imgsz=64")
         if self.train.batch_size < 0:
             raise ValueError(f"{self}: batch_size {self.train.batch_size} depends on the machine; write e.g. 16")
-        if self.model.peer and self.train.weights:
-            raise ValueError(f"{self}: weights {self.train.weights!r}: peers are trained from scratch")
+        for name in ("weights", "teacher"):
+            if self.model.peer and getattr(self.train, name, ""):
+                raise ValueError(f"{self}: {name} {getattr(self.train, name)!r}: peers are trained from scratch")
         if self.model.peer and self.train.hyp:
             raise ValueError(f"{self}: hyp {self.train.hyp!r} is this project's; a peer has its own, change its recipe")
         if not 0 <= self.holdout < 1:
@@ -123,6 +124,7 @@ class PlannedCell:
         weights: the weights to start from on this machine; None: from scratch.
         definition: all that the result depends on, names and machines apart: plain values.
         noted: columns of its row that change nothing about the training.
+        teacher: the weights whose answers are learned too, on this machine; None: there are none.
     """
 
     model: str
@@ -130,6 +132,7 @@ class PlannedCell:
     definition: Mapping[str, Any]
     weights: Path | None = None
     noted: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Path | None = None
 
     @property
     def task(self) -> str:
@@ -252,6 +255,9 @@ def plan(cell: Cell, roots: Sequence[Path]) -> PlannedCell:
         "patience": train.patience,
         "recipe": planned_recipe(cell, config),
     }
+    teacher = find_weights(train.teacher, roots) if getattr(train, "teacher", "") else None
+    if teacher:
+        definition |= {"teacher": _identity(teacher), "teacher_img": train.teacher_img}
     if train.task != DEFAULT_TASK:
         definition["task"] = train.task
         if not model.peer:
@@ -261,9 +267,13 @@ def plan(cell: Cell, roots: Sequence[Path]) -> PlannedCell:
             definition[key] = getattr(cell, key)
     weights = find_weights(train.weights, roots) if train.weights else None
     if weights:
-        definition["weights"] = f"{weights.name}, sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()[:16]}"
+        definition["weights"] = _identity(weights)
     noted = {} if isinstance(model, Model) else model.noted()
-    return PlannedCell(model.name, data_yaml, definition, weights, noted)
+    return PlannedCell(model.name, data_yaml, definition, weights, noted, teacher)
+
+
+def _identity(weights: Path) -> str:
+    return f"{weights.name}, sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()[:16]}"
 
 
 def planned_recipe(cell: Cell, config: DataConfig) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def train_ours(job: Mapping[str, Any], folder: Path) -> Path:
             project=str(folder),
             name=run.name,
             exist_ok=True,
-            **{name: definition[name] for name in OWN_SETTINGS.get(config_class.task, ())},
+            **{name: definition[name] for name in OWN_SETTINGS.get(config_class.task, ()) if name in definition},
+            **({"teacher": job["teacher"]} if job.get("teacher") else {}),
             **options,
         )
     before, started = read_clock(folder), time.perf_counter()

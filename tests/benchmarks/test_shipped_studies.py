@@ -29,6 +29,8 @@ SHIPPED = {
     "recipe": (21, "659f6506c4362349"),
     "resolution": (105, "0342d7ba3f6c26e2"),
     "smoke": (2, "7ad2a7f50d39ac6f"),
+    "teaching": (12, "10a1b13153cfdee3"),
+    "teachers": (1, "1b12a21ab58893ec"),
     "tin40": (21, "fa054a24d5799449"),
 }
 
@@ -50,6 +52,7 @@ def said(cell: Cell) -> str:
     network = [model.cfg, model.peer, model.rows, model.mgil, model.width, model.like]
     settings = [train.epochs, train.batch_size, train.patience, train.hyp, recipe, cell.holdout, cell.images]
     settings += [train.weights] if train.weights else []
+    settings += [train.teacher, train.teacher_img] if train.teacher else []
     return json.dumps([model.name, train.data, train.imgsz, train.seed, network, *settings], sort_keys=True)
 
 
