@@ -66,7 +66,7 @@ def table_of(rows: Sequence[Row], baseline: str) -> list[str]:
     for data, size in dict.fromkeys((row["data"], row["size"]) for row in rows):
         own = [row for row in rows if (row["data"], row["size"]) == (data, size)]
         models = list(dict.fromkeys(row["model"] for row in own))
-        others = [model for model in models if model != baseline]
+        others = [model for model in models if model != baseline] if baseline in models else []
         heads = [*models, *(f"{model} - {baseline} [95 %]" for model in others)]
         lines += ["", f"{data}, {size} px, COCO AP", "", "| pictures | " + " | ".join(heads) + " |"]
         lines.append("|" + " --- |" * (len(heads) + 1))

@@ -49,7 +49,8 @@ PoseTrainConfig, ClassTrainConfig = train_config("pose"), train_config("classify
 SETTINGS = ("data", "weights", "hyp", "epochs", "batch_size", "imgsz", "patience", "seed")
 OWN_SETTINGS = {"pose": ("crop",), DEFAULT_TASK: ("teacher", "teacher_img")}  # of a task
 # Fields of the recipe that came after the first studies: at their defaults they define nothing.
-LATER = ("batchnorm", "new_rate", "lr_drops", "lr_drop", "degrade", *DEGRADED, "teach_scores", "teach_attention")
+LATER = ("batchnorm", "new_rate", "lr_drops", "lr_drop", "degrade")
+TAUGHT = ("teach_scores", "teach_attention")
 ONLY_KEYS = ("model", "data", "size", "seed")
 AUGMENTATION = {item.name for item in fields(AugmentConfig)}
 
@@ -285,7 +286,9 @@ def planned_recipe(cell: Cell, config: DataConfig) -> dict[str, Any]:
     source = train.hyp or task.default_recipe(train.imgsz, finetune)
     recipe = load_recipe(task.recipe, source, {**changes_for(config, finetune), **cell.recipe}).as_dict()
     unchanged = task.recipe().as_dict()
-    return {key: value for key, value in recipe.items() if key not in LATER or value != unchanged[key]}
+    idle = {*(DEGRADED if not recipe["degrade"] else ()), *(TAUGHT if not getattr(train, "teacher", "") else ())}
+    idle |= {key for key in LATER if recipe[key] == unchanged[key]}
+    return {key: value for key, value in recipe.items() if key not in idle}
 
 
 def read_only(texts: Iterable[str]) -> dict[str, list[str]]:

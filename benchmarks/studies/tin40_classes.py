@@ -3,8 +3,8 @@
     python -m benchmarks.study_class_data path/to/tin40.yaml FOLDER     # 40 classes of TinyImageNet as csv lists
     python -m benchmarks.study tin40_classes --data-root FOLDER
 
-Every cell has the same pictures, recipe and epochs, and every layer a quarter of its network's width: what two cores
-train in two hours. The paper's gain is 1.93 points; it names no placement. SPD-Conv, which the paper's table leaves
+Every cell has the same pictures, recipe and epochs, and every layer a quarter of its network's width, so that
+CPUs can train them. The paper's gain is 1.93 points; it names no placement. SPD-Conv, which the paper's table leaves
 out, published more than the paper.
 
 Predicted before it ran, top-1 in points above or below resnet18, means of the seeds:

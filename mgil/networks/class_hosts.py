@@ -71,7 +71,7 @@ class ClassHost:
         known: Any = timm().get_pretrained_cfg(config.host, allow_unregistered=True)
         narrow = self.stem != "imagenet" and "channels" in options and getattr(known, "first_conv", "") == "conv1"
         if narrow:  # timm's own stem is 64 wide, whatever the stages are; it takes the width of a deep one alone
-            options |= {"stem_type": "deep", "stem_width": options["channels"][0] // 2}
+            options |= {"stem_type": "deep", "stem_width": self._half_stem(options)}
         any_size = not getattr(known, "fixed_input_size", False)
         try:
             host = create(config.host, **options, **({} if any_size else {"img_size": self.imgsz}))
@@ -84,6 +84,18 @@ class ClassHost:
         if self.stem != "imagenet":
             self._put_in_stem(host, narrow)
         return host
+
+    def _half_stem(self, options: dict[str, Any]) -> int:
+        width = options["channels"][0]
+        if "stem_width" in options:
+            raise ValueError(
+                f"{self.source}: host_options: stem: {self.stem} has no stem_width; channels says its width"
+            )
+        if width < 2 or width % 2:
+            raise ValueError(
+                f"{self.source}: host_options: channels {width}, ...: the first must be even with stem: {self.stem}"
+            )
+        return int(width // 2)
 
     def _put_in_stem(self, host: Any, narrow: bool) -> None:
         """Give a ResNet a 3x3 layer in place of its pool and its 7x7 layer, or the deep stem of a `narrow` one."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mgil.datasets.reading.config import DataConfig
 from mgil.files.text import Report
-from mgil.tasks.base import Loss, Predictor, Result, Split
+from mgil.tasks.base import Average, Loss, Predictor, Result, Split
 
 
 @runtime_checkable
@@ -113,10 +113,12 @@ class TeachingTask(Protocol):
     def teacher(self, options: Any) -> str:
         """The weights that --teacher names; "": there is none."""
 
-    def with_teacher(self, options: Any, teacher: nn.Module, names: Sequence[str], report: Report) -> Any:
-        """The options with the teacher's input size in them. ValueError: it cannot teach a network of these names."""
+    def with_teacher(self, options: Any, teacher: nn.Module, names: Sequence[str], recipe: Any, report: Report) -> Any:
+        """The options with the teacher's full path and input size. ValueError: it cannot teach names or recipe."""
 
-    def taught(self, loss: Any, model: Any, teacher: nn.Module, recipe: Any, options: Any) -> TaughtLoss:
+    def taught(
+        self, loss: Any, model: Any, teacher: nn.Module, recipe: Any, options: Any, average: Average | None
+    ) -> TaughtLoss:
         """The loss of labels with the teacher's beside it; `composer` makes pictures at the teacher's size then."""
 
 

@@ -68,5 +68,6 @@ def test_the_table_by_hand() -> None:
         for value in found
     ]
     *_, start, jpeg = table_of(rows, "clean")
+    assert table_of(rows, "another")[-1] == "| jpeg:9 | 0.2000 ± 0.1414 (2) | 0.5000 ± 0.0000 (2) |"
     assert start.startswith("| as they are | 0.6000 ± 0.1414 (2) | 0.4000 ± 0.0000 (2) | -0.2000 [")
     assert jpeg.startswith("| jpeg:9 | 0.2000 ± 0.1414 (2) | 0.5000 ± 0.0000 (2) | +0.3000 [")

@@ -35,5 +35,12 @@ def test_stems_for_small_pictures_are_as_wide_as_the_first_stage(stem: str) -> N
         build({"stem": "imagenet", "host_options": {"channels": [8, 8, 16, 16]}}).host.conv1.out_channels == 64
     )  # timm's own stays
     assert build({"host": "resnet18d"}).host.conv1[0].out_channels == 32
+    for options, message in (
+        ({"channels": [15, 30, 60, 120]}, "channels 15, ...: the first must be even with stem"),
+        ({"channels": [1, 2, 4, 8]}, "channels 1, ...: the first must be even"),
+        ({"channels": [16, 32, 64, 128], "stem_width": 8}, "has no stem_width; channels says its width"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build({"stem": stem, "host_options": options})
     with pytest.raises(ValueError, match="stem: half is for ResNets with a 7x7 layer and a pool, not for resnet18d"):
         build({"host": "resnet18d", "stem": "half"})

@@ -104,7 +104,7 @@ def steps_of(text: str) -> tuple[Step, ...]:
     if not colon or not values:
         raise ValueError(f"{text!r:.40} is no degradation; write e.g. {EXAMPLE}")
     steps = tuple(Step(kind, value) for value in values)
-    if len(set(steps)) < len(steps):
+    if len(set(map(str, steps))) < len(steps):
         raise ValueError(f"{text!r:.40} names a strength twice")
     return steps
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,7 +13,14 @@ import torch
 from mgil.datasets.batches.degrade import Degradation, Step
 
 DEGRADE_STREAM = 8  # separates these draws from what else is drawn from the seed
+MOST_THREADS = 4
 LEAST_SPOILT = 95  # the best quality that is drawn for a JPEG, where the recipe's least is below
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """For pictures of a GPU: made once, and no more than a few, as other processes have theirs."""
+    return ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="degrade")
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,7 @@ class RandomDegradation:
         if images.device.type == "cpu":  # its cores belong to the network
             made = [worse(place) for place in range(len(rows))]
         else:
-            with ThreadPoolExecutor(os.cpu_count() or 1) as executor:
-                made = list(executor.map(worse, range(len(rows))))
+            made = list(_threads().map(worse, range(len(rows))))
         changed = torch.from_numpy(np.stack(made)).to(images.device)
         images[rows] = changed.permute(0, 3, 1, 2)
         return images

@@ -102,7 +102,7 @@ def download(
     content = read_yaml_mapping(config.yaml_path)
     sources = read_sources(content.get("download"), config.yaml_path)
     convert = content.get("convert")
-    if convert is not None and convert not in CONVERTERS:
+    if convert not in (None, *CONVERTERS):
         raise ValueError(f"{config.yaml_path}: convert: {convert!r} is not known; {' and '.join(CONVERTERS)} are")
     missing = not config.root.exists()
     config.root.mkdir(parents=True, exist_ok=True)

@@ -45,14 +45,23 @@ def _json_of(folder: Path, split: str) -> Path:
     raise FileNotFoundError(f"{folder / 'annotations'}: there is no {split}.json and no instances_{split}.json")
 
 
+def _has(entry: dict[str, Any], keys: Sequence[str]) -> bool:
+    """Whether one of these keys stands for a name or a number."""
+    return any(isinstance(entry.get(key), str | int) for key in keys)
+
+
 def _as_coco(path: Path, root: Path, images: Path, names: Sequence[str]) -> dict[str, Any]:
     content = read_json_file(str(path))
     if not isinstance(content, dict) or "annotation" not in content:
         content = read_json(str(path))  # which says what is missing, or finds that a later version has COCO's own keys
     entries = content.get("annotation", content.get("annotations"))
-    lists = [content.get("images"), content.get("categories"), entries]
-    if not all(isinstance(each, list) and all(isinstance(entry, dict) for entry in each) for each in lists):
-        raise ValueError(f"{printable(str(path))}: not HIT-UAV's json: images, categories and annotation are lists")
+    for key, each, keys in (
+        ("images", content.get("images"), ("filename", "file_name")),
+        ("categories", content.get("categories"), ("id",)),
+        ("annotation", entries, ("category_id",)),
+    ):
+        if not isinstance(each, list) or not all(isinstance(entry, dict) and _has(entry, keys) for entry in each):
+            raise ValueError(f"{printable(str(path))}: not HIT-UAV's json: {key} is no list of entries with {keys[0]}")
     categories = [entry for entry in content["categories"] if entry.get("name") in names]
     if not categories:
         found = ", ".join(str(entry.get("name")) for entry in content["categories"])

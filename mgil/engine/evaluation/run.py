@@ -104,8 +104,8 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int | str, Evaluat
     for line in task.evaluation_notes(model, config.weights[0]):
         report(line)
     points = points_of(config.degrade)
-    clean = Subject(task, model, seen, split, device, depths, points[0])
-    subject = _seen_through(points[0], clean, config, report)
+    whole = Subject(task, model, seen, split, device, depths, points[0])
+    subject = _seen_through(points[0], whole, config, report)
     if config.task == "speed" and len(sizes) == 1:  # a line on the console is all there is
         return {size: _measured(config, subject, size, None, report) for size in sizes}
     task.judge(model, subject.split, seen, config)  # which refuses what does not fit, before there is a folder
@@ -113,13 +113,13 @@ def run_val(config: ValFlags, report: Report = print) -> dict[int | str, Evaluat
     tell_missing_letters(seen.names, report)
     folder = new_run_folder(config.project, config.name, config.exist_ok)
     rows: list[Row] = [(size, point) for point in points for size in sizes]
-    results = _evaluate_rows(config, clean, subject, rows, folder, report)
+    results = _evaluate_rows(config, whole, subject, rows, folder, report)
     report(f"results saved to {folder}")
     return {size if len(points) == 1 else str(point): found for (size, point), found in zip(rows, results, strict=True)}
 
 
 def _evaluate_rows(
-    config: ValFlags, clean: Subject, subject: Subject, rows: Sequence[Row], folder: Path, report: Report
+    config: ValFlags, whole: Subject, subject: Subject, rows: Sequence[Row], folder: Path, report: Report
 ) -> list[Evaluation]:
     """The result of each row, of which `subject` is the first, with its files in the folder; of several a table too."""
     results = []
@@ -127,14 +127,14 @@ def _evaluate_rows(
         for row in rows:  # before the work, not after it
             written.check(*_outputs(config, subject, _folder_of(row, rows, folder)))
         if len(rows) > 1:
-            written.check(*_table_files(clean.task, rows, folder))
+            written.check(*_table_files(whole.task, rows, folder))
         for size, point in rows:
             if point is not subject.point:
-                subject = _seen_through(point, clean, config, report)
+                subject = _seen_through(point, whole, config, report)
             own_folder = _folder_of((size, point), rows, folder)
             results.append(_evaluate_size(config, subject, size, own_folder, written, report))
         if len(rows) > 1:
-            _save_table(clean.task, rows, results, folder, written, report)
+            _save_table(whole.task, rows, results, folder, written, report)
     return results
 
 
@@ -143,14 +143,14 @@ def _points(rows: Sequence[Row]) -> list[Point]:
     return list(dict.fromkeys(point for _, point in rows))
 
 
-def _seen_through(point: Point, clean: Subject, config: ValFlags, report: Report) -> Subject:
+def _seen_through(point: Point, whole: Subject, config: ValFlags, report: Report) -> Subject:
     """What is evaluated at a point, with the boxes that are found in the pictures as they are there."""
-    task, split = clean.task, clean.split
+    task, split = whole.task, whole.split
     if config.degrade:
         report(f"pictures: {point.degradation or 'as they are'}")
     if isinstance(task, BoxTask) and config.task != "speed":
-        split = with_found_boxes(task, split, config, clean.depths.values, point.degradation, report)
-    return replace(clean, split=split, point=point)
+        split = with_found_boxes(task, split, config, whole.depths.values, point.degradation, report)
+    return replace(whole, split=split, point=point)
 
 
 def _folder_of(row: Row, rows: Sequence[Row], folder: Path) -> Path:

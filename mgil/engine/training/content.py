@@ -7,19 +7,23 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
 from mgil.engine.training.setup import Splits
 from mgil.tasks.base import Split
 
 _WHAT = {"file names": "file names, or their order", "labels": "labels or image sizes"}
 
 
-def content_of(splits: Splits) -> dict[str, Any]:
+def content_of(splits: Splits, teacher: nn.Module | None = None) -> dict[str, Any]:
     """Plain values that are equal for two data sets with the same names, images and labels, and for no others.
 
-    Images are known by their paths below the folder that they have in common, in the order of the split.
+    Images are known by their paths below the folder that they have in common, in the order of the split. A teacher is
+    known by its weights.
     """
     found = {"train": splits.train, "val": splits.val}
-    return {"names": list(splits.data.names), **{split: _facts(images) for split, images in found.items()}}
+    content = {"names": list(splits.data.names), **{split: _facts(images) for split, images in found.items()}}
+    return content if teacher is None else {**content, "teacher": _weights_digest(teacher)}
 
 
 def differences(found: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
@@ -33,6 +37,8 @@ def differences(found: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
     names, had = found["names"], earlier.get("names", found["names"])
     if names != had:
         told.append(f"names: {', '.join(names[:5])}, the run had {', '.join(map(str, had[:5]))}")
+    if "teacher" in found and earlier.get("teacher", found["teacher"]) != found["teacher"]:
+        told.append("teacher: other weights")
     for split in ("train", "val"):
         now, before = found[split] or {}, earlier.get(split) or {}
         changed = [key for key in before if key in now and now[key] != before[key]]
@@ -58,6 +64,14 @@ def _facts(images: Split | None) -> dict[str, Any] | None:
     if images is None:
         return None
     return {"images": len(images), **images.content(), "file names": _names_digest(images.image_paths)}
+
+
+def _weights_digest(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _names_digest(paths: Sequence[str]) -> str:

@@ -181,7 +181,9 @@ def _from_any_folder(config: TrainFlags, task: Task) -> TrainFlags:
 
     A name that is no file here is that of a shipped one, whatever folder is called so.
     """
-    files = {name: path for name in ("cfg", "weights") if os.path.isfile(path := getattr(config, name))}
+    files: dict[str, Any] = {
+        name: path for name in ("cfg", "weights", "teacher") if os.path.isfile(path := getattr(config, name, ""))
+    }
     if may_be_data(task, config.data):
         files["data"] = config.data
     return replace(config, **{name: os.path.abspath(path) for name, path in files.items()})

@@ -148,7 +148,7 @@ def put_together(
     config, recipe = _recipe(replace(config, imgsz=model.imgsz), task, splits, start, resumed, report)
     if teacher is not None:
         assert isinstance(task, TeachingTask)
-        config = task.with_teacher(config, teacher, model.names, report)
+        config = task.with_teacher(config, teacher, model.names, recipe, report)
     frozen = freeze_rows(model, config.freeze)
     resting, factors = _from_start(model, recipe, config, start, resumed)
     if not resumed:
@@ -166,7 +166,7 @@ def put_together(
         parts.written = own_files(folder, config, task, splits.val, resumed is not None, report, closing)
     parts.trainer = _trainer(parts, model, composer, precision, still, _store(config, resumed))
     closing.callback(parts.trainer.loader.close)
-    parts.content = content_of(splits)
+    parts.content = content_of(splits, teacher)
     parts.eval_loader = _eval_loader(parts, splits.val, model) if splits.val is not None else None
     parts.val_loss = val_loss
     return parts
@@ -300,7 +300,7 @@ def _trainer(
     loss = task.loss(model, recipe, config.imgsz, config, mean_over_processes)
     if parts.teacher is not None:
         assert isinstance(task, TeachingTask)
-        loss = task.taught(loss, model, parts.teacher, recipe, config)
+        loss = task.taught(loss, model, parts.teacher, recipe, config, mean_over_processes)
     return Trainer(
         model,
         loader,

@@ -126,13 +126,14 @@ def resumed_config(
     data = _data_of(checkpoint, saved)
     if not data and "data" not in changed:
         raise FileNotFoundError(f"--resume: {gone(str(checkpoint.info.get('data') or saved.data), checkpoint.path)}")
-    refused = [name for name in changed if name not in MAY_CHANGE_ON_RESUME]
+    may_change = (*MAY_CHANGE_ON_RESUME[1:], *getattr(saved, "may_change_on_resume", ()))
+    refused = [name for name in changed if name not in ("resume", *may_change)]
     if "weights" in refused and config.resume == "latest":
         raise ValueError(_resume_itself(config.weights))
     if refused:
         kept = "; ".join(f"{flag_of(name)} {asked[name]!r}: a resumed run keeps its own {getattr(saved, name)!r}"
                          for name in refused)  # fmt: skip
-        raise ValueError(f"{kept}; only {', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change")
+        raise ValueError(f"{kept}; only {', '.join(map(flag_of, may_change))} may change")
     for name in changed:
         if name in CONSEQUENCES:
             report(f"{flag_of(name)} {asked[name]} instead of {getattr(saved, name)}: {CONSEQUENCES[name]}")
@@ -186,7 +187,7 @@ def _is_own(name: str, value: Any, saved: TrainFlags, checkpoint: Checkpoint) ->
         return str(place_of_data(task_named(saved.task), value)) == checkpoint.info.get("data")
     if name == "freeze":
         return frozen_rows(value) == frozen_rows(saved.freeze)
-    if name in ("weights", "project"):
+    if name in ("weights", "project", "teacher"):
         return bool(value and own) and Path(value).resolve() == Path(own).resolve()
     return False
 

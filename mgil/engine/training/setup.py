@@ -92,11 +92,15 @@ def load_teacher(config: TrainFlags, task: Task, device: torch.device, report: R
         if is_main():
             fetch_weights(path, report)
         from_main(None)
-    checkpoint = load_checkpoint(path)
-    check_weights(checkpoint)
-    if checkpoint.task != task.name:
-        raise ValueError(f"--teacher {path}: its task is {checkpoint.task}, not {task.name}")
-    return model_from_checkpoint(checkpoint, device).requires_grad_(False)
+    try:
+        checkpoint = load_checkpoint(path)
+        check_weights(checkpoint)
+        if checkpoint.task != task.name:
+            raise ValueError(f"its task is {checkpoint.task}, not {task.name}")
+        teacher = model_from_checkpoint(checkpoint, device)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"--teacher {path}: {error}") from error
+    return teacher.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def load_splits(config: TrainFlags, task: Task, report: Report) -> Splits:

@@ -186,7 +186,8 @@ class Trainer:
         targets = batch.targets.to(self.device, non_blocking=True)
         images = images.float().div_(255).contiguous(memory_format=self.memory_format)
         if self.shown:
-            images, targets = self.shown(images, targets)
+            with self.precision.autocast():
+                images, targets = self.shown(images, targets)
         if self.multi_scale:
             images, targets = self.multi_scale(images, targets, epoch, index)
         # gradients are averaged over processes when a step is due, not before

@@ -69,6 +69,16 @@ class DetectComposer(Composer):
         return targets * targets.new_tensor([1, 1, factor, factor, factor, factor])
 
 
+def train_composer(
+    samples: Samples, imgsz: int, augment: AugmentConfig, stride: int, options: TrainOptions
+) -> DetectComposer:
+    """The training pictures of a command, at the size of the network, or at that of its teacher."""
+    size = options.teacher_img if options.teacher else imgsz
+    # what a recipe says in pixels is meant in those of the network that learns
+    pixels = {"min_box_px": augment.min_box_px * size / imgsz, "perspective": augment.perspective * imgsz / size}
+    return DetectComposer(samples, size, replace(augment, **pixels), rect=options.rect, stride=stride)
+
+
 def detect_eval_loader(samples: Samples, size: int, batch_size: int, **options: Any) -> EvalLoader:
     """An `EvalLoader` whose targets are the boxes, without crowds; arguments as there."""
     labels = samples.without_crowds()

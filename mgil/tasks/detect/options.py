@@ -35,6 +35,9 @@ class TrainOptions:
         help="class targets become 1 - s/2 and s/2",
     )
 
+    # What may lie elsewhere when a run is resumed; its content is compared.
+    may_change_on_resume: ClassVar[tuple[str, ...]] = ("teacher",)
+
     teacher: str = flag(
         "",
         help="a .pt of a detector with these classes, larger or of a larger input: its answers are learned beside the "
@@ -64,12 +67,14 @@ class TrainOptions:
 
     def _check_teacher(self, joined: Any) -> None:
         if not self.teacher:
-            if self.teacher_img:
+            if self.teacher_img and not joined.resume:
                 raise ValueError(f"--teacher-img {self.teacher_img}: of which network? Give --teacher too")
             return
         for name in ("rect", "multi_scale", "compile"):
             if getattr(joined, name):
                 raise ValueError(f"--teacher and {flag_of(name)} exclude each other")
+        if joined.batch_size == -1:
+            raise ValueError("--batch-size -1 does not know what --teacher needs; give a number")
 
 
 @dataclass(frozen=True)

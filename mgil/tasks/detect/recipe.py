@@ -57,9 +57,10 @@ class DetectRecipe(Recipe):
     fliplr: float = 0.5  # probability of a left-right flip
     mosaic: float = 1.0  # probability of four images in one
     mixup: float = 0.0  # probability of two images blended
+    copy_paste: float = 0.0  # share of a mosaic's objects that are pasted mirrored; it needs polygon labels
+
     teach_scores: float = 1.0  # with --teacher: weight of its scores at every place
     teach_attention: float = 1.0  # with --teacher: weight of where its maps answer strongly
-    copy_paste: float = 0.0  # share of a mosaic's objects that are pasted mirrored; it needs polygon labels
 
     def __post_init__(self) -> None:
         super().__post_init__()

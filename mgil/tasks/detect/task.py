@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from mgil.networks.config import load_architecture
 from mgil.networks.detector import DetectionModel, build_model
 from mgil.tasks.base import Average, Loading, Task, options_for
 from mgil.tasks.detect.auto_anchor import check_anchors, keep_anchors, listed, put_in_order
-from mgil.tasks.detect.batches import DetectComposer, eval_batches
+from mgil.tasks.detect.batches import DetectComposer, eval_batches, train_composer
 from mgil.tasks.detect.criterion import Criterion, detect_loss
 from mgil.tasks.detect.exporting import DetectExport
 from mgil.tasks.detect.image_weights import image_difficulty
@@ -68,11 +67,7 @@ class DetectTask(DetectExport):
         self, split: Samples, recipe: DetectRecipe, imgsz: int, model: Any, options: TrainOptions
     ) -> DetectComposer:
         """Mosaics, or with --rect plain images; with --teacher at its size."""
-        augment, size = recipe.augment(), imgsz
-        if options.teacher:
-            size = options.teacher_img
-            augment = replace(augment, min_box_px=augment.min_box_px * size / imgsz)  # the model's pixels decide
-        return DetectComposer(split, size, augment, rect=options.rect, stride=model.max_stride)
+        return train_composer(split, imgsz, recipe.augment(), model.max_stride, options)
 
     def eval_loader(self, split: Samples, imgsz: int, model: Any, options: Any, loading: Loading) -> EvalLoader:
         """Letterboxed images: the smallest rectangles, as detect.py sees them; whole squares where times are wanted."""
@@ -126,17 +121,19 @@ class DetectTask(DetectExport):
         """See `mgil.tasks.abilities.TeachingTask`."""
         return options.teacher
 
-    def with_teacher(self, options: Any, teacher: nn.Module, names: Sequence[str], report: Report) -> Any:
+    def with_teacher(self, options: Any, teacher: nn.Module, names: Sequence[str], recipe: Any, report: Report) -> Any:
         """See `mgil.tasks.abilities.TeachingTask`."""
         assert isinstance(teacher, DetectionModel)
-        return with_teacher(options, teacher, names, report)
+        return with_teacher(options, teacher, names, recipe, report)
 
-    def taught(self, loss: Criterion, model: Any, teacher: nn.Module, recipe: Any, options: Any) -> TaughtLoss:
+    def taught(
+        self, loss: Criterion, model: Any, teacher: nn.Module, recipe: Any, options: Any, average: Average | None
+    ) -> TaughtLoss:
         """See `mgil.tasks.abilities.TeachingTask`."""
         assert isinstance(teacher, DetectionModel)
         gains = Gains(recipe.teach_scores, recipe.teach_attention)
         order = places_in(teacher.names, model.names)
-        return TaughtLoss(loss, model, teacher, order, gains, options.imgsz, options.teacher_img)
+        return TaughtLoss(loss, model, teacher, order, gains, options.imgsz, options.teacher_img, average)
 
     def item_weights(self, split: Samples, scores: DetectScores, options: TrainOptions) -> np.ndarray | None:
         """With --image-weights, images with rare and hard classes more often."""

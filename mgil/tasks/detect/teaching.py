@@ -11,6 +11,7 @@ its own. Two things are compared, neither of which asks that both networks have 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,10 +23,13 @@ from torch import Tensor, nn
 from mgil.files.class_names import places_in
 from mgil.files.text import Report
 from mgil.networks.detector import DetectionModel
+from mgil.tasks.base import Average
 from mgil.tasks.detect.criterion import Criterion
+from mgil.tasks.detect.recipe import DetectRecipe
 
 LEAST_SCORES = 0.5  # of a picture, in the divisor, as `aligned_loss.LEAST_TARGETS`
 LEAST_PLACES = 4  # of a map whose attention is compared
+LEAST_VARIANCE = 1e-2  # of attention relative to its mean: flatter maps attend to nothing, and are not compared
 TINY = 1e-6
 
 
@@ -47,6 +51,7 @@ class TaughtLoss:
         order: Teacher's index of each of the model's classes.
         gains: Weights.
         size, teacher_size: Side of the input of either, in pixels.
+        average: The mean over processes of what scores are divided by, see `AlignedLoss`; None: one process.
     """
 
     def __init__(
@@ -58,10 +63,11 @@ class TaughtLoss:
         gains: Gains,
         size: int,
         teacher_size: int,
+        average: Average | None = None,
     ) -> None:
         self.loss, self.model, self.teacher = loss, model, teacher
         self.order, self.gains = list(order), gains
-        self.size, self.teacher_size = size, teacher_size
+        self.size, self.teacher_size, self.average = size, teacher_size, average
         self.terms = (*loss.terms, "teacher")
         self._recorded: _Recorded | None = None
         self._scores = torch.zeros(0)
@@ -81,7 +87,7 @@ class TaughtLoss:
             recorded = _Recorded(self.teacher.head)
             raws = self.teacher.raw(images)
             recorded.end()
-            self._scores = score_map(raws)[:, self.order]
+            self._scores = log_score_map(raws).exp()[:, self.order]
             self._features = recorded.features
         self._recorded = _Recorded(self.model.head)
         if self.teacher_size == self.size:
@@ -96,8 +102,11 @@ class TaughtLoss:
         self._recorded.end()
         features, self._recorded = self._recorded.features, None
         total, terms = self.loss(raws, targets)
-        extra = self.gains.scores * score_loss(score_map(raws), self._scores)
-        extra = extra + self.gains.attention * self._attention_loss(features)
+        extra = total.new_zeros(())
+        if self.gains.scores:
+            extra = extra + self.gains.scores * score_loss(log_score_map(raws), self._scores, self.average)
+        if self.gains.attention:
+            extra = extra + self.gains.attention * self._attention_loss(features)
         self._scores, self._features = torch.zeros(0), []
         return total + extra * len(raws[0]), torch.cat((terms, extra.detach()[None]))
 
@@ -113,24 +122,34 @@ class TaughtLoss:
         return torch.stack(found).mean() if found else features[0].new_zeros(())
 
 
-def with_teacher(options: Any, teacher: DetectionModel, names: Sequence[str], report: Report) -> Any:
-    """Training options with the teacher's input size, rounded up to its stride.
+def with_teacher(
+    options: Any, teacher: DetectionModel, names: Sequence[str], recipe: DetectRecipe, report: Report
+) -> Any:
+    """Training options with the teacher's full path, and its input size, rounded up to its stride.
 
     Raises:
-        ValueError: It lacks a class, or would see less than the network that learns.
+        ValueError: It lacks a class, would see less than the network that learns, or the recipe asks it nothing.
     """
+    what = f"--teacher {options.teacher}"
     missing = [name for name, place in zip(names, places_in(teacher.names, names), strict=True) if place < 0]
     if missing:
-        known = ", ".join(map(repr, teacher.names[:5]))
-        raise ValueError(f"--teacher {options.teacher}: does not know the class {missing[0]!r}; it knows {known}, ...")
+        known = ", ".join(map(repr, teacher.names[:5])) + ", ..." * (len(teacher.names) > 5)
+        why = "; --single-cls needs one of one class" if options.single_cls else ""
+        raise ValueError(f"{what}: does not know the class {missing[0]!r}; it knows {known}{why}")
+    if not (recipe.teach_scores or recipe.teach_attention):
+        raise ValueError(f"{what}: teach_scores and teach_attention of the recipe are 0, so it would teach nothing")
+    if recipe.degrade:
+        raise ValueError(
+            f"{what}: pictures are made at its size, where degrade {recipe.degrade:g} of the recipe does less; set it 0"
+        )
     given = options.teacher_img or max(teacher.imgsz, options.imgsz)
     size = -(-given // teacher.max_stride) * teacher.max_stride
     if size != given:
-        report(f"--teacher-img {given} is not a multiple of its stride of {teacher.max_stride}: it sees {size} px")
+        report(f"the teacher sees {size} px: {given} is not a multiple of its stride of {teacher.max_stride}")
     if size < options.imgsz:
         raise ValueError(f"--teacher-img {size}: a teacher that sees less than --img {options.imgsz}; give more")
     report(f"{options.teacher} teaches at {size} px what is learned at {options.imgsz} px")
-    return replace(options, teacher_img=size)
+    return replace(options, teacher=os.path.abspath(options.teacher), teacher_img=size)
 
 
 class _Recorded:
@@ -147,42 +166,63 @@ class _Recorded:
         self._handle.remove()
 
 
-def score_map(raws: Sequence[Tensor]) -> Tensor:
-    """Best score of each class at every place: (B, classes, H, W) on the finest of (B, anchors, h, w, classes + 5)."""
+def log_score_map(raws: Sequence[Tensor]) -> Tensor:
+    """Logarithm of the best score of each class at every place, on the finest map.
+
+    Args:
+        raws: (B, anchors, h, w, classes + 5) of every level.
+
+    Returns:
+        (B, classes, H, W) float32.
+    """
     maps = []
     for raw in raws:
-        objectness, classes = raw[..., 4:5].float().sigmoid(), raw[..., 5:].float().sigmoid()
-        scores = objectness * classes if classes.shape[-1] > 1 else objectness  # of one class it says all there is
+        objectness, classes = F.logsigmoid(raw[..., 4:5].float()), F.logsigmoid(raw[..., 5:].float())
+        scores = objectness + classes if classes.shape[-1] > 1 else objectness  # of one class it says all there is
         maps.append(scores.amax(1).permute(0, 3, 1, 2))
     finest = max((scores.shape[2:] for scores in maps), key=lambda hw: hw[0] * hw[1])
     return torch.stack([F.interpolate(scores, size=finest, mode="nearest") for scores in maps]).amax(0)
 
 
-def score_loss(own: Tensor, theirs: Tensor) -> Tensor:
-    """Cross entropy of (B, C, h, w) scores against a teacher's (B, C, H, W), the best of each place.
+def score_loss(own_log: Tensor, theirs: Tensor, average: Average | None = None) -> Tensor:
+    """Cross entropy of scores against a teacher's, of which the best of each place is taken.
 
     Every entry is weighted by the squared difference (quality focal loss, Li et al. 2020), and the sum is divided by
     that of the teacher's scores.
+
+    Args:
+        own_log: (B, C, h, w) logarithms of scores.
+        theirs: (B, C, H, W) scores.
+        average: As `TaughtLoss` has it.
     """
-    goal = F.adaptive_max_pool2d(theirs, (own.shape[2], own.shape[3]))
-    own = own.clamp(TINY, 1 - TINY)
-    entropy = -(goal * own.log() + (1 - goal) * (1 - own).log())
-    weights = (goal - own.detach()).square()
-    return (weights * entropy).sum() / goal.sum().clamp(min=LEAST_SCORES * len(own))
+    goal = F.adaptive_max_pool2d(theirs, (own_log.shape[2], own_log.shape[3]))
+    rest_log = (-torch.expm1(own_log)).clamp(min=TINY).log()
+    entropy = -(goal * own_log + (1 - goal) * rest_log)
+    weights = (goal - own_log.detach().exp()).square()
+    total = goal.sum()
+    total = (average(total) if average else total).clamp(min=LEAST_SCORES * len(goal))
+    return (weights * entropy).sum() / total
 
 
 def attention_distance(own: Tensor, theirs: Tensor) -> Tensor:
-    """1 - the correlation over places of what (B, C, h, w) and (B, D, H, W) features attend to; 0 to 2, mean of B."""
+    """1 - the correlation over places of what (B, C, h, w) and (B, D, H, W) features attend to; 0 to 2, mean of B.
+
+    Pictures in which either attends to nothing more than to the rest count 0.
+    """
     first = own.float().square().mean(1)
     second = F.adaptive_avg_pool2d(theirs.float().square().mean(1), (first.shape[1], first.shape[2]))
-    first, second = (_standardised(each.flatten(1)) for each in (first, second))
-    return 1 - (first * second).mean()
+    first, second = (
+        each - each.mean(1, keepdim=True) for each in (_relative(first.flatten(1)), _relative(second.flatten(1)))
+    )
+    variances = first.square().mean(1), second.square().mean(1)
+    compared = torch.minimum(*variances) > LEAST_VARIANCE
+    spread = torch.where(compared, variances[0] * variances[1], 1.0).sqrt()
+    return torch.where(compared, 1 - (first * second).mean(1) / spread, 0.0).mean()
 
 
-def _standardised(values: Tensor) -> Tensor:
-    """(B, N) values of 0 or more to mean 0 and variance 1 in each row, whatever their size."""
-    values = values / values.mean(1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny) - 1
-    return values / (values.square().mean(1, keepdim=True) + TINY).sqrt()
+def _relative(values: Tensor) -> Tensor:
+    """(B, N) values of 0 or more, as multiples of the mean of their row."""
+    return values / values.mean(1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
 
 
 def _log_places(feature: Tensor) -> float:

@@ -124,6 +124,7 @@ def test_several_strengths() -> None:
         ("jpeg:0", "jpeg takes a whole number from 1 to 100, not 0"),
         ("jpeg:30.5", "jpeg takes a whole number from 1 to 100, not 30.5"),
         ("jpeg:30,30", "names a strength twice"),
+        ("blur:1.0000001,1", "names a strength twice"),
     ],
 )
 def test_what_is_no_degradation(word: str, message: str) -> None:

@@ -256,6 +256,13 @@ def test_the_shipped_entries_are_accepted(name: str) -> None:
     assert read_sources(read_yaml_mapping(path)["download"], path)
 
 
+@pytest.mark.parametrize("convert", ["kitti", "[voc]", "{voc: 1}"])
+def test_an_unknown_conversion(tmp_path: Path, convert: str) -> None:
+    config = config_of(tmp_path, f"http://127.0.0.1:9/a.zip\nconvert: {convert}")
+    with pytest.raises(ValueError, match="convert: .* is not known; voc and hituav are"):
+        download(config, lambda line: None)
+
+
 def test_files_of_pixels_and_a_way_to_read_anew(server: tuple[str, Path], tmp_path: Path) -> None:
     """CIFAR's archive holds .bin files; a set of classes is read again by its own rules."""
     url, served = server

@@ -96,7 +96,9 @@ def test_val_by_its_other_name_and_cocos_own_keys(tmp_path: Path) -> None:
         ({"val": None}, "there is no val.json and no instances_val.json"),
         ({"train": {"images": []}}, "train.json: not a COCO json, it has no list 'annotations'"),
         ({"train": [1]}, "train.json: not a COCO json"),
-        ({"train": {"annotation": [3], "images": [], "categories": []}}, "not HIT-UAV's json: images, categories and"),
+        ({"train": {"annotation": [3], "images": [], "categories": []}}, "json: annotation is no list of entries"),
+        ({"train": {"annotation": [{"category_id": [1]}], "images": [], "categories": []}}, "entries with category_id"),
+        ({"train": {"annotation": [], "images": [{"id": 1}], "categories": []}}, "images is no list .* with filename"),
         ({"train": {"annotation": [], "images": {}, "categories": []}}, "not HIT-UAV's json"),
         (
             {"train": {"annotation": [], "images": [], "categories": [{"id": 1, "name": "Boat"}]}},
