@@ -17,8 +17,9 @@ import torch
 from mgil.engine.training.config import TrainConfig, config_from_dict
 from mgil.engine.training.log import read_results
 from mgil.engine.training.run import run_train
-from mgil.engine.weights.checkpoints import load_checkpoint
-from tests.engine.tiny import PLAIN, RECIPE, Playground, make_data, write_yaml
+from mgil.engine.weights.checkpoints import load_checkpoint, save_checkpoint
+from mgil.networks.detector import build_model
+from tests.engine.tiny import NAMES, PLAIN, RECIPE, TINY, Playground, make_data, write_yaml
 from tests.tasks.detect.judging import COLUMNS
 from tests.tasks.toy.data import make_colours
 from tests.trust.ranks import REPOSITORY, Launcher, Outcome, free_port
@@ -84,6 +85,31 @@ def test_two_processes_learn_what_one_learns(
         for column in COLUMNS:
             assert float(second[column]) == pytest.approx(float(first[column]), rel=1e-4, abs=1e-5), column
     weights = weights_of(two)
+    for key, value in weights_of(one).items():
+        torch.testing.assert_close(weights[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_learn_from_a_teacher_what_one_learns(
+    launcher: Launcher, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its scores too are divided by what all of them hold."""
+    torch.manual_seed(1)
+    teacher = build_model(TINY, names=NAMES, imgsz=64)
+    with torch.no_grad():  # sure of some places, and of other numbers of them in every picture
+        for layer in teacher.head.m:
+            layer.weight.mul_(30)
+    save_checkpoint(tmp_path / "teacher.pt", teacher, {})
+    options = options | {"teacher": str(tmp_path / "teacher.pt"), "image_weights": False, "epochs": 2}
+    one = run_train(TrainConfig(**options | {"project": str(tmp_path / "one")}), lambda _: None)
+    outcome = launcher.train(options | {"project": str(tmp_path / "two")})
+    assert outcome.codes == [0, 0], outcome.errors
+    assert outcome.weights[0] == outcome.weights[1] and len(set(outcome.weights[0])) == 2
+    rows = [read_results(run / "results.csv") for run in (one, tmp_path / "two" / "exp")]
+    for first, second in zip(*rows, strict=True):
+        assert float(first["train/teacher_loss"]) > 0.01
+        for column in ("train/teacher_loss", *COLUMNS):
+            assert float(second[column]) == pytest.approx(float(first[column]), rel=1e-4, abs=1e-5), column
+    weights = weights_of(tmp_path / "two" / "exp")
     for key, value in weights_of(one).items():
         torch.testing.assert_close(weights[key], value, rtol=1e-4, atol=1e-5)
 
