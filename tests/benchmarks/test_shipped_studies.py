@@ -34,7 +34,12 @@ SHIPPED = {
     "tin40": (21, "fa054a24d5799449"),
 }
 
-OTHERS = {"pose_ablation", "pose_sizes", "tin40_classes", "tin40_longer"}  # see test_study_pose_models and test_study_classes
+OTHERS = {
+    "pose_ablation",
+    "pose_sizes",
+    "tin40_classes",
+    "tin40_longer",
+}  # see test_study_pose_models and test_study_classes
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ def test_boxes_for_evaluation_are_found_in_every_picture(tmp_path: Path, network
     pictures = Pictures(paths, np.tile((64, 96), (2, 1)), np.array([0, 7]))
     lines: list[str] = []
     config = val_config()(weights=("pose.pt",), detector="best.pt", device="cpu")
-    both = with_found_boxes(PoseTask(), replace(people, pictures=pictures), config, None, lines.append)
+    both = with_found_boxes(PoseTask(), replace(people, pictures=pictures), config, None, None, lines.append)
     assert isinstance(both, People)
     assert networks == [("best.pt", {"half": False, "amp": "off"})]
     assert both.found.tolist() == [False, True, True, True]
