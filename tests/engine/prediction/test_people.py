@@ -258,6 +258,6 @@ def test_boxes_for_evaluation_are_found_in_every_picture(tmp_path: Path, network
     assert sorted(middles.round().tolist()) == sorted([list(person) for person in (*PEOPLE, PEOPLE[0])])
     assert lines == ["people: boxes of best.pt, class person: 3 boxes in 2 images"]
     with pytest.raises(FileNotFoundError, match=r"^--detector: weights none\.pt do not exist"):
-        with_found_boxes(PoseTask(), people, val_config()(weights=("pose.pt",), detector="none.pt"), None, print)
+        with_found_boxes(PoseTask(), people, val_config()(weights=("pose.pt",), detector="none.pt"), None, None, print)
     with pytest.raises(ValueError, match="^--detector: --task speed measures times alone"):
         val_config()(weights=("pose.pt",), detector="best.pt", task="speed")

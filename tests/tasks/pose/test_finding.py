@@ -133,18 +133,18 @@ def test_boxes_of_a_file_come_behind_the_labels(people: People, tmp_path: Path) 
     (tmp_path / "boxes.json").write_text(json.dumps(entries))
     config: Any = ValOptions(boxes=str(tmp_path / "boxes.json"))
     lines: list[str] = []
-    both = with_found_boxes(TASK, people, config, None, lines.append)
+    both = with_found_boxes(TASK, people, config, None, None, lines.append)
     assert isinstance(both, People) and both.found.tolist() == [False, False, True]
     assert both.boxes[2].tolist() == [1, 2, 10, 20] and both.image_ids[2] == 1 and "1 boxes of people" in lines[0]
     config = ValOptions(boxes=str(tmp_path / "absent.json"))
     with pytest.raises(FileNotFoundError, match=r"absent\.json"):
-        with_found_boxes(TASK, people, config, None, print)
+        with_found_boxes(TASK, people, config, None, None, print)
 
 
 def test_without_a_detector_the_split_stays(people: People) -> None:
     assert isinstance(TASK, BoxTask)
     config: Any = ValOptions()
-    assert with_found_boxes(TASK, people, config, None, print) is people
+    assert with_found_boxes(TASK, people, config, None, None, print) is people
 
 
 @pytest.mark.parametrize("flip_test", [False, True])
