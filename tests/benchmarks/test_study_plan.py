@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from benchmarks.study_models import Model
-from benchmarks.study_plan import LATER, Cell, PlannedCell, PoseTrainConfig, find_study, load_study, plan
+from benchmarks.study_plan import LATER, TAUGHT, Cell, PlannedCell, PoseTrainConfig, find_study, load_study, plan
 from benchmarks.study_pose_models import PoseModel
 from mgil.engine.training.config import TrainConfig, TrainFlags
-from mgil.files.recipe import load_recipe
+from mgil.files.recipe import DEGRADED, load_recipe
 from mgil.tasks.detect.recipe import DetectRecipe
 from tests.benchmarks.small_study import write_study
 from tests.engine.tiny import TINY, make_data, random_squares, write_yaml
@@ -117,12 +117,24 @@ def test_a_cell_is_set_over_its_data_set_over_the_defaults(folder: Path, tiny: M
     settings = [[cell.definition[key] for key in ("epochs", "batch", "patience")] for cell in (ours, changed)]
     assert settings == [[7, 16, 100], [70, 8, 4]]
     default = load_recipe(DetectRecipe, "hyp.lowres.yaml").as_dict()
-    default = {key: value for key, value in default.items() if key not in LATER}  # which it leaves as they were
+    idle = {*LATER, *TAUGHT, *DEGRADED}  # which it leaves as they were
+    default = {key: value for key, value in default.items() if key not in idle}
     assert ours.definition["recipe"] == {**default, "fliplr": 0.0, "lr0": 0.5}
     assert changed.definition["recipe"] == {**default, "fliplr": 0.0, "mosaic": 0.0, "lr0": 0.1, "lrf": 0.5}
     # a peer keeps its own recipe, but for augmentation that the data ask for, and what is meant for it
     assert peer.definition["recipe"] == {"fliplr": 0.0}
     assert peer_changed.definition["recipe"] == {"fliplr": 0.0, "mosaic": 0.0, "lrf": 0.5}
+
+
+def test_strengths_define_a_cell_where_they_are_at_work(folder: Path, tiny: Model) -> None:
+    (folder / "teacher.pt").write_bytes(b"weights")
+    taught = replace(TRAIN, teacher=str(folder / "teacher.pt"), teacher_img=64, seed=2)
+    cells = Cell(tiny, TRAIN), Cell(tiny, replace(TRAIN, seed=1), {"degrade": 0.5}), Cell(tiny, taught)
+    plain, degraded, learning = planned(folder, *cells)
+    own = [{*cell.definition["recipe"]} - {*plain.definition["recipe"]} for cell in (degraded, learning)]
+    assert own == [{"degrade", *DEGRADED}, {*TAUGHT}]
+    assert learning.definition["teacher"].startswith("teacher.pt, sha256 ") and learning.definition["teacher_img"] == 64
+    assert learning.teacher == folder / "teacher.pt" and "teacher" not in plain.definition
 
 
 def test_cells_are_chosen_by_patterns(folder: Path, tiny: Model) -> None:
