@@ -38,7 +38,6 @@ OTHERS = {
     "pose_ablation",
     "pose_sizes",
     "tin40_classes",
-    "tin40_longer",
 }  # see test_study_pose_models and test_study_classes
 
 

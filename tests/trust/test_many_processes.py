@@ -89,6 +89,7 @@ def test_two_processes_learn_what_one_learns(
         torch.testing.assert_close(weights[key], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.nightly
 def test_two_processes_learn_from_a_teacher_what_one_learns(
     launcher: Launcher, options: dict[str, Any], tmp_path: Path
 ) -> None:
