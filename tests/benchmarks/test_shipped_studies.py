@@ -34,11 +34,7 @@ SHIPPED = {
     "tin40": (21, "fa054a24d5799449"),
 }
 
-OTHERS = {
-    "pose_ablation",
-    "pose_sizes",
-    "tin40_classes",
-}  # see test_study_pose_models and test_study_classes
+OTHERS = {"pose_ablation", "pose_sizes", "tin40_classes"}  # see test_study_pose_models and test_study_classes
 
 
 @pytest.fixture
