@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mgil.datasets.batches.degrade import EXAMPLE, Degradation, Step, steps_of
+from mgil.datasets.batches.degradation_steps import EXAMPLE, Step, steps_of
 from mgil.files.flags import flag
+
+if TYPE_CHECKING:
+    from mgil.datasets.batches.degrade import Degradation
 
 START = "start"
 
@@ -58,12 +61,19 @@ def check_degrade(words: Sequence[str], *, several: bool) -> None:
         varied += [steps[0].kind] * (len(steps) > 1)
 
 
+def has_several(words: Sequence[str]) -> bool:
+    """Whether words that `check_degrade` let pass ask for several points."""
+    return any(len(steps_of(word)) > 1 for word in words)
+
+
 def points_of(words: Sequence[str]) -> tuple[Point, ...]:
     """What --degrade asks for, from words that `check_degrade` let pass.
 
     A word of several strengths is tried by itself, at each of them, among the words of one: those are in every point.
     The first point has these alone.
     """
+    from mgil.datasets.batches.degrade import Degradation  # with OpenCV, which --help can do without
+
     steps = [steps_of(word) for word in words]
     chains: list[tuple[Step | None, list[Step]]] = [(None, [one[0] for one in steps if len(one) == 1])]
     for place, strengths in enumerate(steps):

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from mgil.datasets.batches.decode import decode_image
-from mgil.datasets.batches.degrade import Degradation, steps_of
+from mgil.datasets.batches.degradation_steps import steps_of
+from mgil.datasets.batches.degrade import Degradation
 from mgil.datasets.batches.random_degradation import RandomDegradation
 from mgil.datasets.reading.path_list import PathList
 from mgil.engine.degradations import points_of

@@ -62,15 +62,15 @@ def test_what_may_not_change_is_refused_by_name(interrupted: Checkpoint) -> None
         **{"autoanchor": True},
         **{"single_cls": True, "optimizer": "Adam", "sync_bn": True, "project": "p", "name": "n", "exist_ok": True},
         **{"cos_lr": True, "label_smoothing": 0.1, "freeze": (3,), "seed": 1, "amp": "bf16", "compile": True},
-        **{"strict": True, "download": True, "evolve": 3},
+        **{"strict": True, "download": True, "evolve": 3, "teacher_img": 64},
     }
-    assert other.keys() == TrainConfig().as_dict().keys() - {"task", *MAY_CHANGE_ON_RESUME}
+    assert other.keys() == TrainConfig().as_dict().keys() - {"task", "teacher", *MAY_CHANGE_ON_RESUME}
     for name, value in other.items():
         flag = f"--{name.replace('_', '-')}"
         change = {name: value}
         with pytest.raises(ValueError, match=f"^{flag} .* a resumed run keeps its own .*; only --epochs") as caught:
-            resumed_config(TrainConfig(**change), interrupted, change)
-        assert "--data may change" in str(caught.value) and "\n" not in str(caught.value)
+            resumed_config(TrainConfig(resume="run", **change), interrupted, change)
+        assert "--data, --teacher may change" in str(caught.value) and "\n" not in str(caught.value)
     both = {"seed": 1, "batch_size": 4, "workers": 2}
     with pytest.raises(ValueError, match=r"--batch-size 4: .* 8; --seed 1: .* 0; only"):
         resumed_config(TrainConfig(**both), interrupted, both)

@@ -10,7 +10,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from mgil.datasets.batches.degrade import Degradation, Step
+from mgil.datasets.batches.degradation_steps import Step
+from mgil.datasets.batches.degrade import Degradation
 
 DEGRADE_STREAM = 8  # separates these draws from what else is drawn from the seed
 MOST_THREADS = 4
@@ -25,7 +26,7 @@ def _threads() -> ThreadPoolExecutor:
 
 @dataclass(frozen=True)
 class RandomDegradation:
-    """How pictures are made worse; strengths are those of `mgil.datasets.batches.degrade`.
+    """How pictures are made worse; strengths are those of `mgil.datasets.batches.degradation_steps`.
 
     Steps come in a camera's order: blur, fewer pixels, gamma, noise, JPEG. One whose strength changes nothing is never
     taken. Factors are drawn evenly in their logarithm, others evenly.

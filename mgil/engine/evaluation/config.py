@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mgil.engine.amp import amp_flag, check_amp_and_half
-from mgil.engine.degradations import check_degrade, degrade_flag, points_of
+from mgil.engine.degradations import check_degrade, degrade_flag, has_several
 from mgil.engine.input_size import check_input_size
 from mgil.files.flags import Refused, check_fields, flag, natural_int, positive_int, refused
 from mgil.tasks.registry import with_options
@@ -82,7 +82,7 @@ class ValFlags:
             raise ValueError("--degrade changes scores, --task speed measures times alone; leave --degrade out")
         if self.degrade and self.reduced_jpeg:
             raise ValueError("--degrade works on pictures at their own size, --reduced-jpeg on smaller ones; give one")
-        if len(points_of(self.degrade)) > 1 and (len(self.imgsz) > 1 or self.task == "study"):
+        if has_several(self.degrade) and (len(self.imgsz) > 1 or self.task == "study"):
             raise ValueError("--degrade with several strengths gives a table of its own; give one --img, and no study")
 
     @property

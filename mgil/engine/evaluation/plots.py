@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mgil.datasets.batches.degrade import Step
+from mgil.datasets.batches.degradation_steps import Step
 from mgil.files.figures import new_figure, save_figure
 from mgil.files.matplotlib_import import own_settings
 

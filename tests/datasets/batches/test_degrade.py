@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from mgil.datasets.batches.degrade import Degradation, Step, steps_of
+from mgil.datasets.batches.degradation_steps import Step, steps_of
+from mgil.datasets.batches.degrade import Degradation
 from tests.datasets.scenes import smooth_image
 
 

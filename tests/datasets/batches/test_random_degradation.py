@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mgil.datasets.batches.augment import AugmentConfig
-from mgil.datasets.batches.degrade import SPANS, Step
+from mgil.datasets.batches.degradation_steps import SPANS, Step
 from mgil.datasets.batches.random_degradation import RandomDegradation
 from mgil.files.recipe import DEGRADED, Recipe
 from tests.datasets.scenes import write_split
