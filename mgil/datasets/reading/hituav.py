@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mgil.datasets.reading.coco_json import read_json
+from mgil.datasets.reading.coco_json import checked_coco
 from mgil.datasets.reading.json_file import read_json_file
 from mgil.files.atomic import write_text_atomic
 from mgil.files.text import printable
@@ -53,7 +53,7 @@ def _has(entry: dict[str, Any], keys: Sequence[str]) -> bool:
 def _as_coco(path: Path, root: Path, images: Path, names: Sequence[str]) -> dict[str, Any]:
     content = read_json_file(str(path))
     if not isinstance(content, dict) or "annotation" not in content:
-        content = read_json(str(path))  # which says what is missing, or finds that a later version has COCO's own keys
+        content = checked_coco(content, str(path))  # a later version may have COCO's own keys
     entries = content.get("annotation", content.get("annotations"))
     for key, each, keys in (
         ("images", content.get("images"), ("filename", "file_name")),
