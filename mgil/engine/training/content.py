@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from mgil.datasets.reading.samples import digest_of
 from mgil.engine.training.setup import Splits
 from mgil.tasks.base import Split
 
@@ -22,8 +23,13 @@ def content_of(splits: Splits, teacher: nn.Module | None = None) -> dict[str, An
     known by its weights.
     """
     found = {"train": splits.train, "val": splits.val}
-    content = {"names": list(splits.data.names), **{split: _facts(images) for split, images in found.items()}}
-    return content if teacher is None else {**content, "teacher": _weights_digest(teacher)}
+    content: dict[str, Any] = {
+        "names": list(splits.data.names),
+        **{split: _facts(images) for split, images in found.items()},
+    }
+    if teacher is not None:
+        content["teacher"] = digest_of(*(value.cpu().numpy() for value in teacher.state_dict().values()))
+    return content
 
 
 def differences(found: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
@@ -64,14 +70,6 @@ def _facts(images: Split | None) -> dict[str, Any] | None:
     if images is None:
         return None
     return {"images": len(images), **images.content(), "file names": _names_digest(images.image_paths)}
-
-
-def _weights_digest(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _names_digest(paths: Sequence[str]) -> str:

@@ -55,9 +55,7 @@ def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoi
         OSError: Weights cannot be fetched.
     """
     if config.download:
-        if is_main():
-            fetch_weights(config.weights, report)
-        from_main(None)  # the others wait for the file
+        _fetch(config.weights, report)
     checkpoint = load_start(config.weights, task) if config.weights else None
     if isinstance(checkpoint, ForeignWeights) and not config.cfg:
         raise ValueError(f"--weights {checkpoint.path}: does not say which network it is of; name that with --cfg")
@@ -77,6 +75,12 @@ def read_named_files(config: TrainFlags, task: Task, report: Report) -> Checkpoi
     return checkpoint
 
 
+def _fetch(weights: str, report: Report) -> None:
+    if is_main():
+        fetch_weights(weights, report)
+    from_main(None)  # the others wait for the file
+
+
 def load_teacher(config: TrainFlags, task: Task, device: torch.device, report: Report) -> Network | None:
     """The network that the options name to learn from, at rest and ready to look at pictures; None: there is none.
 
@@ -89,9 +93,7 @@ def load_teacher(config: TrainFlags, task: Task, device: torch.device, report: R
     if not path:
         return None
     if config.download:
-        if is_main():
-            fetch_weights(path, report)
-        from_main(None)
+        _fetch(path, report)
     try:
         checkpoint = load_checkpoint(path)
         check_weights(checkpoint)

@@ -66,7 +66,12 @@ class DetectComposer(Composer):
 
     def rescaled(self, targets: torch.Tensor, factor: float) -> torch.Tensor:
         """See `Composer`."""
-        return targets * targets.new_tensor([1, 1, factor, factor, factor, factor])
+        return rescaled(targets, factor)
+
+
+def rescaled(targets: torch.Tensor, factor: float) -> torch.Tensor:
+    """(T, 6) targets of pictures that were resized by a factor."""
+    return targets * targets.new_tensor([1, 1, factor, factor, factor, factor])
 
 
 def train_composer(

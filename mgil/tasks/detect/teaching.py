@@ -24,6 +24,7 @@ from mgil.files.class_names import places_in
 from mgil.files.text import Report
 from mgil.networks.detector import DetectionModel
 from mgil.tasks.base import Average
+from mgil.tasks.detect.batches import rescaled
 from mgil.tasks.detect.criterion import Criterion
 from mgil.tasks.detect.recipe import DetectRecipe
 
@@ -92,9 +93,8 @@ class TaughtLoss:
         self._recorded = _Recorded(self.model.head)
         if self.teacher_size == self.size:
             return images, targets
-        factor = self.size / self.teacher_size
         images = F.interpolate(images, size=(self.size, self.size), mode="area")
-        return images, targets * targets.new_tensor([1, 1, factor, factor, factor, factor])
+        return images, rescaled(targets, self.size / self.teacher_size)
 
     def __call__(self, raws: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
         """As the loss of labels, of what `shown` gave; arguments and results as for `AlignedLoss`."""
