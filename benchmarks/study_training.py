@@ -53,6 +53,9 @@ def train_ours(job: Mapping[str, Any], folder: Path) -> Path:
         config = config_class(resume=str(last), **options)
     else:
         (folder / "clock.json").unlink(missing_ok=True)
+        own = {name: definition[name] for name in OWN_SETTINGS.get(config_class.task, ()) if name in definition}
+        if job.get("teacher"):
+            own["teacher"] = job["teacher"]  # where it is; the definition says which it is
         config = config_class(
             cfg=str(folder / "model.yaml"),
             weights=job["weights"],
@@ -66,8 +69,7 @@ def train_ours(job: Mapping[str, Any], folder: Path) -> Path:
             project=str(folder),
             name=run.name,
             exist_ok=True,
-            **{name: definition[name] for name in OWN_SETTINGS.get(config_class.task, ()) if name in definition},
-            **({"teacher": job["teacher"]} if job.get("teacher") else {}),
+            **own,
             **options,
         )
     before, started = read_clock(folder), time.perf_counter()
