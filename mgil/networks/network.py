@@ -81,6 +81,15 @@ class Network(nn.Module, ABC):
             ValueError: This one would read the same outputs otherwise.
         """
 
+    def with_own_names(self, state_dict: Mapping[str, Tensor], source: Network) -> Mapping[str, Tensor]:
+        """Tensors of another network of the same task, with this one's names for what is the same at another place.
+
+        Args:
+            state_dict: Its tensors.
+            source: That network.
+        """
+        return state_dict
+
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """Tensors of another network as this one can take them: what is a class's goes to the class of that name.
 

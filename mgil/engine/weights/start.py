@@ -79,10 +79,10 @@ def start_from(
     """
     check_weights(checkpoint)
     other = task is not None and checkpoint.task != task
-    tensors = checkpoint.state_dict if other else _in_class_order(model, checkpoint, report, named[1])
     blocks = blocks_of(model)
-    source = _source(checkpoint, report) if own_architecture and blocks else None
-    carry = carry_over_layers(model, source) if source else CarryOver({}, {})
+    source = _source(checkpoint, report) if own_architecture and (blocks or not other) else None
+    tensors = checkpoint.state_dict if other else _in_class_order(model, checkpoint, source, report, named[1])
+    carry = carry_over_layers(model, source) if source and blocks else CarryOver({}, {})
     transfer = transfer_weights(model, tensors, skip=(".anchors",) if own_architecture and not carry.carried else ())
     if not transfer.loaded and not carry.carried:
         raise ValueError(f"--weights {checkpoint.path}: none of its tensors fits {model.architecture['source']}")
@@ -93,7 +93,7 @@ def start_from(
     of_head = [name for name in left if name.startswith(last)]
     whole = not carry.left and len(of_head) == len(left)
     outputs = not of_head and tuple(checkpoint.names) == tuple(model.names)
-    off = difference(model, source, outputs) if whole and source and not other else None
+    off = difference(model, source, outputs) if whole and source and blocks and not other else None
     classes = not other and -1 not in places_in(checkpoint.names, model.names)
     text = f"weights of the task {checkpoint.task}: " if other else ""
     text += _said(transfer, carry, left, "" if classes or len(checkpoint.names) == len(model.names) else named[1])
@@ -128,7 +128,7 @@ def _source(checkpoint: Checkpoint, report: Report) -> Network | None:
     try:
         return model_from_checkpoint(checkpoint, fuse=False)
     except ValueError as error:
-        report(f"no layer is carried over: {error}")
+        report(f"no layer is carried over or moved, tensors are taken by their names: {error}")
         return None
 
 
@@ -146,13 +146,16 @@ def _same(own: Tensor, theirs: Tensor | None) -> bool:
     return theirs is not None and own.shape == theirs.shape and torch.equal(own, theirs.to(own))
 
 
-def _in_class_order(model: Network, checkpoint: Checkpoint, report: Report, named: str) -> Mapping[str, Tensor]:
-    """The weights' tensors, with what is a class's where this network has it."""
+def _in_class_order(
+    model: Network, checkpoint: Checkpoint, source: Network | None, report: Report, named: str
+) -> Mapping[str, Tensor]:
+    """The weights' tensors where this network has them: levels of a head, and what is a class's."""
     theirs, own = checkpoint.names, model.names
+    at_place = model.with_own_names(checkpoint.state_dict, source) if source else checkpoint.state_dict
     if len(theirs) == len(own) and first_moved(theirs, own) is None:
-        return checkpoint.state_dict
-    tensors = model.in_class_order(checkpoint.state_dict, theirs)
-    if tensors is checkpoint.state_dict:  # its head does not fit
+        return at_place
+    tensors = model.in_class_order(at_place, theirs)
+    if tensors is at_place:  # its head does not fit
         return tensors
     if len(theirs) == len(own):
         report(f"{checkpoint.path}: has its {named} in another order; they are matched by name")

@@ -175,6 +175,32 @@ def test_a_head_of_other_anchors_gives_none_of_its_rows(weights: Path) -> None:
         assert start.whole and not start.head and not any("class" in line for line in lines)
 
 
+@pytest.mark.parametrize("names", [NAMES, NAMES[:2]])
+def test_levels_of_a_head_go_where_their_stride_is(weights: Path, names: tuple[str, ...]) -> None:
+    """Other levels in another order and at another row: P5 and P3 begin as they were, P2 as a new one."""
+    other = rows() | {"head": [[1, 1, "Conv", [16]], [[4, 5, 2], 1, "Detect", ["nc", "anchors"]]]}
+    model, start, lines = started(weights, other, names=names)
+    assert model.stride.tolist() == [32, 4, 8]
+    source = model_from_checkpoint(weights, fuse=False)
+    images = torch.rand(2, 3, 64, 96)
+    own, theirs = model.eval().raw(images), source.raw(images)
+    seen = 5 + len(names)
+    for level, other_level in ((0, 2), (2, 0)):
+        torch.testing.assert_close(own[level], theirs[other_level][..., :seen], rtol=1e-4, atol=1e-4)
+    new = {name for name in start.new if name.startswith("model.6.")}
+    assert new == {"model.6.m.1.weight", "model.6.m.1.bias"} and not (start.whole or start.head)
+    assert "model.6.m.1.weight" in lines[-1] and "model.6.m.0.weight" not in lines[-1]
+
+
+def test_levels_of_another_stride_do_not_begin_as_those_of_their_number(weights: Path) -> None:
+    finer = rows() | {"head": [[[1, 2, 3], 1, "Detect", ["nc", "anchors"]]]}
+    model, _, _ = started(weights, finer)
+    theirs = load_checkpoint(weights).state_dict
+    for level, other in ((1, 0), (2, 1)):
+        assert torch.equal(model.head.m[level].weight, theirs[f"model.5.m.{other}.weight"])
+    assert not torch.equal(model.head.m[0].weight, theirs["model.5.m.0.weight"])
+
+
 def test_weights_of_blocks_go_by_name_and_another_function_is_said(tmp_path: Path) -> None:
     path = tmp_path / "paper.pt"
     save_checkpoint(path, trained_like(build_model(rows(None, {}), names=NAMES, imgsz=96)), {})
@@ -192,7 +218,7 @@ def test_weights_whose_network_cannot_be_built_go_by_name(weights: Path) -> None
     checkpoint.architecture["backbone"][2] = [-1, 1, "Unheard", [16]]
     model, lines = build_model(rows(BLOCK), names=NAMES, imgsz=96), []
     start = start_from(model, checkpoint, True, lines.append)
-    assert lines[0].startswith("no layer is carried over: ") and "unknown layer 'Unheard'" in lines[0]
+    assert lines[0].startswith("no layer is carried over or moved, ") and "unknown layer 'Unheard'" in lines[0]
     assert not start.whole and torch.equal(model.model[1].conv.weight, checkpoint.state_dict["model.1.conv.weight"])
 
 
