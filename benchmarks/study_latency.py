@@ -1,8 +1,8 @@
-"""Latency of a study's models at batch 1, in turns: the forward pass in PyTorch, and in ONNX Runtime after export.
+"""Latency of a study's models at batch 1, in turns: the forward pass in PyTorch, in ONNX Runtime and in OpenVINO.
 
 The models are untrained, which changes nothing about their speed. Ours are as val.py and detect.py run them: fused and
 re-parameterised; a peer runs in its own environment, with its own PyTorch, fused by its own code, and is exported by
-its own code. Suppression of boxes is left out everywhere.
+its own code. Suppression of boxes is left out everywhere. OpenVINO, where it is installed, reads the ONNX file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.side_by_side import Worker, machine
+from benchmarks.study_openvino import BF16, F32, INT8, openvino_forwards, openvino_version
 from benchmarks.study_plan import PlannedCell
 from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.run import run_export
@@ -31,7 +32,7 @@ from mgil.networks.detector import DetectionModel, build_model
 ROUNDS, IN_A_ROW = 20, 5  # turns of each model, and images of a turn; the first image of a turn warms the caches
 PYTORCH, ONNX = "PyTorch ms", "ONNX ms"
 GPU = {PYTORCH: "GPU PyTorch ms", ONNX: "GPU ONNX ms"}
-COLUMNS = (PYTORCH, ONNX, *GPU.values())
+COLUMNS = (PYTORCH, ONNX, F32, BF16, INT8, *GPU.values())
 TURNS = "turns"  # in the json file: models with the same number took turns
 Timer = Callable[[int], list[float]]  # milliseconds of each of so many images in a row
 
@@ -87,6 +88,7 @@ def latency_key(cell: PlannedCell, threads: int, device: torch.device) -> str:
     """What a latency depends on, on one machine."""
     model = json.dumps(cell.definition["model"], sort_keys=True)
     versions = f"torch {torch.__version__}, onnxruntime {import_package('onnxruntime').__version__}"
+    versions += f", openvino {openvino_version()}" if openvino_version() else ""
     classes = len(cell.definition["classes"])
     return f"{machine()} | {versions} | {device.type} | {threads} | {cell.size} | {classes} | {model}"
 
@@ -171,6 +173,9 @@ def timers_on(device: torch.device, exported: Path, weights: Path | None, size: 
         timers[PYTORCH] = stopwatch(model, size, device)
     if device.type == "cpu" or gpu_provider_installed():
         timers[ONNX] = stopwatch(OnnxBackend(exported, device).run, size, device)
+    if device.type == "cpu":
+        forwards = openvino_forwards(exported, size)
+        timers |= {column: stopwatch(forward, size, device) for column, forward in forwards.items()}
     return timers
 
 

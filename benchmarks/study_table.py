@@ -19,7 +19,8 @@ TEXTS = (
 COLUMNS = (
     "study", "baseline", "cell", *KEY, "epochs", "batch", "patience", "epochs run",
     "AP", "AP50", "AP75", "AP small", "AP medium", "AP large",
-    "parameters", "GFLOPs at 640", "GFLOPs", "PyTorch ms", "ONNX ms", "GPU PyTorch ms", "GPU ONNX ms",
+    "parameters", "GFLOPs at 640", "GFLOPs", "PyTorch ms", "ONNX ms", "OpenVINO ms", "OpenVINO bf16 ms",
+    "OpenVINO INT8 ms", "GPU PyTorch ms", "GPU ONNX ms",
     "train seconds", "threads", "cells at once", "machine", "versions", "latency threads", "latency machine", "GPU",
     "curve",
 )  # fmt: skip

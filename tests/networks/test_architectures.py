@@ -131,7 +131,7 @@ def test_a_new_network_of_such_blocks_is_one_of_its_first_convolutions() -> None
     torch.testing.assert_close(model(images), short(images), rtol=1e-5, atol=1e-4)
 
 
-ROWS = {"mgil-lite": 23, "p2": 32, "p6": 34, "p34": 22}
+ROWS = {"mgil-lite": 23, "p2": 32, "p6": 34, "p34": 22, "p23": 23}
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -165,6 +165,18 @@ def test_p34_is_yolov5_without_its_coarsest_level() -> None:
     head = {key: value.shape for key, value in own.items() if key.startswith("21.")}
     assert {key: value.shape for key, value in own.items()} == rows | head
     assert head["21.m.1.weight"] == plain["24.m.1.weight"].shape
+
+
+def test_p23_is_yolov5_up_to_p3_and_one_finer_level() -> None:
+    """Its rows 0 to 17 are yolov5's; official weights fill them by name."""
+    own, plain = (meta_layers(f"yolov5s{kind}.yaml").state_dict() for kind in ("-p23", ""))
+    shared = {key: value.shape for key, value in plain.items() if int(key.split(".")[0]) < 18}
+    assert {key: value.shape for key, value in own.items() if int(key.split(".")[0]) < 18} == shared
+    assert own["22.m.1.weight"].shape == plain["24.m.0.weight"].shape  # P3's
+    model = build_model("yolov5n-p23.yaml", num_classes=2, imgsz=160)
+    official = torch.tensor([[10.0, 13.0], [16.0, 30.0], [33.0, 23.0]])
+    assert model.stride.tolist() == [4, 8] and model.max_stride == 32
+    assert torch.equal(model.head.anchors_px, torch.stack((official / 2, official)))
 
 
 @pytest.mark.parametrize(
