@@ -1,4 +1,4 @@
-"""Which finer maps, and which of their layers, win at yolov5n's latency, begun from official weights? On held-out images.
+"""Which finer maps, and which of their layers, win at yolov5n's latency, from official weights? On held-out images.
 
     python -m benchmarks.study p23_trials --data-root FOLDER --no-latency
 
