@@ -10,11 +10,14 @@ from typing import Any
 from mgil.files.names import hint_for
 from mgil.files.shipped import shipped
 from mgil.files.yaml_file import read_yaml_mapping
-from mgil.networks.limits import check_content
+from mgil.networks.limits import MOST_ROWS, check_content
 
 FOLDER = shipped("models")
 CLASSIFIERS = "yolov5-cls*.yaml"
-KEYS = ("nc", "scale", "scales", "depth_multiple", "width_multiple", "activation", "ch", "anchors", "backbone", "head")
+KEYS = (
+    "nc", "scale", "scales", "depth_multiple", "width_multiple", "activation", "ch", "anchors", "weights_rows",
+    "backbone", "head",
+)  # fmt: skip
 # yolov5n-mgil.yaml is models/yolov5-mgil.yaml at scale n
 SCALED_NAME = re.compile(r"(?P<family>[a-z]+\d+)(?P<scale>[nsmlx])(?P<variant>(-[\w.-]+?)?)\.ya?ml")
 
@@ -111,6 +114,7 @@ def resolved_rows(
     for key in ("backbone", "head"):
         if not isinstance(content.get(key), list) or not content[key]:
             raise ValueError(f"{source}: `{key}` must be a list of rows [from, number, module, args]")
+    check_weights_rows(content.get("weights_rows", []), source)
     resolved = {**content, "source": source}
     scales = resolved.pop("scales", None)
     scale = resolved.pop("scale", None) or scale
@@ -129,3 +133,15 @@ def resolved_rows(
         if not isinstance(value, int | float) or not 0 < value <= 10:
             raise ValueError(f"{source}: {key} is {value!r}, must be a number above 0 and at most 10")
     return resolved
+
+
+def check_weights_rows(pairs: Any, source: str) -> None:
+    """Raise ValueError for anything else than pairs of row numbers, no row of the model twice."""
+    good = isinstance(pairs, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(type(row) is int and 0 <= row < MOST_ROWS for row in pair)
+        for pair in pairs
+    )
+    if not good or len({own for own, _ in pairs}) < len(pairs):
+        raise ValueError(
+            f"{source}: weights_rows is {pairs!r:.80}; write pairs [row here, row of yolov5.yaml], each row here once"
+        )

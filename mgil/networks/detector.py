@@ -16,6 +16,7 @@ from mgil.networks.config import load_architecture
 from mgil.networks.head import Detect
 from mgil.networks.layers import Conv
 from mgil.networks.limits import MOST_CLASSES, check_parameters
+from mgil.networks.moved_rows import with_names_of
 from mgil.networks.network import Network
 from mgil.networks.parser import parse
 from mgil.networks.rows import PROBE_SIZE, probe, read_later, run_rows
@@ -104,19 +105,8 @@ class DetectionModel(Network):
         return raws
 
     def with_own_names(self, state_dict: Mapping[str, Tensor], source: Network) -> Mapping[str, Tensor]:
-        """The other head's levels as this head's levels of the same stride, whatever their number and its row.
-
-        A level without its like keeps its start, also where the other head has one of that name.
-        """
-        if not isinstance(source, DetectionModel) or source.head.num_anchors != self.head.num_anchors:
-            return state_dict
-        own, theirs = (f"model.{len(network.model) - 1}.m." for network in (self, source))
-        levels = {stride: level for level, stride in enumerate(source.stride.tolist())}
-        tensors = {name: tensor for name, tensor in state_dict.items() if not name.startswith((own, theirs))}
-        for level, stride in enumerate(self.stride.tolist()):
-            for part in ("weight", "bias") if stride in levels else ():
-                tensors[f"{own}{level}.{part}"] = state_dict[f"{theirs}{levels[stride]}.{part}"]
-        return tensors
+        """See `mgil.networks.moved_rows`."""
+        return with_names_of(self, source, state_dict) if isinstance(source, DetectionModel) else state_dict
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """The rows of the head that are a class's, in the order of the names; what is of no class comes along."""

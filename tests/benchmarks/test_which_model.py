@@ -1,0 +1,78 @@
+"""The README's table of models: who is named within which budget of time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.study_table import write_rows
+from benchmarks.which_model import BUDGETS, PLACES, Candidate, Place, best_of, candidates, named, table
+
+PLACE = Place("squares", 64, 6, "from scratch", "some", "squares")
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def row(model: str, ap: float, onnx: float | None, openvino: float | None = None, **other: Any) -> dict[str, Any]:
+    names = {"model": model, "data": "squares", "size": 64, "seed": 0, "split": "val", "baseline": "yolov5n"}
+    return {**names, "AP": ap, "ONNX ms": onnx, "OpenVINO ms": openvino, **other}
+
+
+def test_time_is_that_of_the_slower_runtime_and_scores_are_means_over_seeds() -> None:
+    rows = [
+        row("other", 0.3, 3.0, 8.0),
+        row("other", 0.5, 3.0, 8.0, seed=1),
+        row("yolov5n", 0.2, 2.0, 4.0),
+        row("other", 0.9, 6.0, 9.0, size=128),
+        row("untimed", 0.9, None),
+        row("held out", 0.9, 1.0, 1.0, split="holdout"),
+        row("elsewhere", 0.9, 1.0, 1.0, data="circles"),
+    ]
+    base, other, larger = candidates(rows, PLACE)
+    assert base == Candidate("yolov5n", 64, 1, 0.2, 0.0, 1.0)
+    assert (other.seeds, other.score, other.times, other.size) == (2, pytest.approx(0.4), 2.0, 64)
+    assert other.deviation == pytest.approx(0.1 * 2**0.5) and larger.times == 3.0
+    with pytest.raises(ValueError, match="study some: no time of yolov5n on squares at 64 px"):
+        candidates([row("yolov5n", 0.2, None)], PLACE)
+
+
+def test_a_runtime_that_the_baseline_was_not_timed_in_says_nothing() -> None:
+    found = candidates([row("yolov5n", 0.2, 2.0), row("other", 0.3, 3.0, 1e9)], PLACE)
+    assert [one.times for one in found] == [1.0, 1.5]
+
+
+def test_the_best_within_a_budget_is_named_and_of_equals_the_cheaper() -> None:
+    base = Candidate("yolov5n", 64, 3, 0.20, 0.010, 1.0)
+    close = Candidate("close", 64, 3, 0.205, 0.002, 1.05)
+    better = Candidate("better", 128, 3, 0.30, 0.010, 2.0)
+    every = [base, close, better]
+    assert best_of(every, 1.1) is base  # 0.005 above, where its seeds differ by 0.010
+    assert best_of([base, Candidate("clear", 64, 3, 0.22, 0.002, 1.05)], 1.1).name == "clear"
+    assert best_of(every, 2.0) is better and best_of(every, 1.9) is base
+
+
+def test_what_is_said_of_a_model() -> None:
+    assert named(Candidate("yolov5n, enlarged", 128, 3, 0.2996, 0.0101, 3.98), PLACE) == (
+        "yolov5n at 128 px: 0.300 ± 0.010 (4.0x)"
+    )
+    assert named(Candidate("yolov5n", 64, 1, 0.2, 0.0, 1.0), PLACE) == "yolov5n: 0.200 (1.0x)"
+
+
+def test_a_table_from_csv_files(tmp_path: Path) -> None:
+    for study in {place.study for place in PLACES}:
+        rows = [
+            row(model, score, time, data=place.data, size=place.pixels)
+            for place in PLACES
+            if place.study == study
+            for model, score, time in (("yolov5n", 0.2, 1.0), ("good", 0.4, 2.0))
+        ]
+        write_rows(tmp_path / f"study_{study}.csv", rows)
+    lines = table(tmp_path)
+    assert len(lines) == len(PLACES) + 2 and lines[0].count("within") == len(BUDGETS)
+    assert all("yolov5n: 0.200 (1.0x)" in line and "good: 0.400 (2.0x)" in line for line in lines[2:])
+
+
+def test_the_readme_says_what_the_committed_figures_do() -> None:
+    """After a change of them: python -m benchmarks.which_model."""
+    assert "\n".join(table()) in README.read_text(encoding="utf-8")
