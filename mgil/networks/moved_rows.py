@@ -22,12 +22,15 @@ def with_names_of(
     tensors = _by_rows(model, source, state_dict)
     if source.head.num_anchors != model.head.num_anchors:
         return tensors
-    own, theirs = (f"model.{len(network.model) - 1}.m." for network in (model, source))
-    levels = {stride: level for level, stride in enumerate(source.stride.tolist())}
+    own, theirs = (f"model.{len(network.model) - 1}." for network in (model, source))
+    numbers = {stride: level for level, stride in enumerate(source.stride.tolist())}
+    levels = [numbers.get(stride) for stride in model.stride.tolist()]
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith((own, theirs))}
-    for level, stride in enumerate(model.stride.tolist()):
-        for part in ("weight", "bias") if stride in levels else ():
-            tensors[f"{own}{level}.{part}"] = state_dict[f"{theirs}{levels[stride]}.{part}"]
+    for level, other in enumerate(levels):
+        for part in ("weight", "bias") if other is not None else ():
+            tensors[f"{own}m.{level}.{part}"] = state_dict[f"{theirs}m.{other}.{part}"]
+    if None not in levels:
+        tensors[f"{own}anchors"] = state_dict[f"{theirs}anchors"][levels]
     return tensors
 
 

@@ -131,7 +131,7 @@ def test_a_new_network_of_such_blocks_is_one_of_its_first_convolutions() -> None
     torch.testing.assert_close(model(images), short(images), rtol=1e-5, atol=1e-4)
 
 
-ROWS = {"mgil-lite": 23, "p2": 32, "p6": 34, "p34": 22, "p23": 23}
+ROWS = {"mgil-lite": 23, "p2": 32, "p6": 34, "p34": 22, "p3": 12}
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -167,16 +167,16 @@ def test_p34_is_yolov5_without_its_coarsest_level() -> None:
     assert head["21.m.1.weight"] == plain["24.m.1.weight"].shape
 
 
-def test_p23_is_yolov5_up_to_p3_and_one_finer_level() -> None:
-    """Its rows 0 to 17 are yolov5's; official weights fill them by name."""
-    own, plain = (meta_layers(f"yolov5s{kind}.yaml").state_dict() for kind in ("-p23", ""))
-    shared = {key: value.shape for key, value in plain.items() if int(key.split(".")[0]) < 18}
-    assert {key: value.shape for key, value in own.items() if int(key.split(".")[0]) < 18} == shared
-    assert own["22.m.1.weight"].shape == plain["24.m.0.weight"].shape  # P3's
-    model = build_model("yolov5n-p23.yaml", num_classes=2, imgsz=160)
-    official = torch.tensor([[10.0, 13.0], [16.0, 30.0], [33.0, 23.0]])
-    assert model.stride.tolist() == [4, 8] and model.max_stride == 32
-    assert torch.equal(model.head.anchors_px, torch.stack((official / 2, official)))
+def test_p3_is_made_of_yolov5s_layers() -> None:
+    """Official weights fill it: by the number of a row, or by that which the file gives."""
+    own, plain = (meta_layers(f"yolov5s{kind}.yaml").state_dict() for kind in ("-p3", ""))
+    numbers = {**{row: row for row in range(7)}, **dict(load_architecture("yolov5s-p3.yaml")["weights_rows"])}
+    theirs = {key: value.shape for key, value in plain.items() if int(key.split(".")[0]) in numbers.values()}
+    moved = {f"{numbers[int(row)]}.{rest}" for row, _, rest in (key.partition(".") for key in own) if int(row) < 11}
+    assert moved == set(theirs) and own["11.m.0.weight"].shape == plain["24.m.0.weight"].shape
+    model = build_model("yolov5n-p3.yaml", num_classes=2, imgsz=208)
+    assert model.stride.tolist() == [8] and model.max_stride == 16
+    assert model.head.anchors_px.tolist() == [[[10, 13], [16, 30], [33, 23]]]
 
 
 @pytest.mark.parametrize(

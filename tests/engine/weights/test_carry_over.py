@@ -219,6 +219,14 @@ def test_rows_with_other_numbers_take_their_weights_where_the_model_says_so(weig
     assert torch.equal(by_name.model[3].conv.weight, theirs["model.3.conv.weight"])
 
 
+def test_a_head_of_fewer_levels_with_the_anchors_of_the_weights_is_theirs(weights: Path) -> None:
+    fewer = {"head": [[[4, 2], 1, "Detect", ["nc", "anchors"]]], "anchors": [TINY["anchors"][2], TINY["anchors"][0]]}
+    _, start, lines = started(weights, rows() | fewer)
+    assert start.whole and start.head and "not loaded" not in lines[-1]
+    _, start, _ = started(weights, rows() | fewer | {"anchors": TINY["anchors"][:2]})
+    assert start.whole and not start.head and start.left == ("model.5.anchors",)
+
+
 def test_weights_of_the_same_numbering_go_by_number(weights: Path, tmp_path: Path) -> None:
     """--cfg of a model and a best.pt of the same: its rows are where they are."""
     own = without_row_two(weights_rows=[[2, 3], [3, 4]])
