@@ -1,6 +1,7 @@
 """Which model should I take? The README's table, from the committed csv files of studies and nothing else.
 
-    python -m benchmarks.which_model
+    python -m benchmarks.which_model             # one line for each kind of picture
+    python -m benchmarks.which_model --all       # every model of each, for docs/results.md
 
 For every kind of picture the best mean AP within a budget of time, which is a multiple of what yolov5n takes on the
 same pictures as they are: the forward pass of one picture on one thread, in ONNX Runtime or OpenVINO, whichever ratio
@@ -10,13 +11,14 @@ that was not timed does not. Where two differ by less than either's seeds do, th
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.study_openvino import F32
-from benchmarks.study_summary import table_of_texts
+from benchmarks.study_openvino import BF16, F32, INT8
+from benchmarks.study_summary import difference, table_of_texts
 from benchmarks.study_table import Row, read_rows
 from mgil.engine.cli import run_cli
 
@@ -24,6 +26,7 @@ RESULTS = Path(__file__).parent / "results"
 BASELINE = "yolov5n"
 BUDGETS = (1.1, 2.2, 4.5)  # times yolov5n's time
 RUNTIMES = ("ONNX ms", F32)
+TIMES = ("PyTorch ms", *RUNTIMES, BF16, INT8)
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,30 @@ class Candidate:
     Attributes:
         name: of the model.
         size: of its input, in pixels.
-        seeds: number of trainings.
-        score: mean AP.
-        deviation: sample standard deviation over seeds; 0 of one seed.
-        times: its time as a multiple of the baseline's, in the slower of the runtimes.
+        scores: AP of each seed.
+        times: its time as a multiple of the baseline's, in the slower of the runtimes; None: it was not timed.
+        row: of the csv, of its first seed.
     """
 
     name: str
     size: int
-    seeds: int
-    score: float
-    deviation: float
-    times: float
+    scores: tuple[float, ...]
+    times: float | None
+    row: Row = field(default_factory=dict, compare=False)
+
+    @property
+    def score(self) -> float:
+        """Mean AP."""
+        return statistics.fmean(self.scores)
+
+    @property
+    def deviation(self) -> float:
+        """Sample standard deviation over seeds; 0 of one seed."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else 0.0
 
 
 def candidates(rows: Iterable[Row], place: Place) -> list[Candidate]:
-    """The models of a place that were timed, the baseline first.
+    """The models of a place, the baseline first.
 
     Raises:
         ValueError: the baseline is missing, or was not timed.
@@ -93,29 +104,32 @@ def candidates(rows: Iterable[Row], place: Place) -> list[Candidate]:
         raise ValueError(f"study {place.study}: no time of {BASELINE} on {place.data} at {place.pixels} px")
     found = []
     for (name, size), seeds in groups.items():
-        if not all(seeds[0].get(runtime) for runtime in timed):
-            continue
-        scores = [row["AP"] for row in seeds]
-        deviation = statistics.stdev(scores) if len(scores) > 1 else 0.0
-        times = max(seeds[0][runtime] / base[runtime] for runtime in timed)
-        found.append(Candidate(name, size, len(scores), statistics.fmean(scores), deviation, times))
+        first = seeds[0]
+        every = all(first.get(runtime) for runtime in timed)
+        times = max(first[runtime] / base[runtime] for runtime in timed) if every else None
+        found.append(Candidate(name, size, tuple(row["AP"] for row in seeds), times, first))
     return sorted(found, key=lambda one: (one.name, one.size) != (BASELINE, place.pixels))
 
 
 def best_of(found: Sequence[Candidate], budget: float) -> Candidate:
     """The best within a budget, or a cheaper one that it is not surely better than."""
-    within = [one for one in found if one.times <= budget]
+    timed = [(one.times, one) for one in found if one.times is not None]
+    within = [one for times, one in timed if times <= budget]
     best = max(within, key=lambda one: one.score)
     tied = [one for one in within if best.score - one.score <= max(best.deviation, one.deviation)]
-    return min(tied, key=lambda one: (one.times, -one.score))
+    return min(tied, key=lambda one: (one.times or 0, -one.score))
 
 
 def named(one: Candidate, place: Place) -> str:
     """A model for people, with what it gives and what it takes."""
     name = one.name.removesuffix(", enlarged")
     enlarged = f" at {one.size} px" if one.size != place.pixels else ""
-    spread = f" ± {one.deviation:.3f}" if one.seeds > 1 else ""
-    return f"{name}{enlarged}: {one.score:.3f}{spread} ({one.times:.1f}x)"
+    return f"{name}{enlarged}: {scored(one)} ({one.times:.1f}x)"
+
+
+def scored(one: Candidate) -> str:
+    """Mean and deviation for people."""
+    return f"{one.score:.3f}" + (f" ± {one.deviation:.3f}" if len(one.scores) > 1 else "")
 
 
 def table(results: Path = RESULTS) -> list[str]:
@@ -134,9 +148,36 @@ def table(results: Path = RESULTS) -> list[str]:
     return table_of_texts(lines)
 
 
+def whole_table(place: Place, results: Path = RESULTS) -> list[str]:
+    """Every model of a place, in Markdown, the best first."""
+    base, *others = candidates(read_rows(results / f"study_{place.study}.csv"), place)
+    lines = []
+    for one in sorted((base, *others), key=lambda one: -one.score):
+        texts = {
+            "model": one.name,
+            "input": f"{one.size} px",
+            "AP by seed": " ".join(f"{score:.3f}" for score in one.scores),
+            "AP": scored(one),
+            "above yolov5n [95 %]": "" if one is base else str(difference(one.scores, base.scores)),
+            "AP small": f"{one.row['AP small']:.3f}" if one.row.get("AP small") is not None else "",
+            "parameters": f"{one.row['parameters'] / 1e6:.2f} M",
+            "GFLOPs": f"{one.row['GFLOPs']:.3f}",
+        }
+        texts |= {name: f"{one.row[name]:.2f}" if one.row.get(name) else "" for name in TIMES}
+        lines.append(texts | {"time": f"{one.times:.2f}x" if one.times else ""})
+    return table_of_texts(lines)
+
+
 def main() -> None:
-    """Print the table."""
-    print("\n".join(table()))
+    """Print the table, or those of every place."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="every model of every kind of picture")
+    if not parser.parse_args().all:
+        print("\n".join(table()))
+        return
+    for place in PLACES:
+        heading = f"### {place.pictures}, {place.pixels} px, {place.start}"
+        print("\n".join([heading, "", *whole_table(place), ""]))
 
 
 if __name__ == "__main__":

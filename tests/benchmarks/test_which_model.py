@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from benchmarks.study_table import write_rows
-from benchmarks.which_model import BUDGETS, PLACES, Candidate, Place, best_of, candidates, named, table
+from benchmarks.which_model import BUDGETS, PLACES, Candidate, Place, best_of, candidates, named, table, whole_table
 
 PLACE = Place("squares", 64, 6, "from scratch", "some", "squares")
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -29,9 +30,10 @@ def test_time_is_that_of_the_slower_runtime_and_scores_are_means_over_seeds() ->
         row("held out", 0.9, 1.0, 1.0, split="holdout"),
         row("elsewhere", 0.9, 1.0, 1.0, data="circles"),
     ]
-    base, other, larger = candidates(rows, PLACE)
-    assert base == Candidate("yolov5n", 64, 1, 0.2, 0.0, 1.0)
-    assert (other.seeds, other.score, other.times, other.size) == (2, pytest.approx(0.4), 2.0, 64)
+    base, other, larger, untimed = candidates(rows, PLACE)
+    assert (untimed.name, untimed.times) == ("untimed", None)
+    assert base == Candidate("yolov5n", 64, (0.2,), 1.0) and base.deviation == 0
+    assert (other.scores, other.score, other.times, other.size) == ((0.3, 0.5), pytest.approx(0.4), 2.0, 64)
     assert other.deviation == pytest.approx(0.1 * 2**0.5) and larger.times == 3.0
     with pytest.raises(ValueError, match="study some: no time of yolov5n on squares at 64 px"):
         candidates([row("yolov5n", 0.2, None)], PLACE)
@@ -43,20 +45,33 @@ def test_a_runtime_that_the_baseline_was_not_timed_in_says_nothing() -> None:
 
 
 def test_the_best_within_a_budget_is_named_and_of_equals_the_cheaper() -> None:
-    base = Candidate("yolov5n", 64, 3, 0.20, 0.010, 1.0)
-    close = Candidate("close", 64, 3, 0.205, 0.002, 1.05)
-    better = Candidate("better", 128, 3, 0.30, 0.010, 2.0)
-    every = [base, close, better]
+    base = Candidate("yolov5n", 64, (0.19, 0.20, 0.21), 1.0)
+    close = Candidate("close", 64, (0.203, 0.205, 0.207), 1.05)
+    better = Candidate("better", 128, (0.29, 0.30, 0.31), 2.0)
+    every = [base, close, better, Candidate("untimed", 64, (0.9,), None)]
     assert best_of(every, 1.1) is base  # 0.005 above, where its seeds differ by 0.010
-    assert best_of([base, Candidate("clear", 64, 3, 0.22, 0.002, 1.05)], 1.1).name == "clear"
+    assert best_of([base, Candidate("clear", 64, (0.22, 0.224), 1.05)], 1.1).name == "clear"
     assert best_of(every, 2.0) is better and best_of(every, 1.9) is base
 
 
 def test_what_is_said_of_a_model() -> None:
-    assert named(Candidate("yolov5n, enlarged", 128, 3, 0.2996, 0.0101, 3.98), PLACE) == (
+    assert named(Candidate("yolov5n, enlarged", 128, (0.29, 0.3, 0.31), 3.98), PLACE) == (
         "yolov5n at 128 px: 0.300 ± 0.010 (4.0x)"
     )
-    assert named(Candidate("yolov5n", 64, 1, 0.2, 0.0, 1.0), PLACE) == "yolov5n: 0.200 (1.0x)"
+    assert named(Candidate("yolov5n", 64, (0.2,), 1.0), PLACE) == "yolov5n: 0.200 (1.0x)"
+
+
+def test_every_model_of_a_place_with_its_difference(tmp_path: Path) -> None:
+    facts = {"parameters": 1_500_000, "GFLOPs": 0.25}
+    rows = [row(name, score + seed / 100, time, seed=seed, **facts)
+            for name, score, time in (("yolov5n", 0.2, 2.0), ("good", 0.4, 5.0))
+            for seed in range(3)]  # fmt: skip
+    write_rows(tmp_path / "study_some.csv", [*rows, row("untimed", 0.1, None, **facts)])
+    lines = whole_table(PLACE, tmp_path)
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| good", "| yolov5n", "| untimed"]
+    low, high = stats.ttest_ind([0.4, 0.41, 0.42], [0.2, 0.21, 0.22], equal_var=False).confidence_interval(0.95)
+    assert f"| +0.2000 [{low:+.4f}, {high:+.4f}] |" in lines[2] and lines[2].endswith("| 2.50x |")
+    assert "0.410 ± 0.010" in lines[2] and "| 1.50 M | 0.250 |" in lines[2] and "-0.1100" in lines[4]
 
 
 def test_a_table_from_csv_files(tmp_path: Path) -> None:
