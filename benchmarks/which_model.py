@@ -1,17 +1,19 @@
-"""Which model should I take? The README's table, from the committed csv files of studies and nothing else.
+"""Which model should I take? The README's table, from committed csv files and nothing else.
 
     python -m benchmarks.which_model             # one line for each kind of picture
     python -m benchmarks.which_model --all       # every model of each, for docs/results.md
 
 For every kind of picture the best mean AP within a budget of time, which is a multiple of what yolov5n takes on the
 same pictures as they are: the forward pass of one picture on one thread, in ONNX Runtime or OpenVINO, whichever ratio
-is worse. Networks that were trained on enlarged pictures take part, at what they cost at their input size. A network
-that was not timed does not. Where two differ by less than either's seeds do, the cheaper one is named.
+is worse (`python -m benchmarks.which_model_times`). Networks that were trained on enlarged pictures take part, at what
+they cost at their input size. A network that was not timed does not. Where two differ by less than either's seeds do,
+the cheaper one is named.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from benchmarks.study_table import Row, read_rows
 from mgil.engine.cli import run_cli
 
 RESULTS = Path(__file__).parent / "results"
+TIMED = RESULTS / "which_model_times.csv"
 BASELINE = "yolov5n"
 BUDGETS = (1.1, 2.2, 4.5)  # times yolov5n's time
 RUNTIMES = ("ONNX ms", F32)
@@ -54,7 +57,9 @@ PLACES = (
     Place("heads on site cameras", 64, 4, "from scratch", "iso_cost", "helmet320"),
     Place("digits", 64, 17, "from scratch", "iso_cost", "digits"),
     Place("heads on site cameras", 64, 4, "official weights", "finetune", "helmet64"),
+    Place("heads on site cameras", 160, 11, "from scratch", "p3_scratch", "helmet160"),
     Place("heads on site cameras", 160, 11, "official weights", "finetune", "helmet160"),
+    Place("thermal, from a drone", 320, 11, "from scratch", "p3_scratch", "hituav320"),
     Place("thermal, from a drone", 320, 11, "official weights", "finetune", "hituav320"),
 )
 
@@ -86,6 +91,20 @@ class Candidate:
     def deviation(self) -> float:
         """Sample standard deviation over seeds; 0 of one seed."""
         return statistics.stdev(self.scores) if len(self.scores) > 1 else 0.0
+
+
+def rows_of(place: Place, results: Path) -> list[Row]:
+    """The rows of a place's study, with the times that were taken for this table and no others."""
+    times: dict[tuple[str, ...], dict[str, str]] = {}
+    with (results / TIMED.name).open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            if (line["study"], line["data"]) == (place.study, place.data):
+                times[line["model"], line["size"]] = line
+    rows = []
+    for row in read_rows(results / f"study_{place.study}.csv"):
+        found = times.get((row["model"], str(row["size"])), {})
+        rows.append(row | {name: float(found[name]) if found.get(name) else None for name in TIMES})
+    return rows
 
 
 def candidates(rows: Iterable[Row], place: Place) -> list[Candidate]:
@@ -136,7 +155,7 @@ def table(results: Path = RESULTS) -> list[str]:
     """The table's lines, in Markdown."""
     lines = []
     for place in PLACES:
-        found = candidates(read_rows(results / f"study_{place.study}.csv"), place)
+        found = candidates(rows_of(place, results), place)
         line = {
             "your pictures": f"{place.pictures}, {place.pixels} px",
             "objects": f"{place.objects} px",
@@ -150,7 +169,7 @@ def table(results: Path = RESULTS) -> list[str]:
 
 def whole_table(place: Place, results: Path = RESULTS) -> list[str]:
     """Every model of a place, in Markdown, the best first."""
-    base, *others = candidates(read_rows(results / f"study_{place.study}.csv"), place)
+    base, *others = candidates(rows_of(place, results), place)
     lines = []
     for one in sorted((base, *others), key=lambda one: -one.score):
         texts = {
