@@ -34,7 +34,7 @@ def test_every_model_and_size_once_and_peers_where_they_are(monkeypatch: pytest.
         return {"ONNX ms": timer}
 
     monkeypatch.setattr(which_model_times, "open_ours", open_ours)
-    cells = [cell("a", 64), cell("a", 128), cell("a", 64, seed=1), cell("peer", 64, peer="ultralytics", model="yolo")]
+    cells = [cell("a", 64), cell("a", 128), cell("a", 64, seed=1), cell("peer", 64, peer="ultralytics")]
     rows = which_model_times.measure(PLACE, cells, tmp_path / "no environment", rounds=2)
     assert opened == [(64, 2), (128, 2)] and turns == [64, 128] * 3
     assert [(row["study"], row["data"], row["model"], row["size"], row["ONNX ms"]) for row in rows] == [
