@@ -17,6 +17,8 @@ from mgil.engine.training.config import TrainConfig
 P3 = "yolov5n-p3"
 TRAIN = TrainConfig(data="helmet160", weights="yolov5n-v7.0.pt", imgsz=208, epochs=10, batch_size=16)
 TAUGHT = replace(TRAIN, teacher="teacher320.pt", teacher_img=320)
+FINE = {"fine_convs": 2, "fusion": "none", "residual": True}
+WHOLE = {"residual": True, "coarse_shortcut": True}
 ONE_AT_P4 = {6: [-1, 3, "C3", [512]]}  # one bottleneck in place of three
 ONE_AT_BOTH = {**ONE_AT_P4, 4: [-1, 3, "C3", [256]]}
 cells = [
@@ -28,4 +30,12 @@ cells = [
     Cell(Model(P3, "mosaics"), TRAIN, {"mosaic": 0.5}, 0.15, 600),
     Cell(Model(P3, "recipe lowres"), replace(TRAIN, hyp="lowres"), {}, 0.15, 600),
     Cell(Model(P3, "taught"), TAUGHT, {}, 0.15, 600),
+    *(
+        Cell(Model(P3, f"{name}, {size} px", rows=rows), replace(TRAIN, imgsz=size), {}, 0.15, 600)
+        for name, size, rows in (
+            ("stem of SCT and two convolutions", 192, {0: [-1, 1, "MGIL", [64, FINE]]}),
+            ("a block in the stem", 176, {0: [-1, 1, "MGIL", [64, WHOLE]]}),
+            ("SCT and two convolutions to P3", 192, {3: [-1, 1, "MGIL", [256, FINE]]}),
+        )
+    ),
 ]
