@@ -45,7 +45,7 @@ class CarryOver:
 
 
 def carry_over_layers(model: Network, source: Network) -> CarryOver:
-    """Let the blocks of `model` begin as the layers of `source` that have the same names, as far as that is exact.
+    """Let the blocks of `model` begin as the layers of `source` in the same places, as far as that is exact.
 
     Args:
         model: Filled in place.
@@ -54,7 +54,8 @@ def carry_over_layers(model: Network, source: Network) -> CarryOver:
     carried, left = {}, {}
     host = Host(source)
     for name, block in blocks_of(model).items():
-        layer = _plain(host, name)
+        there = model.name_in(source, name)
+        layer = _plain(host, there) if there else None
         if layer is None:
             continue
         problem = _carry(block, layer)

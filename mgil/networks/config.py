@@ -42,7 +42,7 @@ def load_architecture(cfg: str | Path | Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: No such file or name; the message lists the names.
-        ValueError: Not YAML, an unknown key, or a missing one.
+        ValueError: Not YAML, an unknown key, a missing one, or a value that cannot be.
     """
     if isinstance(cfg, Mapping):
         return resolved_rows(dict(cfg), source=str(cfg.get("source", "model")), scale=None)
@@ -114,7 +114,7 @@ def resolved_rows(
     for key in ("backbone", "head"):
         if not isinstance(content.get(key), list) or not content[key]:
             raise ValueError(f"{source}: `{key}` must be a list of rows [from, number, module, args]")
-    check_weights_rows(content.get("weights_rows", []), source)
+    _check_weights_rows(content.get("weights_rows", []), len(content["backbone"]) + len(content["head"]), source)
     resolved = {**content, "source": source}
     scales = resolved.pop("scales", None)
     scale = resolved.pop("scale", None) or scale
@@ -135,13 +135,15 @@ def resolved_rows(
     return resolved
 
 
-def check_weights_rows(pairs: Any, source: str) -> None:
-    """Raise ValueError for anything else than pairs of row numbers, no row of the model twice."""
+def _check_weights_rows(pairs: Any, number: int, source: str) -> None:
+    """Raise ValueError for anything else than pairs of row numbers, the first of a row before the head, none twice."""
     good = isinstance(pairs, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(type(row) is int and 0 <= row < MOST_ROWS for row in pair)
+        isinstance(pair, list) and len(pair) == 2 and all(type(row) is int for row in pair)
+        and 0 <= pair[0] < number - 1 and 0 <= pair[1] < MOST_ROWS
         for pair in pairs
-    )
+    )  # fmt: skip
     if not good or len({own for own, _ in pairs}) < len(pairs):
         raise ValueError(
-            f"{source}: weights_rows is {pairs!r:.80}; write pairs [row here, row of yolov5.yaml], each row here once"
+            f"{source}: weights_rows is {pairs!r:.80}; write pairs [row here, row of yolov5.yaml], each row here once, "
+            f"from 0 to {number - 2}"
         )

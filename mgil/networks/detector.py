@@ -16,7 +16,7 @@ from mgil.networks.config import load_architecture
 from mgil.networks.head import Detect
 from mgil.networks.layers import Conv
 from mgil.networks.limits import MOST_CLASSES, check_parameters
-from mgil.networks.moved_rows import with_names_of
+from mgil.networks.moved_rows import ROW, source_row, with_names_of
 from mgil.networks.network import Network
 from mgil.networks.parser import parse
 from mgil.networks.rows import PROBE_SIZE, probe, read_later, run_rows
@@ -107,6 +107,14 @@ class DetectionModel(Network):
     def with_own_names(self, state_dict: Mapping[str, Tensor], source: Network) -> Mapping[str, Tensor]:
         """See `mgil.networks.moved_rows`."""
         return with_names_of(self, source, state_dict) if isinstance(source, DetectionModel) else state_dict
+
+    def name_in(self, source: Network, name: str) -> str:
+        """See `mgil.networks.moved_rows.source_row`."""
+        match = ROW.match(f"{name}.")
+        if not match or not isinstance(source, DetectionModel):
+            return name
+        row = source_row(self, source, int(match[1]))
+        return "" if row is None else f"model.{row}.{f'{name}.'.removeprefix(match[0])}".rstrip(".")
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """The rows of the head that are a class's, in the order of the names; what is of no class comes along."""

@@ -87,8 +87,15 @@ class Network(nn.Module, ABC):
         Args:
             state_dict: Its tensors.
             source: That network.
+
+        Returns:
+            The tensors; others than these are named as they were.
         """
         return state_dict
+
+    def name_in(self, source: Network, name: str) -> str:
+        """The name in another network of the same task of what is called `name` here; "": it is not there."""
+        return name
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """Tensors of another network as this one can take them: what is a class's goes to the class of that name.

@@ -26,6 +26,13 @@ from mgil.networks.carry_over import CarryOver, blocks_of, carry_over_layers, di
 from mgil.networks.network import Network
 
 AGREE = 1e-3  # what rounding in float32 makes of maps, at most
+ROWS = (
+    "backbone",
+    "head",
+    "weights_rows",
+    "depth_multiple",
+    "width_multiple",
+)  # networks alike in these have one shape
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,8 @@ def start_from(
     check_weights(checkpoint)
     other = task is not None and checkpoint.task != task
     blocks = blocks_of(model)
-    source = _source(checkpoint, report) if own_architecture and (blocks or not other) else None
+    differs = any(model.architecture.get(key) != checkpoint.architecture.get(key) for key in ROWS)
+    source = _source(checkpoint, report) if own_architecture and (blocks or (differs and not other)) else None
     tensors = checkpoint.state_dict if other else _in_class_order(model, checkpoint, source, report, named[1])
     carry = carry_over_layers(model, source) if source and blocks else CarryOver({}, {})
     transfer = transfer_weights(model, tensors, skip=(".anchors",) if own_architecture and not carry.carried else ())
@@ -93,7 +101,8 @@ def start_from(
     of_head = [name for name in left if name.startswith(last)]
     whole = not carry.left and len(of_head) == len(left)
     outputs = not of_head and tuple(checkpoint.names) == tuple(model.names)
-    off = difference(model, source, outputs) if whole and source and blocks and not other else None
+    comparable = whole and source is not None and blocks and not other and torch.equal(model.stride, source.stride)
+    off = difference(model, source, outputs) if comparable and source else None
     classes = not other and -1 not in places_in(checkpoint.names, model.names)
     text = f"weights of the task {checkpoint.task}: " if other else ""
     text += _said(transfer, carry, left, "" if classes or len(checkpoint.names) == len(model.names) else named[1])
@@ -126,7 +135,8 @@ def filled_facts(model: Network, loaded: Iterable[str], carried: Mapping[str, fl
 def _source(checkpoint: Checkpoint, report: Report) -> Network | None:
     """The network of the weights, where it can be built."""
     try:
-        return model_from_checkpoint(checkpoint, fuse=False)
+        with torch.random.fork_rng(devices=[]):  # the run's random numbers do not depend on what it began from
+            return model_from_checkpoint(checkpoint, fuse=False)
     except ValueError as error:
         report(f"no layer is carried over or moved, tensors are taken by their names: {error}")
         return None

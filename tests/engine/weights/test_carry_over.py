@@ -201,48 +201,12 @@ def test_levels_of_another_stride_do_not_begin_as_those_of_their_number(weights:
     assert not torch.equal(model.head.m[0].weight, theirs["model.5.m.0.weight"])
 
 
-def without_row_two(**other: Any) -> dict[str, Any]:
-    """The plain network without its third row: the two after it are numbered one lower."""
-    layers = rows()["backbone"]
-    return (
-        rows() | {"backbone": [*layers[:2], *layers[3:]], "head": [[[1, 2, 3], 1, "Detect", ["nc", "anchors"]]]} | other
-    )
-
-
-def test_rows_with_other_numbers_take_their_weights_where_the_model_says_so(weights: Path) -> None:
-    theirs = load_checkpoint(weights).state_dict
-    model, start, lines = started(weights, without_row_two(weights_rows=[[2, 3], [3, 4]]))
-    for own, other in ((1, 1), (2, 3), (3, 4)):
-        assert torch.equal(model.model[own].conv.weight, theirs[f"model.{other}.conv.weight"])
-    assert not [name for name in start.left if not name.startswith("model.4.")]
-    by_name, _, _ = started(weights, without_row_two())
-    assert torch.equal(by_name.model[3].conv.weight, theirs["model.3.conv.weight"])
-
-
 def test_a_head_of_fewer_levels_with_the_anchors_of_the_weights_is_theirs(weights: Path) -> None:
     fewer = {"head": [[[4, 2], 1, "Detect", ["nc", "anchors"]]], "anchors": [TINY["anchors"][2], TINY["anchors"][0]]}
     _, start, lines = started(weights, rows() | fewer)
     assert start.whole and start.head and "not loaded" not in lines[-1]
     _, start, _ = started(weights, rows() | fewer | {"anchors": TINY["anchors"][:2]})
     assert start.whole and not start.head and start.left == ("model.5.anchors",)
-
-
-def test_weights_of_the_same_numbering_go_by_number(weights: Path, tmp_path: Path) -> None:
-    """--cfg of a model and a best.pt of the same: its rows are where they are."""
-    own = without_row_two(weights_rows=[[2, 3], [3, 4]])
-    path = tmp_path / "own.pt"
-    trained = trained_like(build_model(own, names=NAMES, imgsz=96))
-    save_checkpoint(path, trained, {})
-    model, start, _ = started(path, own)
-    assert start.whole and start.head
-    for name, tensor in trained.state_dict().items():
-        assert torch.equal(model.state_dict()[name], tensor), name
-
-
-@pytest.mark.parametrize("pairs", [{2: 3}, [2, 3], [[2]], [[2, -1]], [[2, True]], [[2, 3], [2, 4]], [[2, 10**6]], None])
-def test_pairs_of_rows_that_make_no_sense_are_refused(pairs: Any) -> None:
-    with pytest.raises(ValueError, match=r"model: weights_rows is .*; write pairs \[row here, row of yolov5.yaml\]"):
-        build_model(without_row_two(weights_rows=pairs), names=NAMES, imgsz=96)
 
 
 def test_weights_of_blocks_go_by_name_and_another_function_is_said(tmp_path: Path) -> None:
