@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.side_by_side import Worker, machine
-from benchmarks.study_openvino import BF16, F32, INT8, openvino_forwards, openvino_version
+from benchmarks.study_openvino import BF16, F32, INT8, openvino_forwards, openvino_versions
 from benchmarks.study_plan import PlannedCell
 from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.run import run_export
@@ -88,7 +88,7 @@ def latency_key(cell: PlannedCell, threads: int, device: torch.device) -> str:
     """What a latency depends on, on one machine."""
     model = json.dumps(cell.definition["model"], sort_keys=True)
     versions = f"torch {torch.__version__}, onnxruntime {import_package('onnxruntime').__version__}"
-    versions += f", openvino {openvino_version()}" if openvino_version() else ""
+    versions += f", {openvino_versions()}" if openvino_versions() else ""
     classes = len(cell.definition["classes"])
     return f"{machine()} | {versions} | {device.type} | {threads} | {cell.size} | {classes} | {model}"
 
@@ -116,17 +116,7 @@ def measure_group(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for number, (key, cell) in enumerate(group.items()):
-            place = folder / str(number)
-            place.mkdir()
-            model = cell.definition["model"]
-            try:
-                if "peer" in model:
-                    found = open_peer(stack, model, size, classes, threads, device, peers, place)
-                else:
-                    found = open_ours(model, size, classes, device, place)
-            except (RuntimeError, ValueError, OSError) as error:  # one model that cannot be timed; the others can
-                print(f"{cell.model} at {size} px: not timed: {error}", flush=True)
-                continue
+            found = open_cell(stack, cell, threads, device, peers, folder / str(number))
             timers |= {(key, column): timer for column, timer in found.items()}
         medians = take_turns(timers, rounds)
     where: dict[str, Any] = {"latency threads": threads, "latency machine": machine(), TURNS: time.time_ns()}
@@ -136,6 +126,21 @@ def measure_group(
     for (key, column), milliseconds in medians.items():
         measured.setdefault(key, dict(where))[column] = milliseconds
     return measured
+
+
+def open_cell(
+    stack: ExitStack, cell: PlannedCell, threads: int, device: torch.device, peers: Path, folder: Path
+) -> dict[str, Timer]:
+    """Timers of a cell's model at its input size, by column; none, and a line, where it cannot be timed."""
+    folder.mkdir()
+    model, classes = cell.definition["model"], len(cell.definition["classes"])
+    try:
+        if "peer" in model:
+            return open_peer(stack, model, cell.size, classes, threads, device, peers, folder)
+        return open_ours(model, cell.size, classes, device, folder)
+    except (RuntimeError, ValueError, OSError) as error:  # one model that cannot be timed; the others can
+        print(f"{cell.model} at {cell.size} px: not timed: {error}", flush=True)
+        return {}
 
 
 def take_turns(timers: Mapping[Any, Timer], rounds: int) -> dict[Any, float]:

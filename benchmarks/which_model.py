@@ -6,8 +6,8 @@
 For every kind of picture the best mean AP within a budget of time, which is a multiple of what yolov5n takes on the
 same pictures as they are: the forward pass of one picture on one thread, in ONNX Runtime or OpenVINO, whichever ratio
 is worse (`python -m benchmarks.which_model_times`). Networks that were trained on enlarged pictures take part, at what
-they cost at their input size. A network that was not timed does not. Where two differ by less than either's seeds do,
-the cheaper one is named.
+they cost at their input size. A network that was not timed does not. Of two whose means are no further apart than one
+standard deviation over seeds, the larger of theirs, the cheaper one is named; one seed has none, and no "±".
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.study_latency import ONNX, PYTORCH
 from benchmarks.study_openvino import BF16, F32, INT8
 from benchmarks.study_summary import difference, table_of_texts
 from benchmarks.study_table import Row, read_rows
@@ -28,8 +29,8 @@ RESULTS = Path(__file__).parent / "results"
 TIMED = RESULTS / "which_model_times.csv"
 BASELINE = "yolov5n"
 BUDGETS = (1.1, 2.2, 4.5)  # times yolov5n's time
-RUNTIMES = ("ONNX ms", F32)
-TIMES = ("PyTorch ms", *RUNTIMES, BF16, INT8)
+RUNTIMES = (ONNX, F32)
+TIMES = (PYTORCH, *RUNTIMES, BF16, INT8)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     python -m benchmarks.which_model_times --data-root FOLDER
 
 A study times the models of one input size in turns; here networks on enlarged pictures are compared with one on the
-pictures as they are. FOLDER is that of the studies. The peers are timed where their environment is.
+pictures as they are. FOLDER is that of the studies. What cannot be timed, as the peers where their environment is not,
+is named, and has no row: ratios hold within the turns of one run.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.peers import FOLDER, peers_python
+from benchmarks.peers import FOLDER
 from benchmarks.side_by_side import machine
 from benchmarks.study_latency import COLUMNS as TIMES
-from benchmarks.study_latency import ROUNDS, Timer, open_ours, open_peer, take_turns
+from benchmarks.study_latency import ROUNDS, Timer, open_cell, take_turns
 from benchmarks.study_plan import PlannedCell, find_study, load_study
 from benchmarks.which_model import PLACES, TIMED, Place
 from mgil.engine.cli import run_cli
@@ -38,15 +39,7 @@ def measure(place: Place, cells: Iterable[PlannedCell], peers: Path, rounds: int
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for cell in {(cell.model, cell.size): cell for cell in cells}.values():
-            model, classes = cell.definition["model"], len(cell.definition["classes"])
-            inside = folder / cell.folder_name
-            inside.mkdir()
-            if "peer" not in model:
-                found = open_ours(model, cell.size, classes, cpu, inside)
-            elif peers_python(peers):
-                found = open_peer(stack, model, cell.size, classes, threads, cpu, peers, inside)
-            else:
-                continue
+            found = open_cell(stack, cell, threads, cpu, peers, folder / cell.folder_name)
             timers |= {(cell.model, cell.size, column): timer for column, timer in found.items()}
         medians = take_turns(timers, rounds)
     rows: dict[tuple[str, int], dict[str, Any]] = {}

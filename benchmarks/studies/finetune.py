@@ -36,7 +36,6 @@ P3 = Model("yolov5n-p3", "yolov5n-p3, enlarged")
 HELMET = TrainConfig(data="helmet160", weights="yolov5n-v7.0.pt", imgsz=160, epochs=10, batch_size=16)
 HITUAV = TrainConfig(data="hituav320", weights="yolov5n-v7.0.pt", imgsz=320, epochs=6, batch_size=16)
 HELMET64 = replace(HELMET, data="helmet64", imgsz=64)
-HELMET64 = replace(HELMET, data="helmet64", imgsz=64)
 SIZES = ((HELMET, 600), (HITUAV, 400))
 FINER = (
     (HELMET, 600, ((P3, 208), (P3, 288), (P3, 416), (P2, 160))),

@@ -13,6 +13,7 @@ import torch
 
 from benchmarks import study_latency
 from benchmarks.study_openvino import F32, INT8, openvino_forwards
+from benchmarks.study_table import COLUMNS
 from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.run import run_export
 from mgil.engine.runtimes.onnx import OnnxBackend
@@ -72,6 +73,32 @@ def test_int8_is_timed_where_nncf_is_installed(exported: Path) -> None:
     images = torch.rand(1, 3, 64, 64)
     exact, rounded = (torch.from_numpy(found[column](images)[0]) for column in (F32, INT8))
     assert exact.shape == rounded.shape and not torch.equal(exact, rounded)
+
+
+def test_what_cannot_be_quantised_is_timed_all_the_same(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def quantize(*_arguments: Any, **_options: Any) -> None:
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setitem(sys.modules, "nncf", SimpleNamespace(quantize=quantize, Dataset=list, __version__="0"))
+    found = openvino_forwards(exported, 64)
+    assert F32 in found and INT8 not in found
+    assert capsys.readouterr().out == f"{exported}: not timed in INT8: no such layer\n"
+
+
+def test_a_latency_is_of_all_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    cpu = torch.device("cpu")
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    without = study_latency.latency_key(CELL, 1, cpu)
+    monkeypatch.setitem(sys.modules, "nncf", SimpleNamespace(__version__="1.2"))
+    assert "openvino" in without and "nncf" not in without
+    assert "nncf 1.2" in study_latency.latency_key(CELL, 1, cpu)
+
+
+def test_every_column_has_its_place_in_the_csv() -> None:
+    assert set(study_latency.COLUMNS) <= set(COLUMNS)
 
 
 def test_without_openvino_it_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
