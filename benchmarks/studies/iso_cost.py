@@ -7,7 +7,7 @@ The learning rates on helmet320 were chosen on images held out of train: the bet
 yolov5s, by one seed and 14 epochs (iso_cost_lr); the best of yolov5n-mgil was the lowest that was tried. On digits all
 of ours have the data set's own.
 
-yolov5n-mgil-lite with a plain stem came later. Predicted before it ran, AP of 100: helmet320 12.5 (with the block 13.6),
+yolov5n-mgil-lite with a plain stem came later. Predicted before it ran, AP of 100: helmet320 12.5 (with a block 13.6),
 digits 73.5 (74.1).
 """
 

@@ -21,15 +21,17 @@ SHIPPED = {
     "coco": (4, "be3e840767a86735"),
     "coco_smoke": (4, "3ac66ceef34b317a"),
     "degraded": (12, "b81718baa86bc679"),
-    "finetune": (26, "85f3595544a15a68"),
-    "iso_cost": (66, "76f3359c80f0c41a"),  # yolov5n-mgil-res came later
+    "finetune": (68, "12d877b45e0699bf"),
+    "iso_cost": (72, "e270888ed559dbbc"),  # yolov5n-mgil-res came later
     "iso_cost_lr": (12, "8179a5f4d596ed29"),
     "lite": (30, "598db244e749cd97"),
     "lite_stem": (6, "11fb005e2cba4fbb"),
     "recipe": (21, "659f6506c4362349"),
     "resolution": (105, "0342d7ba3f6c26e2"),
+    "p3_scratch": (18, "fbe019a5befa6059"),
+    "p3_trials": (14, "fc2953ad1f310150"),
     "smoke": (2, "7ad2a7f50d39ac6f"),
-    "teaching": (12, "10a1b13153cfdee3"),
+    "teaching": (18, "350613f93a321d8b"),
     "teachers": (1, "1b12a21ab58893ec"),
     "tin40": (21, "fa054a24d5799449"),
 }
