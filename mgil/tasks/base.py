@@ -203,8 +203,14 @@ class Task(Protocol):
         """Evaluation batches for a network."""
 
     # training
-    def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
-        """The recipe for an input size in pixels; `finetune`: all but the last row comes from weights."""
+    def default_recipe(self, imgsz: int, finetune: bool = False, known: bool = True) -> str:
+        """The recipe for an input size in pixels.
+
+        Args:
+            imgsz: The size.
+            finetune: All but the last row comes from weights.
+            known: And these know every class.
+        """
 
     def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> Network:
         """A network from a YAML's name or a checkpoint's plain values. FileNotFoundError, ValueError: it cannot be."""

@@ -171,7 +171,7 @@ def with_recipe(
     changes = changes_for(data, start.whole)
     if unused := [name for name in data.hyp if name not in changes]:
         report(f"{data.yaml_path}: its hyp of {', '.join(unused)} is for training from scratch, and is left out here")
-    config = replace(config, hyp=task.default_recipe(config.imgsz, finetune=start.whole))
+    config = replace(config, hyp=task.default_recipe(config.imgsz, start.whole, start.classes))
     return config, load_recipe(task.recipe, config.hyp or {}, changes)
 
 

@@ -77,7 +77,7 @@ class ClassTask(ClassExport):
         """The middle of every picture, or all of it: the network's way unless --crop-mode says more."""
         return ClassLoader(split, imgsz, options.crop_mode or model.crop, loading)
 
-    def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
+    def default_recipe(self, imgsz: int, finetune: bool = False, known: bool = True) -> str:
         """Ours for small sets, and for weights that are trained on."""
         return FINETUNE if finetune else SMALL
 

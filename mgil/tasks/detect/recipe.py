@@ -11,6 +11,7 @@ from mgil.files.recipe import Recipe
 from mgil.tasks.detect.loss import ASSIGNMENTS, LossGains
 
 FINETUNE = "hyp.finetune.yaml"
+LOWRES = "hyp.lowres.yaml"
 LOW_RESOLUTION_PX = 320  # up to this size hyp.lowres.yaml is the default
 
 
@@ -102,4 +103,4 @@ class DetectRecipe(Recipe):
 
 def default_recipe(imgsz: int) -> str:
     """Name of the recipe for an input size in pixels."""
-    return "hyp.lowres.yaml" if imgsz <= LOW_RESOLUTION_PX else "hyp.scratch-low.yaml"
+    return LOWRES if imgsz <= LOW_RESOLUTION_PX else "hyp.scratch-low.yaml"

@@ -34,7 +34,7 @@ from mgil.tasks.detect.options import (
     ValOptions,
 )
 from mgil.tasks.detect.predictor import Detector
-from mgil.tasks.detect.recipe import FINETUNE, DetectRecipe, default_recipe
+from mgil.tasks.detect.recipe import FINETUNE, LOWRES, DetectRecipe, default_recipe
 from mgil.tasks.detect.report import FINAL_TABLE, evaluation_files
 from mgil.tasks.detect.scores import METRICS, DetectScores
 from mgil.tasks.detect.suppression import notes_on_suppression
@@ -73,9 +73,11 @@ class DetectTask(DetectExport):
         """Letterboxed images: the smallest rectangles, as detect.py sees them; whole squares where times are wanted."""
         return eval_batches(split, imgsz, model.max_stride, options, loading)
 
-    def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
-        """finetune for loaded weights; from scratch lowres up to 320 px, scratch-low above."""
-        return FINETUNE if finetune else default_recipe(imgsz)
+    def default_recipe(self, imgsz: int, finetune: bool = False, known: bool = True) -> str:
+        """For loaded weights finetune, of other classes lowres; from scratch lowres up to 320 px, scratch-low above."""
+        if finetune:
+            return FINETUNE if known else LOWRES
+        return default_recipe(imgsz)
 
     def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> DetectionModel:
         """A YOLOv5-style detector."""

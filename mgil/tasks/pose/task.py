@@ -74,7 +74,7 @@ class PoseTask(PoseExport):
             raise ValueError("--reduced-jpeg: people are cut out of whole pictures; leave it out")
         return PersonLoader(split, imgsz, options.crop or model.crop, loading)
 
-    def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
+    def default_recipe(self, imgsz: int, finetune: bool = False, known: bool = True) -> str:
         """Ours for small sets, and for weights that are trained on."""
         return FINETUNE if finetune else SMALL
 

@@ -20,6 +20,7 @@ from mgil.engine.training.progress import START_EPOCH, Progress
 from mgil.engine.training.resume import patience_is_over
 from mgil.engine.training.schedule import build_optimizer
 from mgil.engine.weights.checkpoints import load_checkpoint, model_from_checkpoint, save_checkpoint
+from mgil.engine.weights.start import Start
 from mgil.files.recipe import load_recipe
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.recipe import DetectRecipe
@@ -157,6 +158,17 @@ def test_the_recipe_and_the_anchors(ground: Playground, weights: Path, tmp_path:
         "0 of 1 stride-2 layers carried over; untrained: model.1: the later convolutions" in line for line in lines
     )
     assert asked.exists()
+
+
+@pytest.mark.parametrize(("known", "recipe"), [(True, "finetune"), (False, "lowres")])
+def test_weights_of_other_classes_have_the_recipe_of_small_pictures(
+    ground: Playground, tmp_path: Path, known: bool, recipe: str
+) -> None:
+    """At every size."""
+    config, data = ground.config(tmp_path, hyp="", imgsz=640), load_data_config(ground.data)
+    start = Start(whole=True, head=True, classes=known)
+    found, used = setup.with_recipe(config, task_named("detect"), data, start, lambda _line: None)
+    assert found.hyp == f"hyp.{recipe}.yaml" and used == load_recipe(DetectRecipe, recipe)
 
 
 def test_autoanchor_and_noautoanchor_exclude_each_other() -> None:

@@ -62,7 +62,7 @@ class ToyTask:
             **loading.of_any_task,
         )
 
-    def default_recipe(self, imgsz: int, finetune: bool = False) -> str:
+    def default_recipe(self, imgsz: int, finetune: bool = False, known: bool = True) -> str:
         return ""
 
     def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> ToyNetwork:

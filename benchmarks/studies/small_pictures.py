@@ -1,0 +1,37 @@
+"""The default command on small pictures, from official weights: enlarge them, or cut the network too?
+
+    python -m benchmarks.study small_pictures --data-root FOLDER
+
+FOLDER holds what finetune.py asks for, whose sets these are. Every cell has the recipe that train.py takes by itself:
+hyp.lowres.yaml for heads and helmets, which official weights do not know, hyp.finetune.yaml for the thermal set, three
+of whose four classes they know. That rule was chosen after finetune.py had run, on images held out of train
+(docs/training.md): this study is what a user gets, that one says what blocks bring.
+
+Predicted before it ran, AP of 100, means of three seeds. Heads at 160 px: yolov5n 25, at 320 px 40, p3 at 208 px 31.
+Heads at 64 px: yolov5n 5, at 128 px 19, p3 at 80 px 9, at 160 px 25. Thermal at 320 px: yolov5n 11, p3 at 416 px 11.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from benchmarks.study_models import Model
+from benchmarks.study_plan import Cell
+from mgil.engine.training.config import TrainConfig
+
+PLAIN, ENLARGED = Model("yolov5n"), Model("yolov5n", "yolov5n, enlarged")
+P3 = Model("yolov5n-p3", "yolov5n-p3, enlarged")
+HELMET = TrainConfig(data="helmet160", weights="yolov5n-v7.0.pt", hyp="lowres", imgsz=160, epochs=10, batch_size=16)
+HELMET64 = replace(HELMET, data="helmet64", imgsz=64)
+HITUAV = replace(HELMET, data="hituav320", hyp="", imgsz=320, epochs=6)
+SETS = (
+    (HELMET, 600, ((PLAIN, 160), (P3, 208), (ENLARGED, 320))),
+    (HITUAV, 400, ((PLAIN, 320), (P3, 416), (ENLARGED, 640))),
+    (HELMET64, 600, ((PLAIN, 64), (P3, 80), (ENLARGED, 128), (P3, 160))),
+)
+cells = [
+    Cell(model, replace(train, seed=seed, imgsz=size), images=images)
+    for train, images, models in SETS
+    for seed in range(3)
+    for model, size in models
+]
