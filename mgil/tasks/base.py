@@ -209,7 +209,7 @@ class Task(Protocol):
         Args:
             imgsz: The size.
             finetune: All but the last row comes from weights.
-            known: And these know every class.
+            known: And these know most of the classes.
         """
 
     def build(self, architecture: Any, names: Sequence[str], imgsz: int) -> Network:

@@ -59,8 +59,9 @@ class TrainFlags:
     )
     hyp: str = flag(
         "",
-        help="recipe; default: the task's, in detection hyp.finetune.yaml with weights that fill all but the head, "
-        "else hyp.lowres.yaml up to 320 px, hyp.scratch-low.yaml above",
+        help="recipe; default: the task's, in detection hyp.finetune.yaml with weights that fill all but the head and "
+        "know half of the classes, hyp.lowres.yaml with such weights of other classes and from scratch up to 320 px, "
+        "else hyp.scratch-low.yaml",
     )
     epochs: int = flag(
         0,

@@ -32,6 +32,7 @@ from mgil.tasks.base import Split, Task
 
 DEFAULT_EPOCHS, DEFAULT_BATCH = 100, 16
 MEMORY_SHARE = 0.8  # of the GPU's free memory that --batch-size -1 aims at
+MOSTLY = 0.5  # share of the classes that weights know, from which on what they know is to be kept rather than built on
 PROBE_BATCHES = (2, 3, 4, 8, 16)  # not 1, which BatchNorm may refuse: see least_batch.py
 
 
@@ -171,7 +172,7 @@ def with_recipe(
     changes = changes_for(data, start.whole)
     if unused := [name for name in data.hyp if name not in changes]:
         report(f"{data.yaml_path}: its hyp of {', '.join(unused)} is for training from scratch, and is left out here")
-    config = replace(config, hyp=task.default_recipe(config.imgsz, start.whole, start.classes))
+    config = replace(config, hyp=task.default_recipe(config.imgsz, start.whole, start.known >= MOSTLY))
     return config, load_recipe(task.recipe, config.hyp or {}, changes)
 
 

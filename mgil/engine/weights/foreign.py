@@ -64,4 +64,4 @@ def start_from_tensors(model: Network, task: ForeignTask, weights: ForeignWeight
         raise ValueError(f"--weights {weights.path}: {error}") from error
     report(f"{weights.path}: {taken}")
     facts = filled_facts(model, taken.loaded, taken.carried)
-    return Start(whole=not taken.left, head=not taken.left, classes=True, left=taken.left, **facts)
+    return Start(whole=not taken.left, head=not taken.left, known=1.0, left=taken.left, **facts)

@@ -45,7 +45,7 @@ class Start:
         norms: Names of the normalisations whose statistics came from there.
         carried: Names of the kernels that hold a layer of the weights, with the share of their taps that it fills.
         new: Names of the parameters that did not come from there.
-        classes: Every class of the network was one of the weights'.
+        known: Share of the network's classes that were the weights' too.
         left: Names of the tensors that differ from those of the weights, outside of blocks that were carried over.
         off: How far the outputs are from those of the weights' network, or the maps before the last row where its
             outputs are other ones; None: not compared.
@@ -56,9 +56,14 @@ class Start:
     norms: tuple[str, ...] = ()
     carried: Mapping[str, float] = field(default_factory=dict)
     new: tuple[str, ...] = ()
-    classes: bool = False
+    known: float = 0.0
     left: tuple[str, ...] = ()
     off: float | None = None
+
+    @property
+    def classes(self) -> bool:
+        """Every class of the network was one of the weights'."""
+        return self.known == 1
 
 
 def start_from(
@@ -103,15 +108,16 @@ def start_from(
     outputs = not of_head and tuple(checkpoint.names) == tuple(model.names)
     comparable = whole and source is not None and blocks and not other and torch.equal(model.stride, source.stride)
     off = difference(model, source, outputs) if comparable and source else None
-    classes = not other and -1 not in places_in(checkpoint.names, model.names)
+    places = [] if other else places_in(checkpoint.names, model.names)
+    known = sum(place >= 0 for place in places) / len(model.names)
     text = f"weights of the task {checkpoint.task}: " if other else ""
-    text += _said(transfer, carry, left, "" if classes or len(checkpoint.names) == len(model.names) else named[1])
+    text += _said(transfer, carry, left, "" if known == 1 or len(checkpoint.names) == len(model.names) else named[1])
     if off is not None:
         what = "outputs" if outputs else "the maps before the head"
         text += f"; {what} agree to {off:.0e}" if off <= AGREE else f"; but {what} differ by up to {off:.1g}"
     report(f"{checkpoint.path}: {text}")
     facts = filled_facts(model, transfer.loaded, carry.carried)
-    return Start(whole, not of_head, classes=classes, left=tuple(left), off=off, **facts)
+    return Start(whole, not of_head, known=known, left=tuple(left), off=off, **facts)
 
 
 def filled_facts(model: Network, loaded: Iterable[str], carried: Mapping[str, float]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class DetectTask(DetectExport):
         return eval_batches(split, imgsz, model.max_stride, options, loading)
 
     def default_recipe(self, imgsz: int, finetune: bool = False, known: bool = True) -> str:
-        """For loaded weights finetune, of other classes lowres; from scratch lowres up to 320 px, scratch-low above."""
+        """For loaded weights finetune, for mostly other classes lowres; from scratch lowres up to 320 px."""
         if finetune:
             return FINETUNE if known else LOWRES
         return default_recipe(imgsz)

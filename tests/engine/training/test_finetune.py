@@ -160,13 +160,13 @@ def test_the_recipe_and_the_anchors(ground: Playground, weights: Path, tmp_path:
     assert asked.exists()
 
 
-@pytest.mark.parametrize(("known", "recipe"), [(True, "finetune"), (False, "lowres")])
+@pytest.mark.parametrize(("known", "recipe"), [(1.0, "finetune"), (0.5, "finetune"), (0.3, "lowres"), (0, "lowres")])
 def test_weights_of_other_classes_have_the_recipe_of_small_pictures(
-    ground: Playground, tmp_path: Path, known: bool, recipe: str
+    ground: Playground, tmp_path: Path, known: float, recipe: str
 ) -> None:
     """At every size."""
     config, data = ground.config(tmp_path, hyp="", imgsz=640), load_data_config(ground.data)
-    start = Start(whole=True, head=True, classes=known)
+    start = Start(whole=True, head=True, known=known)
     found, used = setup.with_recipe(config, task_named("detect"), data, start, lambda _line: None)
     assert found.hyp == f"hyp.{recipe}.yaml" and used == load_recipe(DetectRecipe, recipe)
 

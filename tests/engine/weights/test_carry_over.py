@@ -151,6 +151,12 @@ def test_classes_go_by_their_names(weights: Path) -> None:
     assert lines[0].endswith("has 3 classes for 1 here; the classes begin untrained")
 
 
+@pytest.mark.parametrize(("names", "known"), [(NAMES[::-1], 1), (("Blue", "pink"), 0.5), (("pink",), 0)])
+def test_the_share_of_known_classes(weights: Path, names: tuple[str, ...], known: float) -> None:
+    _, start, _ = started(weights, rows(), names=names)
+    assert start.known == known and start.classes == (known == 1)
+
+
 def test_anchors_come_along_where_the_model_has_but_their_number(weights: Path) -> None:
     """They are those of the head that was carried over, in what a checkpoint says of the network too."""
     model, start, _ = started(weights, rows(BLOCK) | {"anchors": 3})
