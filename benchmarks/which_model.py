@@ -57,11 +57,9 @@ class Place:
 PLACES = (
     Place("heads on site cameras", 64, 4, "from scratch", "iso_cost", "helmet320"),
     Place("digits", 64, 13, "from scratch", "iso_cost", "digits"),
-    Place("heads on site cameras", 64, 4, "official weights", "finetune", "helmet64"),
-    Place("heads on site cameras", 160, 11, "from scratch", "p3_scratch", "helmet160"),
-    Place("heads on site cameras", 160, 11, "official weights", "finetune", "helmet160"),
-    Place("thermal, from a drone", 320, 10, "from scratch", "p3_scratch", "hituav320"),
-    Place("thermal, from a drone", 320, 10, "official weights", "finetune", "hituav320"),
+    Place("heads on site cameras", 64, 4, "official weights", "small_pictures", "helmet64"),
+    Place("heads on site cameras", 160, 11, "official weights", "small_pictures", "helmet160"),
+    Place("thermal, from a drone", 320, 10, "official weights", "small_pictures", "hituav320"),
 )
 
 
