@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.study_latency import ONNX, PYTORCH
 from benchmarks.study_openvino import BF16, F32, INT8
-from benchmarks.study_summary import difference, table_of_texts
+from benchmarks.study_summary import difference, mean_of, table_of_texts
 from benchmarks.study_table import Row, read_rows
 from mgil.engine.cli import run_cli
 
@@ -72,14 +72,14 @@ class Candidate:
         size: of its input, in pixels.
         scores: AP of each seed.
         times: its time as a multiple of the baseline's, in the slower of the runtimes; None: it was not timed.
-        row: of the csv, of its first seed.
+        rows: of the csv, one a seed.
     """
 
     name: str
     size: int
     scores: tuple[float, ...]
     times: float | None
-    row: Row = field(default_factory=dict, compare=False)
+    rows: Sequence[Row] = field(default=(), compare=False)
 
     @property
     def score(self) -> float:
@@ -125,7 +125,7 @@ def candidates(rows: Iterable[Row], place: Place) -> list[Candidate]:
         first = seeds[0]
         every = all(first.get(runtime) for runtime in timed)
         times = max(first[runtime] / base[runtime] for runtime in timed) if every else None
-        found.append(Candidate(name, size, tuple(row["AP"] for row in seeds), times, first))
+        found.append(Candidate(name, size, tuple(row["AP"] for row in seeds), times, seeds))
     return sorted(found, key=lambda one: (one.name, one.size) != (BASELINE, place.pixels))
 
 
@@ -171,17 +171,18 @@ def whole_table(place: Place, results: Path = RESULTS) -> list[str]:
     base, *others = candidates(rows_of(place, results), place)
     lines = []
     for one in sorted((base, *others), key=lambda one: -one.score):
+        row, small = one.rows[0], mean_of(row.get("AP small") for row in one.rows)
         texts = {
             "model": one.name,
             "input": f"{one.size} px",
             "AP by seed": " ".join(f"{score:.3f}" for score in one.scores),
             "AP": scored(one),
             "above yolov5n [95 %]": "" if one is base else str(difference(one.scores, base.scores)),
-            "AP small": f"{one.row['AP small']:.3f}" if one.row.get("AP small") is not None else "",
-            "parameters": f"{one.row['parameters'] / 1e6:.2f} M",
-            "GFLOPs": f"{one.row['GFLOPs']:.3f}",
+            "AP small": "" if small is None else f"{small:.3f}",
+            "parameters": f"{row['parameters'] / 1e6:.2f} M",
+            "GFLOPs": f"{row['GFLOPs']:.3f}",
         }
-        texts |= {name: f"{one.row[name]:.2f}" if one.row.get(name) else "" for name in TIMES}
+        texts |= {name: f"{row[name]:.2f}" if row.get(name) else "" for name in TIMES}
         lines.append(texts | {"time": f"{one.times:.2f}x" if one.times else ""})
     return table_of_texts(lines)
 

@@ -84,7 +84,7 @@ def write_times(folder: Path, rows: list[dict[str, Any]], study: str) -> None:
 
 def test_every_model_of_a_place_with_its_difference(tmp_path: Path) -> None:
     facts = {"parameters": 1_500_000, "GFLOPs": 0.25}
-    rows = [row(name, score + seed / 100, time, seed=seed, **facts)
+    rows = [row(name, score + seed / 100, time, seed=seed, **facts, **{"AP small": seed / 10})
             for name, score, time in (("yolov5n", 0.2, 2.0), ("good", 0.4, 5.0))
             for seed in range(3)]  # fmt: skip
     write_times(tmp_path, [*rows, row("untimed", 0.1, None, **facts)], "some")
@@ -92,7 +92,7 @@ def test_every_model_of_a_place_with_its_difference(tmp_path: Path) -> None:
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| good", "| yolov5n", "| untimed"]
     low, high = stats.ttest_ind([0.4, 0.41, 0.42], [0.2, 0.21, 0.22], equal_var=False).confidence_interval(0.95)
     assert f"| +0.2000 [{low:+.4f}, {high:+.4f}] |" in lines[2] and lines[2].endswith("| 2.50x |")
-    assert "0.410 ± 0.010" in lines[2] and "| 1.50 M | 0.250 |" in lines[2] and "-0.1100" in lines[4]
+    assert "0.410 ± 0.010" in lines[2] and "| 0.100 | 1.50 M | 0.250 |" in lines[2] and "-0.1100" in lines[4]
 
 
 def test_a_table_from_csv_files(tmp_path: Path) -> None:
@@ -109,6 +109,8 @@ def test_a_table_from_csv_files(tmp_path: Path) -> None:
     assert all("yolov5n: 0.200 (1.0x)" in line and "good: 0.400 (2.0x)" in line for line in lines[2:])
 
 
-def test_the_readme_says_what_the_committed_figures_do() -> None:
-    """After a change of them: python -m benchmarks.which_model."""
+def test_the_documents_say_what_the_committed_figures_do() -> None:
+    """After a change of them: python -m benchmarks.which_model, with --all for the other."""
     assert "\n".join(table()) in README.read_text(encoding="utf-8")
+    text = README.with_name("docs").joinpath("results.md").read_text(encoding="utf-8")
+    assert all("\n".join(whole_table(place)) in text for place in PLACES)
