@@ -67,7 +67,7 @@ def measure_study(
         if len(turns) == 1 and None not in turns:
             continue
         print(f"timing {len(group)} models at {size} px, {classes} classes", flush=True)
-        known |= measure_group(group, size, classes, threads, device, peers, rounds)
+        known |= measure_group(group, threads, device, peers, rounds)
         write_text_atomic(path, json.dumps(known, indent=1))
 
 
@@ -88,14 +88,17 @@ def latency_key(cell: PlannedCell, threads: int, device: torch.device) -> str:
     """What a latency depends on, on one machine."""
     model = json.dumps(cell.definition["model"], sort_keys=True)
     versions = f"torch {torch.__version__}, onnxruntime {import_package('onnxruntime').__version__}"
-    versions += f", {openvino_versions()}" if openvino_versions() else ""
+    if openvino := openvino_versions():
+        versions += f", {openvino}"
     classes = len(cell.definition["classes"])
     return f"{machine()} | {versions} | {device.type} | {threads} | {cell.size} | {classes} | {model}"
 
 
 def read_latency(path: Path, cell: PlannedCell, threads: int, device: torch.device) -> dict[str, Any]:
     """The columns of a cell's row that were measured here: milliseconds, where, and with how many threads."""
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not path.exists():  # nor are the runtimes imported, whose versions the keys have
+        return {}
+    known = json.loads(path.read_text(encoding="utf-8"))
     try:
         return known.get(latency_key(cell, threads, device), {})
     except MissingPackage:  # then nothing can have been measured with the version that is installed
@@ -103,13 +106,7 @@ def read_latency(path: Path, cell: PlannedCell, threads: int, device: torch.devi
 
 
 def measure_group(
-    group: Mapping[str, PlannedCell],
-    size: int,
-    classes: int,
-    threads: int,
-    device: torch.device,
-    peers: Path,
-    rounds: int,
+    group: Mapping[str, PlannedCell], threads: int, device: torch.device, peers: Path, rounds: int
 ) -> dict[str, dict[str, Any]]:
     """Medians of the models of one size, timed in turns."""
     timers: dict[tuple[str, str], Timer] = {}

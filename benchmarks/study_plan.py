@@ -282,6 +282,7 @@ def planned_recipe(cell: Cell, config: DataConfig) -> dict[str, Any]:
     if cell.model.peer:
         return {key: value for key, value in config.hyp.items() if key in AUGMENTATION} | dict(cell.recipe)
     train, task = cell.train, task_named(cell.train.task)
+    # train.py takes another for classes that the weights do not know; a study's cells name that
     finetune = bool(train.weights) and not train.hyp
     source = train.hyp or task.default_recipe(train.imgsz, finetune)
     recipe = load_recipe(task.recipe, source, {**changes_for(config, finetune), **cell.recipe}).as_dict()

@@ -10,8 +10,6 @@ is named, and has no row: ratios hold within the turns of one run.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -25,11 +23,13 @@ from benchmarks.side_by_side import machine
 from benchmarks.study_latency import COLUMNS as TIMES
 from benchmarks.study_latency import ROUNDS, Timer, open_cell, take_turns
 from benchmarks.study_plan import PlannedCell, find_study, load_study
+from benchmarks.study_summary import write_csv
 from benchmarks.which_model import PLACES, TIMED, Place
 from mgil.engine.cli import run_cli
-from mgil.files.atomic import write_text_atomic
+from mgil.files.flags import positive_int
 
 KEY = ("study", "data", "model", "size")
+COLUMNS = (*KEY, *TIMES, "threads", "machine")
 
 
 def measure(place: Place, cells: Iterable[PlannedCell], peers: Path, rounds: int) -> list[dict[str, Any]]:
@@ -53,23 +53,21 @@ def main() -> None:
     """Time all, and write the csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, nargs="+", default=[], help="folders of the data sets")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each model")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument("--rounds", type=positive_int, default=ROUNDS, help="turns of each model")
+    parser.add_argument("--threads", type=positive_int, default=1, help="of the CPU")
     parser.add_argument("--peers", type=Path, default=FOLDER, help="the peers' environment")
     parser.add_argument("--output", type=Path, default=TIMED, help="the csv")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    cells = {  # of all, so that what is missing is named before minutes of timing
+        place: load_study(find_study(place.study), options.data_root, (f"data={place.data}", "seed=0")).cells
+        for place in PLACES
+    }
     rows = []
     for place in PLACES:
-        only = (f"data={place.data}", "seed=0")
-        cells = load_study(find_study(place.study), options.data_root, only).cells
         print(f"timing {place.pictures}, {place.pixels} px, {place.start}", flush=True)
-        rows += measure(place, cells, options.peers, options.rounds)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*KEY, *TIMES, "threads", "machine"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text_atomic(options.output, text.getvalue())
+        rows += measure(place, cells[place], options.peers, options.rounds)
+    write_csv(options.output, [{name: row.get(name, "") for name in COLUMNS} for row in rows])
     print(f"written to {options.output}")
 
 

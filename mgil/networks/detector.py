@@ -110,11 +110,11 @@ class DetectionModel(Network):
 
     def name_in(self, source: Network, name: str) -> str:
         """See `mgil.networks.moved_rows.source_row`."""
-        match = ROW.match(f"{name}.")
+        match = ROW.match(name)
         if not match or not isinstance(source, DetectionModel):
             return name
         row = source_row(self, source, int(match[1]))
-        return "" if row is None else f"model.{row}.{f'{name}.'.removeprefix(match[0])}".rstrip(".")
+        return "" if row is None else f"model.{row}{name[match.end() :]}"
 
     def in_class_order(self, state_dict: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
         """The rows of the head that are a class's, in the order of the names; what is of no class comes along."""

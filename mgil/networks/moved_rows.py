@@ -12,7 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from mgil.networks.detector import DetectionModel
 
-ROW = re.compile(r"model\.(\d+)\.")
+ROW = re.compile(r"model\.(\d+)(?=\.|$)")  # of the name of a row, or of what is inside of it
 
 
 def source_row(model: DetectionModel, source: DetectionModel, row: int) -> int | None:
@@ -52,21 +52,21 @@ def with_names_of(
     for name, tensor in state_dict.items():
         match = ROW.match(name)
         if match:
-            rows[int(match[1])][name.removeprefix(match[0])] = tensor
+            rows[int(match[1])][name[match.end() :]] = tensor
         else:
             tensors[name] = tensor
     head = rows.pop(their_head, {})
     for row, layer in enumerate(model.model[:-1]):
-        shapes = _shapes(layer.state_dict())
+        shapes = _shapes(layer.state_dict(prefix="."))
         other = source_row(model, source, row)
         moved = rows.get(other, {}) if other is not None else {}
         chosen = moved if _shapes(moved) == shapes else rows.get(row, {})
-        tensors |= {f"model.{row}.{name}": tensor for name, tensor in chosen.items()}
+        tensors |= {f"model.{row}{name}": tensor for name, tensor in chosen.items()}
     if model.head.num_anchors == source.head.num_anchors:
         head = _by_stride(model, source, head)
     elif own_head != their_head:
         head = {}
-    return tensors | {f"model.{own_head}.{name}": tensor for name, tensor in head.items()}
+    return tensors | {f"model.{own_head}{name}": tensor for name, tensor in head.items()}
 
 
 def _by_stride(model: DetectionModel, source: DetectionModel, head: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -75,13 +75,13 @@ def _by_stride(model: DetectionModel, source: DetectionModel, head: Mapping[str,
         alike[stride].append(level)
     levels = [alike[stride].pop(0) if alike[stride] else None for stride in model.stride.tolist()]
     found = {
-        f"m.{level}.{part}": head[f"m.{other}.{part}"]
+        f".m.{level}.{part}": head[f".m.{other}.{part}"]
         for level, other in enumerate(levels)
         for part in ("weight", "bias")
-        if f"m.{other}.{part}" in head
+        if f".m.{other}.{part}" in head
     }
-    if None not in levels and "anchors" in head:
-        found["anchors"] = head["anchors"][levels]
+    if None not in levels and ".anchors" in head:
+        found[".anchors"] = head[".anchors"][levels]
     return found
 
 

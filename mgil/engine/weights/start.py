@@ -26,13 +26,8 @@ from mgil.networks.carry_over import CarryOver, blocks_of, carry_over_layers, di
 from mgil.networks.network import Network
 
 AGREE = 1e-3  # what rounding in float32 makes of maps, at most
-ROWS = (
-    "backbone",
-    "head",
-    "weights_rows",
-    "depth_multiple",
-    "width_multiple",
-)  # networks alike in these have one shape
+# Networks that are alike in these have the same layers in the same rows.
+ROWS = ("backbone", "head", "weights_rows", "depth_multiple", "width_multiple")
 
 
 @dataclass(frozen=True)
@@ -106,8 +101,9 @@ def start_from(
     of_head = [name for name in left if name.startswith(last)]
     whole = not carry.left and len(of_head) == len(left)
     outputs = not of_head and tuple(checkpoint.names) == tuple(model.names)
-    comparable = whole and source is not None and blocks and not other and torch.equal(model.stride, source.stride)
-    off = difference(model, source, outputs) if comparable and source else None
+    off = None
+    if whole and blocks and source and not other and torch.equal(model.stride, source.stride):
+        off = difference(model, source, outputs)
     places = [] if other else places_in(checkpoint.names, model.names)
     known = sum(place >= 0 for place in places) / len(model.names)
     text = f"weights of the task {checkpoint.task}: " if other else ""

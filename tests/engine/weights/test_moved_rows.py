@@ -93,11 +93,12 @@ def test_weights_of_another_numbering_go_by_both(weights: Path, tmp_path: Path) 
     moved = saved(tmp_path / "moved.pt", without_row_two(weights_rows=PAIRS))
     model, _, _ = started(moved, rows())
     assert_rows(model, moved, {0: 0, 1: 1, 3: 2, 4: 3})
-    model, start, _ = started(moved, with_a_row_more(weights_rows=[[2, 1], [3, 2], [4, 3], [5, 4]]))
+    model, _, _ = started(moved, with_a_row_more(weights_rows=[[2, 1], [3, 2], [4, 3], [5, 4]]))
     assert_rows(model, moved, {0: 0, 2: 1, 4: 2, 5: 3})
     before = saved(tmp_path / "before.pt", without_row_two())  # the file had no pairs yet
     model, start, _ = started(before, without_row_two(weights_rows=[[2, 7], [3, 8]]))
-    assert_rows(model, before, {2: 2, 3: 3}) and start.whole
+    assert_rows(model, before, {2: 2, 3: 3})
+    assert start.whole
 
 
 def test_tensors_of_no_row_do_no_harm(weights: Path) -> None:
