@@ -4,8 +4,9 @@
     python -m benchmarks.accuracy_cost --data path/to/helmet320.yaml --img 160 --epochs 12 --seeds 0 1 2
 
 Variants: `fast` is train.py as it is, in float32; `bf16` is the same with `--amp bf16`, on
-CPUs without AMX by `benchmarks/rounded_convolutions.py`, which rounds as AMX does; `slow` has every fast path
-replaced by what it stands in for, at once; `streamed` decodes in every epoch and takes mosaic partners from its ring.
+CPUs without instructions for it by `benchmarks/rounded_convolutions.py`, which rounds as these do; `slow` has every
+fast path replaced by what it stands in for, at once; `streamed` decodes in every epoch and takes mosaic partners from
+its ring.
 Each path can be replaced alone too:
 
     no-window   affine maps as they were drawn, by warpAffine, in place of windows of whole pixels
@@ -39,7 +40,7 @@ from mgil.datasets.batches.augment import AugmentConfig
 from mgil.datasets.batches.decode import decode_scanned
 from mgil.datasets.batches.kernel_opencv import Painter
 from mgil.engine.cli import run_cli
-from mgil.engine.devices import has_amx
+from mgil.engine.devices import has_bfloat16
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.log import read_results
 from mgil.engine.training.run import run_train
@@ -113,7 +114,7 @@ def train(options: argparse.Namespace, variant: str, seed: int) -> Row:
         exist_ok=True,
     )
     with ExitStack() as stack:
-        if variant == "bf16" and not has_amx():
+        if variant == "bf16" and not has_bfloat16():
             stack.enter_context(rounded_convolutions())
         for name in replaced:
             for change in SLOW_PATHS[name]():

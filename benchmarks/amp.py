@@ -6,9 +6,9 @@
 Three settings take turns in one run, so that a slow moment of the machine falls on all of them: float32 in PyTorch's
 own memory layout, float32 channels last (what `--amp off` trains in) and bfloat16 channels last (`--amp bf16`). A step
 is forward, loss, backward and optimizer on one batch; an epoch is train.py's, pictures included; a validation is
-val.py's, of the fused network. What the ratios say holds for CPUs of this capability, which is printed: without AMX,
-bfloat16 is emulated. The AP does not depend on that: the rounding is the same. Trainings with three seeds in both:
-`benchmarks.accuracy_cost --variants fast bf16`.
+val.py's, of the fused network. What the ratios say holds for CPUs of this capability, which is printed: without AMX
+and AVX512_BF16 bfloat16 is emulated. The AP does not depend on that: the rounding is the same. Trainings with three
+seeds in both: `benchmarks.accuracy_cost --variants fast bf16`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mgil.datasets.reading.config import DataConfig, load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.datasets.reading.samples import Samples
 from mgil.engine.cli import run_cli
-from mgil.engine.devices import has_amx
+from mgil.engine.devices import has_amx, has_bfloat16
 from mgil.engine.evaluation.evaluate import evaluate
 from mgil.engine.training.precision import Precision
 from mgil.engine.training.schedule import Schedule, build_optimizer, scaled_weight_decay
@@ -77,7 +77,8 @@ SETTINGS = {
 
 def capability() -> str:
     """What PyTorch uses of this CPU."""
-    return f"{torch.backends.cpu.get_cpu_capability()}, {'with' if has_amx() else 'no'} AMX for bfloat16"
+    narrow = "AMX" if has_amx() else "AVX512_BF16" if has_bfloat16() else "emulated"
+    return f"{torch.backends.cpu.get_cpu_capability()}, bfloat16: {narrow}"
 
 
 def first(samples: Samples, images: int) -> Samples:

@@ -1,7 +1,8 @@
 """bfloat16 convolutions on a CPU that has no instructions for them, seven times as fast as PyTorch's own.
 
-What AMX does is: operands of bfloat16, sums of float32, a result rounded to bfloat16. A convolution in float32 of the
-same operands, whose result is rounded, does that too; only the order of the sums may differ. Times say nothing here.
+What AMX and AVX512_BF16 do is: operands of bfloat16, sums of float32, a result rounded to bfloat16. A convolution in
+float32 of the same operands, whose result is rounded, does that too; only the order of the sums may differ. Times say
+nothing here.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import yaml
 
 from benchmarks.side_by_side import Worker, machine
 from benchmarks.study_plan import OWN_SETTINGS
+from mgil.engine.devices import select_device
 from mgil.engine.training.config import train_config
 from mgil.engine.training.log import read_results
 from mgil.engine.training.progress import START_EPOCH
@@ -66,6 +67,8 @@ def train_ours(job: Mapping[str, Any], folder: Path) -> Path:
             imgsz=definition["size"],
             patience=definition["patience"],
             seed=definition["seed"],
+            # tables hold rows of several machines, of which some would take bfloat16
+            amp="off" if select_device(job["device"]).type == "cpu" else "auto",
             project=str(folder),
             name=run.name,
             exist_ok=True,

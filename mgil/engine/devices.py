@@ -13,6 +13,7 @@ from mgil.engine.amp import AMP_CHOICES
 from mgil.engine.distributed import local_rank, world_size
 
 FOUND_AMX = "this CPU has AMX: the network computes in bfloat16; --amp off is float32"
+FOUND_AVX512 = "this CPU has AVX512_BF16: the network is trained in bfloat16; --amp off is float32"
 
 
 def select_device(text: str = "") -> torch.device:
@@ -63,17 +64,29 @@ def _numbered(text: str, processes: int) -> torch.device:
 
 @cache
 def has_amx() -> bool:
-    """Whether PyTorch multiplies matrices of bfloat16 in this CPU's own units (Intel AMX, flag `amx_bf16`).
+    """Whether PyTorch multiplies matrices of bfloat16 in this CPU's own units (Intel AMX, flag `amx_bf16`)."""
+    return _has("amx_bf16", ("AMX",))
 
-    Like its library oneDNN it heeds the variable ONEDNN_MAX_CPU_ISA, which can forbid that.
+
+def has_bfloat16() -> bool:
+    """Whether PyTorch's convolutions have instructions for bfloat16 here: AMX, or AVX-512's (flag `avx512_bf16`)."""
+    return has_amx() or _has("avx512_bf16", ("AMX", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10"))
+
+
+def _has(flag: str, allowing: tuple[str, ...]) -> bool:
+    """Whether the CPU has the flag, and the variable that oneDNN heeds does not forbid it.
+
+    Args:
+        flag: As PyTorch and Linux write it.
+        allowing: What is in the values of ONEDNN_MAX_CPU_ISA that allow it.
     """
     highest = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    if highest not in ("", "ALL", "DEFAULT") and "AMX" not in highest:
+    if highest not in ("", "ALL", "DEFAULT") and not any(name in highest for name in allowing):
         return False
     if hasattr(torch.cpu, "get_capabilities"):  # younger than the oldest PyTorch that is supported
-        return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+        return bool(torch.cpu.get_capabilities().get(flag, False))
     listed = Path("/proc/cpuinfo")
-    return listed.is_file() and "amx_bf16" in listed.read_text(encoding="utf-8", errors="replace").split()
+    return listed.is_file() and flag in listed.read_text(encoding="utf-8", errors="replace").split()
 
 
 def amp_on(device: torch.device, choice: str, *, training: bool = False) -> str:
@@ -81,8 +94,9 @@ def amp_on(device: torch.device, choice: str, *, training: bool = False) -> str:
 
     Args:
         device: Where the network computes.
-        choice: `auto` is bf16 on a CPU with AMX. On a GPU it is bf16 or fp16 in training, and off else, as in YOLOv5,
-            whose flag for it is `--half`.
+        choice: `auto` is bf16 on a CPU with AMX, and in training on one with AVX512_BF16, which gains nothing in
+            single small pictures. On a GPU it is bf16 or fp16 in training, and off else, as in YOLOv5, whose flag for
+            it is `--half`.
         training: Whether it is trained.
 
     Raises:
@@ -95,16 +109,21 @@ def amp_on(device: torch.device, choice: str, *, training: bool = False) -> str:
     if choice != "auto":
         return choice
     if device.type == "cpu":
-        return "bf16" if has_amx() else "off"
+        return "bf16" if has_amx() or (training and has_bfloat16()) else "off"
     if device.type == "cuda" and training:  # older cards than 8.0 only emulate bfloat16
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
     return "off"
 
 
+def found_bfloat16() -> str:
+    """A line for people where training took bfloat16 by itself on a CPU."""
+    return FOUND_AMX if has_amx() else FOUND_AVX512
+
+
 def slow_amp(amp: str, device: torch.device) -> str:
     """A line for people where a number type is slower than float32, else nothing."""
-    slow = amp == "bf16" and device.type == "cpu" and not has_amx()
-    return "--amp bf16: this CPU has no AMX, so that bfloat16 is slower here than float32" if slow else ""
+    slow = amp == "bf16" and device.type == "cpu" and not has_bfloat16()
+    return "--amp bf16: this CPU has no instructions for bfloat16, which is slower here than float32" if slow else ""
 
 
 def lacks_display() -> bool:

@@ -16,7 +16,7 @@ import torch
 from mgil import load_model
 from mgil.engine import devices
 from mgil.engine.amp import AMP_CHOICES
-from mgil.engine.devices import FOUND_AMX, amp_on, has_amx, slow_amp
+from mgil.engine.devices import FOUND_AMX, amp_on, has_amx, has_bfloat16, slow_amp
 from mgil.engine.evaluation.config import ValConfig
 from mgil.engine.evaluation.evaluate import _Clock
 from mgil.engine.evaluation.run import run_val
@@ -30,6 +30,7 @@ from mgil.networks.detector import build_model
 from tests.engine.tiny import NAMES, TINY, make_data, random_squares
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+SLOW = "--amp bf16: this CPU has no instructions for bfloat16, which is slower here than float32"
 
 
 @pytest.fixture(scope="module")
@@ -47,56 +48,67 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def amx(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Give this CPU AMX, or take it away."""
+    """Give this CPU AMX, or take all that it has for bfloat16 away."""
+    monkeypatch.setattr(devices, "_has", lambda *_flag: False)
     return lambda here: monkeypatch.setattr(devices, "has_amx", lambda: here)
 
 
 # What the CPU has -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("highest", "listed", "expected"),
+    ("highest", "listed", "amx_there", "any_there"),
     [
-        ("", {"amx_bf16": True, "amx_tile": True}, True),
-        ("", {"amx_bf16": False, "amx_tile": True, "avx512_bf16": True}, False),
-        ("", {"neon": True, "bf16": True}, False),  # an ARM
-        ("avx512_core_amx", {"amx_bf16": True}, True),
-        ("DEFAULT", {"amx_bf16": True}, True),
-        ("AVX512_CORE_BF16", {"amx_bf16": True}, False),  # oneDNN will not use it
-        ("AVX2", {"amx_bf16": True}, False),
+        ("", ("amx_bf16", "amx_tile", "avx512_bf16"), True, True),
+        ("", ("amx_tile", "avx512_bf16"), False, True),  # Zen 4
+        ("", ("amx_bf16",), True, True),
+        ("", ("avx512_f", "avx512_vnni"), False, False),
+        ("", ("neon", "bf16"), False, False),  # an ARM
+        ("avx512_core_amx", ("amx_bf16",), True, True),
+        ("AVX512_CORE_AMX", ("avx512_bf16",), False, True),
+        ("DEFAULT", ("amx_bf16",), True, True),
+        # what follows forbids oneDNN the one, the other or both
+        ("AVX512_CORE_BF16", ("amx_bf16", "avx512_bf16"), False, True),
+        ("avx512_core_fp16", ("amx_bf16", "avx512_bf16"), False, True),
+        ("AVX512_CORE_VNNI", ("amx_bf16", "avx512_bf16"), False, False),
+        ("AVX2", ("amx_bf16", "avx512_bf16"), False, False),
     ],
 )
-def test_amx_is_what_pytorch_lists(
-    highest: str, listed: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
+def test_what_pytorch_lists(
+    highest: str, listed: tuple[str, ...], amx_there: bool, any_there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", highest)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: listed, raising=False)
-    assert has_amx.__wrapped__() is expected
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(listed, True), raising=False)
+    monkeypatch.setattr(devices, "has_amx", has_amx.__wrapped__)  # unremembered
+    assert (devices.has_amx(), has_bfloat16()) == (amx_there, any_there)
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "amx_there", "any_there"),
     [
-        ("processor : 0\nflags : fpu avx512_bf16 amx_bf16 amx_tile\n", True),
-        ("flags : fpu amx_bf16x avx2\n\xff\n", False),
-        (None, False),
+        ("processor : 0\nflags : fpu avx512_bf16 amx_bf16 amx_tile\n", True, True),
+        ("flags : fpu avx512_bf16 avx2\n", False, True),
+        ("flags : fpu amx_bf16x avx2\n\xff\n", False, False),
+        (None, False, False),
     ],
 )
-def test_amx_with_a_pytorch_that_does_not_list_it(
-    text: str | None, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_with_a_pytorch_that_does_not_list_it(
+    text: str | None, amx_there: bool, any_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "")
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(devices, "Path", lambda _name: tmp_path / "cpuinfo")
     if text is not None:
         (tmp_path / "cpuinfo").write_text(text, encoding="latin-1")
-    assert has_amx.__wrapped__() is expected
+    monkeypatch.setattr(devices, "has_amx", has_amx.__wrapped__)
+    assert (devices.has_amx(), has_bfloat16()) == (amx_there, any_there)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_pytorch_and_linux_agree_on_this_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "ALL")
-    said = has_amx.__wrapped__()
+    monkeypatch.setattr(devices, "has_amx", has_amx.__wrapped__)
+    said = devices.has_amx(), has_bfloat16()
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert has_amx.__wrapped__() == said
+    assert (devices.has_amx(), has_bfloat16()) == said
 
 
 # What a choice means --------------------------------------------------------------------------------------------------
@@ -122,6 +134,15 @@ def test_choices(
     assert amp_on(device, choice, training=training) == expected
 
 
+def test_instructions_of_avx512_are_for_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single small pictures gain nothing from them."""
+    monkeypatch.setattr(devices, "has_amx", lambda: False)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
+    assert [amp_on(CPU, "auto", training=training) for training in (True, False)] == ["bf16", "off"]
+    assert amp_on(CPU, "off", training=True) == "off" and amp_on(CPU, "bf16") == "bf16"
+    assert not slow_amp("bf16", CPU)
+
+
 @pytest.mark.parametrize(("capability", "expected"), [((8, 0), "bf16"), ((7, 5), "fp16")])
 def test_training_on_a_gpu(capability: tuple[int, int], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
@@ -130,7 +151,7 @@ def test_training_on_a_gpu(capability: tuple[int, int], expected: str, monkeypat
 
 def test_the_slow_choice_is_told(amx: Callable[[bool], None]) -> None:
     amx(False)
-    assert slow_amp("bf16", CPU) == "--amp bf16: this CPU has no AMX, so that bfloat16 is slower here than float32"
+    assert slow_amp("bf16", CPU) == SLOW
     assert not slow_amp("off", CPU) and not slow_amp("bf16", GPU)
     amx(True)
     assert not slow_amp("bf16", CPU)
@@ -205,7 +226,7 @@ def test_load_model_computes_as_told(weights: Path, amx: Callable[[bool], None])
     amx(False)
     plain, told = found(), found(amp="bf16")
     assert plain[0] == "off" and told[0] == "bf16"
-    assert lines == ["--amp bf16: this CPU has no AMX, so that bfloat16 is slower here than float32"]
+    assert lines == [SLOW]
     amx(True)
     by_itself = found()
     assert by_itself[0] == "bf16" and all(map(np.array_equal, by_itself[1:], told[1:]))
@@ -245,8 +266,8 @@ def test_val_and_detect_compute_as_told(
     amx(True)
     assert FOUND_AMX in val()[0] and FOUND_AMX not in val(amp="off")[0]
     amx(False)
-    assert not any("AMX" in line for line in val()[0])
-    assert val(amp="bf16")[0][0].startswith("--amp bf16: this CPU has no AMX")
+    assert not any("bfloat16" in line for line in val()[0])
+    assert val(amp="bf16")[0][0] == SLOW
     assert kinds == [("bf16", True), ("off", False), ("off", False), ("bf16", True)]
 
 
@@ -258,7 +279,7 @@ def test_detect_says_what_it_computes_in(weights: Path, tmp_path: Path, amx: Cal
         lines: list[str] = []
         options: dict[str, Any] = {"weights": str(weights), "source": str(tmp_path / "images/val"), "nosave": True}
         run_detect(DetectConfig(device="cpu", amp=amp, conf_thres=0.3, **options), lines.append)
-        return [line for line in lines if "AMX" in line]
+        return [line for line in lines if "bfloat16" in line]
 
     assert told(True, "auto") == [FOUND_AMX] and told(False, "bf16") == [slow_amp("bf16", CPU)]
     assert told(True, "off") == told(True, "bf16") == told(False, "auto") == []

@@ -14,7 +14,7 @@ from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.engine import devices
 from mgil.engine.amp import AMP_CHOICES
-from mgil.engine.devices import FOUND_AMX
+from mgil.engine.devices import FOUND_AMX, FOUND_AVX512
 from mgil.engine.evaluation.evaluate import _Clock
 from mgil.engine.training.precision import Precision, precision_of
 from mgil.engine.training.schedule import Schedule, build_optimizer
@@ -30,7 +30,7 @@ from tests.tasks.detect.judging import train_loader
 from tests.trust.cutting import cut_run
 
 CPU = torch.device("cpu")
-SLOW = "--amp bf16: this CPU has no AMX, so that bfloat16 is slower here than float32"
+SLOW = "--amp bf16: this CPU has no instructions for bfloat16, which is slower here than float32"
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,21 @@ def test_a_run_keeps_what_it_began_with(
     amx: bool, choice: str, resumed: bool, expected: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "has_amx", lambda: amx)
+    monkeypatch.setattr(devices, "_has", lambda *_flag: False)
     lines: list[str] = []
     precision = precision_of(choice, CPU, resumed, lines.append)
     assert precision.choice == precision.of_validation == expected
     assert line in "".join(lines) and len(lines) == bool(line)
+
+
+def test_training_takes_what_avx512_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "has_amx", lambda: False)
+    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
+    lines: list[str] = []
+    assert [precision_of(choice, CPU, False, lines.append).choice for choice in ("auto", "bf16", "off")] == [
+        *("bf16", "bf16", "off"),
+    ]
+    assert lines == [FOUND_AVX512]
 
 
 def test_validation_on_a_gpu_is_float32() -> None:
