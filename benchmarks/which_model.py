@@ -180,7 +180,7 @@ def whole_table(place: Place, results: Path = RESULTS) -> list[str]:
             "above yolov5n [95 %]": "" if one is base else str(difference(one.scores, base.scores)),
             "AP small": "" if small is None else f"{small:.3f}",
             "parameters": f"{row['parameters'] / 1e6:.2f} M",
-            "GFLOPs": f"{row['GFLOPs']:.3f}",
+            "GFLOPs at this input": f"{row['GFLOPs']:.3f}",
         }
         texts |= {name: f"{row[name]:.2f}" if row.get(name) else "" for name in TIMES}
         lines.append(texts | {"time": f"{one.times:.2f}x" if one.times else ""})

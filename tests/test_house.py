@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 import mgil
 
@@ -306,3 +309,12 @@ def anchors(document: Path) -> set[str]:
     """The anchors that GitHub gives to the headings of a Markdown file."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_repository_holds_no_links() -> None:
+    """A link to an environment beside it would stop the installation of everybody else."""
+    try:
+        found = subprocess.run(["git", "ls-files", "-s"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no git here, or no clone")
+    assert found.stdout and [line for line in found.stdout.splitlines() if line.startswith("120000")] == []

@@ -87,7 +87,8 @@ class TrainFlags:
         const="latest",
         help="go on with an interrupted run: its folder or last.pt, by default the newest in --project. "
         "The run keeps its options; only "
-        f"{', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change, and --data names the same set alone",
+        f"{', '.join(map(flag_of, MAY_CHANGE_ON_RESUME[1:]))} may change, detection's --teacher too; --data and "
+        "--teacher name where the same now lies",
     )
     nosave: bool = flag(False, help="keep only the last epoch's checkpoint")
     noval: bool = flag(False, help="validate only after the last epoch")
