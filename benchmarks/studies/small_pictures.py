@@ -9,9 +9,6 @@ of whose four classes they know. That rule was chosen after finetune.py had run,
 
 Predicted before it ran, AP of 100, means of three seeds. Heads at 160 px: yolov5n 25, at 320 px 40, p3 at 208 px 31.
 Heads at 64 px: yolov5n 5, at 128 px 19, p3 at 80 px 9, at 160 px 25. Thermal at 320 px: yolov5n 11, p3 at 416 px 11.
-
-The photographs of 64 px came later: tin40, one object that fills most of each, 3,000 pictures, 6 epochs. Predicted:
-yolov5n 12, at 128 px 25, p3 at 80 px 2, for its few layers see too little of an object.
 """
 
 from __future__ import annotations
@@ -27,12 +24,10 @@ P3 = Model("yolov5n-p3", "yolov5n-p3, enlarged")
 HELMET = TrainConfig(data="helmet160", weights="yolov5n-v7.0.pt", hyp="lowres", imgsz=160, epochs=10, batch_size=16)
 HELMET64 = replace(HELMET, data="helmet64", imgsz=64)
 HITUAV = replace(HELMET, data="hituav320", hyp="", imgsz=320, epochs=6)
-TIN40 = replace(HELMET64, data="tin40", epochs=6)
 SETS = (
     (HELMET, 600, ((PLAIN, 160), (P3, 208), (ENLARGED, 320))),
     (HITUAV, 400, ((PLAIN, 320), (P3, 416), (ENLARGED, 640))),
     (HELMET64, 600, ((PLAIN, 64), (P3, 80), (ENLARGED, 128), (P3, 160))),
-    (TIN40, 3000, ((PLAIN, 64), (P3, 80), (ENLARGED, 128))),
 )
 cells = [
     Cell(model, replace(train, seed=seed, imgsz=size), images=images)

@@ -30,7 +30,7 @@ SHIPPED = {
     "resolution": (105, "0342d7ba3f6c26e2"),
     "p3_scratch": (18, "fbe019a5befa6059"),
     "p3_trials": (14, "fc2953ad1f310150"),
-    "small_pictures": (39, "8cb997de9b63e2ba"),
+    "small_pictures": (30, "e92b1383e40acde8"),
     "smoke": (2, "7ad2a7f50d39ac6f"),
     "teaching": (18, "350613f93a321d8b"),
     "teachers": (1, "1b12a21ab58893ec"),
