@@ -253,6 +253,8 @@ def _carried_over(
         carry_over(inner, conv, norm)
     except ValueError as error:
         return str(error)
+    if norm is not None:
+        first_layer(inner).bn.train(norm.training)  # it may rest in a network that is trained
     if unit.ends_active:  # the network's own, whose slopes may be trained
         last = unit.taken[-1][0].get_submodule(unit.taken[-1][1])
         first_layer(inner).act = last.act if last is norm else last

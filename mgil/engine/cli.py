@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from mgil.files.flags import Config, Flag, Refused, build, flag_of, flags, switch
@@ -25,6 +26,10 @@ def run_cli(main: Callable[[], object]) -> None:
     """Run a program; what the user can mend ends in one line on standard error and exit code 1, not in a traceback."""
     from mgil.datasets.batches.decode import quiet_decoders
 
+    for stream in (sys.stdout, sys.stderr):
+        # a class name that its encoding lacks ends no run
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     with one_line_errors():
         quiet_decoders()
         main()

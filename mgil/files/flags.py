@@ -195,8 +195,14 @@ def flags(config: Any) -> Iterator[tuple[Field[Any], Flag]]:
             yield item, item.metadata[KEY]
 
 
+def _plain(value: Any) -> Any:
+    """The text of a path, which the programs compare, split and write to files."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def check_fields(config: Any) -> None:
-    """Hold every field to its flag's kind, for `__post_init__`; a list becomes the tuple that it stands for.
+    """Hold every field to its flag's kind, for `__post_init__`; a list becomes the tuple that it stands for, and a path
+    its text.
 
     The methods `check_flags`, which hold flags against each other, are called at the end: that of every class which
     the config was combined from.
@@ -208,7 +214,9 @@ def check_fields(config: Any) -> None:
         value = getattr(config, item.name)
         if its.is_tuple and isinstance(value, list):
             value = tuple(value)
-            object.__setattr__(config, item.name, value)  # the only way into a frozen dataclass
+        if its.kind is text:
+            value = tuple(map(_plain, value)) if isinstance(value, tuple) else _plain(value)
+        object.__setattr__(config, item.name, value)  # the only way into a frozen dataclass
         if type(value) is type(item.default) and value == item.default:
             continue
         if isinstance(value, tuple) and not value and item.default is MISSING:

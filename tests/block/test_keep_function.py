@@ -151,3 +151,16 @@ def test_timm(model: str, side: int, blocks: int, sct1x1: int) -> None:
     result = carried(network, side, shortcuts="sct1x1")
     assert (len(result.replaced), len(result.sct1x1)) == (blocks, sct1x1)
     assert sum(isinstance(module, SpaceToChannel) for module in network.modules()) == blocks + sct1x1
+
+
+def test_a_normalisation_that_rests_goes_on_resting() -> None:
+    """As people freeze it in a network that is trained."""
+    network = trained_like(nn.Sequential(conv(bias=False), nn.BatchNorm2d(8), nn.SiLU()))
+    network.train()
+    network[1].eval()
+    twin = deepcopy(network)
+    result = replace_stride2(network, keep_function=True)
+    assert result.replaced == ("0",)
+    x = torch.rand(4, 4, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(network(x), twin(x), rtol=1e-9, atol=1e-9)
+    assert torch.equal(network[0].flie.lie[0].bn.running_mean, twin[1].running_mean)

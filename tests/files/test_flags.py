@@ -191,6 +191,13 @@ def test_lists_become_tuples_and_defaults_are_right() -> None:
     assert Toy((Path("red"),), depth=None, sides=()).sides == ()
 
 
+def test_a_path_becomes_its_text() -> None:
+    """Programs compare and split it, and write it to files of plain values."""
+    config = TrainConfig(data=Path("a") / "b.yaml", weights=Path("c.pt"), project=Path("runs"))  # type: ignore[arg-type]
+    assert (config.data, config.weights, config.project) == (str(Path("a/b.yaml")), "c.pt", "runs")
+    assert DetectConfig(weights=(Path("a.pt"),)).weights == ("a.pt",)  # type: ignore[arg-type]
+
+
 def test_plain_values_and_back() -> None:
     toy = Toy(("red", "blue"), depth=2)
     plain = as_plain(toy)

@@ -266,7 +266,7 @@ class _RingReader:
     def tiles(self, stop: int) -> Tiles:
         while self.decoded < stop:
             if not len(self.arrived):
-                chunk, problems, extents = next(self.arrivals)
+                chunk, problems, extents = self._next()
                 self.depths.join(extents)
                 for problem in problems:
                     self.unreadable.add(*problem)
@@ -276,6 +276,17 @@ class _RingReader:
             self.arrived = self.arrived[taken:]
             self.decoded += taken
         return self.ring
+
+    def _next(self) -> Arrival:
+        try:
+            return next(self.arrivals)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ValueError(
+                f"a process that decodes pictures died, perhaps for lack of memory; lower --workers (0: none), "
+                f"or give a container more shared memory, e.g. --shm-size 2g ({error})"
+            ) from error
 
     def close(self) -> None:
         self.arrivals = iter(())  # the worker processes end with their iterator

@@ -11,7 +11,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 
 from mgil.datasets.reading.depths import Advice, DepthTally
 from mgil.engine.data_of_weights import has_other_order, load_data
@@ -228,11 +227,8 @@ class _Run:
         if self._degradation is not None:
             frames = [replace(frame, image=self._degradation(frame.image)) for frame in frames]
         self._open_outputs()
-        with ExitStack() as stack:
-            maps = stack.enter_context(recorded_maps(self.model.model)) if self.config.visualize else {}
-            found = self._look(frames)
+        found = self._look_into(frames) if self.config.visualize else self._look(frames)
         self._clock(frames)
-        self._save_maps(maps, frames)
         go_on = True
         for frame, result in zip(frames, found, strict=True):
             self._count(frame, result)
@@ -247,6 +243,16 @@ class _Run:
         if self._trackers is not None:
             return self._trackers(frames)
         return self.model.predictor([frame.image for frame in frames], [frame.path for frame in frames])
+
+    def _look_into(self, frames: list[Frame]) -> list[Result]:
+        """As `_look`, a frame at a time: those of other shapes pass through the network by themselves."""
+        found: list[Result] = []
+        for frame in frames:
+            with recorded_maps(self.model.model) as maps:
+                found += self._look([frame])
+            if self.folder is not None and self._writer is not None:
+                save_feature_maps(maps, 0, self.folder / "features" / frame.name, self._writer.written)
+        return found
 
     def _open_outputs(self) -> None:
         # made with the first frame, so that a source that gives none leaves no empty folder
@@ -270,12 +276,6 @@ class _Run:
         if config.nosave and not config.view_img:
             return None
         return result.draw(config.line_thickness, not config.hide_labels, not config.hide_conf)
-
-    def _save_maps(self, maps: dict[str, torch.Tensor], frames: list[Frame]) -> None:
-        if not maps or self.folder is None or self._writer is None:
-            return
-        for index, frame in enumerate(frames):
-            save_feature_maps(maps, index, self.folder / "features" / frame.name, self._writer.written)
 
     def _clock(self, frames: list[Frame]) -> None:
         now = time.monotonic()

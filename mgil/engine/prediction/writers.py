@@ -21,6 +21,8 @@ from mgil.files.written_files import WrittenFiles
 from mgil.tasks.base import Result
 
 _WRITABLE = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+CROPS = "crops"
+LEAST_FPS = 0.01  # of a video that is written
 HELD_S = 120.0  # a live video stops at the picture after which so long nothing came
 VIDEO_RESERVE_BYTES = 16 << 20  # a video ends when the disk has less room than that, so that it can be finished
 
@@ -61,6 +63,7 @@ class ResultWriter:
         self._side_by_side = side_by_side
         self._videos: dict[str, VideoFile] = {}
         self._table: TableFile | None = None
+        self._old_crops = self._crops_of_before() if crops else {}
         if txt:
             (folder / "labels").mkdir(exist_ok=True)
         if table:
@@ -124,10 +127,22 @@ class ResultWriter:
 
     def _write_crops(self, name: str, result: Result) -> None:
         for number, (kind, crop) in enumerate(result.named_crops(), start=1):
-            path = self.folder / "crops" / kind / f"{name}_det{number}.jpg"
+            path = self.folder / CROPS / kind / f"{name}_det{number}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             with self.written.writing(path):
                 save_image(path, crop)
+            self._old_crops.get(name, set()).discard(path)
+        for path in self._old_crops.pop(name, ()):
+            self.written.check(path)
+            path.unlink(missing_ok=True)
+
+    def _crops_of_before(self) -> dict[str, set[Path]]:
+        """The crops that an earlier run wrote into this folder, by the name of their frame."""
+        found: dict[str, set[Path]] = {}
+        for path in (self.folder / CROPS).glob("*/*_det*.jpg"):
+            if self.written.lists(path):
+                found.setdefault(path.name.rpartition("_det")[0], set()).add(path)
+        return found
 
     def _write_media(self, frame: Frame, picture: np.ndarray) -> None:
         if frame.fps is None:
@@ -199,7 +214,7 @@ class VideoFile:
 
     def __init__(self, path: Path, fps: float, size_hw: tuple[int, int]) -> None:
         self._size_wh = (size_hw[1], size_hw[0])
-        self._fps = round(fps, 2)  # MPEG-4 cannot hold a frame rate with many decimals
+        self._fps = max(round(fps, 2), LEAST_FPS)  # MPEG-4 cannot hold a frame rate with many decimals
         self.path, self._written = path, 0
         if path.is_symlink():
             path.unlink()

@@ -264,7 +264,7 @@ def _fitness_of(search: Search, trial: Any, wanted: int, optuna: Any, report: Re
     hyp.parent.mkdir(exist_ok=True)
     write_text_atomic(hyp, yaml.safe_dump(recipe.as_dict(), sort_keys=False))
     own: dict[str, Any] = {"hyp": str(hyp), "project": str(search.folder / TRIALS), "name": name, "exist_ok": False}
-    config = replace(search.config, evolve=0, resume="", nosave=True, noplots=True, **own)
+    config = replace(search.config, evolve=0, resume="", nosave=True, noplots=True, save_period=-1, **own)
     report(f"{name} of {wanted}")
     try:
         folder = run_train(config, report)

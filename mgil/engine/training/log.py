@@ -53,10 +53,23 @@ class ResultsCsv:
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
-    """The rows of a results.csv, ours or YOLOv5's with its padded names."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        return [{key.strip(): (value or "").strip() for key, value in row.items() if key} for row in rows]
+    """The rows of a results.csv, ours or YOLOv5's with its padded names.
+
+    Raises:
+        ValueError: Another program changed it into something else; the file is named.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # programs for tables put a mark in front
+            rows = [
+                {key.strip(): (value or "").strip() for key, value in row.items() if key}
+                for row in csv.DictReader(file)
+            ]
+        return [row | {"epoch": str(int(float(row["epoch"])))} for row in rows]
+    except (KeyError, OverflowError, ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{path}: no longer the table of epochs that training wrote ({type(error).__name__}: {error}); "
+            "if another program saved it, put the original back, or move it away"
+        ) from error
 
 
 class TensorBoard:

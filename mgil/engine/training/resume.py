@@ -70,9 +70,11 @@ def find_resume(given: str, project: str = TRAIN_PROJECT) -> Path:
         if path.is_dir():
             if (path / STUDY).exists():
                 raise FileNotFoundError(f"--resume {given}: a search of recipes, not a run; give --evolve N with it")
-            path = path / "weights" / "last.pt"
-            if not path.exists():
+            path = path / "last.pt" if (path / "last.pt").exists() else path / "weights" / "last.pt"
+            if not path.exists() and (Path(given) / "opt.yaml").exists():
                 raise FileNotFoundError(f"--resume {given}: {_too_early(path)}")
+            if not path.exists():
+                raise FileNotFoundError(f"--resume {given}: not a run's folder, which holds opt.yaml and weights/")
         if not path.exists():
             raise FileNotFoundError(f"--resume {given}: no such checkpoint; give a run's folder or its last.pt")
         return path

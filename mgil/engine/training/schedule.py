@@ -44,7 +44,9 @@ def build_optimizer(
     # one pass over the parameters in place of one per operation; not every device has it
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
     if name == "SGD":
-        return torch.optim.SGD(parameters, lr=recipe.lr0, momentum=recipe.momentum, nesterov=True, fused=fused)
+        return torch.optim.SGD(
+            parameters, lr=recipe.lr0, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=fused
+        )
     if name in ("Adam", "AdamW"):
         return getattr(torch.optim, name)(parameters, lr=recipe.lr0, betas=(recipe.momentum, 0.999), fused=fused)
     if name == "RMSProp":  # PyTorch has no fused one

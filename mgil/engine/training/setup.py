@@ -23,7 +23,7 @@ from mgil.engine.weights.checkpoints import Checkpoint, check_weights, load_chec
 from mgil.engine.weights.foreign import ForeignWeights, load_start, start_from_tensors
 from mgil.engine.weights.released import fetch_weights
 from mgil.engine.weights.start import Start, start_from
-from mgil.files.recipe import Recipe, load_recipe
+from mgil.files.recipe import DEGRADED, Recipe, load_recipe
 from mgil.files.text import Report
 from mgil.networks.network import Network
 from mgil.networks.profile import profile
@@ -182,7 +182,7 @@ def changes_for(data: DataConfig, finetune: bool) -> dict[str, Any]:
     Weights that are trained on bear other learning rates than those with which the set is learned from scratch, so what
     is not the task's own stays out there; what its pictures bear, as flips, holds for both.
     """
-    rates = {item.name for item in fields(Recipe)} if finetune else ()
+    rates = {item.name for item in fields(Recipe)} - {"degrade", *DEGRADED} if finetune else ()
     return {name: value for name, value in data.hyp.items() if name not in rates}
 
 

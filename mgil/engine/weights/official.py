@@ -70,7 +70,8 @@ def read_official(path: Path, wanted: Collection[Global]) -> dict[str, Any]:
     if module is None or not (classifies or isinstance(getattr(module, "yaml", None), dict)):
         raise ValueError(f"{path}: holds no YOLOv5 model")
     try:
-        return _classifier(module, content.get("opt")) if classifies else _describe(module)
+        described = _classifier(module) if classifies else _describe(module)
+        return {**described, "imgsz": _trained_at(content.get("opt")) or (CLASSIFIER_PX if classifies else DETECTOR_PX)}
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:  # parts of another kind than a model's
         raise ValueError(f"{path}: holds no YOLOv5 model, or a damaged one ({_reason(error)})") from error
 
@@ -81,22 +82,26 @@ def _reason(error: Exception) -> str:
     return found[0] if found else (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _classifier(module: Inert, options: Any) -> dict[str, Any]:
-    """A ClassificationModel; `options` are those of its training, which say the size of its pictures."""
+def _trained_at(options: Any) -> int:
+    """The side of the training's pictures in pixels, by its options; 0: they do not say."""
+    options = vars(options) if isinstance(options, Inert) else options
+    imgsz = options.get("imgsz") if isinstance(options, dict) else None
+    return imgsz if type(imgsz) is int and 1 <= imgsz <= MOST_SIDE else 0
+
+
+def _classifier(module: Inert) -> dict[str, Any]:
+    """A ClassificationModel."""
     state_dict: dict[str, Tensor] = {}
     _collect(module, "", state_dict)
     names, architecture = _names(module), classifier_rows(module)
     if len(names) != architecture["nc"]:
         raise ValueError(f"it has {len(names)} names for {architecture['nc']} classes")
-    options = vars(options) if isinstance(options, Inert) else options
-    imgsz = options.get("imgsz") if isinstance(options, dict) else None
     return {
         "state_dict": state_dict,
         "architecture": architecture,
         "names": names,
         "stride": [],
         "task": "classify",
-        "imgsz": imgsz if type(imgsz) is int and 1 <= imgsz <= MOST_SIDE else CLASSIFIER_PX,
     }
 
 
@@ -128,7 +133,6 @@ def _describe(module: Inert) -> dict[str, Any]:
         "names": names,
         "stride": [float(s) for s in stride],
         "task": "detect",
-        "imgsz": DETECTOR_PX,
     }
 
 

@@ -19,7 +19,8 @@ class Ensemble(nn.Module):
         sources: what to call each in an error message.
 
     Raises:
-        ValueError: class names or fixed input sizes that differ, or a model that suppresses boxes itself.
+        ValueError: class names or fixed input sizes that differ, a fixed size that is no multiple of another member's
+            stride, or a model that suppresses boxes itself.
     """
 
     def __init__(self, models: Sequence[Any], sources: Sequence[object]) -> None:
@@ -38,6 +39,14 @@ class Ensemble(nn.Module):
         if len(fixed) > 1:
             shown = ", ".join(f"{height}x{width}" for height, width in sorted(fixed))
             raise ValueError(f"{', '.join(map(str, sources))}: exported for {shown} pixels; they need one size")
+        for model, source in zip(models, sources, strict=True):
+            stride = int(model.max_stride)
+            if any(side % stride for size_hw in fixed for side in size_hw):
+                shown = "x".join(map(str, next(iter(fixed))))
+                raise ValueError(
+                    f"{', '.join(map(str, sources))}: one is exported for {shown} pixels, and {source} needs multiples "
+                    f"of {stride}; export it for such a size"
+                )
         self.members = nn.ModuleList(models)
         self.names = models[0].names
         self.size_hw = next(iter(fixed), None)

@@ -100,21 +100,26 @@ def label_paths(folder: Path, samples: Samples) -> list[Path]:
 
 
 def write_label_files(folder: Path, result: DetectScores, samples: Samples, *, with_score: bool) -> None:
-    """YOLO label files of the detections, one per image with any: ``class x y w h [score]``, 0..1, best score first."""
+    """YOLO label files of the detections, one per image with any: ``class x y w h [score]``, 0..1, best score first.
+
+    Those of an earlier run about images without any are deleted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     found = result.detections
     size_wh = samples.sizes_hw[found.image_index][:, ::-1].astype(np.float64)
     low, high = found.boxes_xyxy[:, :2] / size_wh, found.boxes_xyxy[:, 2:] / size_wh
     boxes = np.concatenate(((low + high) / 2, high - low), axis=1)
     order = np.lexsort((-found.scores, found.image_index))
-    images, starts = np.unique(found.image_index[order], return_index=True)
-    paths = label_paths(folder, samples)
-    for image, members in zip(images.tolist(), np.split(order, starts[1:]), strict=True):
+    ends = np.cumsum(np.bincount(found.image_index, minlength=len(samples)))
+    for path, members in zip(label_paths(folder, samples), np.split(order, ends[:-1]), strict=True):
+        if not len(members):
+            path.unlink(missing_ok=True)
+            continue
         lines = []
         for index in members:
             values = [*boxes[index], found.scores[index]] if with_score else boxes[index]
             lines.append(" ".join([str(found.classes[index]), *(f"{value:.6g}" for value in values)]))
-        write_text_atomic(paths[image], "\n".join(lines) + "\n", durable=False)
+        write_text_atomic(path, "\n".join(lines) + "\n", durable=False)
 
 
 def evaluation_files(samples: Samples, options: ValOptions, stem: str) -> list[str]:

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -341,3 +343,29 @@ def test_tiles_held_as_a_tensor_are_drawn_by_the_torch_kernel(split: Samples, mo
         assert (ours.images.int() - theirs.images.int()).abs().float().mean() < 1.0
     assert len(drawn) == len(loader)
     assert torch.equal(loader.batch(0, 1).images, list(loader.epoch(0))[1].images)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        (
+            "DataLoader worker (pid 7) is killed by signal: Killed.",
+            ValueError,
+            "pictures died.*--workers.*pid 7",
+        ),
+        ("DataLoader worker (pid(s) 7) exited unexpectedly", ValueError, "decodes pictures died.*--shm-size"),
+        ("a fault of ours", RuntimeError, "^a fault of ours$"),
+    ],
+)
+def test_a_decoding_process_that_died_ends_in_one_line(
+    said: str, kind: type[Exception], words: str, split: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a system that runs out of memory."""
+
+    def arrivals(*_: object) -> Iterator[Any]:
+        raise RuntimeError(said)
+        yield
+
+    monkeypatch.setattr("mgil.datasets.batches.stores._arrivals", arrivals)
+    with pytest.raises(kind, match=words):
+        list(make_loader(split, store="streamed", workers=1).epoch(0))

@@ -269,6 +269,11 @@ def test_an_image_without_detections_counts_in_the_numbers_of_label_files(tmp_pa
     parts = {item.name: getattr(found, item.name)[kept] for item in fields(found)}
     write_label_files(tmp_path, replace(result, detections=replace(found, **parts)), samples, with_score=False)
     assert [path.name for path in tmp_path.iterdir()] == ["x-3.txt"]
+    # of an earlier run into the same folder, and of nothing that is found at all
+    (tmp_path / "x.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    none = {name: values[:0] for name, values in parts.items()}
+    write_label_files(tmp_path, replace(result, detections=replace(found, **none)), samples, with_score=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_console_rows_align_and_the_row_all_is_last() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -354,3 +355,11 @@ def test_bad_flags_are_named(monkeypatch: Any, capsys: Any, weights: Path, flags
 def test_config_checks_itself(fields: dict) -> None:
     with pytest.raises(ValueError, match=r"weights|task|imgsz|conf|max-det|pad"):
         ValConfig(**({"weights": ("w.pt",)} | fields))
+
+
+def test_names_that_the_console_lacks_end_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where output that goes to a file has an encoding of few characters."""
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    run_cli(lambda: print("2 日本, 1 größer", flush=True))
+    assert written.getvalue().rstrip() == "2 \\u65e5\\u672c, 1 größer".encode("cp1252")

@@ -225,13 +225,6 @@ def test_agnostic_suppression_takes_effect(weights: Path, pictures: Path, tmp_pa
     assert 0 < count("--agnostic-nms") < count()
 
 
-def test_visualize_writes_every_layer(weights: Path, pictures: Path, tmp_path: Path) -> None:
-    summary, _ = run(weights, pictures / "a.png", tmp_path, "--visualize", "--nosave")
-    names = files(summary)
-    assert len(names) == 24
-    assert names[0] == "features/a/stage0_Conv_features.png"
-
-
 def test_same_stem_in_two_folders_is_kept_apart(weights: Path, tmp_path: Path) -> None:
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()

@@ -15,6 +15,7 @@ from mgil.engine.prediction.run import run_detect
 from mgil.engine.weights.checkpoints import save_checkpoint
 from mgil.networks.detector import build_model
 from mgil.tasks.detect.augmented import predict_augmented
+from mgil.tasks.detect.ensemble import Ensemble
 from mgil.tasks.detect.nms import non_max_suppression
 from tests.engine.tiny import TINY
 
@@ -82,3 +83,14 @@ def test_what_does_not_fit_together_is_said_as_val_says_it(weights: list[str], t
         load_model([], device="cpu")
     with pytest.raises(ValueError, match="--weights: give at least one|--weights"):
         DetectConfig(weights=(1,))  # type: ignore[arg-type]
+
+
+def test_a_fixed_size_that_another_member_cannot_take_is_refused(weights: list[str]) -> None:
+    """Its maps would have other numbers of cells."""
+    one, other = (load_model(path, device="cpu").model for path in weights)
+    one.size_hw = (96, 64)
+    other.max_stride = 64
+    with pytest.raises(ValueError, match=r"a, b: one is exported for 96x64 pixels, and b needs multiples of 64"):
+        Ensemble([one, other], ["a", "b"])
+    other.max_stride = 32
+    assert Ensemble([one, other], ["a", "b"]).size_hw == (96, 64)

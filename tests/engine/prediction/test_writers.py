@@ -193,3 +193,24 @@ def test_video_of_any_size_and_frames_that_change_size(tmp_path: Path, size_hw: 
 def test_unwritable_video_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="cannot write a video"):
         VideoFile(tmp_path / "gone" / "v.mp4", 25, (32, 32))
+
+
+def test_crops_of_an_earlier_run_about_the_same_frame_go(tmp_path: Path) -> None:
+    """Those of other frames stay, as label files do, and so does what somebody put there."""
+    boxes = [[0, 0, 30, 20], [5, 5, 25, 25]]
+    for found in (2, 1, 0):
+        writer = ResultWriter(tmp_path, COLUMNS, media=False, crops=True)
+        writer.write(still("a.png", "a"), make(boxes[:found], [0, 0][:found]), None)
+        if found == 2:
+            writer.write(still("a_det1.png", "a_det1"), make(boxes[:1], [0]), None)
+            (tmp_path / "crops/cat/a_det9.jpg").write_bytes(b"somebody's")
+        writer.close()
+        left = sorted(path.name for path in tmp_path.glob("crops/cat/*"))
+        assert left == sorted([*(f"a_det{number + 1}.jpg" for number in range(found)), "a_det1_det1.jpg", "a_det9.jpg"])
+
+
+def test_a_frame_rate_below_a_hundredth_is_a_hundredth(tmp_path: Path) -> None:
+    file = VideoFile(tmp_path / "v.mp4", 1 / 300, (32, 32))
+    file.write(np.zeros((32, 32, 3), np.uint8))
+    file.close()
+    assert count_frames(tmp_path / "v.mp4")[1] == pytest.approx(0.01, abs=0.001)

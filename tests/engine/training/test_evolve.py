@@ -101,7 +101,7 @@ def test_every_value_of_a_span_is_a_recipe(kind: type[Recipe], name: str) -> Non
 
 def test_a_search_and_how_it_goes_on(search: Callable[..., Path]) -> None:
     lines: list[str] = []
-    folder = search(3, lines.append)
+    folder = search(3, lines.append, save_period=1)
     first = table(folder)
     assert [row["trial"] for row in first] == ["1", "2", "3"]
     assert float(first[0]["lr0"]) == 0.01 and float(first[0]["lrf"]) == 0.1  # the recipe itself comes first

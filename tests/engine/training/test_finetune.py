@@ -251,3 +251,11 @@ def test_a_search_starts_from_the_recipe_that_a_training_would_take(
     scratch = _recipe(replace(config, weights="", download=False), task_named("detect"), data, lines.append)
     assert (scratch.lr0, scratch.fliplr, scratch.assign, len(lines)) == (0.5, 0.0, "aligned", 1)
     assert "new_rate" in own.spans() and "new_rate" not in scratch.spans()
+
+
+def test_what_makes_pictures_worse_is_no_rate(ground: Playground) -> None:
+    """A data set's degradations hold from weights too, as its augmentation does; its learning rates do not."""
+    hyp = {"degrade": 0.5, "degrade_noise": 40.0, "fliplr": 0.0, "lr0": 0.1}
+    data = replace(load_data_config(ground.data), hyp=hyp)
+    assert setup.changes_for(data, finetune=False) == hyp
+    assert setup.changes_for(data, finetune=True) == {name: hyp[name] for name in hyp if name != "lr0"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mgil.engine.training.log import RECENT_EPOCHS, TimeLeft
+from mgil.engine.training.log import RECENT_EPOCHS, ResultsCsv, TimeLeft
 from mgil.engine.training.run import run_train
 from tests.engine.tiny import Playground
 from tests.trust.spoiling import make_trainer, twelve_batches
@@ -82,3 +82,28 @@ def test_the_bars_losses_follow_the_batches(
     assert [count for count, _ in shown] == list(batches)
     assert shown[-1][1] == "1/1 " + "  ".join(f"{term} {losses.terms[term]:.4f}" for term in ("box", "obj", "cls"))
     assert len({text for _, text in shown}) == len(shown)
+
+
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    [
+        (lambda text: text.encode("utf-8-sig"), 2),
+        (lambda text: text.replace("\n0,", "\n0.0,").replace("\n1,", "\n1.0,").encode(), 2),
+        (lambda text: text.replace("epoch", "   epoch").replace(",", ",   ").encode(), 2),  # YOLOv5's
+        (lambda text: text.replace(",", ";").encode(), None),
+        (lambda text: text.replace("epoch", "Epoche").encode(), None),
+        (lambda text: text.replace("1,", "\u00e4,").encode("latin-1"), None),
+        (lambda text: text.replace("\n1,", "\none,").encode(), None),
+    ],
+)
+def test_a_table_that_another_program_saved(change: Any, rows: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    table = ResultsCsv(path, ("epoch", "a"))
+    for epoch in range(2):
+        table.add({"epoch": epoch, "a": 0.5})
+    path.write_bytes(change(path.read_text()))
+    if rows is None:
+        with pytest.raises(ValueError, match=r"results\.csv: no longer the table of epochs"):
+            ResultsCsv(path, ("epoch", "a"), first_epoch=2)
+        return
+    assert ResultsCsv(path, ("epoch", "a"), first_epoch=2).lines == ["epoch,a", "0,0.5", "1,0.5"]

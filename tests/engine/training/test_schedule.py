@@ -96,6 +96,12 @@ def test_optimizers(name: str, kind: type) -> None:
         assert group["betas"] == (0.9, 0.999)
 
 
+def test_sgd_without_momentum_is_plain() -> None:
+    """PyTorch has no Nesterov step without one."""
+    group = build_optimizer(Mixed(), "SGD", DetectRecipe(momentum=0.0), 5e-4).param_groups[0]
+    assert (group["momentum"], group["nesterov"]) == (0.0, False)
+
+
 def test_adamw_decays_apart_from_the_gradient() -> None:
     """With zero gradients AdamW multiplies by 1 - lr * decay, and Adam takes a step of about lr."""
     moved = {}

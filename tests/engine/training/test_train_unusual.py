@@ -84,6 +84,14 @@ def test_exist_ok_keeps_the_earlier_weights_apart(
         find_resume(str(run))
 
 
+def test_the_folder_beside_a_runs_is_not_taken_for_one_that_ended_early(ground: Playground, tmp_path: Path) -> None:
+    """Nobody is told to begin a good run anew."""
+    run = train(ground.config(tmp_path, epochs=1, noval=True))
+    assert find_resume(str(run / "weights")) == find_resume(str(run)) == run / "weights" / "last.pt"
+    with pytest.raises(FileNotFoundError, match=r"not a run's folder, which holds opt\.yaml and weights/"):
+        find_resume(str(run.parent))
+
+
 def test_exist_ok_keeps_the_weights_of_all_earlier_runs(ground: Playground, tmp_path: Path) -> None:
     earlier = []
     for seed in range(3):

@@ -34,7 +34,7 @@ def kind(module: str, name: str) -> type[Parts]:
 
 
 KINDS = {name: kind("models.common", name) for name in ("Conv", "Bottleneck", "C3", "SPPF", "Classify")}
-MODEL = kind("models.yolo", "ClassificationModel")
+MODEL, DETECTOR = (kind("models.yolo", name) for name in ("ClassificationModel", "DetectionModel"))
 PICTURES = {
     name: type(name, (), {"__module__": "torchvision.transforms.transforms"}) for name in ("Compose", "Normalize")
 }
@@ -44,13 +44,13 @@ PICTURES = {
 def upstream() -> Iterator[None]:
     """Modules of YOLOv5's names, for as long as something is pickled by them."""
     with pytest.MonkeyPatch.context() as patch:
-        for found in (*KINDS.values(), MODEL, *PICTURES.values()):
+        for found in (*KINDS.values(), MODEL, DETECTOR, *PICTURES.values()):
             path = found.__module__.split(".")
             for depth in range(1, len(path) + 1):
                 name = ".".join(path[:depth])
                 if name not in sys.modules or name == found.__module__:
                     patch.setitem(sys.modules, name, ModuleType(name))
-        for found in (*KINDS.values(), MODEL, *PICTURES.values()):
+        for found in (*KINDS.values(), MODEL, DETECTOR, *PICTURES.values()):
             setattr(sys.modules[found.__module__], found.__name__, found)
         yield
 
@@ -232,3 +232,11 @@ def test_nothing_in_it_runs(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="with more than 65536 output channels") as error:
         model_from_checkpoint(save(tmp_path / "b.pt", huge))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("said", "side"), [(160, 160), (1280, 1280), ("large", 640), (0, 640)])
+def test_a_detector_has_the_size_of_its_training(said: Any, side: int, tmp_path: Path) -> None:
+    theirs = DETECTOR(model=nn.Sequential(conv(3, 8)), names=list(NAMES), stride=torch.tensor([8.0]))
+    theirs.model.register_buffer("anchors", torch.ones(1, 3, 2))
+    theirs.yaml = {"nc": 3, "anchors": [[1, 1, 1, 1, 1, 1]], "backbone": [], "head": []}
+    assert load_checkpoint(save(tmp_path / "best.pt", theirs, imgsz=said)).imgsz == side
