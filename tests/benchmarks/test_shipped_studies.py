@@ -22,7 +22,7 @@ SHIPPED = {
     "coco_smoke": (4, "3ac66ceef34b317a"),
     "degraded": (12, "b81718baa86bc679"),
     "finetune": (68, "12d877b45e0699bf"),
-    "iso_cost": (72, "e270888ed559dbbc"),  # yolov5n-mgil-res came later
+    "iso_cost": (72, "d75ea75d2f18adad"),  # yolov5n-mgil-res and yolov5n-lite came later
     "iso_cost_lr": (12, "8179a5f4d596ed29"),
     "lite": (30, "598db244e749cd97"),
     "lite_stem": (8, "3a7e86a4761235bd"),

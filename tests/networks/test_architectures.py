@@ -131,7 +131,7 @@ def test_a_new_network_of_such_blocks_is_one_of_its_first_convolutions() -> None
     torch.testing.assert_close(model(images), short(images), rtol=1e-5, atol=1e-4)
 
 
-ROWS = {"mgil-lite": 23, "p2": 32, "p6": 34, "p34": 22, "p3": 12}
+ROWS = {"mgil-lite": 23, "lite": 23, "p2": 32, "p6": 34, "p34": 22, "p3": 12}
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -204,6 +204,15 @@ def test_lite_has_one_block_in_the_stem_and_sees_finer() -> None:
     assert [index for index, layer in enumerate(model.model) if isinstance(layer, MGIL)] == [0]
     assert model.stride.tolist() == [4, 8, 16]
     assert model.max_stride == 16
+
+
+def test_the_lite_without_blocks_has_plain_rows_in_their_place() -> None:
+    """And is as deep: what it saves in time is spent on the width of the stem and of P2."""
+    plain, block = (load_architecture(f"yolov5n{kind}.yaml") for kind in ("-lite", "-mgil-lite"))
+    assert all(row[2] != "MGIL" for row in (*plain["backbone"], *plain["head"]))
+    rows = zip([*plain["backbone"], *plain["head"]], [*block["backbone"], *block["head"]], strict=True)
+    assert [number for number, (ours, theirs) in enumerate(rows) if ours != theirs] == [0, 2, 12, 15]
+    assert build_model("yolov5n-lite.yaml").stride.tolist() == [4, 8, 16]
 
 
 def without_p5_head() -> dict[str, Any]:
