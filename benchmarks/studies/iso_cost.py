@@ -7,8 +7,8 @@ The learning rates on helmet320 were chosen on images held out of train: the bet
 yolov5s, by one seed and 14 epochs (iso_cost_lr); the best of yolov5n-mgil was the lowest that was tried. On digits all
 of ours have the data set's own.
 
-yolov5n-lite, which is yolov5n-mgil-lite with a plain stem, wider in the stem and at P2 to the time that the stem's block
-takes, came later. Predicted before it ran, AP of 100: helmet320 12.5 (with a block 13.6), digits 73.5 (74.1).
+yolov5n-lite came later: yolov5n-mgil-lite with a plain stem, wider there and at P2 to the time that the stem's block
+takes. Predicted before it ran, AP of 100: helmet320 12.5 (with a block 13.6), digits 73.5 (74.1).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import torch
 from mgil.engine.amp import AMP_CHOICES
 from mgil.engine.distributed import local_rank, world_size
 
+BFLOAT16 = ("AMX", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10")  # in the values of ONEDNN_MAX_CPU_ISA that allow it
 FOUND_AMX = "this CPU has AMX: the network computes in bfloat16; --amp off is float32"
 FOUND_AVX512 = "this CPU has AVX512_BF16: the network is trained in bfloat16; --amp off is float32"
 
@@ -70,18 +71,22 @@ def has_amx() -> bool:
 
 def has_bfloat16() -> bool:
     """Whether PyTorch's convolutions have instructions for bfloat16 here: AMX, or AVX-512's (flag `avx512_bf16`)."""
-    return has_amx() or _has("avx512_bf16", ("AMX", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10"))
+    return has_amx() or _has("avx512_bf16", BFLOAT16)
 
 
-def _has(flag: str, allowing: tuple[str, ...]) -> bool:
-    """Whether the CPU has the flag, and the variable that oneDNN heeds does not forbid it.
+def onednn_may_use(instructions: tuple[str, ...] = BFLOAT16) -> bool:
+    """Whether ONEDNN_MAX_CPU_ISA, which PyTorch's and OpenVINO's oneDNN heed, leaves them instructions.
 
     Args:
-        flag: As PyTorch and Linux write it.
-        allowing: What is in the values of ONEDNN_MAX_CPU_ISA that allow it.
+        instructions: What is in those of its values that do.
     """
     highest = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    if highest not in ("", "ALL", "DEFAULT") and not any(name in highest for name in allowing):
+    return highest in ("", "ALL", "DEFAULT") or any(name in highest for name in instructions)
+
+
+def _has(flag: str, instructions: tuple[str, ...]) -> bool:
+    """Whether the CPU has the flag, as PyTorch and Linux write it, and oneDNN may use it."""
+    if not onednn_may_use(instructions):
         return False
     if hasattr(torch.cpu, "get_capabilities"):  # younger than the oldest PyTorch that is supported
         return bool(torch.cpu.get_capabilities().get(flag, False))

@@ -156,7 +156,7 @@ def test_which_run_is_meant(ground: Playground, tmp_path: Path, monkeypatch: pyt
             os.utime(Path(other) / file, (2**31,) * 2)
     assert find_resume("latest") == second / "last.pt"
     assert find_resume("latest", "runs/demo") == Path("runs/demo/train/weights/last.pt")
-    for given, words in (("gone", "no such checkpoint"), ("runs", "before its first checkpoint")):
+    for given, words in (("gone", "no such checkpoint"), ("runs", "not a run.s folder")):
         with pytest.raises(FileNotFoundError, match=f"^--resume {given}: .*{words}"):
             find_resume(given)
 

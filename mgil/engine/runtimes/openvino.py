@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mgil.engine.devices import onednn_may_use
 from mgil.engine.runtimes.metadata import is_half, one_line
 from mgil.files.packages import import_package
 from mgil.files.yaml_file import read_yaml_mapping
@@ -39,7 +40,7 @@ class OpenVinoBackend:
         }
         try:
             core = openvino.Core()
-            native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") and onednn_may_use()
             settings["INFERENCE_PRECISION_HINT"] = "bf16" if half and native else "f32"
             graph = core.read_model(xml)
             self._compiled = core.compile_model(graph, "CPU", settings)
