@@ -6,9 +6,10 @@
 Three settings take turns in one run, so that a slow moment of the machine falls on all of them: float32 in PyTorch's
 own memory layout, float32 channels last (what `--amp off` trains in) and bfloat16 channels last (`--amp bf16`). A step
 is forward, loss, backward and optimizer on one batch; an epoch is train.py's, pictures included; a validation is
-val.py's, of the fused network. What the ratios say holds for CPUs of this capability, which is printed: without AMX
-and AVX512_BF16 bfloat16 is emulated. The AP does not depend on that: the rounding is the same. Trainings with three
-seeds in both: `benchmarks.accuracy_cost --variants fast bf16`.
+val.py's, of the fused network; a picture is that network's forward pass on one alone. What the
+ratios say holds for CPUs of this capability, which is printed: without AMX and AVX512_BF16 bfloat16 is emulated. The AP
+does not depend on that: the rounding is the same. Trainings with three seeds in both:
+`benchmarks.accuracy_cost --variants fast bf16`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from mgil.tasks.detect.options import ValOptions
 from mgil.tasks.detect.recipe import DetectRecipe
 
 MODELS = ("yolov5n.yaml", "yolov5s.yaml", "yolov5n-mgil.yaml")
-PARTS = ("step", "epoch", "val")
+PARTS = ("step", "epoch", "val", "picture")
 CPU = torch.device("cpu")
 
 
@@ -128,10 +129,27 @@ def val_of(model: nn.Module, samples: Samples, data: DataConfig, size: int, batc
     return val
 
 
+def picture_of(model: nn.Module, size: int, layout: torch.memory_format) -> Callable[[], None]:
+    """The network on one picture."""
+    image = torch.rand(1, 3, size, size).contiguous(memory_format=layout)
+
+    def picture() -> None:
+        with torch.inference_mode():
+            model(image)
+
+    return picture
+
+
 def works(part: str, name: str, size: int, data: DataConfig, options: argparse.Namespace) -> dict[str, Callable]:
     """What is timed, by setting."""
     torch.manual_seed(0)
     model = build_model(name, names=data.names, imgsz=size)
+    if part == "picture":
+        fused = model.eval().fused()
+        return {
+            key: picture_of(setting.prepared(fused), size, setting.trainer.memory_format)
+            for key, setting in SETTINGS.items()
+        }
     split = load_samples(data, "val" if part == "val" else "train", report=lambda _line: None)
     if part == "val":
         split = first(split, options.images)
