@@ -99,9 +99,9 @@ def amp_on(device: torch.device, choice: str, *, training: bool = False) -> str:
 
     Args:
         device: Where the network computes.
-        choice: `auto` is bf16 on a CPU with AMX, and in training on one with AVX512_BF16, which is slower
-            for single small pictures. On a GPU it is bf16 or fp16 in training, and off else, as in YOLOv5, whose flag for
-            it is `--half`.
+        choice: `auto` is bf16 on a CPU with AMX, and in training on one with AVX512_BF16, which is slower for single
+            small pictures. On a GPU it is bf16 or fp16 in training, and off else, as in YOLOv5, whose flag for it is
+            `--half`.
         training: Whether it is trained.
 
     Raises:

@@ -135,7 +135,7 @@ def test_choices(
 
 
 def test_instructions_of_avx512_are_for_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Single small pictures gain nothing from them."""
+    """They are slower for single small pictures."""
     monkeypatch.setattr(devices, "has_amx", lambda: False)
     monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
     assert [amp_on(CPU, "auto", training=training) for training in (True, False)] == ["bf16", "off"]
