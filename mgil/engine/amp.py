@@ -14,8 +14,7 @@ def amp_flag() -> Any:
     return flag(
         "auto",
         choices=AMP_CHOICES,
-        help="mixed precision; auto: bf16 on a CPU with AMX; in training also on one with AVX512_BF16, and bf16 or "
-        "fp16 on a GPU; else off",
+        help="mixed precision; auto: bf16 on a CPU with AMX, off on another; on a GPU bf16 or fp16 in training alone",
     )
 
 

@@ -14,7 +14,6 @@ from mgil.engine.distributed import local_rank, world_size
 
 BFLOAT16 = ("AMX", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10")  # in the values of ONEDNN_MAX_CPU_ISA that allow it
 FOUND_AMX = "this CPU has AMX: the network computes in bfloat16; --amp off is float32"
-FOUND_AVX512 = "this CPU has AVX512_BF16: the network is trained in bfloat16; --amp off is float32"
 
 
 def select_device(text: str = "") -> torch.device:
@@ -99,9 +98,8 @@ def amp_on(device: torch.device, choice: str, *, training: bool = False) -> str:
 
     Args:
         device: Where the network computes.
-        choice: `auto` is bf16 on a CPU with AMX, and in training on one with AVX512_BF16, which is slower for single
-            small pictures. On a GPU it is bf16 or fp16 in training, and off else, as in YOLOv5, whose flag for it is
-            `--half`.
+        choice: `auto` is bf16 on a CPU with AMX. On a GPU it is bf16 or fp16 in training, and off else, as in YOLOv5,
+            whose flag for it is `--half`.
         training: Whether it is trained.
 
     Raises:
@@ -114,15 +112,10 @@ def amp_on(device: torch.device, choice: str, *, training: bool = False) -> str:
     if choice != "auto":
         return choice
     if device.type == "cpu":
-        return "bf16" if has_amx() or (training and has_bfloat16()) else "off"
+        return "bf16" if has_amx() else "off"
     if device.type == "cuda" and training:  # older cards than 8.0 only emulate bfloat16
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
     return "off"
-
-
-def found_bfloat16() -> str:
-    """A line for people where training took bfloat16 by itself on a CPU."""
-    return FOUND_AMX if has_amx() else FOUND_AVX512
 
 
 def slow_amp(amp: str, device: torch.device) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mgil.engine.devices import amp_on, found_bfloat16, slow_amp
+from mgil.engine.devices import FOUND_AMX, amp_on, slow_amp
 from mgil.engine.distributed import from_main
 from mgil.files.text import Report
 from mgil.networks.precision import DTYPES, autocast
@@ -14,8 +14,8 @@ class Precision:
     """Autocast and gradient scaler for one device.
 
     Args:
-        choice: `auto` is bfloat16 on a GPU that has it, else float16 there; on a CPU bfloat16 where it has AMX or
-            AVX512_BF16, else float32. `off` is float32.
+        choice: `auto` is bfloat16 on a GPU that has it, else float16 there; on a CPU bfloat16 where it has AMX, else
+            float32. `off` is float32.
         device: Where the training runs.
 
     Attributes:
@@ -80,6 +80,6 @@ def precision_of(choice: str, device: torch.device, resumed: bool, report: Repor
     if resumed:
         return precision
     found = choice == "auto" and device.type == "cpu" and precision.choice == "bf16"
-    if line := found_bfloat16() if found else slow_amp(precision.choice, device):
+    if line := FOUND_AMX if found else slow_amp(precision.choice, device):
         report(line)
     return precision

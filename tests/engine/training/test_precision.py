@@ -14,7 +14,7 @@ from mgil.datasets.reading.config import load_data_config
 from mgil.datasets.reading.load import load_samples
 from mgil.engine import devices
 from mgil.engine.amp import AMP_CHOICES
-from mgil.engine.devices import FOUND_AMX, FOUND_AVX512
+from mgil.engine.devices import FOUND_AMX
 from mgil.engine.evaluation.evaluate import _Clock
 from mgil.engine.training.precision import Precision, precision_of
 from mgil.engine.training.schedule import Schedule, build_optimizer
@@ -100,16 +100,6 @@ def test_a_run_keeps_what_it_began_with(
     precision = precision_of(choice, CPU, resumed, lines.append)
     assert precision.choice == precision.of_validation == expected
     assert line in "".join(lines) and len(lines) == bool(line)
-
-
-def test_training_takes_what_avx512_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "has_amx", lambda: False)
-    monkeypatch.setattr(devices, "has_bfloat16", lambda: True)
-    lines: list[str] = []
-    assert [precision_of(choice, CPU, False, lines.append).choice for choice in ("auto", "bf16", "off")] == [
-        *("bf16", "bf16", "off"),
-    ]
-    assert lines == [FOUND_AVX512]
 
 
 def test_validation_on_a_gpu_is_float32() -> None:
