@@ -6,10 +6,9 @@
 Three settings take turns in one run, so that a slow moment of the machine falls on all of them: float32 in PyTorch's
 own memory layout, float32 channels last (what `--amp off` trains in) and bfloat16 channels last (`--amp bf16`). A step
 is forward, loss, backward and optimizer on one batch; an epoch is train.py's, pictures included; a validation is
-val.py's, of the fused network; a picture is that network's forward pass on one alone. What the
-ratios say holds for CPUs of this capability, which is printed: without AMX and AVX512_BF16 bfloat16 is emulated. The AP
-does not depend on that: the rounding is the same. Trainings with three seeds in both:
-`benchmarks.accuracy_cost --variants fast bf16`.
+val.py's, of the fused network; a picture is that network's forward pass on one alone. What the ratios say holds for
+CPUs of this capability, which is printed: without AMX and AVX512_BF16 bfloat16 is emulated. The AP does not depend on
+that: the rounding is the same. Trainings with three seeds in both: `benchmarks.accuracy_cost --variants fast bf16`.
 """
 
 from __future__ import annotations
@@ -144,20 +143,14 @@ def works(part: str, name: str, size: int, data: DataConfig, options: argparse.N
     """What is timed, by setting."""
     torch.manual_seed(0)
     model = build_model(name, names=data.names, imgsz=size)
-    if part == "picture":
-        fused = model.eval().fused()
-        return {
-            key: picture_of(setting.prepared(fused), size, setting.trainer.memory_format)
-            for key, setting in SETTINGS.items()
-        }
     split = load_samples(data, "val" if part == "val" else "train", report=lambda _line: None)
-    if part == "val":
-        split = first(split, options.images)
+    if part in ("val", "picture"):
         fused = model.eval().fused()
-        return {
-            key: val_of(setting.prepared(fused), split, data, size, 2 * options.batch)
-            for key, setting in SETTINGS.items()
-        }
+        prepared = {key: setting.prepared(fused) for key, setting in SETTINGS.items()}
+        if part == "picture":
+            return {key: picture_of(prepared[key], size, SETTINGS[key].trainer.memory_format) for key in SETTINGS}
+        split = first(split, options.images)
+        return {key: val_of(network, split, data, size, 2 * options.batch) for key, network in prepared.items()}
     trainers = {
         key: trainer_of(setting, model, split, options.batch, options.images) for key, setting in SETTINGS.items()
     }

@@ -35,8 +35,8 @@ matplotlib.use("Agg")
 # The tests are many small tensors: a second thread only waits for the first, and on a busy machine for a long time.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # and so in processes that tests start
-# So `--amp auto` is float32 on every CPU that tests run on; those of bfloat16 ask for it.
-os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_VNNI"
+# Without AMX, `--amp auto` is float32 on every CPU that tests run on; those of bfloat16 ask for it.
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_BF16"
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background of a shell; tests send Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

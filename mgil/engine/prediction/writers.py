@@ -126,13 +126,14 @@ class ResultWriter:
         self.labels_written += 1
 
     def _write_crops(self, name: str, result: Result) -> None:
+        old = self._old_crops.pop(name, set())
         for number, (kind, crop) in enumerate(result.named_crops(), start=1):
             path = self.folder / CROPS / kind / f"{name}_det{number}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             with self.written.writing(path):
                 save_image(path, crop)
-            self._old_crops.get(name, set()).discard(path)
-        for path in self._old_crops.pop(name, ()):
+            old.discard(path)
+        for path in old:
             self.written.check(path)
             path.unlink(missing_ok=True)
 

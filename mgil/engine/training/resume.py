@@ -71,10 +71,10 @@ def find_resume(given: str, project: str = TRAIN_PROJECT) -> Path:
             if (path / STUDY).exists():
                 raise FileNotFoundError(f"--resume {given}: a search of recipes, not a run; give --evolve N with it")
             path = path / "last.pt" if (path / "last.pt").exists() else path / "weights" / "last.pt"
-            if not path.exists() and (Path(given) / "opt.yaml").exists():
-                raise FileNotFoundError(f"--resume {given}: {_too_early(path)}")
             if not path.exists():
-                raise FileNotFoundError(f"--resume {given}: not a run's folder, which holds opt.yaml and weights/")
+                is_run = (Path(given) / "opt.yaml").exists()
+                why = _too_early(path) if is_run else "not a run's folder, which holds opt.yaml and weights/"
+                raise FileNotFoundError(f"--resume {given}: {why}")
         if not path.exists():
             raise FileNotFoundError(f"--resume {given}: no such checkpoint; give a run's folder or its last.pt")
         return path

@@ -39,17 +39,17 @@ class Ensemble(nn.Module):
         if len(fixed) > 1:
             shown = ", ".join(f"{height}x{width}" for height, width in sorted(fixed))
             raise ValueError(f"{', '.join(map(str, sources))}: exported for {shown} pixels; they need one size")
+        self.size_hw = next(iter(fixed), None)
         for model, source in zip(models, sources, strict=True):
             stride = int(model.max_stride)
-            if any(side % stride for size_hw in fixed for side in size_hw):
-                shown = "x".join(map(str, next(iter(fixed))))
+            if self.size_hw and any(side % stride for side in self.size_hw):
+                shown = "x".join(map(str, self.size_hw))
                 raise ValueError(
                     f"{', '.join(map(str, sources))}: one is exported for {shown} pixels, and {source} needs multiples "
                     f"of {stride}; export it for such a size"
                 )
         self.members = nn.ModuleList(models)
         self.names = models[0].names
-        self.size_hw = next(iter(fixed), None)
         self.imgsz = max(self.size_hw) if self.size_hw else models[0].imgsz
         self.stride = max((model.stride for model in models), key=lambda stride: float(stride.max()))
         self.max_stride = max(model.max_stride for model in models)

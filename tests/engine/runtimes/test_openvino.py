@@ -24,7 +24,7 @@ openvino = pytest.importorskip("openvino")
 
 CPU = torch.device("cpu")
 NOTE = "computes in float32, since this CPU has no bfloat16"
-FACTOR = 1.015625  # which bfloat16 has; 1.015625 times 0.7 it has not
+FACTOR, VALUE = 1.015625, 1 / 3  # bfloat16 has the first, and neither the second nor their product
 
 
 @pytest.fixture
@@ -51,7 +51,6 @@ def describe(folder: Path, half: str) -> Path:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A CPU with other capabilities; it does what it is asked for, as far as one can tell from outside."""
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)  # under which no test computes in bfloat16
     hints: list[str] = []
 
     def with_capabilities(*capabilities: str) -> list[str]:
@@ -101,14 +100,22 @@ def test_bfloat16_where_it_was_asked_for_and_is_there(
     assert lines == ([f"{folder}: {NOTE}"] if note else [])
 
 
+def test_what_its_library_is_forbidden_is_not_claimed(
+    folder: Path, asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
+    hints = asked("FP32", "BF16")
+    assert load_exported(describe(folder, "true"), CPU).note == NOTE and hints == ["f32"]
+
+
 def test_this_cpu(folder: Path) -> None:
     """Whatever it has: what is said is what is computed."""
     model = load_exported(describe(folder, "true"), CPU)
     assert bool(model.note) != model.in_bfloat16
-    exact = np.float32(0.7) * np.float32(FACTOR)
-    found = model(torch.full((1, 3, 8, 8), 0.7))
+    exact = np.float32(VALUE) * np.float32(FACTOR)
+    found = model(torch.full((1, 3, 8, 8), VALUE))
     assert found.dtype == torch.float32
-    assert (found == exact).all() if model.note else 0 < abs(float(found[0, 0, 4]) - exact) < 0.7 * 2**-7
+    assert (found == exact).all() if model.note else 0 < abs(float(found[0, 0, 4]) - exact) < VALUE * 2**-7
 
 
 # The check of an export -----------------------------------------------------------------------------------------------
