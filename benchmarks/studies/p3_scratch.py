@@ -3,8 +3,8 @@
     python -m benchmarks.peers
     python -m benchmarks.study p3_scratch --data-root FOLDER
 
-The data sets are those of small_pictures.py. Peers are trained by their own code and recipe. So short a training is none
-that anybody would stop at: it says who learns first.
+The data sets are those of small_pictures.py. Peers are trained by their own code and recipe. So short a training is
+none that anybody would stop at: it says who learns first.
 
 Predicted before it ran, AP of 100, means of three seeds. Heads, 15 epochs: yolov5n 19, p3 24, yolo11n 10, yolo26n-p2 6.
 Thermal, 160 px, 8 epochs: yolov5n 3, p3 5, yolo11n 2.

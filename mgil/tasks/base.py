@@ -227,7 +227,10 @@ class Task(Protocol):
         """The training loss; `average` shares what must not differ between processes."""
 
     def item_weights(self, split: Any, scores: Any, options: Any) -> np.ndarray | None:
-        """How often the coming epoch draws each training item, (N,); None: each once."""
+        """How often the coming epoch draws each training item, (N,); None: each once.
+
+        The scores are the last ones; None before there are any.
+        """
 
     def draw_labels(self, split: Any, names: Sequence[str], path: Path) -> None:
         """A picture of what the labels hold (labels.jpg)."""

@@ -30,6 +30,7 @@ SHIPPED = {
     "resolution": (105, "0342d7ba3f6c26e2"),
     "p3_scratch": (21, "9aad633876d9ae4a"),
     "p3_trials": (14, "fc2953ad1f310150"),
+    "plateau": (12, "4abf821c5455e176"),
     "small_pictures": (48, "f2df737275a003d7"),
     "smoke": (2, "7ad2a7f50d39ac6f"),
     "teaching": (18, "350613f93a321d8b"),

@@ -102,7 +102,7 @@ def test_resume_knows_the_task_from_the_file(
     monkeypatch.chdir(tmp_path)
     line = line_of(capsys, "train", "--resume", status=1)
     assert (copy / "error.csv").is_file() and not (copy / "per_class.csv").exists()  # the toy's table, not detection's
-    assert line.endswith(f"last.pt: all {EPOCHS} epochs are done; ask for more with --epochs")
+    assert line.endswith(f"last.pt: {EPOCHS} epochs are done; --epochs {EPOCHS + 1} or more goes on")
     door("train", "--resume", "--epochs", EPOCHS + 2)
     rows = read_results(copy / "results.csv")
     assert [int(row["epoch"]) for row in rows] == list(range(EPOCHS + 2))

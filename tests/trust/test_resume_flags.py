@@ -199,7 +199,7 @@ def test_a_complete_run_is_refused_and_an_early_stopped_one_goes_on_with_more_pa
     assert len(read_results(train(TrainConfig(resume=str(run), patience=2)) / "results.csv")) == 3
     train(TrainConfig(resume=str(run), patience=0), given=["resume", "patience"])
     assert len(read_results(run / "results.csv")) == 4
-    with pytest.raises(ValueError, match="all 4 epochs are done; ask for more with --epochs"):
+    with pytest.raises(ValueError, match="4 epochs are done; --epochs 5 or more goes on"):
         train(TrainConfig(resume=str(run)))
 
 

@@ -51,6 +51,7 @@ WRITERS: dict[str, Callable[[ExportJob, Path], None]] = {
     "ncnn": write_ncnn,
 }
 CHECKED_IMAGES = 4
+CHECKED_INT8_IMAGES = 32  # its errors are judged by their share, which a few pictures do not have
 NO_ROOM_BYTES = 1 << 20  # with less free space a disk is full
 CALIBRATION_IMAGES = 128
 
@@ -166,13 +167,14 @@ def check_inputs(job: ExportJob, data: DataConfig | None, report: Report) -> lis
         stride = job.model.max_stride
         other = (job.size_hw[0] + stride, job.size_hw[1] + 2 * stride) if job.model.any_size else job.size_hw
         sizes.append((other, job.batch_size + 1))
+    most = CHECKED_INT8_IMAGES if job.int8 else CHECKED_IMAGES
     batches = []
     for size_hw, count in sizes:
         if data is None:
             inputs = example_inputs(size_hw)
         else:
-            inputs = data_inputs(job.task, job.model, data, ("val", "test", "train"), size_hw, CHECKED_IMAGES, report)
-        batches += in_batches(inputs, count)[:CHECKED_IMAGES]
+            inputs = data_inputs(job.task, job.model, data, ("val", "test", "train"), size_hw, most, report)
+        batches += in_batches(inputs, count)[:most]
     return batches
 
 

@@ -44,7 +44,7 @@ def check_least_batch(model: Network, frozen: Sequence[nn.Module], composer: Com
     height, width = _smallest_hw(config.imgsz, stride, composer, config)
     sizes = (config.imgsz + steps * stride for steps in range(1, SIZES_TRIED + 1))
     size = next((f"--imgsz {size}" for size in sizes if fits(size)), "")
-    if share == 1:
+    if share == 1 and images > 1:
         each = f" for {processes} processes" if processes > 1 else ""
         cause, more = f"--batch-size {config.batch_size}{each}", f"--batch-size {2 * processes}"
     else:

@@ -136,11 +136,11 @@ def resumed_config(
         kept = "; ".join(f"{flag_of(name)} {asked[name]!r}: a resumed run keeps its own {getattr(saved, name)!r}"
                          for name in refused)  # fmt: skip
         raise ValueError(f"{kept}; only {', '.join(map(flag_of, may_change))} may change")
+    merged = replace(saved, **{name: asked[name] for name in changed})
+    _check_unfinished(checkpoint, merged)
     for name in changed:
         if name in CONSEQUENCES:
             report(f"{flag_of(name)} {asked[name]} instead of {getattr(saved, name)}: {CONSEQUENCES[name]}")
-    merged = replace(saved, **{name: asked[name] for name in changed})
-    _check_unfinished(checkpoint, merged)
     # its full path, so that the run goes on from any folder
     place = place_of_data(task_named(saved.task), merged.data if "data" in changed else data)
     return replace(merged, data=str(place))
@@ -235,7 +235,8 @@ def _check_unfinished(checkpoint: Checkpoint, config: TrainFlags) -> None:
         return
     progress = read_progress(checkpoint)
     if progress.epoch >= config.epochs:
-        raise ValueError(f"--resume {checkpoint.path}: all {config.epochs} epochs are done; ask for more with --epochs")
+        more = f"--epochs {progress.epoch + 1} or more goes on"
+        raise ValueError(f"--resume {checkpoint.path}: {progress.epoch} epochs are done; {more}")
     if patience_is_over(progress, config):
         raise ValueError(
             f"--resume {checkpoint.path}: stopped after {config.patience} epochs without a better fitness; "

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -76,8 +77,9 @@ def train(run: RunParts) -> None:
     """All epochs, then the evaluation of the best weights."""
     config, trainer = run.config, run.trainer
     run.report(f"training {config.epochs} epochs at {config.imgsz} px on {run.device}, into {run.folder}")
-    if is_main() and config.weights and run.progress.epoch == 0 and not config.noval:
-        score_start(run)
+    if is_main() and run.progress.epoch == 0:
+        draw_items(run, score_start(run) if config.weights and not config.noval else None)
+    share_item_weights(run)
     started, time_left = time.perf_counter(), TimeLeft()
     for epoch in range(run.progress.epoch, config.epochs):
         if from_main(patience_is_over(run.progress, config)):  # here, so that a run resumed after that ends too
@@ -87,16 +89,32 @@ def train(run: RunParts) -> None:
         run.random_states = from_all(random_state(run.device))
         if is_main():
             finish_epoch(run, epoch, losses, time_left)
-        trainer.loader.image_weights = from_main(trainer.loader.image_weights)  # the main process measured them
+        share_item_weights(run)
     if is_main():
         run.report(f"trained in {(time.perf_counter() - started) / 60:.1f} minutes{gained(run)}")
         finish(run)
 
 
-def score_start(run: RunParts) -> None:
-    """Validate the loaded weights before the first step; with best.pt kept, it is they until an epoch is better."""
+def draw_items(run: RunParts, scores: Any) -> None:
+    """Choose how often the coming epoch draws each item, by the last scores, of which there may be none yet."""
+    weights = run.task.item_weights(run.splits.train, scores, run.config)
+    if weights is not None:
+        run.trainer.loader.set_image_weights(weights)
+
+
+def share_item_weights(run: RunParts) -> None:
+    """Give those of the main process, which alone validates, to the others."""
+    run.trainer.loader.image_weights = from_main(run.trainer.loader.image_weights)
+
+
+def score_start(run: RunParts) -> Any:
+    """Validate the loaded weights before the first step; with best.pt kept, it is they until an epoch is better.
+
+    Returns:
+        The task's scores; None without a split for that.
+    """
     if run.splits.val is None:
-        return
+        return None
     assert run.log and run.written
     found = validate(run, run.trainer.ema.model, run.val_loss)
     run.report(f"epoch 0/{run.config.epochs}  the weights as loaded  {found.scores.summary()}")
@@ -104,6 +122,7 @@ def score_start(run: RunParts) -> None:
     run.progress.begin(found.scores.fitness, kept=not run.config.nosave)
     run.written.keep_up()
     save_best(run, START_EPOCH)
+    return found.scores
 
 
 def finish_epoch(run: RunParts, epoch: int, losses: EpochLosses, time_left: TimeLeft) -> None:
@@ -119,9 +138,7 @@ def finish_epoch(run: RunParts, epoch: int, losses: EpochLosses, time_left: Time
         good = progress.accept(found.losses, last)
         best = good and progress.record(found.scores.fitness)
         line += f"  {found.scores.summary()}"
-        weights = run.task.item_weights(run.splits.train, found.scores, config)
-        if weights is not None:
-            run.trainer.loader.set_image_weights(weights)
+        draw_items(run, found.scores)
     run.report(f"{line}  {losses.seconds:.1f} s{time_left.after_epoch(config.epochs - epoch - 1)}")
     progress.epoch = epoch + 1
     assert run.log and run.written

@@ -137,10 +137,12 @@ class DetectTask(DetectExport):
         order = places_in(teacher.names, model.names)
         return TaughtLoss(loss, model, teacher, order, gains, options.imgsz, options.teacher_img, average)
 
-    def item_weights(self, split: Samples, scores: DetectScores, options: TrainOptions) -> np.ndarray | None:
-        """With --image-weights, images with rare and hard classes more often."""
+    def item_weights(self, split: Samples, scores: DetectScores | None, options: TrainOptions) -> np.ndarray | None:
+        """With --image-weights, images with rare and hard classes more often; before any scores all are as hard."""
         if not options.image_weights:
             return None
+        if scores is None:
+            return image_difficulty(split, np.zeros(split.classes.max(initial=0) + 1))
         return image_difficulty(split, np.array([row.ap50_95 for row in scores.per_class]))
 
     def draw_labels(self, split: Samples, names: Sequence[str], path: Path) -> None:

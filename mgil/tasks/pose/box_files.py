@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from mgil.datasets.reading.coco_json import is_number
-from mgil.datasets.reading.image_ids import number_of
+from mgil.datasets.reading.image_ids import MOST_DIGITS, number_of
 from mgil.datasets.reading.image_list import is_image_name
 from mgil.datasets.reading.json_file import read_json_file
 from mgil.files.paths import find
@@ -44,9 +44,14 @@ class FiledBoxes:
         if found is None:
             raise FileNotFoundError(f"--boxes {printable(path)}: no such file or folder")
         self._json: Mapping[str | int, list[Sequence[float]]] = {}
+        self._by_stem: dict[str, list[str]] = {}
+        self._taken: dict[str | int, str] = {}  # what the file has, and the picture that it was for
         self._folder, self._is_folder = found, os.path.isdir(found)
         if not self._is_folder and found.lower().endswith(".json"):
             self._json = read_results(found, classes)
+            for name in self._json:
+                if isinstance(name, str):
+                    self._by_stem.setdefault(PurePath(name).name, []).append(name)
         elif not self._is_folder and not found.lower().endswith(".txt"):
             raise ValueError(
                 f"--boxes {printable(path)}: give a .json with COCO results, a YOLO label .txt or a folder of these"
@@ -73,21 +78,43 @@ class FiledBoxes:
                 f"--boxes {printable(self._path)}: boxes go by the names of pictures, {printable(path)} is none; "
                 "--detector finds people in videos"
             )
-        stem = os.path.splitext(os.path.basename(path))[0]
         if self._is_json:
-            number = number_of(path)
-            rows = self._json.get(stem)
-            if rows is None and number is not None:
-                rows = self._json.get(number)
-            if rows is None:
+            name = self._name_of(path)
+            if name is None:
                 return None
-            table = np.array(rows, np.float64).reshape(-1, 5)
+            self._take(name, path)
+            table = np.array(self._json[name], np.float64).reshape(-1, 5)
             corners = np.concatenate((table[:, :2], table[:, :2] + table[:, 2:4]), axis=1)
             return Boxes(corners, table[:, 4])
+        stem = os.path.splitext(os.path.basename(path))[0]
         label = os.path.join(self._folder, f"{stem}.txt") if self._is_folder else self._folder
         if not os.path.isfile(label) or os.path.splitext(os.path.basename(label))[0] != stem:
             return None
+        self._take(label, path)
         return read_labels(label, self._joints, self._classes, height, width)
+
+    def _name_of(self, path: str) -> str | int | None:
+        """What the json calls a picture: of several with its name, the one that most of its folders fit."""
+        folders = os.path.abspath(path).split(os.sep)[-2::-1]
+        names = self._by_stem.get(os.path.splitext(os.path.basename(path))[0], [])
+        fitting = {name: _same_from_start(name.split("/")[-2::-1], folders) for name in names}
+        best = [name for name, fits in fitting.items() if fits == max(fitting.values())]
+        if len(best) > 1:
+            raise ValueError(
+                f"--boxes {printable(self._path)}: {printable(best[0])} and {printable(best[1])} fit "
+                f"{printable(path)} equally well; put pictures of one name into folders named as in the file"
+            )
+        number = number_of(path)
+        return best[0] if best else number if number in self._json else None
+
+    def _take(self, name: str | int, path: str) -> None:
+        """Boxes are of one picture: another of that name, in another folder, is none of theirs."""
+        before = self._taken.setdefault(name, path)
+        if before != path:
+            raise ValueError(
+                f"--boxes {printable(self._path)}: {printable(before)} and {printable(path)} would both have the boxes "
+                f"of {printable(str(name))}; run them apart, or name pictures with their folders in a json's file_name"
+            )
 
     def _tell(self, path: str) -> None:
         if not self._told:
@@ -96,6 +123,12 @@ class FiledBoxes:
                 "so in other pictures that it does not name"
             )
         self._told = True
+
+
+def _same_from_start(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many are the same before the first that is not."""
+    pairs = zip(first, second, strict=False)
+    return next((count for count, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
 
 
 def read_results(path: str, categories: Sequence[int] | None) -> dict[str | int, list[Sequence[float]]]:
@@ -107,7 +140,8 @@ def read_results(path: str, categories: Sequence[int] | None) -> dict[str | int,
         categories: Ids that count; None: 1, or the only one that the file has.
 
     Returns:
-        Left, top, width, height and score of each box by the stem of the picture's name, or by its number.
+        Left, top, width, height and score of each box by the picture's name without its ending, folders parted by /,
+        or by its number.
 
     Raises:
         ValueError: It is no such file; names it and the entry.
@@ -141,7 +175,9 @@ def _labels_of_set(content: Mapping[str, Any]) -> list[Any]:
     entries = [entry for entry in images if isinstance(entry, dict)] if isinstance(images, list) else []
     names = {entry.get("id"): entry.get("file_name") for entry in entries if isinstance(entry.get("id"), int | str)}
     return [
-        {**label, "file_name": names.get(label.get("image_id"))} if isinstance(label, dict) else label
+        {**label, "file_name": names.get(label["image_id"])}
+        if isinstance(label, dict) and isinstance(label.get("image_id"), int | str)
+        else label
         for label in content["annotations"]
         if not (isinstance(label, dict) and label.get("iscrowd"))
     ]
@@ -153,8 +189,9 @@ def _entry(entry: Any, where: str) -> tuple[str | int, int, Sequence[float]]:
     name, number = entry.get("file_name"), entry.get("image_id")
     picture = name if isinstance(name, str) else number
     if isinstance(picture, str):
-        picture = os.path.splitext(os.path.basename(picture))[0]
-        picture = picture if isinstance(name, str) or not picture.isascii() or not picture.isdigit() else int(picture)
+        picture = os.path.splitext(picture.replace("\\", "/"))[0]
+        whole = picture.isascii() and picture.isdigit() and len(picture) <= MOST_DIGITS
+        picture = int(picture) if whole and not isinstance(name, str) else picture
     elif type(picture) is not int:
         raise ValueError(f"{where}: no image_id and no file_name")
     category, box, score = entry.get("category_id", COCO_PERSON), entry.get("bbox"), entry.get("score", 1.0)
@@ -162,13 +199,16 @@ def _entry(entry: Any, where: str) -> tuple[str | int, int, Sequence[float]]:
         raise ValueError(f"{where}: category_id {category!r:.60} is no whole number")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         raise ValueError(f"{where}: bbox {box!r:.60} is not left, top, width and height")
-    if not is_number(score):
-        raise ValueError(f"{where}: score {score!r:.60} is no number")
+    if not is_number(score) or not 0 <= score <= 1:
+        raise ValueError(f"{where}: score {score!r:.60} is no number from 0 to 1")
     return picture, category, (*map(float, box), float(score))
 
 
 def read_labels(path: str, joints: int, classes: Sequence[int] | None, height: int, width: int) -> Boxes:
-    """Read a YOLO label file: lines of class, centre x, y, width, height in 0..1, then a score or key points, or both.
+    """Read a YOLO label file.
+
+    Its lines are class, centre x, y, width, height in 0..1, then key points or none, then a score or none, which the
+    number of a track may follow.
 
     Args:
         path: The file.
@@ -192,14 +232,20 @@ def read_labels(path: str, joints: int, classes: Sequence[int] | None, height: i
             raise ValueError(f"{where}: {printable(line[:60])!r} are no numbers") from error
         if not values:
             continue
-        if len(values) not in counts and len(values) - 1 not in counts:
-            raise ValueError(
-                f"{where}: {len(values)} columns; a line is class x y w h, then {joints} key points or none, then a "
-                "score or none"
-            )
         if not np.isfinite(values).all():
             raise ValueError(f"{where}: {printable(line[:60])!r} are no numbers")
-        score = 1.0 if len(values) in counts else values[-1]
+        behind = next((behind for behind in range(3) if len(values) - behind in counts), None)
+        if behind is None:
+            raise ValueError(
+                f"{where}: {len(values)} columns; a line is class x y w h, then {joints} key points or none, then a "
+                "score or none, and a track's number after a score"
+            )
+        score = values[-behind] if behind else 1.0
+        if not 0 <= score <= 1:
+            raise ValueError(
+                f"{where}: score {score:g} is not from 0 to 1; where it is the number of a track, write the labels "
+                "with --save-conf, or without --track"
+            )
         if values[0] in kept:
             rows.append([*values[1:5], score])
     table = np.array(rows, np.float64).reshape(-1, 5)

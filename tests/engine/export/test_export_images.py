@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from mgil.datasets.reading.config import load_data_config
 from mgil.engine.export.config import ExportConfig
 from mgil.engine.export.images import data_inputs
-from mgil.engine.export.run import run_export
+from mgil.engine.export.run import check_inputs, run_export
 from mgil.tasks.registry import task_named
 from tests.engine.export.exported import save_tiny_detector
 from tests.engine.tiny import make_data, random_squares
@@ -54,6 +55,18 @@ def test_fewer_than_wanted(tmp_path: Path) -> None:
         32,
         64,
     )
+
+
+@pytest.mark.parametrize(("int8", "pictures", "batches"), [(False, 4, 4), (True, 32, 32), (True, 32, 2)])
+def test_int8_is_judged_on_pictures_enough_for_a_share(int8: bool, pictures: int, batches: int, tmp_path: Path) -> None:
+    data = load_data_config(str(make_data(tmp_path, random_squares(1), random_squares(40, seed=4))))
+    size = pictures // batches
+    job: Any = SimpleNamespace(
+        int8=int8, dynamic=False, size_hw=(32, 32), batch_size=size, model=STRIDE_32, task=task_named("detect")
+    )
+    found = check_inputs(job, data, lambda _line: None)
+    assert [tuple(batch.shape) for batch in found] == [(size, 3, 32, 32)] * batches
+    assert len(torch.cat(found).unique(dim=0)) == pictures
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -81,6 +81,7 @@ def test_only_what_is_trained_counts() -> None:
         ({"imgsz": 96, "multi_scale": True}, None),  # half of it is rounded to 64
         ({"batch_size": 16, "images": 1}, "1 training image at --imgsz 32: "),
         ({"batch_size": 16, "images": 1}, "take more images or --imgsz 64"),
+        ({"images": 1}, "take more images or --imgsz 64"),  # a larger batch has nothing to hold
         ({"batch_size": 16, "images": 17}, None),  # the last, incomplete batch is left out
     ],
 )  # fmt: skip

@@ -13,6 +13,8 @@ import pytest
 import torch
 import yaml
 
+from mgil.datasets.reading.config import load_data_config
+from mgil.datasets.reading.load import load_samples
 from mgil.engine.training.config import TrainConfig
 from mgil.engine.training.log import columns
 from mgil.engine.training.precision import Precision
@@ -21,6 +23,7 @@ from mgil.engine.training.trainer import EpochLosses, Trainer
 from mgil.engine.weights.checkpoints import load_checkpoint
 from mgil.files.written_files import LIST_NAME
 from mgil.tasks.detect.aligned_loss import AlignedLoss
+from mgil.tasks.detect.image_weights import image_difficulty
 from mgil.tasks.detect.loss import DetectionLoss
 from mgil.tasks.detect.scores import METRICS
 from tests.engine.tiny import ANCHOR, PLAIN, RECIPE, Playground, same_tensors, write_squares, write_yaml
@@ -195,8 +198,12 @@ def test_resume_refuses_a_change_to_the_default_value(plain_run: Path) -> None:
 
 
 def test_resume_a_finished_run(plain_run: Path) -> None:
-    with pytest.raises(ValueError, match=r"last\.pt: all 3 epochs are done; ask for more with --epochs"):
+    with pytest.raises(ValueError, match=r"last\.pt: 3 epochs are done; --epochs 4 or more goes on"):
         train(TrainConfig(resume=str(plain_run)))
+    lines: list[str] = []
+    with pytest.raises(ValueError, match=r"last\.pt: 3 epochs are done; --epochs 4 or more goes on"):
+        train(TrainConfig(resume=str(plain_run), epochs=2), lines)
+    assert not lines  # nothing is said of a schedule that will not be
 
 
 def test_resume_from_what_cannot_be_resumed(plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,6 +299,27 @@ def test_every_option_changes_what_is_learnt(
     if options.get("single_cls"):
         assert load_checkpoint(run / "weights" / "best.pt").names == ("item",)
         assert all(float(row["train/cls_loss"]) == 0 for row in rows_of(run))
+
+
+def test_images_are_drawn_by_weight_from_the_first_epoch(
+    ground: Playground, plain_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As rare as their classes before anything was scored; then as hard for the weights that the run begins with."""
+    drawn: list[np.ndarray] = []
+    train_epoch = Trainer.train_epoch
+
+    def spy(self: Trainer, *arguments: Any) -> Any:
+        drawn.append(self.loader.image_weights)
+        return train_epoch(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "train_epoch", spy)
+    samples = load_samples(load_data_config(ground.data), "train")
+    expected = image_difficulty(samples, np.zeros(3))
+    train(ground.config(tmp_path / "new", epochs=1, image_weights=True, noval=False))
+    np.testing.assert_allclose(drawn[0], expected / expected.sum())
+    weights = str(plain_run / "weights" / "best.pt")
+    train(ground.config(tmp_path / "on", epochs=1, image_weights=True, noval=False, weights=weights))
+    assert drawn[1].shape == expected.shape and not np.allclose(drawn[1], drawn[0])
 
 
 def test_where_images_are_kept(ground: Playground, plain_run: Path, tmp_path: Path) -> None:

@@ -274,6 +274,56 @@ def test_the_labels_of_a_data_set_are_boxes(tmp_path: Path) -> None:
     assert result.box_scores.tolist() == [1.0]
 
 
+def box_of(person: int, **changes: Any) -> dict[str, Any]:
+    """An entry of COCO's results around one of the people."""
+    left, top, right, bottom = around(PEOPLE)[person].tolist()
+    return {"category_id": 1, "bbox": [left, top, right - left, bottom - top], "score": 0.9} | changes
+
+
+def test_pictures_of_one_name_have_the_boxes_of_their_own_folder(tmp_path: Path) -> None:
+    file = tmp_path / "boxes.json"
+    entries = [box_of(number, file_name=f"day/cam{number}/1.png", image_id=number) for number in (0, 1)]
+    file.write_text(json.dumps(entries))
+    paths = ["x/cam1/1.png", "x/cam0/1.png"]
+    second, first = using(None, boxes=str(file))([picture(PEOPLE)] * 2, paths)
+    assert first.boxes_xyxy == pytest.approx(around(PEOPLE[:1]), abs=1e-3)
+    assert second.boxes_xyxy == pytest.approx(around(PEOPLE[1:2]), abs=1e-3)
+    with pytest.raises(ValueError, match=r"day/cam0/1 and day/cam1/1 fit cam2/1\.png equally well; put pictures"):
+        using(None, boxes=str(file))([picture(PEOPLE)], ["cam2/1.png"])
+
+
+@pytest.mark.parametrize("kind", ["json", "number", "labels"])
+def test_boxes_are_of_one_picture(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "7.txt").write_text("0 .5 .5 .2 .2\n")
+    entry = box_of(0, **({"image_id": 7} if kind == "number" else {"file_name": "cam1/7.png", "image_id": 1}))
+    (tmp_path / "boxes.json").write_text(json.dumps([entry]))
+    made = using(None, boxes=str(tmp_path if kind == "labels" else tmp_path / "boxes.json"))
+    for _ in range(2):
+        assert len(made([picture(PEOPLE)], ["cam1/7.png"])[0]) == 1
+    with pytest.raises(ValueError, match=r"cam1/7\.png and cam2/7\.png would both have the boxes of .*7.*; run them"):
+        made([picture(PEOPLE)], ["cam2/7.png"])
+
+
+@pytest.mark.parametrize("number", [[1], {}, None, "9" * 5000])
+def test_numbers_that_are_none(number: Any, tmp_path: Path) -> None:
+    for content in ([box_of(0, image_id=number)], {"images": [], "annotations": [box_of(0, image_id=number)]}):
+        (tmp_path / "boxes.json").write_text(json.dumps(content))
+        if isinstance(number, str):  # a name like any other
+            assert len(using(None, boxes=str(tmp_path / "boxes.json"))([picture(PEOPLE)], [f"{number}.png"])[0]) == 1
+            continue
+        with pytest.raises(ValueError, match=r"boxes\.json, entry 0: no image_id and no file_name"):
+            using(None, boxes=str(tmp_path / "boxes.json"))
+
+
+def test_the_number_of_a_track_is_no_score(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0 .5 .5 .2 .2 .75 3\n")
+    (result,) = using(None, boxes=str(tmp_path))([picture(PEOPLE)], ["a.png"])
+    assert result.box_scores.tolist() == [0.75]
+    (tmp_path / "a.txt").write_text("0 .5 .5 .2 .2 3\n")
+    with pytest.raises(ValueError, match=r"line 1: score 3 is not from 0 to 1; where it is the number of a track"):
+        using(None, boxes=str(tmp_path))([picture(PEOPLE)], ["a.png"])
+
+
 def test_boxes_of_label_files(tmp_path: Path) -> None:
     left, top, right, bottom = around(PEOPLE[:1])[0] / (96, 64, 96, 64)
     box = f"{(left + right) / 2} {(top + bottom) / 2} {right - left} {bottom - top}"

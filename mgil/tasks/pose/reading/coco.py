@@ -92,8 +92,6 @@ def _add(gathered: Gathered, entry: Any, index_of_id: dict[int, int]) -> str:
         if not all(map(is_number, values)):
             return "keypoints has a value that is not a number"
         points = np.array(values, np.float64).reshape(-1, 3)
-    if crowd:
-        points[:, 2] = 0
     return gathered.add(index_of_id[image_id], bbox, points, area, crowd=bool(crowd))
 
 

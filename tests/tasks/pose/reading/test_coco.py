@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import math
 import zipfile
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mgil.tasks.pose.oks import Poses, indexed, oks_averages
 from mgil.tasks.pose.people import trainable
 from tests.tasks.pose.reading.sets import person, read, same, write_coco
 
@@ -30,6 +35,32 @@ def test_people(tmp_path: Path) -> None:
     assert people.sizes_hw.tolist() == [[30, 40]] * 3
     assert trainable(people).tolist() == [True, False, False]
     assert people.content()["people"] == 1
+
+
+def test_crowds_with_key_points_are_scored_as_pycocotools_scores_the_file(tmp_path: Path) -> None:
+    """A result near a crowd's key points is no mistake, one far from them is, though both are in its box."""
+    from pycocotools.cocoeval import COCOeval
+
+    crowd = person(id=9, iscrowd=1, bbox=[0, 0, 40, 30], area=900, keypoints=[30, 25, 2, 32, 27, 2, 35, 20, 1])
+    people, lines = read(write_coco(tmp_path, person(), crowd))
+    assert "2 of 3 key points labelled, 1 crowds" in lines[0]
+    near, far = people.key_points[1], people.key_points[1] - [25, 20, 0]
+    places = np.stack([people.key_points[0], near, far])
+    poses = Poses(np.array([0, 0, 0]), places, np.array([0.5, 0.9, 0.8]))
+    rows = zip(poses.flat().tolist(), poses.scores.tolist(), strict=True)
+    found = [{"image_id": 1, "category_id": 1, "keypoints": points, "score": score} for points, score in rows]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = indexed(json.loads((tmp_path / "people.json").read_text()))
+        for entry in truth.dataset["annotations"]:  # which COCO's files have and ours do without
+            entry["num_keypoints"] = sum(seen > 0 for seen in entry["keypoints"][2::3])
+        evaluator = COCOeval(truth, truth.loadRes(found), "keypoints")
+        evaluator.params.kpt_oks_sigmas = np.array(people.skeleton.sigmas)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    assert evaluator.stats[0] == pytest.approx(0.5, abs=1e-9)  # of far alone
+    own = [-1 if math.isnan(value) else value for value in astuple(oks_averages(people, poses))]
+    assert own == evaluator.stats.tolist()
 
 
 def test_a_picture_without_anybody_counts(tmp_path: Path) -> None:
