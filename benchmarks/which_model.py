@@ -31,6 +31,7 @@ BASELINE = "yolov5n"
 BUDGETS = (1.1, 2.2, 4.5)  # times yolov5n's time
 RUNTIMES = (ONNX, F32)
 TIMES = (PYTORCH, *RUNTIMES, BF16, INT8)
+AREAS = ("small", "medium", "large")  # COCO's, below 32 and 96 pixels square
 
 
 @dataclass(frozen=True)
@@ -174,19 +175,22 @@ def whole_table(place: Place, results: Path = RESULTS) -> list[str]:
     base, *others = candidates(rows_of(place, results), place)
     lines = []
     for one in sorted((base, *others), key=lambda one: -one.score):
-        row, small = one.rows[0], mean_of(row.get("AP small") for row in one.rows)
+        row = one.rows[0]
+        areas = [mean_of(row.get(f"AP {area}") for row in one.rows) for area in AREAS]
+        seconds = mean_of(row.get("train seconds") for row in one.rows)
         texts = {
             "model": one.name,
             "input": f"{one.size} px",
             "AP by seed": " ".join(f"{score:.3f}" for score in one.scores),
             "AP": scored(one),
             "above yolov5n [95 %]": "" if one is base else str(difference(one.scores, base.scores)),
-            "AP small": "" if small is None else f"{small:.3f}",
+            f"AP {', '.join(AREAS)}": ", ".join("-" if area is None else f"{area:.3f}" for area in areas),
             "parameters": f"{row['parameters'] / 1e6:.2f} M",
             "GFLOPs at this input": f"{row['GFLOPs']:.3f}",
         }
         texts |= {name: f"{row[name]:.2f}" if row.get(name) else "" for name in TIMES}
-        lines.append(texts | {"time": f"{one.times:.2f}x" if one.times else ""})
+        texts["time"] = f"{one.times:.2f}x" if one.times else ""
+        lines.append(texts | {"training, minutes": "" if seconds is None else f"{seconds / 60:.1f}"})
     return table_of_texts(lines)
 
 
