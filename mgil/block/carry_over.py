@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mgil.block.conv import ConvNormAct, begin_at_zero, check_zero, has_weights
+from mgil.block.conv import ConvNormAct, begin_at_zero, check_zero, has_weights, is_batchnorm
 from mgil.block.flie import FLIE
 from mgil.block.lie import LIE
 from mgil.block.mgil import MGIL
@@ -19,7 +19,6 @@ from mgil.block.strided import obstacle
 OF_NORMS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
-@torch.no_grad()
 def carry_over(block: MGIL | FLIE, conv: nn.Conv2d, norm: nn.Module | None = None) -> None:
     """Fill `block`, in place, so that it computes `norm(conv(x))` followed by its own activation, in both modes.
 
@@ -39,6 +38,14 @@ def carry_over(block: MGIL | FLIE, conv: nn.Conv2d, norm: nn.Module | None = Non
     Raises:
         ValueError: the block cannot compute the same; it is then as it was.
     """
+    if norm is not None and not is_batchnorm(norm):
+        raise ValueError(f"only batch normalisation is carried over; a {type(norm).__name__} follows the convolution")
+    fill(block, conv, norm)
+
+
+@torch.no_grad()
+def fill(block: MGIL | FLIE, conv: nn.Conv2d, norm: nn.Module | None) -> None:
+    """Do what `carry_over` does; of a batch normalisation that has an activation inside, take what is before that."""
     flie = _fine(block)
     if not isinstance(flie, FLIE):
         raise ValueError(f"carry_over fills a MGIL, FLIE or SPDConv, not a {type(block).__name__}")
@@ -113,9 +120,9 @@ def _check_conv(conv: nn.Conv2d, first: ConvNormAct) -> None:
 def _check_norm(norm: nn.Module | None, first: ConvNormAct) -> None:
     if norm is None:
         return
-    if not isinstance(norm, _BatchNorm) or not isinstance(first.bn, _BatchNorm):
-        names = f"{type(norm).__name__}, the block {type(first.bn).__name__}"
-        raise ValueError(f"only batch normalisation is carried over; the convolution is followed by {names}")
+    if not isinstance(norm, _BatchNorm) or not is_batchnorm(first.bn):
+        names = f"the convolution has {type(norm).__name__}, the block {type(first.bn).__name__}"
+        raise ValueError(f"only batch normalisation is carried over; {names}")
     for name in OF_NORMS:
         theirs, own = getattr(norm, name), getattr(first.bn, name)
         if (theirs is None) != (own is None) or (theirs is not None and theirs.shape != own.shape):

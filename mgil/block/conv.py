@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from numbers import Integral
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -59,6 +61,18 @@ class ConvNormAct(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve, normalise, activate `x`."""
         return self.act(self.bn(self.conv(x)))
+
+
+def check_whole(name: str, value: object, least: int = 1) -> None:
+    """Raise ValueError where an option is no whole number of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def is_batchnorm(norm: object) -> TypeGuard[nn.BatchNorm2d | nn.SyncBatchNorm]:
+    """Say whether `norm` is batch normalisation and nothing else, as classes made from it may be."""
+    plain = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
+    return isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)) and type(norm).forward in plain
 
 
 def begin_at_zero(layer: ConvNormAct) -> None:

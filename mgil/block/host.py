@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeGuard
@@ -14,7 +16,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from mgil.block.conv import ActLayer, NormLayer
+from mgil.block.conv import ActLayer, NormLayer, is_batchnorm
 
 # Activations of one value: only these can stand after every convolution of a block, whatever its width.
 ACTIVATIONS = (
@@ -72,17 +74,26 @@ class Host:
 
     def unit(self, name: str) -> Unit:
         """Return what follows the convolution called `name`."""
-        conv = self.model.get_submodule(name)
-        for owner in self._ancestors(name):
-            graph, complete = self._trace(owner)
-            nodes = [node for node in graph.nodes if _module(owner, node) is conv]
-            if len(nodes) > 1:
-                return Unit(f"called {len(nodes)} times in a run", None, None, (), False)
-            if any(_owner_of_read(owner, node) is conv for node in graph.nodes):
-                return Unit("a forward reads its weight, which a block does not have", None, None, (), False)
-            if nodes:
-                return self._unit(name, *_followers(name, owner, nodes[0], complete))
-        return self._unit(name, *_followers_by_name(name, self.model))
+        conv, around = self.model.get_submodule(name), list(self._ancestors(name))
+        if any(_owner_of_read(owner, node) is conv for owner in around for node in self._trace(owner)[0].nodes):
+            return Unit("a forward reads its weight, which a block does not have", None, None, (), False)
+        calls = {owner: self._calls(owner, conv) for owner in around}
+        calling = [place for place, owner in enumerate(around) if calls[owner]]
+        if any("forward" in vars(owner) for owner in around[: calling[0] + 1 if calling else 1]):
+            return self._unit(name, None, None, None)  # nobody knows what that does with the convolution
+        if not calling:
+            return self._unit(name, *_followers_by_name(name, self.model))
+        # A container may be called, or its children one by one (the layers of a Sequential by index, say): then the
+        # module that does so is the one to read.
+        owner, times = around[calling[-1]], len(calls[around[calling[-1]]])
+        times += sum(len(self._calls(outer, around[place])) for place in calling[:-1] for outer in around[place + 1 :])
+        if times > 1:
+            return Unit(f"called {times} times in a run", None, None, (), False)
+        return self._unit(name, *_followers(name, owner, calls[owner][0], self._trace(owner)[1]))
+
+    def _calls(self, owner: nn.Module, module: nn.Module) -> list[fx.Node]:
+        """Return where the forward of `owner` calls `module` itself."""
+        return [node for node in self._trace(owner)[0].nodes if _module(owner, node) is module]
 
     def _unit(self, name: str, norm: Slot | None, act: Slot | None, act_layer: ActLayer | None) -> Unit:
         module = norm[0].get_submodule(norm[1]) if norm else None
@@ -131,22 +142,40 @@ class _Calls(fx.Tracer):
 
 
 def _traced(root: nn.Module) -> tuple[fx.Graph, bool]:
+    if "forward" in vars(root):  # in place of its class's, which alone is traced
+        return fx.Graph(), False
     tracer = _Calls()
-    attributes = [vars(root), root._buffers, root._parameters, root._modules]
-    as_they_were = [dict(each) for each in attributes]
-    try:
-        parameters = inspect.signature(root.forward).parameters.values()
-        defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
-        tracer.trace(root, defaults)
-        complete = True
-    except Exception:  # whatever a forward does with a stand-in for a tensor; what it called until then is of use
-        complete = False
-    finally:
-        # A forward may keep its maps or count its runs; what it kept here are stand-ins that nobody must find.
-        for each, was in zip(attributes, as_they_were, strict=True):
-            each.clear()
-            each.update(was)
+    with _as_it_was((root, *root.children())):
+        try:
+            parameters = inspect.signature(root.forward).parameters.values()
+            defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+            tracer.trace(root, defaults)
+            complete = True
+        except Exception:  # whatever a forward does with a stand-in for a tensor; what it called until then is of use
+            complete = False
     return getattr(tracer, "graph", fx.Graph()), complete
+
+
+@contextmanager
+def _as_it_was(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Undo what a forward keeps in modules and in their lists and dicts: stand-ins that nobody must find."""
+    holders: dict[int, Any] = {}
+
+    def add(value: Any) -> None:
+        if isinstance(value, list | dict | set | deque) and id(value) not in holders:
+            holders[id(value)] = value
+            for each in list(value.values() if isinstance(value, dict) else value):
+                add(each)
+
+    for module in modules:
+        add(vars(module))
+    were = [dict(each) if isinstance(each, dict) else list(each) for each in holders.values()]
+    try:
+        yield
+    finally:
+        for holder, was in zip(holders.values(), were, strict=True):
+            holder.clear()
+            (holder.extend if isinstance(holder, list | deque) else holder.update)(was)
 
 
 def _module(owner: nn.Module, node: fx.Node | None) -> nn.Module | None:
@@ -238,12 +267,11 @@ def _can_be_taken(norm: nn.Module | None) -> bool:
     """Say whether `norm` is batch normalisation, with an activation at most, and nothing that a block would lose."""
     if not isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)) or has_hooks(norm):
         return False
-    plain = type(norm).forward in (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
     # timm's BatchNormAct2d: children `drop`, empty as a rule, and `act`.
     others = [child for name, child in norm.named_children() if name != "act"]
     act = getattr(norm, "act", None)
     known = isinstance(act, nn.Identity) or is_activation(act)
-    return plain or (known and all(isinstance(child, nn.Identity) for child in others))
+    return is_batchnorm(norm) or (known and all(isinstance(child, nn.Identity) for child in others))
 
 
 def _norm_layer(norm: Any) -> NormLayer:

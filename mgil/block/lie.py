@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mgil.block.conv import ActLayer, ConvNormAct, NormLayer, begin_at_zero, problem_at_zero
+from mgil.block.conv import ActLayer, ConvNormAct, NormLayer, begin_at_zero, check_whole, problem_at_zero
 
 
 class LIE(nn.Sequential):
@@ -48,11 +48,11 @@ class LIE(nn.Sequential):
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.SiLU,
     ) -> None:
-        if convs < 1:
-            raise ValueError(f"LIE needs at least 1 convolution, got {convs}")
+        check_whole("the number of convolutions", convs)
         first_kernel = kernel_size if first_kernel is None else first_kernel
         for size in (kernel_size, first_kernel):
-            if size < 1 or size % 2 == 0:
+            check_whole("an odd kernel size", size)
+            if size % 2 == 0:
                 raise ValueError(f"LIE needs an odd kernel size, so that the map keeps its size, got {size}")
         for name, value in (("residual", residual), ("last_act", last_act)):
             if not isinstance(value, bool):

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mgil.block.conv import check_whole
+
 
 class MGAF(nn.Module):
     """Multi-granular adaptive fusion (equations 8 to 11): two weights per image, from its content.
@@ -25,8 +27,8 @@ class MGAF(nn.Module):
 
     def __init__(self, channels: int, squeeze: int = 16, min_squeeze: int = 8) -> None:
         super().__init__()
-        if squeeze < 1 or min_squeeze < 1:
-            raise ValueError(f"squeeze and min_squeeze must be at least 1, got {squeeze} and {min_squeeze}")
+        check_whole("squeeze", squeeze)
+        check_whole("min_squeeze", min_squeeze)
         hidden = max(2 * channels // squeeze, min_squeeze)
         self.conv = nn.Conv2d(2 * channels, hidden, 1)
         self.fc = nn.Linear(hidden, 2)

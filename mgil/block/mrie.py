@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mgil.block.conv import ActLayer, ConvNormAct, NormLayer
+from mgil.block.conv import ActLayer, ConvNormAct, NormLayer, check_whole
 
 MODES = ("split", "sum", "concat")
 
@@ -92,8 +92,10 @@ class MRIE(nn.Module):
         super().__init__()
         if mode not in MODES:
             raise ValueError(f"mrie must be one of {', '.join(MODES)}, got {mode!r}")
-        if not dilations or min(dilations) < 1:
-            raise ValueError(f"dilations must be one or more numbers >= 1, got {tuple(dilations)}")
+        if not isinstance(dilations, Sequence) or not dilations:
+            raise ValueError(f"dilations must be one or more numbers, got {dilations!r}")
+        for rate in dilations:
+            check_whole(f"each of dilations {tuple(dilations)}", rate)
         if mode == "split" and out_channels < len(dilations):
             raise ValueError(f"{out_channels} channels cannot be split between the dilations {tuple(dilations)}")
         self.dilations = tuple(dilations)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mgil.block.conv import ConvNormAct
+from mgil.block.conv import ConvNormAct, is_batchnorm
 from mgil.block.flie import FLIE
 from mgil.block.mgil import MGIL
 from mgil.block.space_to_channel import SpaceToChannel
@@ -41,13 +43,10 @@ class PadToEven(nn.Module):
         """Pad `x` (B, C, H, W) where it has to be."""
         # A traced or exported graph must not depend on the parity it was made with, so it always pads; eager saves the
         # copy, which at 640 px costs as much as the stem's convolution.
-        if (
-            not (torch.jit.is_tracing() or torch.compiler.is_compiling())
-            and x.shape[2] % 2 == 0
-            and x.shape[3] % 2 == 0
-        ):
-            return x
-        return functional.pad(x, (0, 1, 0, 1))
+        graph = torch.jit.is_tracing() or torch.compiler.is_compiling() or not isinstance(x, torch.Tensor)
+        if graph or x.shape[2] % 2 or x.shape[3] % 2:
+            return functional.pad(x, (0, 1, 0, 1))
+        return x
 
 
 def reparameterise(module: nn.Module, *, convert: str | Callable[[FLIE], bool] = "auto") -> nn.Module:
@@ -55,8 +54,9 @@ def reparameterise(module: nn.Module, *, convert: str | Callable[[FLIE], bool] =
 
     Every batch normalisation of a `ConvNormAct` is folded into its convolution, and SCT with the first convolution of
     LIE becomes one stride-2 convolution of twice the kernel size where `convert` says so. A `MGIL` with parallel
-    branches keeps its SCT, which both branches read. `module` is left as it is; the copy is in eval mode and is not
-    meant to be trained. Fold in float32, before any `.half()`.
+    branches keeps its SCT, which both branches read, and layers whose weight is computed (weight norm, pruning) or
+    that several blocks share stay as they are. `module` is left as it is; the copy is in eval mode and is not meant to
+    be trained. Fold in float32, before any `.half()`.
 
     Args:
         module: a block, or any network that holds some.
@@ -64,7 +64,7 @@ def reparameterise(module: nn.Module, *, convert: str | Callable[[FLIE], bool] =
             or a function that decides for each FLIE or SPDConv.
 
     Raises:
-        ValueError: unknown `convert`.
+        ValueError: unknown `convert`, or a module that cannot be copied.
     """
     rules: dict[str, Callable[[FLIE], bool]] = {
         "auto": lambda flie: _first_conv(flie).in_channels // 4 <= AUTO_MAX_CHANNELS,
@@ -74,25 +74,33 @@ def reparameterise(module: nn.Module, *, convert: str | Callable[[FLIE], bool] =
     if isinstance(convert, str) and convert not in rules:
         raise ValueError(f"convert must be one of {', '.join(rules)} or a function, got {convert!r}")
     wanted = rules[convert] if isinstance(convert, str) else convert
-    deployed = copy.deepcopy(module).eval()
+    try:
+        deployed = copy.deepcopy(module).eval()
+    except RuntimeError as error:  # a weight that an older weight norm or pruning left behind
+        raise ValueError(f"{type(module).__name__} cannot be copied: {error}") from error
     layers = list(deployed.modules())
-    shared = {block.flie for block in layers if isinstance(block, MGIL) and not block.serial}
+    parallel = {block.flie for block in layers if isinstance(block, MGIL) and not block.serial}
+    users = Counter(_first_conv(layer) for layer in layers if isinstance(layer, FLIE))
     for layer in layers:
         if isinstance(layer, ConvNormAct):
             _fold_norm(layer)
-        elif (
-            isinstance(layer, FLIE) and layer not in shared and isinstance(layer.sct, SpaceToChannel) and wanted(layer)
-        ):
-            _convert(layer)
+        elif isinstance(layer, FLIE) and layer not in parallel and isinstance(layer.sct, SpaceToChannel):
+            first = _first_conv(layer)
+            if users[first] == 1 and _has_own_weight(first) and wanted(layer):
+                _convert(layer)
     return deployed
 
 
 def _fold_norm(layer: ConvNormAct) -> None:
     norm = layer.bn
     # A normalisation by the batch at hand, or GroupNorm, depends on the image and cannot be folded.
-    if isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)) and norm.running_mean is not None:
+    if is_batchnorm(norm) and norm.running_mean is not None and _has_own_weight(layer.conv):
         layer.conv = fuse_conv_bn_eval(layer.conv, norm)
         layer.bn = nn.Identity()
+
+
+def _has_own_weight(conv: nn.Module) -> bool:
+    return "weight" in conv._parameters and not parametrize.is_parametrized(conv)
 
 
 def _first_conv(flie: FLIE) -> nn.Conv2d:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from mgil.block.carry_over import carry_over, first_layer, least_kernel, lossless_kernel
+from mgil.block.carry_over import fill, first_layer, least_kernel, lossless_kernel
 from mgil.block.conv import problem_at_zero
 from mgil.block.flie import FLIE
 from mgil.block.host import Host, Slot, Unit
@@ -250,7 +250,7 @@ def _carried_over(
     inner: Any = new.block if isinstance(new, FloorHalf) else new
     norm = unit.taken[0][0].get_submodule(unit.taken[0][1]) if unit.norm_layer else None
     try:
-        carry_over(inner, conv, norm)
+        fill(inner, conv, norm)
     except ValueError as error:
         return str(error)
     if norm is not None:

@@ -119,6 +119,10 @@ class Recipe:
         if self.nbs < 1 or self.nbs != int(self.nbs):
             raise ValueError(f"hyp nbs: {self.nbs!r} must be a whole number of images")
 
+    def images_of_step(self, batch_size: int) -> int:
+        """Images whose gradients make one step: batches (of all processes) are accumulated to about `nbs`."""
+        return batch_size * max(round(self.nbs / batch_size), 1)
+
     def at_most_one(self, *names: str) -> None:
         """Raise ValueError if one of these fields is above 1."""
         for name in names:

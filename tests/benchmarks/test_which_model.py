@@ -84,9 +84,10 @@ def write_times(folder: Path, rows: list[dict[str, Any]], study: str) -> None:
 
 def test_every_model_of_a_place_with_its_difference(tmp_path: Path) -> None:
     facts = {"parameters": 1_500_000, "GFLOPs": 0.25}
-    rows = [row(name, score + seed / 100, time, seed=seed, **facts, **{"AP small": seed / 10, "train seconds": 60 * seed})
+    own = [{"seed": seed, "AP small": seed / 10, "train seconds": 60 * seed, **facts} for seed in range(3)]
+    rows = [row(name, score + facts["seed"] / 100, time, **facts)
             for name, score, time in (("yolov5n", 0.2, 2.0), ("good", 0.4, 5.0))
-            for seed in range(3)]  # fmt: skip
+            for facts in own]  # fmt: skip
     write_times(tmp_path, [*rows, row("untimed", 0.1, None, **facts)], "some")
     lines = whole_table(PLACE, tmp_path)
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| good", "| yolov5n", "| untimed"]

@@ -252,6 +252,12 @@ def test_unused_dilations_are_those_that_do_nothing(size_hw: tuple[int, int], un
         (lambda: FLIE(3, 8, convs=0), "at least 1"),
         (lambda: LIE(3, 8, kernel_size=-1), "odd.*got -1"),
         (lambda: CII(3, 8, mrie="max"), "mrie.*'max'"),
+        (lambda: MGIL(3, 8, dilations=2), "dilations must be one or more numbers, got 2"),
+        (lambda: MGIL(3, 8, dilations="123"), "whole number of at least 1, got '1'"),
+        (lambda: MGIL(3, 8, dilations=(1.5,)), r"dilations \(1.5,\).* got 1.5"),
+        (lambda: MGIL(3, 8, fine_convs=1.5), "number of convolutions.* got 1.5"),
+        (lambda: MGIL(3, 8, squeeze=1.5), "squeeze.* got 1.5"),
+        (lambda: MGIL(3, 8, lie_kernel=3.0), "kernel size.* got 3.0"),
     ],
 )
 def test_impossible_options_are_named(make_block: Any, message: str) -> None:

@@ -202,7 +202,7 @@ def test_what_cannot_be_equal_is_refused_and_nothing_changed(
 def test_no_convolution_and_no_batch_normalisation() -> None:
     with pytest.raises(ValueError, match="Linear, not Conv2d"):
         carry_over(MGIL(3, 6, **START), nn.Linear(3, 6))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="followed by LayerNorm"):
+    with pytest.raises(ValueError, match="a LayerNorm follows the convolution"):
         carry_over(MGIL(3, 6, **START), nn.Conv2d(3, 6, 3, 2, 1), nn.LayerNorm(6))
 
 
@@ -258,3 +258,15 @@ def test_trained_shortcuts_are_reset_and_other_weights_stay() -> None:
     carry_over(block.eval(), plain[0], plain[1])
     assert difference(block, plain, (8, 8)) < WANTED
     assert torch.equal(block.cii.lie[1].conv.weight, kept) and plain[1].weight is not block.flie.lie[0].bn.weight
+
+
+def test_a_normalisation_with_an_activation_inside_is_none() -> None:
+    class BatchNormAct(nn.BatchNorm2d):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return super().forward(input).relu()
+
+    conv = nn.Conv2d(3, 8, 3, 2, 1, bias=False)
+    with pytest.raises(ValueError, match="only batch normalisation is carried over; a BatchNormAct follows"):
+        carry_over(SPDConv(3, 8), conv, BatchNormAct(8))
+    with pytest.raises(ValueError, match="the convolution has BatchNorm2d, the block BatchNormAct"):
+        carry_over(SPDConv(3, 8, norm_layer=BatchNormAct), conv, nn.BatchNorm2d(8))

@@ -207,14 +207,20 @@ class Counting(nn.Module):
         super().__init__()
         self.conv1, self.bn1 = conv(), norm()
         self.register_buffer("runs", torch.zeros(()))
+        self.maps: list[Any] = ["before"]
+        self.bn1.seen = {}
 
     def forward(self, x: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
         self.map = self.bn1(self.conv1(x))
         self.runs += 1
+        self.maps.append(self.map)
+        self.bn1.seen["map"], self.bn1.width = self.map, 3
         return self.map if targets is None else self.map.mean() - targets
 
 
 def test_reading_a_network_leaves_no_trace() -> None:
     network = Counting()
+    bn1 = network.bn1
     replace_stride2(network)
     assert network.runs == 0 and not hasattr(network, "map") and isinstance(network.bn1, nn.Identity)
+    assert network.maps == ["before"] and bn1.seen == {} and not hasattr(bn1, "width")

@@ -164,3 +164,72 @@ def test_a_normalisation_that_rests_goes_on_resting() -> None:
     x = torch.rand(4, 4, 16, 16, dtype=torch.float64)
     torch.testing.assert_close(network(x), twin(x), rtol=1e-9, atol=1e-9)
     assert torch.equal(network[0].flie.lie[0].bn.running_mean, twin[1].running_mean)
+
+
+class Pieces(nn.Module):
+    """Calls the children of a Sequential, whose own forward would call them one after the other."""
+
+    def __init__(self, call: Callable[[nn.Sequential, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(conv(channels=3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.call = call
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.call(self.body, x)
+
+
+def every_map(body: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    found = []
+    for part in body:
+        x = part(x)
+        found.append(x)
+    return torch.cat(found, dim=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "norm_stays"),
+    [
+        (lambda body, x: body(x), False),
+        (lambda body, x: body[2](body[1](body[0](x))), False),
+        (lambda body, x: body[2](body[1](body[0](x) * 3)), True),
+        (lambda body, x: body[1:](body[0](x) * 3), True),
+        (every_map, True),
+    ],
+    ids=["whole", "one by one", "something between", "a slice", "maps kept"],
+)
+def test_a_sequential_whose_children_are_called_apart(call: Any, norm_stays: bool) -> None:
+    network = trained_like(Pieces(call))
+    carried(network)
+    assert isinstance(network.body[1], nn.BatchNorm2d) == norm_stays
+
+
+def test_a_child_called_by_another_method() -> None:
+    class Stem(nn.Sequential):
+        def features(self, x: torch.Tensor) -> torch.Tensor:
+            return self[0](x)
+
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = Stem(conv(channels=3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.stem.features(x)
+
+    carried(trained_like(Halves()))
+
+
+def test_a_sequential_called_whole_and_in_part_stays() -> None:
+    network = Pieces(lambda body, x: body(x) + body[0](x))
+    with pytest.raises(ValueError, match="called 2 times in a run"):
+        replace_stride2(network, keep_function=True)
+
+
+def test_a_forward_of_the_instance() -> None:
+    network = trained_like(nn.Sequential(conv(channels=3, bias=False), nn.BatchNorm2d(8), nn.ReLU()))
+    network.forward = lambda x: torch.cat((network[0](x), network[2](network[1](network[0](x)))), dim=1)
+    twin = deepcopy(network)
+    twin.forward = lambda x: torch.cat((twin[0](x), twin[2](twin[1](twin[0](x)))), dim=1)
+    replace_stride2(network, keep_function=True)
+    x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(network.eval()(x), twin.eval()(x), rtol=1e-9, atol=1e-9)

@@ -130,3 +130,45 @@ def test_folds_the_host_network_too() -> None:
 def test_unknown_rule_is_named() -> None:
     with pytest.raises(ValueError, match="convert.*'sometimes'"):
         reparameterise(MGIL(3, 8), convert="sometimes")
+
+
+def test_traced_by_fx_at_sizes_of_either_parity() -> None:
+    block = reparameterise(trained_like(MGIL(3, 8)))
+    traced = torch.fx.symbolic_trace(block)
+    for size in (8, 9):
+        x = torch.randn(1, 3, size, size)
+        torch.testing.assert_close(traced(x), block(x))
+
+
+class BatchNormAct(nn.BatchNorm2d):
+    """As timm's: normalisation with an activation inside."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input).relu()
+
+
+@pytest.mark.parametrize("case", ["activation in the norm", "weight norm", "shared", "shared with parallel"])
+def test_layers_that_are_not_what_they_seem_stay(case: str) -> None:
+    first, second = SPDConv(3, 8), SPDConv(3, 8)
+    if case == "activation in the norm":
+        first = SPDConv(3, 8, norm_layer=BatchNormAct, act_layer=nn.Identity)
+    network = trained_like(nn.Sequential(first, nn.Upsample(scale_factor=2), nn.Conv2d(8, 3, 1), second))
+    if case == "weight norm":
+        nn.utils.parametrizations.weight_norm(first.lie[0].conv)
+    if case == "shared":
+        second.lie = first.lie
+    if case == "shared with parallel":
+        parallel = trained_like(MGIL(3, 8, cii_input="parallel"))
+        first.lie = parallel.flie.lie
+        network[3] = parallel
+    x = torch.randn(2, 3, 16, 16)
+    for convert in ("auto", "always", "never"):
+        torch.testing.assert_close(reparameterise(network, convert=convert)(x), network(x), rtol=1e-4, atol=1e-4)
+
+
+def test_what_cannot_be_copied_is_said() -> None:
+    block = SPDConv(3, 8)
+    nn.utils.prune.l1_unstructured(block.lie[0].conv, "weight", 0.5)
+    block(torch.randn(1, 3, 8, 8))  # leaves a weight that was computed
+    with pytest.raises(ValueError, match="SPDConv cannot be copied: "):
+        reparameterise(block)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -237,6 +238,7 @@ def scan_images(
     names = [_file_name(entry) or "" for entry in entries]
     probed = probe_images([os.path.join(folder, name) for name in names])
     index_of_id: dict[int, int] = {}
+    id_of_name: dict[str, int] = {}
     paths: list[str] = []
     sizes: list[tuple[int, int]] = []
     for entry, name, size in zip(entries, names, probed, strict=True):
@@ -246,6 +248,9 @@ def scan_images(
             problem = f"id {_shown(number)} is not a whole number of its own"
         elif not name:
             problem = f"file_name {_shown(entry.get('file_name'))} does not name a file inside the image folder"
+        elif name in id_of_name:
+            same = f"{printable(name)} is image {id_of_name[name]} already"
+            problem = f"{same}; give the annotations of both one image_id, or this one's are not read"
         elif isinstance(size, str):
             problem = f"{printable(os.path.join(folder, name))}: {size}"
         elif (stated := _stated_size(entry, size)) != size:
@@ -253,7 +258,7 @@ def scan_images(
             real = f"{size[0]}x{size[1]} (height x width)"
             problem = f"{printable(name)}: the json says {says} pixels, the file {real}"
         else:
-            index_of_id[number] = len(sizes)
+            index_of_id[number], id_of_name[name] = len(sizes), number
             sizes.append(size)
             paths.append(os.path.join(folder, name))
         if problem:
@@ -266,7 +271,10 @@ def scan_images(
 
 def _stated_size(entry: dict[str, Any], size_hw: tuple[int, int]) -> tuple[Any, Any]:
     """Height and width that the json gives for an image; the file's own where it gives none."""
-    height, width = entry.get("height"), entry.get("width")
+    height, width = (
+        int(side) if isinstance(side, str) and re.fullmatch("[0-9]{1,9}", side) else side
+        for side in (entry.get("height"), entry.get("width"))
+    )
     return size_hw[0] if height is None else height, size_hw[1] if width is None else width
 
 
@@ -298,10 +306,10 @@ def _read_annotation(
         area = box_width * box_height
     if not is_number(area) or area < 0:
         return f"area {_shown(area)} is not a number from 0"
-    if entry.get("iscrowd", 0) not in (0, 1):
-        return f"iscrowd {_shown(entry['iscrowd'])} is neither 0 nor 1"
+    crowd = entry.get("iscrowd") or 0
+    if crowd not in (0, 1):
+        return f"iscrowd {_shown(crowd)} is neither 0 nor 1"
     centre_x, centre_y = (x1 + box_width / 2) / width, (y1 + box_height / 2) / height
-    crowd = entry.get("iscrowd", 0)
     return (index, class_of_category[category], centre_x, centre_y, box_width / width, box_height / height, area, crowd)
 
 

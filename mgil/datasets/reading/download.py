@@ -243,7 +243,8 @@ def _write_members(members: Iterator[Member], archive: Path, folder: Path, top: 
     if top and all(name.startswith(f"{top}/") for name in checked):
         checked = {name.removeprefix(f"{top}/"): member for name, member in checked.items()}
     data = {name: member for name, member in checked.items() if _is_data(name)}
-    for name, member in data.items():
+    missing = {name: member for name, member in data.items() if not _is_there(member, archive, folder / name)}
+    for name, member in missing.items():
         _write_member(member, archive, folder / name)
     return len(data), len(checked) - len(data)
 
@@ -253,11 +254,15 @@ def _is_data(name: str) -> bool:
     return path.suffix.lower() in DATA_SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
+def _is_there(member: Member, archive: Path, target: Path) -> bool:
+    if not target.exists():
+        return False
+    if target.is_file() and target.stat().st_size == member.size:
+        return True
+    raise ValueError(f"{target} is there already and differs from the one in {archive.name}; move it away first")
+
+
 def _write_member(member: Member, archive: Path, target: Path) -> None:
-    if target.exists():
-        if target.is_file() and target.stat().st_size == member.size:
-            return
-        raise ValueError(f"{target} is there already and differs from the one in {archive.name}; move it away first")
     target.parent.mkdir(parents=True, exist_ok=True)
 
     def copy(file: IO[bytes]) -> None:

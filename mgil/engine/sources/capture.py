@@ -8,7 +8,7 @@ import time
 import cv2
 
 from mgil.engine.sources.stream_state import StreamState
-from mgil.engine.sources.video import frame_rate
+from mgil.engine.sources.video import broke_off, frame_rate
 
 
 class StreamCapture:
@@ -70,16 +70,12 @@ class StreamCapture:
         return None
 
     def _end(self, capture: cv2.VideoCapture, grabbed: int) -> str | None:
-        """Tell the end of a video from a download that broke off; returns as `connect`.
-
-        Pictures and time must both fall short: the number of pictures may be a guess from the time, and the time of a
-        picture may be missing.
-        """
-        count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
-        reached_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if not os.path.isfile(self._address) and grabbed < 0.9 * count and reached_s * fps < 0.9 * count:
-            return f"it broke off after {grabbed} of {count:.0f} pictures"
-        self._state.news.append(f"stream {self._state.name}: ended")
+        """Tell the end of a video from a download that broke off; returns as `connect`."""
+        cut = f"after {grabbed} of {capture.get(cv2.CAP_PROP_FRAME_COUNT):.0f} pictures"
+        early = broke_off(capture, grabbed)
+        if early and not os.path.isfile(self._address):
+            return f"it broke off {cut}"
+        self._state.news.append(f"stream {self._state.name}: {f'its file breaks off {cut}' if early else 'ended'}")
         return None
 
     def _open(self, open_s: float) -> cv2.VideoCapture:

@@ -167,6 +167,7 @@ class FileSource:
         self.paths = list(paths)
         self.stems = unique_stems(self.paths)
         self.skipped: list[str] = []
+        self._told: list[str] = []
         self._vid_stride = vid_stride
         self._report = report
         self._must_read = must_read
@@ -192,12 +193,17 @@ class FileSource:
         """Nothing stays open between frames of different files."""
 
     def sums(self) -> list[str]:
-        """How many files were skipped, if any."""
-        return [f"{len(self.skipped)} files could not be read and were skipped"] if self.skipped else []
+        """How many files were skipped, if any, and which videos were damaged."""
+        skipped = [f"{len(self.skipped)} files could not be read and were skipped"] if self.skipped else []
+        return skipped + self._told
 
     def _skip(self, problem: str) -> None:
         self.skipped.append(problem)
         self._report(f"skipped: {problem}")
+
+    def _tell(self, problem: str) -> None:
+        self._report(problem)
+        self._told.append(problem)  # again at the end, below the lines of many frames
 
     def _picture(self, path: str) -> np.ndarray:
         try:
@@ -206,7 +212,7 @@ class FileSource:
             raise UnreadableFile(str(error)) from error
 
     def _video(self, path: str, stem: str, place: str) -> Iterator[list[Frame]]:
-        frames = read_video(path, self._vid_stride)
+        frames = read_video(path, self._vid_stride, self._tell)
         while True:
             try:  # only the reading: what the user of a frame raises is not the file's fault
                 image, number, count, fps = next(frames)
@@ -246,9 +252,7 @@ class StreamSource:
         report: Report = print,
     ) -> None:
         self.skipped: list[str] = []
-        entries = _read_streams(source) if source.lower().endswith(".streams") else [source]
-        for entry in entries:
-            _check_stream(entry)
+        entries = _read_streams(source) if source.lower().endswith(".streams") else [_checked_stream(source)]
         names = [shown_name(entry) for entry in entries]
         self.names = [name if names.count(name) == 1 else f"{name} [{index}]" for index, name in enumerate(names)]
         self.stems = unique_stems([stream_stem(entry) for entry in entries])
@@ -276,13 +280,19 @@ class StreamSource:
 def _read_streams(path: str) -> list[str]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{printable(path)}: no such list of streams")
-    entries = to_utf8(Path(path).read_bytes()).decode(errors="surrogateescape").split()
+    lines = to_utf8(Path(path).read_bytes()).decode(errors="surrogateescape").replace("\r", "\n").split("\n")
+    entries = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        try:  # blanks divide addresses, as in YOLOv5, but not the name of a file
+            entries += [_checked_stream(entry) for entry in ([line] if os.path.isfile(line) else line.split())]
+        except ValueError as error:
+            raise ValueError(f"{printable(path)}, line {number}: {error}") from error
     if not entries:
         raise ValueError(f"{printable(path)}: the list names no stream")
     return entries
 
 
-def _check_stream(entry: str) -> None:
+def _checked_stream(entry: str) -> str:
     if not is_utf8(entry):
         raise ValueError(f"stream '{printable(entry)}': OpenCV opens no stream whose name is not UTF-8")
     if not (entry.isdecimal() or _is_url(entry) or os.path.isfile(entry)):
@@ -298,6 +308,7 @@ def _check_stream(entry: str) -> None:
             f"stream '{entry:.20}': webcams are numbered from 0 to {LAST_CAMERA}; for a folder of that name write "
             f"./{entry:.20}"
         )
+    return entry
 
 
 class ScreenSource:

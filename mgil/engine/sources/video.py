@@ -6,13 +6,13 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from itertools import count
 
 import cv2
 import numpy as np
 
-from mgil.files.text import printable
+from mgil.files.text import Report, printable
 
+ENOUGH = 0.9  # share of the frames that a container tells of
 FALLBACK_FPS = 30.0  # for files and cameras that do not say
 
 
@@ -44,8 +44,13 @@ def frame_rate(capture: cv2.VideoCapture) -> float:
     return fps if 0 < fps < 1000 else FALLBACK_FPS
 
 
-def read_video(path: str, vid_stride: int) -> Iterator[tuple[np.ndarray, int, int, float]]:
+def read_video(path: str, vid_stride: int, report: Report = print) -> Iterator[tuple[np.ndarray, int, int, float]]:
     """Read every `vid_stride`-th frame of a video file; damaged frames are passed over.
+
+    Args:
+        path: the file.
+        vid_stride: 1 or more.
+        report: gets a line at the end where frames were damaged, or the video broke off.
 
     Yields:
         RGB frame, its number in the video from 1, how many that has (0 if unknown), and its own frames per second.
@@ -60,26 +65,37 @@ def read_video(path: str, vid_stride: int) -> Iterator[tuple[np.ndarray, int, in
                 raise ValueError(f"{printable(path)}: cannot be read as a video")
             fps = frame_rate(capture)
             said = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-            number = 0
-            for number, image_bgr in _frames(capture, vid_stride):
-                # the container's count may be a guess from its length, which the frames themselves can pass
-                yield np.ascontiguousarray(image_bgr[..., ::-1]), number, said if number <= said else 0, fps
+            number = read = damaged = 0
+            while all(capture.grab() for _ in range(vid_stride)):
+                number += vid_stride
+                valid, image_bgr = capture.retrieve()  # only the frames that are wanted are converted
+                if valid:
+                    read += 1
+                    # the container's count may be a guess from its length, which the frames themselves can pass
+                    yield np.ascontiguousarray(image_bgr[..., ::-1]), number, said if number <= said else 0, fps
+                else:
+                    damaged += 1
+            if damaged:
+                report(f"{printable(path)}: {damaged} of {damaged + read} frames are damaged and were passed over")
+            if read and broke_off(capture, number + vid_stride - 1):
+                report(f"{printable(path)}: breaks off after frame {number} of {said}")
         except cv2.error as error:
             raise ValueError(f"{printable(path)}: cannot be read as a video (OpenCV: {error.err})") from error
         finally:
             capture.release()
-    if number == 0:
+    if not read:
         raise ValueError(f"{printable(path)}: holds no frame that can be read at --vid-stride {vid_stride}")
 
 
-def _frames(capture: cv2.VideoCapture, stride: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Place in the video from 1, and (H, W, 3) uint8 BGR; only the frames that are wanted are converted."""
-    for number in count(stride, stride):
-        if not all(capture.grab() for _ in range(stride)):
-            return
-        valid, image_bgr = capture.retrieve()
-        if valid:
-            yield number, image_bgr
+def broke_off(capture: cv2.VideoCapture, grabbed: int) -> bool:
+    """Tell a video that is cut off or damaged from one that is at its end, after so many frames.
+
+    Frames and time must both fall short: the count of frames may be a guess from the time, and the time of a frame may
+    be missing.
+    """
+    said, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+    reached = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * fps
+    return grabbed < ENOUGH * said and reached < ENOUGH * said
 
 
 @contextlib.contextmanager

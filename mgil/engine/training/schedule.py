@@ -114,8 +114,7 @@ class Schedule:
 
 def scaled_weight_decay(recipe: Recipe, batch_size: int) -> float:
     """Weight decay for the images that really make one step: decay * batch * accumulated batches / nominal batch."""
-    accumulate = max(round(recipe.nbs / batch_size), 1)
-    return recipe.weight_decay * batch_size * accumulate / recipe.nbs
+    return recipe.weight_decay * recipe.images_of_step(batch_size) / recipe.nbs
 
 
 def _decay(epochs: int, recipe: Recipe, cosine: bool) -> Callable[[int], float]:

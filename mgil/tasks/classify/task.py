@@ -124,8 +124,7 @@ class ClassTask(ClassExport):
         average: Average | None = None,
     ) -> ClassLoss:
         """Cross entropy; the batches of a step, of all processes, add up to the mean over their pictures."""
-        batch = getattr(options, "batch_size", recipe.nbs)
-        return ClassLoss(recipe.smoothing, nominal=batch * max(round(recipe.nbs / batch), 1))
+        return ClassLoss(recipe.smoothing, recipe.images_of_step(getattr(options, "batch_size", recipe.nbs)))
 
     def item_weights(self, split: ClassSplit, scores: Any, options: TrainOptions) -> np.ndarray | None:
         """Each picture once."""

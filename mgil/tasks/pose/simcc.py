@@ -100,14 +100,24 @@ class SimCCLoss:
         sigma: Gaussian targets (SimCC*): the standard deviation in bins, in place of one bin and smoothing; the
             density is neither rounded to bins nor cut off, so that it sums to less than 1 near a border. None: one bin.
         bins: How the axes are cut.
+        nominal: Pictures of a whole optimizer step: what is minimised is then the sum over the pictures divided by
+            this, so that batches whose gradients are added up make the mean of all of them. None: the batch's own mean.
     """
 
-    def __init__(self, split: int, *, smoothing: float = 0.1, sigma: float | None = None, bins: str = "half") -> None:
+    def __init__(
+        self,
+        split: int,
+        *,
+        smoothing: float = 0.1,
+        sigma: float | None = None,
+        bins: str = "half",
+        nominal: int | None = None,
+    ) -> None:
         if not 0 <= smoothing < 1:
             raise ValueError(f"label smoothing is {smoothing!r}, must be at least 0 and below 1")
         if sigma is not None and not 0 < sigma < math.inf:
             raise ValueError(f"sigma is {sigma!r} bins, must be above 0")
-        self.split, self.smoothing, self.sigma, self.bins = split, smoothing, sigma, bins
+        self.split, self.smoothing, self.sigma, self.bins, self.nominal = split, smoothing, sigma, bins, nominal
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -122,8 +132,8 @@ class SimCCLoss:
             targets: (T, 1 + 3K): picture, then X, Y in pixels, edge coordinates, and visibility of each joint.
 
         Returns:
-            What is minimised, and (1,) the mean over the B pictures, detached. The former is the latter divided by axes
-            and joints, so that gradients are not clipped, as SimCC's are not; Adam's steps do not see the factor.
+            What is minimised, and (1,) the mean over the B pictures, detached. The former is divided by axes and joints
+            too, so that gradients are not clipped, as SimCC's are not; Adam's steps do not see the factor.
         """
         logits = outputs[targets[:, 0].long()].float()
         joints = targets[:, 1:].float().unflatten(1, (-1, 3))
@@ -137,7 +147,8 @@ class SimCCLoss:
             costs = self._gauss(logits, points.masked_fill(~counts[:, None], 0))
         total = costs.sum(dim=1).masked_fill(~counts, 0).sum()
         mean = total / max(len(outputs), 1)
-        return mean / logits.shape[1:3].numel(), mean.detach().reshape(1)
+        minimised = mean if self.nominal is None else total / self.nominal
+        return minimised / logits.shape[1:3].numel(), mean.detach().reshape(1)
 
     def _smoothed(self, logits: Tensor, indices: Tensor) -> Tensor:
         """(T, 2, K) divergences from one-hot targets with smoothing."""

@@ -113,9 +113,10 @@ class PoseTask(PoseExport):
         options: TrainOptions,
         average: Average | None = None,
     ) -> SimCCLoss:
-        """Distance of distributions over bins."""
+        """Distance of distributions over bins; the batches of a step, of all processes, add up to the mean."""
         sigma = recipe.sigma if model.gaussian else None
-        return SimCCLoss(model.split, smoothing=recipe.smoothing, sigma=sigma, bins=model.bins)
+        nominal = recipe.images_of_step(getattr(options, "batch_size", recipe.nbs))
+        return SimCCLoss(model.split, smoothing=recipe.smoothing, sigma=sigma, bins=model.bins, nominal=nominal)
 
     def item_weights(self, split: People, scores: Any, options: TrainOptions) -> np.ndarray | None:
         """Each person once."""

@@ -172,7 +172,8 @@ def test_bad_areas_and_crowd_flags(json_set: JsonSet) -> None:
         ({"id": "a"}, "id 'a' is not a whole number"),
         ({"id": 2**70}, "is not a whole number"),
         ({"width": 41}, "the json says 20x41 pixels, the file 20x40 (height x width)"),
-        ({"width": "40"}, "the json says 20x40 pixels"),
+        ({"width": "41"}, "the json says 20x41 pixels"),
+        ({"width": "wide"}, "the json says 20xwide pixels"),
     ],
 )
 def test_a_bad_image_entry_is_told_and_skipped(json_set: JsonSet, change: dict[str, Any], reason: str) -> None:
@@ -181,6 +182,24 @@ def test_a_bad_image_entry_is_told_and_skipped(json_set: JsonSet, change: dict[s
     samples = json_set.load()
     assert samples.image_ids.tolist() == [3, 11]
     assert reason in json_set.lines[0] and json_set.lines[0].endswith("image skipped")
+
+
+def test_numbers_as_text_and_an_empty_crowd_flag_are_read(json_set: JsonSet) -> None:
+    for image in json_set.content["images"]:
+        image.update(height=str(image["height"]), width=str(image["width"]))
+    json_set.add(2, 3, 3, [1, 1, 2, 2], iscrowd=None)
+    samples = json_set.load(strict=True)
+    assert len(samples) == 3 and samples.iscrowd.tolist() == [False, False]
+
+
+def test_a_picture_listed_under_two_ids_is_one_picture(json_set: JsonSet) -> None:
+    first = json_set.content["images"][0]
+    json_set.content["images"].append({**first, "id": 99})
+    json_set.add(2, 99, 3, [1, 1, 2, 2])
+    samples = json_set.load()
+    assert len(samples) == 3 and 99 not in samples.image_ids and len(samples.classes) == 1
+    already = f"{first['file_name']} is image {first['id']} already; give the annotations of both one image_id"
+    assert f"image 99: {already}" in json_set.lines[0]
 
 
 def test_annotations_of_a_skipped_image_are_not_told_one_by_one(json_set: JsonSet) -> None:

@@ -232,12 +232,13 @@ def test_programs_and_hidden_files_stay_in_the_archive(tmp_path: Path) -> None:
 
 
 def test_a_file_that_differs_is_not_replaced(tmp_path: Path) -> None:
-    archive = make_zip(tmp_path / "a.zip", {"notes.txt": b"theirs"})
+    archive = make_zip(tmp_path / "a.zip", {"first.txt": b"new", "notes.txt": b"theirs"})
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "notes.txt").write_text("mine!!!")
     with pytest.raises(ValueError, match="notes.txt is there already and differs"):
         unpack(archive, tmp_path / "folder")
     assert (tmp_path / "folder" / "notes.txt").read_text() == "mine!!!"
+    assert not (tmp_path / "folder" / "first.txt").exists()
 
 
 def test_the_top_folder_is_dropped_only_where_all_members_have_it(tmp_path: Path) -> None:

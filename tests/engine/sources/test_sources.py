@@ -276,6 +276,16 @@ def test_names_and_files_of_streams(tmp_path: Path) -> None:
     assert source.stems[4] == "0"
 
 
+def test_a_line_may_name_a_file_with_blanks(tmp_path: Path) -> None:
+    (tmp_path / "my cam.avi").touch()
+    (tmp_path / "a.streams").write_text(f" {tmp_path}/my cam.avi \r\n\r\n0 rtsp://host/x\n")
+    source = StreamSource(str(tmp_path / "a.streams"))
+    assert source.names == [f"{tmp_path}/my cam.avi", "0", "rtsp://host/x"]
+    (tmp_path / "a.streams").write_text("0\nmy cam.avi\n")
+    with pytest.raises(ValueError, match=r"a\.streams, line 2: stream 'my' is neither"):
+        StreamSource(str(tmp_path / "a.streams"))
+
+
 def test_streams_of_one_name_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "a.streams").write_text("rtsp://a:b@host/x\n0\nrtsp://host/x\n0\n")
     source = StreamSource(str(tmp_path / "a.streams"))
@@ -288,7 +298,7 @@ def test_streams_of_one_name_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", ["https://me:secret@www.youtube.com/watch?v=1", "\x1b[2Jnonsense"])
 def test_errors_about_streams_are_fit_for_a_terminal(tmp_path: Path, entry: str) -> None:
     (tmp_path / "a.streams").write_text(entry)
-    with pytest.raises(ValueError, match="^stream '") as caught:
+    with pytest.raises(ValueError, match=r"a\.streams, line 1: stream '") as caught:
         open_source(str(tmp_path / "a.streams"))
     assert str(caught.value).isprintable() and "secret" not in str(caught.value)
 

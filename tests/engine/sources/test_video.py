@@ -39,7 +39,7 @@ class Capture:
         return self.opened
 
     def get(self, key: int) -> float:
-        return self.values[key]
+        return self.values.get(key, 0.0)
 
     def grab(self) -> bool:
         self.position += 1
@@ -115,9 +115,10 @@ def test_a_video_that_breaks_off_gives_what_it_has(tmp_path: Path) -> None:
         writer.write(noise)
     writer.release()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    lines: list[str] = []
     with quiet_opencv():
-        frames = list(read_video(str(path), 1))
-    assert 5 <= len(frames) <= 15
+        frames = list(read_video(str(path), 1, lines.append))
+    assert 5 <= len(frames) <= 15 and lines == [f"{path}: breaks off after frame {len(frames)} of 20"]
     assert [number for _, number, _, _ in frames] == list(range(1, len(frames) + 1))
 
 
@@ -150,9 +151,11 @@ def test_a_guessed_number_of_frames_does_not_cut_the_video(
 
 def test_damaged_frames_are_passed_over(captured: Any) -> None:
     captured(Capture(damaged=(0, 3)))
-    assert [(int(image[0, 0, 0]), number) for image, number, _, _ in read_video("a", 1)] == [
+    lines: list[str] = []
+    assert [(int(image[0, 0, 0]), number) for image, number, _, _ in read_video("a", 1, lines.append)] == [
         (1, 2), (2, 3), (4, 5), (5, 6)
     ]  # fmt: skip
+    assert lines == ["a: 2 of 6 frames are damaged and were passed over"]
     captured(Capture(damaged=tuple(range(6))))
     with pytest.raises(ValueError, match="a: holds no frame that can be read at --vid-stride 2"):
         list(read_video("a", 2))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mgil.tasks.pose.recipe import PoseRecipe
 from mgil.tasks.pose.simcc import SimCCLoss, averaged, bins_of, decode, flipped, points_of
+from mgil.tasks.registry import task_named
 
 
 def one_hot(bins: Tensor, size: int) -> Tensor:
@@ -147,6 +151,26 @@ def test_joints_without_label_or_outside_do_not_count() -> None:
         total, _ = loss(logits, target_rows(nan, targets[:, 3::3]))
         assert torch.equal(total, loss(logits, targets)[0])
         assert torch.autograd.grad(total, logits)[0].isfinite().all()
+
+
+def test_batches_whose_gradients_are_added_up_make_the_mean() -> None:
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(8, 2, 3, 32, generator=generator)
+    points, visible = torch.rand(8, 3, 2, generator=generator) * 16, torch.ones(8, 3)
+    whole, mean = SimCCLoss(2)(logits, target_rows(points, visible))
+    loss = SimCCLoss(2, nominal=8)
+    rows = [slice(start, start + 2) for start in range(0, 8, 2)]
+    parts = [loss(logits[part], target_rows(points[part], visible[part]))[0] for part in rows]
+    torch.testing.assert_close(sum(parts), whole)
+    torch.testing.assert_close(loss(logits, target_rows(points, visible))[1], mean)
+
+
+@pytest.mark.parametrize(("batch", "step"), [(4, 16), (6, 18), (16, 16), (64, 64)])
+def test_a_step_is_the_mean_over_all_its_pictures(batch: int, step: int) -> None:
+    """Of all processes: --batch-size is theirs together. Recipes have nbs 16."""
+    task: Any = task_named("pose")
+    model: Any = SimpleNamespace(split=2, gaussian=False, bins="half")
+    assert task.loss(model, PoseRecipe(nbs=16), 32, SimpleNamespace(batch_size=batch)).nominal == step
 
 
 def test_rows_name_their_pictures() -> None:

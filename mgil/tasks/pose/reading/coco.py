@@ -75,7 +75,7 @@ def _add(gathered: Gathered, entry: Any, index_of_id: dict[int, int]) -> str:
     if not isinstance(entry, dict):
         return "is not an object"
     image_id, bbox, area = entry.get("image_id"), entry.get("bbox"), entry.get("area")
-    values, crowd = entry.get("keypoints"), entry.get("iscrowd", 0)
+    values, crowd = entry.get("keypoints"), entry.get("iscrowd") or 0
     if not is_id(image_id) or image_id not in index_of_id:
         return f"image_id {_shown(image_id)} is no image of this file"
     if crowd not in (0, 1):
