@@ -61,7 +61,6 @@ PLACES = (
     Place("heads on site cameras", 160, 11, "from scratch", "p3_scratch", "helmet160"),
     Place("heads on site cameras", 64, 4, "official weights", "small_pictures", "helmet64"),
     Place("heads on site cameras", 160, 11, "official weights", "small_pictures", "helmet160"),
-    Place("heads on site cameras", 320, 22, "official weights", "small_pictures", "helmet320"),
     Place("thermal, from a drone", 160, 5, "official weights", "small_pictures", "hituav160"),
     Place("thermal, from a drone", 320, 10, "official weights", "small_pictures", "hituav320"),
 )

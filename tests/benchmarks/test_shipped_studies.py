@@ -31,7 +31,7 @@ SHIPPED = {
     "p3_scratch": (21, "9aad633876d9ae4a"),
     "p3_trials": (14, "fc2953ad1f310150"),
     "plateau": (12, "4abf821c5455e176"),
-    "small_pictures": (48, "f2df737275a003d7"),
+    "small_pictures": (54, "e6921b8721f087ad"),
     "smoke": (2, "7ad2a7f50d39ac6f"),
     "teaching": (18, "350613f93a321d8b"),
     "teachers": (1, "1b12a21ab58893ec"),

@@ -16,6 +16,7 @@ COLOURS = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250]])  # head, left 
 STICK = checked(["head", "left_hand", "right_hand"], [0, 2, 1], [0.05] * 3, [(0, 1), (0, 2)])
 SIDE, SPLIT = 32, 2
 OFFSETS = np.array([[0, -8], [6, 6], [-6, 6]])  # of marks from the middle of a person, in pixels
+PEOPLE = [(20, 20), (60, 40), (80, 15)]  # x, y of their middles
 
 
 class Marks(nn.Module):
@@ -69,3 +70,10 @@ def joints(people: list[tuple[int, int]]) -> np.ndarray:
 
 def predictor(model: Any = None, **options: Any) -> PosePredictor:
     return PosePredictor(model or Marks(), PredictOptions(**options), device=torch.device("cpu"), size_hw=(SIDE, SIDE))
+
+
+def using(finder: Any, lines: list[str] | None = None, **options: Any) -> Any:
+    """A predictor that is told where people are, and tells its lines."""
+    made = predictor(**options)
+    made.use(finder, "best.pt", (lines if lines is not None else []).append)
+    return made
