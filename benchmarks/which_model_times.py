@@ -65,7 +65,7 @@ def main() -> None:
     }
     rows = []
     for place in PLACES:
-        print(f"timing {place.pictures}, {place.pixels} px, {place.start}", flush=True)
+        print(f"timing {place.title}", flush=True)
         rows += measure(place, cells[place], options.peers, options.rounds)
     write_csv(options.output, [{name: row.get(name, "") for name in COLUMNS} for row in rows])
     print(f"written to {options.output}")

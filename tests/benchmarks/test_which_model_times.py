@@ -11,7 +11,7 @@ import pytest
 from benchmarks import study_latency, which_model_times
 from benchmarks.which_model import Place
 
-PLACE = Place("squares", 64, 6, "from scratch", "some", "squares")
+PLACE = Place("squares", 64, 6, "from scratch", "some", "squares", "3 epochs")
 
 
 def cell(model: str, size: int, seed: int = 0, **definition: Any) -> Any:
