@@ -158,7 +158,7 @@ def named(one: Candidate, place: Place) -> str:
     """A model for people, with what it gives and what it takes."""
     name = one.name.removesuffix(", enlarged")
     enlarged = f" at {one.size} px" if one.size != place.pixels else ""
-    return f"{name}{enlarged}: {scored(one)} ({one.times:.1f}x)"
+    return f"{name}{enlarged}: {scored(one)} ({one.times:.2f}x)"
 
 
 def scored(one: Candidate) -> str:

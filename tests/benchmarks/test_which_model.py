@@ -68,9 +68,9 @@ def test_the_best_within_a_budget_is_named_and_of_equals_the_cheaper() -> None:
 
 def test_what_is_said_of_a_model() -> None:
     assert named(Candidate("yolov5n, enlarged", 128, (0.29, 0.3, 0.31), 3.98), PLACE) == (
-        "yolov5n at 128 px: 0.300 ± 0.010 (4.0x)"
+        "yolov5n at 128 px: 0.300 ± 0.010 (3.98x)"
     )
-    assert named(Candidate("yolov5n", 64, (0.2,), 1.0), PLACE) == "yolov5n: 0.200 (1.0x)"
+    assert named(Candidate("yolov5n", 64, (0.2,), 1.0), PLACE) == "yolov5n: 0.200 (1.00x)"
 
 
 def write_times(folder: Path, rows: list[dict[str, Any]], study: str) -> None:
@@ -85,7 +85,7 @@ def write_times(folder: Path, rows: list[dict[str, Any]], study: str) -> None:
 
 def test_every_model_of_a_place_with_its_difference(tmp_path: Path) -> None:
     facts = {"parameters": 1_500_000, "GFLOPs": 0.25}
-    own = [{"seed": seed, "AP small": seed / 10, "train seconds": 60 * seed, **facts} for seed in range(3)]
+    own = [{"seed": seed, "AP small": seed / 10, "train seconds": 60 + 90 * seed, **facts} for seed in range(3)]
     rows = [row(name, score + facts["seed"] / 100, time, **facts)
             for name, score, time in (("yolov5n", 0.2, 2.0), ("good", 0.4, 5.0))
             for facts in own]  # fmt: skip
@@ -93,7 +93,7 @@ def test_every_model_of_a_place_with_its_difference(tmp_path: Path) -> None:
     lines = whole_table(PLACE, tmp_path)
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| good", "| yolov5n", "| untimed"]
     low, high = stats.ttest_ind([0.4, 0.41, 0.42], [0.2, 0.21, 0.22], equal_var=False).confidence_interval(0.95)
-    assert f"| +0.2000 [{low:+.4f}, {high:+.4f}] |" in lines[2] and lines[2].endswith("| 2.50x | 1.0 |")
+    assert f"| +0.2000 [{low:+.4f}, {high:+.4f}] |" in lines[2] and lines[2].endswith("| 2.50x | 2.5 |")
     assert "0.410 ± 0.010" in lines[2] and "| 0.100, -, - | 1.50 M | 0.250 |" in lines[2] and "-0.1100" in lines[4]
 
 
@@ -108,7 +108,7 @@ def test_a_table_from_csv_files(tmp_path: Path) -> None:
         write_times(tmp_path, rows, study)
     lines = table(tmp_path)
     assert len(lines) == len(PLACES) + 2 and lines[0].count("within") == len(BUDGETS)
-    assert all("yolov5n: 0.200 (1.0x)" in line and "good: 0.400 (2.0x)" in line for line in lines[2:])
+    assert all("yolov5n: 0.200 (1.00x)" in line and "good: 0.400 (2.00x)" in line for line in lines[2:])
 
 
 def test_the_documents_say_what_the_committed_figures_do() -> None:

@@ -166,7 +166,10 @@ ERRORS = [
     ({"host": "csp", "blocks": "spd", "block_options": {"fusion": "sum"}}, "block_options: unknown key 'fusion'; know"),
     ({"host": "csp", "block_options": {"fusion": "sum"}}, "block_options: unknown key"),
     ({"host": "csp", "blocks": "mgil", "block_options": [1]}, "block_options is"),
-    ({"host": "csp", "blocks": "mgil", "block_options": {"fine_convs": 0}}, "conv1.conv: LIE needs at least 1"),
+    (
+        {"host": "csp", "blocks": "mgil", "block_options": {"fine_convs": 0}},
+        "conv1.conv: the number of convolutions must be",
+    ),
     ({"host": "csp", "blocks": "mgil", "block_options": {"fusion": "max"}}, "fusion must be one of"),
     ({"host": "csp", "blocks": "mgil", "places": "conv9"}, "places is 'conv9'"),
     ({"host": "csp", "blocks": "mgil", "places": ["conv9"]}, "'conv9' is no strided convolution"),
