@@ -13,8 +13,8 @@ Heads at 64 px: yolov5n 5, at 128 px 19, p3 at 80 px 9, at 160 px 25. Thermal at
 
 Heads at 320 px, and thermal pictures at 160 px, whose cars are there as small as people are at 320 px, came later.
 Predicted: heads at 320 px: yolov5n 42, p3 at 416 px 44. Thermal at 160 px: yolov5n 4, p3 at 208 px 5, at 288 px 8,
-yolov5n at 320 px 9. 224 px came last, the largest size at which p3 takes no more than 1.1 times yolov5n's time at 160:
-heads 31, thermal 7.
+yolov5n at 320 px 9. 224 px came last, at which p3 takes 1.1 to 1.2 times yolov5n's time at 160: heads 31, thermal
+7.
 """
 
 from __future__ import annotations
