@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mgil.block.conv import ConvNormAct, begin_at_zero, check_zero, has_weights, is_batchnorm
 from mgil.block.flie import FLIE
@@ -120,7 +119,7 @@ def _check_conv(conv: nn.Conv2d, first: ConvNormAct) -> None:
 def _check_norm(norm: nn.Module | None, first: ConvNormAct) -> None:
     if norm is None:
         return
-    if not isinstance(norm, _BatchNorm) or not is_batchnorm(first.bn):
+    if not is_batchnorm(first.bn):
         names = f"the convolution has {type(norm).__name__}, the block {type(first.bn).__name__}"
         raise ValueError(f"only batch normalisation is carried over; {names}")
     for name in OF_NORMS:

@@ -9,6 +9,7 @@ from typing import TypeGuard
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 NormLayer = Callable[[int], nn.Module]  # channels -> normalisation
 ActLayer = Callable[[], nn.Module]
@@ -63,10 +64,20 @@ class ConvNormAct(nn.Module):
         return self.act(self.bn(self.conv(x)))
 
 
-def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Raise ValueError where an option is no whole number of at least `least`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+def check_whole(name: str, value: object) -> None:
+    """Raise ValueError where an option is no whole number of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def makes_graph(x: torch.Tensor) -> bool:
+    """Say whether a graph is being made from a forward, which must not depend on the size of `x`; fx has no size."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling() or not isinstance(x, torch.Tensor)
+
+
+def has_own_weight(conv: nn.Module) -> bool:
+    """Say whether the weight is a parameter, not computed by weight norm, pruning or another parametrisation."""
+    return "weight" in conv._parameters and not parametrize.is_parametrized(conv)
 
 
 def is_batchnorm(norm: object) -> TypeGuard[nn.BatchNorm2d | nn.SyncBatchNorm]:

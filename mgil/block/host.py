@@ -77,19 +77,20 @@ class Host:
         conv, around = self.model.get_submodule(name), list(self._ancestors(name))
         if any(_owner_of_read(owner, node) is conv for owner in around for node in self._trace(owner)[0].nodes):
             return Unit("a forward reads its weight, which a block does not have", None, None, (), False)
-        calls = {owner: self._calls(owner, conv) for owner in around}
-        calling = [place for place, owner in enumerate(around) if calls[owner]]
-        if any("forward" in vars(owner) for owner in around[: calling[0] + 1 if calling else 1]):
+        callers = [owner for owner in around if self._calls(owner, conv)]
+        nearest = around.index(callers[0]) if callers else 0
+        if any("forward" in vars(owner) for owner in around[: nearest + 1]):
             return self._unit(name, None, None, None)  # nobody knows what that does with the convolution
-        if not calling:
+        if not callers:
             return self._unit(name, *_followers_by_name(name, self.model))
         # A container may be called, or its children one by one (the layers of a Sequential by index, say): then the
         # module that does so is the one to read.
-        owner, times = around[calling[-1]], len(calls[around[calling[-1]]])
-        times += sum(len(self._calls(outer, around[place])) for place in calling[:-1] for outer in around[place + 1 :])
+        *containers, owner = callers
+        nodes = self._calls(owner, conv)
+        times = len(nodes) + sum(len(self._calls(outer, each)) for each in containers for outer in around)
         if times > 1:
             return Unit(f"called {times} times in a run", None, None, (), False)
-        return self._unit(name, *_followers(name, owner, calls[owner][0], self._trace(owner)[1]))
+        return self._unit(name, *_followers(name, owner, nodes[0], self._trace(owner)[1]))
 
     def _calls(self, owner: nn.Module, module: nn.Module) -> list[fx.Node]:
         """Return where the forward of `owner` calls `module` itself."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mgil.block.conv import ActLayer, ConvNormAct, NormLayer, check_whole
+from mgil.block.conv import ActLayer, ConvNormAct, NormLayer, check_whole, makes_graph
 
 MODES = ("split", "sum", "concat")
 
@@ -25,9 +25,7 @@ class DilatedConv2d(nn.Conv2d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Convolve `input` (B, in_channels, H, W)."""
-        # A graph must not depend on the size it was made with, so it has all taps; what fx traces has no size at all.
-        graph = torch.jit.is_tracing() or torch.compiler.is_compiling() or not isinstance(input, torch.Tensor)
-        if graph or self.padding_mode != "zeros":
+        if makes_graph(input) or self.padding_mode != "zeros":
             return self._conv_forward(input, self.weight, self.bias)
         weight, padding, dilation = self._live_taps(input.shape[-2], input.shape[-1])
         return functional.conv2d(input, weight, self.bias, self.stride, padding, dilation, self.groups)

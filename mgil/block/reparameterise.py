@@ -9,10 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mgil.block.conv import ConvNormAct, is_batchnorm
+from mgil.block.conv import ConvNormAct, has_own_weight, is_batchnorm, makes_graph
 from mgil.block.flie import FLIE
 from mgil.block.mgil import MGIL
 from mgil.block.space_to_channel import SpaceToChannel
@@ -41,10 +40,8 @@ class PadToEven(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Pad `x` (B, C, H, W) where it has to be."""
-        # A traced or exported graph must not depend on the parity it was made with, so it always pads; eager saves the
-        # copy, which at 640 px costs as much as the stem's convolution.
-        graph = torch.jit.is_tracing() or torch.compiler.is_compiling() or not isinstance(x, torch.Tensor)
-        if graph or x.shape[2] % 2 or x.shape[3] % 2:
+        # A graph always pads; eager saves the copy, which at 640 px costs as much as the stem's convolution.
+        if makes_graph(x) or x.shape[2] % 2 or x.shape[3] % 2:
             return functional.pad(x, (0, 1, 0, 1))
         return x
 
@@ -86,7 +83,7 @@ def reparameterise(module: nn.Module, *, convert: str | Callable[[FLIE], bool] =
             _fold_norm(layer)
         elif isinstance(layer, FLIE) and layer not in parallel and isinstance(layer.sct, SpaceToChannel):
             first = _first_conv(layer)
-            if users[first] == 1 and _has_own_weight(first) and wanted(layer):
+            if users[first] == 1 and has_own_weight(first) and wanted(layer):
                 _convert(layer)
     return deployed
 
@@ -94,13 +91,9 @@ def reparameterise(module: nn.Module, *, convert: str | Callable[[FLIE], bool] =
 def _fold_norm(layer: ConvNormAct) -> None:
     norm = layer.bn
     # A normalisation by the batch at hand, or GroupNorm, depends on the image and cannot be folded.
-    if is_batchnorm(norm) and norm.running_mean is not None and _has_own_weight(layer.conv):
+    if is_batchnorm(norm) and norm.running_mean is not None and has_own_weight(layer.conv):
         layer.conv = fuse_conv_bn_eval(layer.conv, norm)
         layer.bn = nn.Identity()
-
-
-def _has_own_weight(conv: nn.Module) -> bool:
-    return "weight" in conv._parameters and not parametrize.is_parametrized(conv)
 
 
 def _first_conv(flie: FLIE) -> nn.Conv2d:

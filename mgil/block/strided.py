@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from torch.nn.utils import parametrize
 
+from mgil.block.conv import has_own_weight
 from mgil.block.host import has_hooks
 
 
@@ -16,7 +16,7 @@ def obstacle(conv: Any) -> str:
         return "transposed: it enlarges the map"
     if not isinstance(conv, nn.Conv2d):
         return f"{type(conv).__name__}, not Conv2d"
-    if parametrize.is_parametrized(conv) or "weight" not in conv._parameters:
+    if not has_own_weight(conv):
         return "its weight is computed (weight norm, pruning or another parametrisation)"
     if type(conv).forward is not nn.Conv2d.forward or type(conv)._conv_forward is not nn.Conv2d._conv_forward:
         return f"{type(conv).__name__} computes something else than Conv2d"

@@ -168,7 +168,7 @@ ERRORS = [
     ({"host": "csp", "blocks": "mgil", "block_options": [1]}, "block_options is"),
     (
         {"host": "csp", "blocks": "mgil", "block_options": {"fine_convs": 0}},
-        "conv1.conv: the number of convolutions must be",
+        "conv1.conv: the number of convolutions must be a whole number of at least 1",
     ),
     ({"host": "csp", "blocks": "mgil", "block_options": {"fusion": "max"}}, "fusion must be one of"),
     ({"host": "csp", "blocks": "mgil", "places": "conv9"}, "places is 'conv9'"),

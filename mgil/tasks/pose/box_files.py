@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mgil.datasets.reading.coco_json import is_number
-from mgil.datasets.reading.image_ids import MOST_DIGITS, number_of
+from mgil.datasets.reading.image_ids import number_of
 from mgil.datasets.reading.image_list import is_image_name
 from mgil.datasets.reading.json_file import read_json_file
 from mgil.files.paths import find
@@ -51,7 +51,7 @@ class FiledBoxes:
             self._json = read_results(found, classes)
             for name in self._json:
                 if isinstance(name, str):
-                    self._by_stem.setdefault(PurePath(name).name, []).append(name)
+                    self._by_stem.setdefault(os.path.basename(name), []).append(name)
         elif not self._is_folder and not found.lower().endswith(".txt"):
             raise ValueError(
                 f"--boxes {printable(path)}: give a .json with COCO results, a YOLO label .txt or a folder of these"
@@ -97,8 +97,9 @@ class FiledBoxes:
         """What the json calls a picture: of several with its name, the one that most of its folders fit."""
         folders = os.path.abspath(path).split(os.sep)[-2::-1]
         names = self._by_stem.get(os.path.splitext(os.path.basename(path))[0], [])
-        fitting = {name: _same_from_start(name.split("/")[-2::-1], folders) for name in names}
-        best = [name for name, fits in fitting.items() if fits == max(fitting.values())]
+        fitting = {name: len(os.path.commonprefix([name.split("/")[-2::-1], folders])) for name in names}
+        most = max(fitting.values(), default=0)
+        best = [name for name, fits in fitting.items() if fits == most]
         if len(best) > 1:
             raise ValueError(
                 f"--boxes {printable(self._path)}: {printable(best[0])} and {printable(best[1])} fit "
@@ -123,12 +124,6 @@ class FiledBoxes:
                 "so in other pictures that it does not name"
             )
         self._told = True
-
-
-def _same_from_start(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many are the same before the first that is not."""
-    pairs = zip(first, second, strict=False)
-    return next((count for count, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))
 
 
 def read_results(path: str, categories: Sequence[int] | None) -> dict[str | int, list[Sequence[float]]]:
@@ -189,9 +184,8 @@ def _entry(entry: Any, where: str) -> tuple[str | int, int, Sequence[float]]:
     name, number = entry.get("file_name"), entry.get("image_id")
     picture = name if isinstance(name, str) else number
     if isinstance(picture, str):
-        picture = os.path.splitext(picture.replace("\\", "/"))[0]
-        whole = picture.isascii() and picture.isdigit() and len(picture) <= MOST_DIGITS
-        picture = int(picture) if whole and not isinstance(name, str) else picture
+        number = None if isinstance(name, str) else number_of(picture)
+        picture = os.path.splitext(picture.replace("\\", "/"))[0] if number is None else number
     elif type(picture) is not int:
         raise ValueError(f"{where}: no image_id and no file_name")
     category, box, score = entry.get("category_id", COCO_PERSON), entry.get("bbox"), entry.get("score", 1.0)
